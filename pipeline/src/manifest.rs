@@ -1,0 +1,195 @@
+//! The manifest: what one snapshot was made from and what it consists of, as JSON.
+//!
+//! Its balances are what "nothing lost" means: [`Manifest::imbalance`] names the first that does
+//! not hold.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::snapshot::{RunId, SnapshotId};
+
+/// One snapshot's manifest, as stored beside the table and, with an outcome, in the run report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the program that wrote the snapshot.
+    pub tool_version: String,
+    /// Version of the dataset's declaration.
+    pub schema_version: u32,
+    /// Table name, `software_inventory`.
+    pub dataset: String,
+    /// How the parts came.
+    pub route: Route,
+    /// When the service generated the export, UTC, whole seconds.
+    #[serde(with = "rfc3339_seconds")]
+    pub generated_time: DateTime<Utc>,
+    /// Where `generated_time` was read.
+    pub generated_time_from: GeneratedTimeFrom,
+    /// The run that published the snapshot; part of every file name.
+    pub run_id: RunId,
+    /// When that run began.
+    #[serde(with = "rfc3339_seconds")]
+    pub started_at: DateTime<Utc>,
+    /// When its files were complete.
+    #[serde(with = "rfc3339_seconds")]
+    pub finished_at: DateTime<Utc>,
+    /// Every part read, in the order of the listing.
+    pub parts: Vec<PartFacts>,
+    /// Every data file, ordered by path.
+    pub files: Vec<DataFile>,
+    /// Sums over `parts` and `files`.
+    pub totals: Totals,
+    /// Fields that no column claims: name as first written → number of records with it.
+    pub undocumented_fields: BTreeMap<String, u64>,
+}
+
+/// How a snapshot's parts came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// Signed download URLs of the files export.
+    Files,
+    /// Pages of the JSON API.
+    Json,
+    /// Files already on disk.
+    Local,
+}
+
+/// Where a generated time was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GeneratedTimeFrom {
+    /// `generatedTime` of the files export's listing.
+    Listing,
+    /// `TimePath` in the `$skiptoken` of the first page's `@odata.nextLink`.
+    SkipToken,
+    /// `Date` of the first page's response.
+    ResponseDate,
+    /// `--generated-time`.
+    Option,
+    /// A `YYYY-MM-DD/HHMM` folder in the parts' paths.
+    Path,
+}
+
+/// What one part held. Counts are of the decompressed part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartFacts {
+    /// Unique within the snapshot; never a query.
+    pub name: String,
+    /// Size as it came.
+    pub bytes: u64,
+    /// `Content-MD5` as the server gave it, base64; absent where it gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
+    /// Size of the JSON text.
+    pub json_bytes: u64,
+    /// Records read: rows and rejected records.
+    pub records: u64,
+    /// Records that became no row.
+    pub rejected_records: u64,
+    /// Fields that became null with a reject.
+    pub field_rejects: u64,
+    /// Values converted from another JSON type.
+    pub coerced: u64,
+    /// Names given twice in one record.
+    pub duplicate_names: u64,
+}
+
+/// One Parquet file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// Path below the table root, `/` between folders, names as they are on disk.
+    pub path: String,
+    /// Date partition.
+    pub snapshot_date: NaiveDate,
+    /// Platform partition's value, unescaped; null where the rows have none.
+    pub os_platform: Option<String>,
+    /// Rows in the file.
+    pub rows: u64,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Row groups in the file.
+    pub row_groups: u64,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+}
+
+/// Sums over a snapshot's parts and files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Parts read.
+    pub parts: u64,
+    /// Records read.
+    pub records: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Records that became no row.
+    pub rejected_records: u64,
+    /// Fields that became null with a reject.
+    pub field_rejects: u64,
+    /// Values converted from another JSON type.
+    pub coerced: u64,
+    /// Data files.
+    pub files: u64,
+    /// Bytes of the data files.
+    pub bytes: u64,
+}
+
+impl Totals {
+    /// Sums `parts` and `files`.
+    pub fn sum(parts: &[PartFacts], files: &[DataFile]) -> Self {
+        let mut totals = Self { parts: parts.len() as u64, files: files.len() as u64, ..Self::default() };
+        for part in parts {
+            totals.records += part.records;
+            totals.rejected_records += part.rejected_records;
+            totals.field_rejects += part.field_rejects;
+            totals.coerced += part.coerced;
+        }
+        for file in files {
+            totals.rows += file.rows;
+            totals.bytes += file.bytes;
+        }
+        totals
+    }
+}
+
+impl Manifest {
+    /// The snapshot that this manifest describes.
+    pub fn snapshot_id(&self) -> SnapshotId {
+        SnapshotId::new(self.generated_time)
+    }
+
+    /// Returns the first balance that does not hold, in words, or `None` where all do.
+    pub fn imbalance(&self) -> Option<String> {
+        let sum = Totals::sum(&self.parts, &self.files);
+        if sum != self.totals {
+            return Some(format!("totals are {:?}, parts and files sum to {sum:?}", self.totals));
+        }
+        if sum.records != sum.rows + sum.rejected_records {
+            return Some(format!(
+                "{} records read, but {} rows written and {} records rejected",
+                sum.records, sum.rows, sum.rejected_records
+            ));
+        }
+        None
+    }
+}
+
+/// `2021-01-11T11:01:00Z`, also read with fractions and offsets.
+pub mod rfc3339_seconds {
+    use chrono::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes whole seconds, `Z`.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` passes a reference")]
+    pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+
+    /// Reads RFC 3339.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc()).map_err(D::Error::custom)
+    }
+}

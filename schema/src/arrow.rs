@@ -1,0 +1,43 @@
+//! The Arrow schema of a dataset's data files.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence};
+
+/// Returns the schema of the data files: the columns in declared order without the partition
+/// columns, and [`EXTRA_FIELDS`] last when `extra_fields` is set.
+///
+/// ```
+/// let schema = schema::arrow::file_schema(schema::DATASETS[0], false);
+/// assert_eq!(schema.field(0).name(), "DeviceId");
+/// assert!(schema.field_with_name("OSPlatform").is_err(), "partition columns are not in the files");
+/// ```
+pub fn file_schema(dataset: &Dataset, extra_fields: bool) -> SchemaRef {
+    let extra = extra_fields.then_some(&EXTRA_FIELDS);
+    let fields: Vec<Field> = dataset.file_columns().chain(extra).map(field).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// Returns the Arrow field of one column.
+pub fn field(column: &Column) -> Field {
+    Field::new(column.name, data_type(column.column_type), column.presence == Presence::Optional)
+}
+
+/// Returns the Arrow type of a column type. The child of a list is named `element`, as the
+/// Parquet specification wants it; readers of the same table then agree on its path.
+pub fn data_type(column_type: ColumnType) -> DataType {
+    match column_type {
+        ColumnType::Utf8 => DataType::Utf8,
+        ColumnType::Int32 => DataType::Int32,
+        ColumnType::Utf8List => DataType::List(list_element()),
+        ColumnType::TimestampMicros => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        ColumnType::Date32 => DataType::Date32,
+    }
+}
+
+/// Returns the field of a list's elements: nullable text named `element`.
+pub fn list_element() -> Arc<Field> {
+    Arc::new(Field::new("element", DataType::Utf8, true))
+}

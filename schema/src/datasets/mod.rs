@@ -1,0 +1,3 @@
+//! One file per dataset, each one `pub static` and nothing else.
+
+pub mod software_inventory;

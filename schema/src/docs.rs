@@ -1,0 +1,63 @@
+//! The documentation table of a dataset.
+
+use std::fmt::Write;
+
+use crate::{Column, Dataset, Origin, Presence};
+
+/// Returns the dataset's section of the documentation, Markdown.
+pub fn markdown(dataset: &Dataset) -> String {
+    let mut text = format!(
+        "## {}\n\n{}\nSource: <{}>.\n\n- Key: {}\n- Partitioned by: {}\n- Files route: `GET /api/{}`\n- JSON route: `GET /api/{}`\n- Permission: `{}` (application) or `{}` (delegated)\n\n",
+        dataset.name,
+        dataset.doc,
+        dataset.source,
+        names(dataset.key.iter().copied()),
+        names(dataset.partition_columns().map(|column| column.name)),
+        dataset.files_export,
+        dataset.json_pages,
+        dataset.permission.application,
+        dataset.permission.delegated,
+    );
+    text.push_str("| column | type | null | from | meaning |\n|---|---|---|---|---|\n");
+    for column in all_columns(dataset) {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} |",
+            column.name,
+            column.column_type,
+            nullability(column),
+            origin(dataset, column),
+            column.doc_line()
+        );
+    }
+    text
+}
+
+/// Every column of the table: those of the files, then the partition columns in directory order.
+pub fn all_columns(dataset: &Dataset) -> impl Iterator<Item = &'static Column> {
+    dataset.file_columns().chain(dataset.partition_columns())
+}
+
+/// `yes` where the column may be null, else `no`.
+pub fn nullability(column: &Column) -> &'static str {
+    match column.presence {
+        Presence::Required => "no",
+        Presence::Optional => "yes",
+    }
+}
+
+/// Where a column's values come from, for people.
+pub fn origin(dataset: &Dataset, column: &Column) -> &'static str {
+    let partition = dataset.partition_columns().any(|partition| partition.name == column.name);
+    match (column.origin, partition) {
+        (Origin::Property, false) => "record",
+        (Origin::Property, true) => "record; partition directory",
+        (Origin::Export, false) => "export",
+        (Origin::Export, true) => "export; partition directory",
+        (Origin::Undocumented, _) => "undocumented fields",
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
