@@ -1,0 +1,31 @@
+//! The exit codes, stable: what schedulers may rely on.
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Published, or nothing to do.
+    Success = 0,
+    /// A mistake of ours.
+    Internal = 1,
+    /// The command line or configuration asks for something that cannot be.
+    Usage = 2,
+    /// The service does not know us or does not let us.
+    NotAuthorised = 3,
+    /// The source did not deliver a whole snapshot.
+    Source = 4,
+    /// More rejected records than allowed.
+    Rejects = 5,
+    /// The lake could not be written, is damaged, or already has the snapshot and that was to fail.
+    Lake = 6,
+    /// The call budget of the service is used up.
+    Budget = 7,
+    /// Interrupted by SIGINT or SIGTERM.
+    Interrupted = 130,
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code as u8)
+    }
+}
