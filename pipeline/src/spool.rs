@@ -1,1 +1,424 @@
-//! To come.
+//! Parts at rest in the work dir: takes bytes, gives whole, checked files; never knows the network or
+//! the lake.
+//!
+//! ```text
+//! <work dir>/software_inventory/20210111T110100Z.lock      held by the run that uses the spool
+//! <work dir>/software_inventory/20210111T110100Z/          mode 0700
+//!     3f9c2b7a….part             a whole part, named by the hash of its name
+//!     3f9c2b7a….json             what is known of it; written last
+//!     3f9c2b7a….part.partial     one that is coming in
+//! ```
+//!
+//! A rerun takes over what is here, but believes nothing: size and MD5 are held against the facts file
+//! each time. That is also why nothing is synced to the disk: what a power cut tears is fetched again.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+
+use crate::snapshot::SnapshotId;
+
+/// Bytes gathered before a write: large enough that handing them to the disk's thread is cheap.
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+/// How often a run looks whether the other one, which holds the spool, is done.
+const LOCK_POLL: Duration = Duration::from_millis(200);
+
+/// A file of the work dir that could not be used.
+#[derive(Debug, thiserror::Error)]
+#[error("work dir: cannot {action} {}", path.display())]
+pub struct SpoolError {
+    /// What was being done.
+    pub action: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl SpoolError {
+    fn new(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self { action, path, source }
+    }
+}
+
+/// The parts of one export. Clones share it; the lock is held until the last is gone.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    lock_path: PathBuf,
+    _lock: fs::File,
+}
+
+/// What is known of a part beside its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpooledFacts {
+    /// Name of the part.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// MD5 of the bytes as they were written, base64.
+    pub written_md5: String,
+    /// MD5 as the server gave it, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_md5: Option<String>,
+    /// For a page: the hash of the link that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_sha256: Option<String>,
+    /// For a page: the link to the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_link: Option<String>,
+}
+
+/// A whole part at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spooled {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is known of it.
+    pub facts: SpooledFacts,
+}
+
+impl Spool {
+    /// Opens the spool of one export for this run alone, made where it is not there yet. Waits while
+    /// another run holds it: that one publishes, this one then finds its snapshot published.
+    ///
+    /// # Errors
+    ///
+    /// Where the work dir cannot be used.
+    pub async fn open(work_dir: &Path, dataset: &str, snapshot: SnapshotId) -> Result<Self, SpoolError> {
+        let parent = dataset_dir(work_dir, dataset)?;
+        let dir = parent.join(snapshot.to_string());
+        let lock_path = parent.join(format!("{snapshot}.lock"));
+        let mut waiting = false;
+        let lock = loop {
+            if let Some(lock) = try_lock(&lock_path)? {
+                break lock;
+            }
+            if !waiting {
+                waiting = true;
+                tracing::info!(%snapshot, "another run works on this snapshot, waiting for it");
+            }
+            tokio::time::sleep(LOCK_POLL).await;
+        };
+        create_private_dir(&dir)?;
+        Ok(Self { inner: Arc::new(Inner { dir, lock_path, _lock: lock }) })
+    }
+
+    /// The folder that holds the parts.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// The part `name` from an earlier run, where it is here whole and unchanged. One that is not is
+    /// as good as absent.
+    pub async fn find(&self, name: &str) -> Option<Spooled> {
+        let (path, facts_path) = (self.part_path(name), self.facts_path(name));
+        let name = name.to_owned();
+        let checked = tokio::task::spawn_blocking(move || check(&path, &facts_path, &name));
+        checked.await.ok().flatten()
+    }
+
+    /// Begins to write the part `name`, from nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be made.
+    pub async fn begin(&self, name: &str) -> Result<PartWriter, SpoolError> {
+        PartWriter::create(self.part_path(name).with_extension("part.partial")).await
+    }
+
+    /// Removes the parts, once they are published.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be removed.
+    pub fn remove(self) -> Result<(), SpoolError> {
+        let Inner { dir, lock_path, .. } = &*self.inner;
+        fs::remove_dir_all(dir).map_err(SpoolError::new("remove", dir))?;
+        // A run that waits for the lock notices that its file is gone, see `try_lock`.
+        fs::remove_file(lock_path).map_err(SpoolError::new("remove", lock_path))
+    }
+
+    fn part_path(&self, name: &str) -> PathBuf {
+        self.inner.dir.join(format!("{}.part", &sha256_hex(name)[..32]))
+    }
+
+    fn facts_path(&self, name: &str) -> PathBuf {
+        self.part_path(name).with_extension("json")
+    }
+}
+
+/// Begins to write a part whose snapshot is not known before it is read: the first page of the JSON
+/// route. [`PartWriter::finish`] moves it into its spool.
+///
+/// # Errors
+///
+/// Where the file cannot be made.
+pub async fn begin_unnamed(work_dir: &Path, dataset: &str) -> Result<PartWriter, SpoolError> {
+    let parent = dataset_dir(work_dir, dataset)?;
+    let number = getrandom::u64().map_err(|err| SpoolError {
+        action: "name a file in",
+        path: parent.clone(),
+        source: io::Error::other(err),
+    })?;
+    PartWriter::create(parent.join(format!("incoming-{number:016x}.partial"))).await
+}
+
+/// A part that is coming in. Removed when dropped unfinished.
+#[derive(Debug)]
+pub struct PartWriter {
+    path: PathBuf,
+    file: BufWriter<tokio::fs::File>,
+    md5: Md5,
+    bytes: u64,
+    is_finished: bool,
+}
+
+impl PartWriter {
+    async fn create(path: PathBuf) -> Result<Self, SpoolError> {
+        let mut options = tokio::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path).await.map_err(SpoolError::new("create", &path))?;
+        let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
+        Ok(Self { path, file, md5: Md5::new(), bytes: 0, is_finished: false })
+    }
+
+    /// Appends.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk does not take it.
+    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), SpoolError> {
+        self.file.write_all(chunk).await.map_err(SpoolError::new("write", &self.path))?;
+        self.md5.update(chunk);
+        self.bytes += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Begins anew, from nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be emptied.
+    pub async fn restart(&mut self) -> Result<(), SpoolError> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let emptied = async {
+            self.file.flush().await?;
+            self.file.get_ref().set_len(0).await?;
+            self.file.rewind().await
+        };
+        emptied.await.map_err(SpoolError::new("empty", &self.path))?;
+        self.md5 = Md5::new();
+        self.bytes = 0;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// MD5 of the bytes written so far, base64.
+    pub fn md5(&self) -> String {
+        BASE64_STANDARD.encode(self.md5.clone().finalize())
+    }
+
+    /// Puts the whole part into `spool`. Size and MD5 of `facts` are filled in here.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk does not take it.
+    pub async fn finish(mut self, spool: &Spool, facts: SpooledFacts) -> Result<Spooled, SpoolError> {
+        self.file.flush().await.map_err(SpoolError::new("write", &self.path))?;
+        let facts = SpooledFacts { bytes: self.bytes, written_md5: self.md5(), ..facts };
+        let (path, facts_path) = (spool.part_path(&facts.name), spool.facts_path(&facts.name));
+        // First the old facts go, so that they never stand beside other bytes.
+        match fs::remove_file(&facts_path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                return Err(SpoolError::new("remove", facts_path)(err));
+            }
+            _ => {}
+        }
+        fs::rename(&self.path, &path).map_err(SpoolError::new("rename", &self.path))?;
+        self.is_finished = true;
+        let text = serde_json::to_vec(&facts).expect("strings and numbers always serialise");
+        let facts_partial = facts_path.with_extension("json.partial");
+        fs::write(&facts_partial, text).map_err(SpoolError::new("write", &facts_partial))?;
+        fs::rename(&facts_partial, &facts_path).map_err(SpoolError::new("rename", &facts_partial))?;
+        Ok(Spooled { path, facts })
+    }
+}
+
+impl Drop for PartWriter {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // What cannot be removed is truncated by the next run; there is nobody to tell.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256_hex(text: &str) -> String {
+    use std::fmt::Write;
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn check(path: &Path, facts_path: &Path, name: &str) -> Option<Spooled> {
+    let facts: SpooledFacts = serde_json::from_slice(&fs::read(facts_path).ok()?).ok()?;
+    if facts.name != name || fs::metadata(path).ok()?.len() != facts.bytes {
+        return None;
+    }
+    let mut file = fs::File::open(path).ok()?;
+    let mut md5 = Md5::new();
+    let mut buffer = vec![0; WRITE_BUFFER_BYTES];
+    loop {
+        match io::Read::read(&mut file, &mut buffer).ok()? {
+            0 => break,
+            n => md5.update(&buffer[..n]),
+        }
+    }
+    (BASE64_STANDARD.encode(md5.finalize()) == facts.written_md5)
+        .then(|| Spooled { path: path.to_owned(), facts })
+}
+
+/// Locks the file at `path`, made where it is not there; `None` while another run holds it, or where the
+/// one locked is no longer the one at `path` because its run removed it.
+fn try_lock(path: &Path) -> Result<Option<fs::File>, SpoolError> {
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(SpoolError::new("open", path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::Error(err)) => return Err(SpoolError::new("lock", path)(err)),
+    }
+    let locked = lock.metadata().map_err(SpoolError::new("read", path))?;
+    let is_current = fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+    Ok(is_current.then_some(lock))
+}
+
+fn dataset_dir(work_dir: &Path, dataset: &str) -> Result<PathBuf, SpoolError> {
+    let dir = work_dir.join(dataset);
+    create_private_dir(&dir)?;
+    Ok(dir)
+}
+
+/// Parts hold what is installed where: nobody but the owner may look.
+fn create_private_dir(dir: &Path) -> Result<(), SpoolError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(SpoolError::new("create", dir))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(SpoolError::new("make private", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> SnapshotId {
+        SnapshotId::parse("20210111T110100Z").unwrap()
+    }
+
+    async fn store(spool: &Spool, name: &str, chunks: &[&str]) -> Spooled {
+        let mut writer = spool.begin(name).await.unwrap();
+        for chunk in chunks {
+            writer.write(chunk.as_bytes()).await.unwrap();
+        }
+        writer.finish(spool, SpooledFacts { name: name.into(), ..SpooledFacts::default() }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn whole_parts_are_taken_over_and_damaged_ones_are_not() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let stored = store(&spool, "a/b", &["he", "llo"]).await;
+        assert_eq!(stored.facts.bytes, 5);
+        assert_eq!(stored.facts.written_md5, "XUFAKrxLKna5cZ2REBfFkg==");
+        drop(spool);
+
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        assert_eq!(spool.find("a/b").await, Some(stored.clone()));
+        assert_eq!(spool.find("a/c").await, None);
+        fs::write(&stored.path, "hellO").unwrap();
+        assert_eq!(spool.find("a/b").await, None, "same size, other bytes");
+        fs::write(&stored.path, "hell").unwrap();
+        assert_eq!(spool.find("a/b").await, None, "short");
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_part_leaves_nothing() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let mut writer = spool.begin("p").await.unwrap();
+        writer.write(b"half").await.unwrap();
+        assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 1);
+        drop(writer);
+        assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn restarting_forgets_what_was_written() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let mut writer = spool.begin("p").await.unwrap();
+        writer.write(b"something long").await.unwrap();
+        writer.restart().await.unwrap();
+        writer.write(b"hello").await.unwrap();
+        let facts = SpooledFacts { name: "p".into(), ..SpooledFacts::default() };
+        let stored = writer.finish(&spool, facts).await.unwrap();
+        assert_eq!(fs::read(&stored.path).unwrap(), b"hello");
+        assert_eq!(stored.facts.written_md5, "XUFAKrxLKna5cZ2REBfFkg==");
+    }
+
+    #[tokio::test]
+    async fn folders_and_files_are_private() {
+        let work_dir = tempfile::tempdir().unwrap();
+        fs::create_dir(work_dir.path().join("d")).unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let stored = store(&spool, "p", &["x"]).await;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&work_dir.path().join("d")), 0o700);
+        assert_eq!(mode(spool.dir()), 0o700);
+        assert_eq!(mode(&stored.path), 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_second_run_waits_for_the_first() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let first = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let path = work_dir.path().to_owned();
+        let second = tokio::spawn(async move { Spool::open(&path, "d", snapshot()).await.unwrap() });
+        tokio::task::yield_now().await;
+        assert!(!second.is_finished());
+        store(&first, "p", &["x"]).await;
+        first.remove().unwrap();
+        let second = second.await.unwrap();
+        assert_eq!(second.find("p").await, None);
+        store(&second, "p", &["y"]).await;
+        second.remove().unwrap();
+        assert_eq!(fs::read_dir(work_dir.path().join("d")).unwrap().count(), 0);
+    }
+}

@@ -1,1 +1,238 @@
-//! To come.
+//! Where parts come from: takes a [`SourceConfig`] and a dataset, gives the [`Export`] and its parts,
+//! each whole, checked and on the local disk. Knows no columns and decodes nothing.
+//!
+//! ```text
+//! open    ── one call ──▶ Export: which snapshot, how many parts
+//! deliver ── all parts ─▶ StoredPart, StoredPart, …    through a bounded channel
+//! ```
+
+mod error;
+mod files_export;
+mod json_pages;
+mod local_files;
+mod page_envelope;
+mod skip_token;
+mod url_rules;
+
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use chrono::{DateTime, Utc};
+use schema::Dataset;
+use tokio::sync::mpsc::Sender;
+
+pub use self::{
+    error::SourceError,
+    files_export::FilesExport,
+    json_pages::JsonPages,
+    local_files::{LocalError, LocalFiles},
+    page_envelope::EnvelopeError,
+};
+pub use crate::fetch::api::ApiConfig;
+use crate::{
+    fetch::RetryPolicy,
+    manifest::{GeneratedTimeFrom, Route},
+    snapshot::SnapshotId,
+    spool::{Spool, Spooled},
+};
+
+/// What is known of an export before its parts are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// How the parts come.
+    pub route: Route,
+    /// When the service generated the export.
+    pub generated_time: DateTime<Utc>,
+    /// Where that was read.
+    pub generated_time_from: GeneratedTimeFrom,
+    /// Number of parts; `None` for JSON pages, of which only the next is known.
+    pub num_parts: Option<u64>,
+    /// Size of all parts, where known: that of local files.
+    pub num_bytes: Option<u64>,
+}
+
+impl Export {
+    /// The snapshot that the export is of.
+    pub fn snapshot_id(&self) -> SnapshotId {
+        SnapshotId::new(self.generated_time)
+    }
+}
+
+/// A whole, checked part at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Position in the listing.
+    pub index: u64,
+    /// Unique in the snapshot; never a query.
+    pub name: String,
+    /// Where the bytes are.
+    pub path: PathBuf,
+    /// Size.
+    pub bytes: u64,
+    /// MD5 as the server gave it, base64.
+    pub md5: Option<String>,
+}
+
+/// How far delivery is. Counts what is delivered and what is on its way.
+#[derive(Debug, Default)]
+pub struct FetchProgress {
+    /// Bytes that are here, those of unfinished parts included.
+    pub bytes: AtomicU64,
+    /// Parts that are whole.
+    pub parts: AtomicU64,
+}
+
+impl FetchProgress {
+    fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn take_bytes(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn add_part(&self) {
+        self.parts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What to read, and from where.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// The road.
+    pub route: RouteConfig,
+    /// Parts that are downloaded at the same time.
+    pub downloads: NonZeroUsize,
+    /// Bounds of the retries of API calls.
+    pub api_retry: RetryPolicy,
+    /// Bounds of the retries of parts and pages.
+    pub part_retry: RetryPolicy,
+}
+
+/// The three roads.
+#[derive(Debug, Clone)]
+pub enum RouteConfig {
+    /// Signed download URLs of the files export.
+    Files {
+        /// The API.
+        api: ApiConfig,
+        /// Lifetime to ask for.
+        sas_valid_hours: u8,
+        /// Suffixes of the hosts that parts may come from.
+        blob_hosts: Vec<String>,
+    },
+    /// Pages of the JSON API.
+    Json {
+        /// The API.
+        api: ApiConfig,
+        /// Records to ask for on a page.
+        page_size: u32,
+    },
+    /// Files on this machine.
+    Local {
+        /// Files, folders and globs.
+        patterns: Vec<String>,
+        /// The snapshot's time; `None` to read it from the paths.
+        generated_time: Option<DateTime<Utc>>,
+    },
+}
+
+/// An export that was listed and can be delivered.
+#[derive(Debug)]
+pub enum Source {
+    /// Signed download URLs.
+    Files(FilesExport),
+    /// Pages.
+    Json(JsonPages),
+    /// Files on this machine.
+    Local(LocalFiles),
+}
+
+impl Source {
+    /// Lists the export: what snapshot it is, and whether it is all there. One API call, retries aside;
+    /// the JSON route's first page goes into the spool. Waits while another run uses the same spool.
+    ///
+    /// # Errors
+    ///
+    /// Where the export cannot be listed or has no parts.
+    pub async fn open(
+        config: &SourceConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+    ) -> Result<(Export, Self), SourceError> {
+        match &config.route {
+            RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
+                let (export, listing) = files_export::list(config, api, *sas_valid_hours, blob_hosts, dataset).await?;
+                let spool = Spool::open(work_dir, dataset.name, export.snapshot_id()).await?;
+                Ok((export, Self::Files(FilesExport::try_new(config, listing, spool)?)))
+            }
+            RouteConfig::Json { api, page_size } => {
+                let (export, pages) = JsonPages::open(config, api, *page_size, dataset, work_dir).await?;
+                Ok((export, Self::Json(pages)))
+            }
+            RouteConfig::Local { patterns, generated_time } => {
+                let (export, files) = LocalFiles::open(patterns.clone(), *generated_time).await?;
+                Ok((export, Self::Local(files)))
+            }
+        }
+    }
+
+    /// Lists the export and touches nothing: for a dry run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::open`].
+    pub async fn plan(config: &SourceConfig, dataset: &'static Dataset) -> Result<Export, SourceError> {
+        match &config.route {
+            RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
+                Ok(files_export::list(config, api, *sas_valid_hours, blob_hosts, dataset).await?.0)
+            }
+            RouteConfig::Json { api, page_size } => JsonPages::plan(config, api, *page_size, dataset).await,
+            RouteConfig::Local { patterns, generated_time } => {
+                Ok(LocalFiles::open(patterns.clone(), *generated_time).await?.0)
+            }
+        }
+    }
+
+    /// Where fetched parts are kept, to be removed after publishing; none for local files. While a clone
+    /// of it lives, no other run uses it.
+    pub fn spool(&self) -> Option<Spool> {
+        match self {
+            Self::Files(files) => Some(files.spool().clone()),
+            Self::Json(pages) => Some(pages.spool().clone()),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// Delivers every part, in any order, and returns when all are delivered. Where `parts` has no
+    /// room, fetching waits. Ends early, without error, when the receiver is gone.
+    ///
+    /// # Errors
+    ///
+    /// Where a part cannot be had; the others are in the spool by then, for the next run.
+    pub async fn deliver(self, parts: Sender<StoredPart>, progress: Arc<FetchProgress>) -> Result<(), SourceError> {
+        match self {
+            Self::Files(files) => files.deliver(parts, progress).await,
+            Self::Json(pages) => pages.deliver(parts, &progress).await,
+            Self::Local(files) => files.deliver(parts, &progress).await,
+        }
+    }
+}
+
+impl StoredPart {
+    fn new(index: u64, spooled: Spooled) -> Self {
+        let Spooled { path, facts } = spooled;
+        Self { index, name: facts.name, path, bytes: facts.bytes, md5: facts.server_md5 }
+    }
+}

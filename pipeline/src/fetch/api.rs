@@ -1,0 +1,212 @@
+//! Calls to the API: bearer token, one renewal, throttling, retries.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::{Method, Response, StatusCode, header};
+use schema::Permission;
+use url::Url;
+
+use super::{
+    FetchError, RedactedUrl, RetryPolicy, ServiceError,
+    http::{API_READ_TIMEOUT, HttpClient, transport_error},
+    redacted_url::is_private,
+    retry::Retry,
+    token::{AuthMethod, Credentials, Tokens},
+};
+
+/// Waiting for the call budget is worth this much of a run; beyond it the scheduler does better.
+const MAX_THROTTLED: Duration = Duration::from_secs(60);
+/// Wait for a 429 that does not say for how long.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// No `Retry-After` is believed beyond a day.
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+
+/// Where the API is and how to sign in.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Base of the service, without `/api`.
+    pub api_url: Url,
+    /// The authority that issues tokens.
+    pub login_url: Url,
+    /// What the token is for.
+    pub scope: String,
+    /// How to sign in.
+    pub auth: AuthMethod,
+    /// What the environment holds for it.
+    pub credentials: Credentials,
+}
+
+/// A client for one API, used for calls of one permission.
+#[derive(Debug)]
+pub struct ApiClient {
+    http: HttpClient,
+    base: RedactedUrl,
+    tokens: Tokens,
+    retry: RetryPolicy,
+    permission: &'static Permission,
+}
+
+impl ApiClient {
+    /// Sets the client up; nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// Where the API or the authority would see secrets in the clear.
+    pub fn try_new(
+        config: &ApiConfig,
+        retry: RetryPolicy,
+        permission: &'static Permission,
+    ) -> Result<Self, FetchError> {
+        if !is_private(&config.api_url) {
+            return Err(FetchError::NotPrivate { url: (&config.api_url).into() });
+        }
+        Ok(Self {
+            http: HttpClient::try_new(API_READ_TIMEOUT)?,
+            base: (&config.api_url).into(),
+            tokens: Tokens::try_new(
+                &config.login_url,
+                config.scope.clone(),
+                config.auth,
+                config.credentials.clone(),
+            )?,
+            retry,
+            permission,
+        })
+    }
+
+    /// Whether the API is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.base.is_loopback()
+    }
+
+    /// The URL of a call: `<base>/api/<path>?<name>=<value>`.
+    pub fn url(&self, path: &str, (name, value): (&str, u32)) -> Url {
+        let mut url = self.base.as_url().clone();
+        url.set_path(&format!("{}/api/{path}", url.path().trim_end_matches('/')));
+        url.set_query(Some(&format!("{name}={value}")));
+        url.set_fragment(None);
+        url
+    }
+
+    /// The bounds for retries, to be started once per thing asked for.
+    pub fn start_retry(&self) -> Retry {
+        self.retry.start()
+    }
+
+    /// Asks for `url` until there is an answer with status 200 or `retry` is used up. The body is not
+    /// read yet.
+    ///
+    /// # Errors
+    ///
+    /// Before anything is sent: where `url` is not at the API's own origin. Then whatever the service
+    /// does not get over.
+    pub async fn get(&self, url: &Url, retry: &mut Retry) -> Result<Response, FetchError> {
+        let base = self.base.as_url();
+        if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
+            return Err(FetchError::ForeignOrigin { url: url.into(), api: self.base.clone() });
+        }
+        let mut renewed = false;
+        let mut throttled = Duration::ZERO;
+        loop {
+            let token = match self.tokens.token().await {
+                Ok(token) => token,
+                Err(err) => {
+                    retry.wait(err.into()).await?;
+                    continue;
+                }
+            };
+            let request = self.http.request(Method::GET, url).bearer_auth(token.expose());
+            let response = match request.send().await {
+                Ok(response) => response,
+                Err(err) => {
+                    retry.wait(transport_error(url, err)).await?;
+                    continue;
+                }
+            };
+            match response.status() {
+                StatusCode::OK => return Ok(response),
+                StatusCode::UNAUTHORIZED if !renewed => {
+                    // The token may have ended early, or been revoked (facts §4 F6): one new one.
+                    renewed = true;
+                    tracing::warn!(url = %RedactedUrl::from(url), "token refused, asking for a new one");
+                    self.tokens.forget(&token).await;
+                }
+                status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                    return Err(FetchError::NotAuthorised {
+                        url: url.into(),
+                        status: status.as_u16(),
+                        service: ServiceError::read(response).await,
+                        permission: self.permission,
+                    });
+                }
+                StatusCode::TOO_MANY_REQUESTS => {
+                    // Asking earlier than told only yields the next 429 (facts §4 F5).
+                    let delay = retry_after(&response, Utc::now()).unwrap_or(DEFAULT_RETRY_AFTER);
+                    if throttled + delay > MAX_THROTTLED {
+                        let retry_at = Utc::now() + TimeDelta::from_std(delay).unwrap_or_default();
+                        return Err(FetchError::Throttled { url: url.into(), retry_at });
+                    }
+                    // At least a second counts, so that an endless `Retry-After: 0` has an end.
+                    throttled += delay.max(Duration::from_secs(1));
+                    tracing::warn!(url = %RedactedUrl::from(url), delay_secs = delay.as_secs(), "throttled, waiting");
+                    tokio::time::sleep(delay).await;
+                }
+                _ => retry.wait(status_error(url, response).await).await?,
+            }
+        }
+    }
+}
+
+/// The error of an answer that is neither a success nor something its client deals with.
+pub(super) async fn status_error(url: &Url, response: Response) -> FetchError {
+    let status = response.status();
+    if status.is_redirection() {
+        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let host = location
+            .and_then(|location| url.join(location).ok())
+            .and_then(|target| target.host_str().map(str::to_owned));
+        return FetchError::Redirected { url: url.into(), status: status.as_u16(), host };
+    }
+    let service = ServiceError::read(response).await;
+    FetchError::Status { url: url.into(), status: status.as_u16(), service }
+}
+
+/// `Retry-After` as seconds or as an HTTP date.
+fn retry_after(response: &Response, now: DateTime<Utc>) -> Option<Duration> {
+    parse_retry_after(response.headers().get(header::RETRY_AFTER)?.to_str().ok()?, now)
+}
+
+fn parse_retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let text = text.trim();
+    let delay = match text.parse() {
+        Ok(secs) => Duration::from_secs(secs),
+        Err(_) => (parse_http_date(text)? - now).to_std().unwrap_or(Duration::ZERO),
+    };
+    Some(delay.min(MAX_RETRY_AFTER))
+}
+
+/// `Tue, 15 Nov 1994 08:12:31 GMT`.
+pub fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(text.trim()).ok().map(|date| date.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = parse_http_date("Tue, 15 Nov 1994 08:12:31 GMT").unwrap();
+        let check = |text, expected: Option<u64>| {
+            assert_eq!(parse_retry_after(text, now), expected.map(Duration::from_secs), "{text}");
+        };
+        check("7", Some(7));
+        check(" 0 ", Some(0));
+        check("Tue, 15 Nov 1994 08:12:41 GMT", Some(10));
+        check("Tue, 15 Nov 1994 08:12:01 GMT", Some(0));
+        check("99999999999", Some(86_400));
+        check("soon", None);
+        check("-1", None);
+    }
+}

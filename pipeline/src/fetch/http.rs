@@ -1,0 +1,97 @@
+//! The HTTP clients: one place for TLS, redirects, proxies and timeouts, and the one choke point
+//! through which every error of the HTTP library passes.
+
+use std::{sync::Once, time::Duration};
+
+use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
+use url::Url;
+
+use super::{FetchError, RedactedUrl, redacted_url::is_loopback};
+
+/// A host that does not accept a connection for so long is down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Silence on an API call. The first answer of an export can take minutes to come (facts §4 F22).
+pub const API_READ_TIMEOUT: Duration = Duration::from_mins(5);
+/// Silence on a download. Blob storage answers at once; after a minute without a byte the connection
+/// is dead, and the download goes on where it stopped.
+pub const BLOB_READ_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Two clients that differ in the proxy only: the environment's proxy never sees loopback requests.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    outside: Client,
+    loopback: Client,
+}
+
+impl HttpClient {
+    /// Builds clients that follow no redirect (one could carry a token or leave the allowed hosts), keep
+    /// no cookies and take `read_timeout` of silence.
+    ///
+    /// # Errors
+    ///
+    /// Where TLS cannot be set up.
+    pub fn try_new(read_timeout: Duration) -> Result<Self, FetchError> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            // Fails only where somebody installed one before, which serves as well.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("defender-lake/", env!("CARGO_PKG_VERSION")))
+                .redirect(Policy::none())
+                .referer(false)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(read_timeout)
+        };
+        let client_error = |err: reqwest::Error| FetchError::Client { source: err.without_url() };
+        Ok(Self {
+            outside: builder().build().map_err(client_error)?,
+            loopback: builder().no_proxy().build().map_err(client_error)?,
+        })
+    }
+
+    /// Begins a request.
+    pub fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+        let client = if is_loopback(url) { &self.loopback } else { &self.outside };
+        client.request(method, url.clone())
+    }
+}
+
+/// The choke point: an error of the HTTP library, without the URL that it would print.
+pub fn transport_error(url: impl Into<RedactedUrl>, err: reqwest::Error) -> FetchError {
+    FetchError::Transport { url: url.into(), source: err.without_url() }
+}
+
+/// Reads a body that must not be longer than `max_bytes`.
+///
+/// # Errors
+///
+/// Where the transfer fails, or the body is longer.
+pub async fn read_bounded(
+    mut response: reqwest::Response,
+    url: &RedactedUrl,
+    max_bytes: usize,
+) -> Result<Vec<u8>, FetchError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|err| transport_error(url.clone(), err))? {
+        if body.len() + chunk.len() > max_bytes {
+            return Err(FetchError::TooLarge { url: url.clone(), max_bytes: max_bytes as u64 });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Reads at most `max_bytes` of an error's body; one that fails on the way is as good as short.
+pub async fn read_error_body(mut response: reqwest::Response, max_bytes: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = max_bytes - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == max_bytes {
+            break;
+        }
+    }
+    body
+}

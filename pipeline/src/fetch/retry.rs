@@ -1,0 +1,82 @@
+//! How often and how long a failed transfer is tried again. Whether it may be is
+//! [`FetchError::is_transient`].
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+use super::FetchError;
+
+/// Bounds of the retries of one thing: a call, a part, a page.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// Wait before the second attempt; doubled for each further one, with jitter.
+    pub min_delay: Duration,
+    /// No wait is longer.
+    pub max_delay: Duration,
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// No attempt starts later than this after the first.
+    pub max_elapsed: Duration,
+}
+
+impl RetryPolicy {
+    /// For the API: few, since a listing has a budget of 20 calls an hour (facts §1.2).
+    pub const API: Self = Self {
+        min_delay: Duration::from_millis(500),
+        max_delay: Duration::from_secs(10),
+        max_attempts: 5,
+        max_elapsed: Duration::from_mins(5),
+    };
+
+    /// For parts: Azure's own copy of a blob may be under way for a while after the listing (facts §4
+    /// F1), and a reset late in a long download is worth going on from (F22).
+    pub const PART: Self = Self {
+        min_delay: Duration::from_millis(500),
+        max_delay: Duration::from_secs(15),
+        max_attempts: 8,
+        max_elapsed: Duration::from_mins(30),
+    };
+
+    /// Starts counting.
+    pub fn start(&self) -> Retry {
+        let delays = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(self.min_delay)
+            .with_max_delay(self.max_delay)
+            .with_max_times(self.max_attempts.saturating_sub(1) as usize)
+            .build();
+        Retry { delays, attempts: 1, started: Instant::now(), max_elapsed: self.max_elapsed }
+    }
+}
+
+/// The retries of one thing.
+#[derive(Debug)]
+pub struct Retry {
+    delays: ExponentialBackoff,
+    attempts: u32,
+    started: Instant,
+    max_elapsed: Duration,
+}
+
+impl Retry {
+    /// Waits before the next attempt after `err`.
+    ///
+    /// # Errors
+    ///
+    /// Gives `err` back, with what was tried, where it is not transient or the bounds are reached.
+    pub async fn wait(&mut self, err: FetchError) -> Result<(), FetchError> {
+        if !err.is_transient() {
+            return Err(err);
+        }
+        let elapsed = self.started.elapsed();
+        let next = self.delays.next().filter(|delay| elapsed + *delay <= self.max_elapsed);
+        let Some(delay) = next else {
+            return Err(FetchError::GaveUp { attempts: self.attempts, elapsed, source: Box::new(err) });
+        };
+        self.attempts += 1;
+        tracing::warn!(error = %err, delay_ms = delay.as_millis() as u64, attempt = self.attempts, "trying again");
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}

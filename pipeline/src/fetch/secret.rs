@@ -1,0 +1,70 @@
+//! Text that cannot be printed by accident.
+
+use std::fmt;
+
+/// A token or client secret. [`fmt::Debug`] shows that there is one; there is no `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: for a request's header or body and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Longest text of a service that an error quotes.
+const MAX_QUOTED_CHARS: usize = 300;
+/// Words longer than this are no words: a token, a signature, a URL.
+const MAX_WORD_CHARS: usize = 80;
+
+/// The first line of a service's own words, fit to be shown: bounded, without control characters, and
+/// without anything that looks like a signature or a token.
+pub fn quotable(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+    let mut quoted = String::new();
+    for word in line.split_whitespace() {
+        let lower = word.to_ascii_lowercase();
+        let is_secret = ["sig=", "eyj", "bearer", "secret="].iter().any(|mark| lower.contains(mark));
+        let word = if is_secret || word.chars().count() > MAX_WORD_CHARS { "…" } else { word };
+        if !quoted.is_empty() {
+            quoted.push(' ');
+        }
+        quoted.extend(word.chars().filter(|c| !c.is_control()));
+        if quoted.chars().count() > MAX_QUOTED_CHARS {
+            return quoted.chars().take(MAX_QUOTED_CHARS).chain(['…']).collect();
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
+    }
+
+    #[test]
+    fn quoted_text_is_one_short_line_without_secrets() {
+        assert_eq!(quotable("\n AADSTS7000215: Invalid\tclient.\r\nTrace"), "AADSTS7000215: Invalid client.");
+        assert_eq!(quotable("see https://h/p?sv=1&sig=abc now"), "see … now");
+        assert_eq!(quotable("token eyJhbGciOi.x.y bad"), "token … bad");
+        assert_eq!(quotable(&"x".repeat(5000)), "…");
+        assert!(quotable(&"word ".repeat(5000)).chars().count() <= MAX_QUOTED_CHARS + 1);
+        assert_eq!(quotable("a\u{1b}[31mb"), "a[31mb");
+    }
+}

@@ -1,0 +1,90 @@
+//! What a service says when it refuses: `{"error":{"code","message","target"}}` from the API (facts
+//! §4 F8), an XML document from blob storage (F2). Both are foreign text: bounded and made fit to show.
+
+use std::fmt;
+
+use reqwest::Response;
+use serde::Deserialize;
+
+use super::{http::read_error_body, secret::quotable};
+
+/// Longest error body that is read. Real ones have some hundred bytes.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+
+/// The service's own words, as far as it gave any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceError {
+    /// `Forbidden`, `AuthenticationFailed`, …
+    pub code: Option<String>,
+    /// The first line of the message.
+    pub message: Option<String>,
+    /// The API's correlation id, which Microsoft's support asks for.
+    pub target: Option<String>,
+}
+
+impl ServiceError {
+    /// Reads the body of an answer that is no success.
+    pub async fn read(response: Response) -> Self {
+        Self::parse(&read_error_body(response, MAX_ERROR_BYTES).await)
+    }
+
+    fn parse(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Envelope {
+            error: Body,
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            code: Option<String>,
+            message: Option<String>,
+            target: Option<String>,
+        }
+        // Azure storage may begin its XML with a byte order mark (facts §4 F2).
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let fit = |text: Option<String>| text.map(|text| quotable(&text)).filter(|text| !text.is_empty());
+        if let Ok(Envelope { error }) = serde_json::from_slice(body) {
+            return Self { code: fit(error.code), message: fit(error.message), target: fit(error.target) };
+        }
+        // Only the code: Azure's details quote the request, times and signed fields included.
+        let text = String::from_utf8_lossy(body);
+        let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+        Self { code: fit(code.map(|(code, _)| code.to_owned())), ..Self::default() }
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.as_deref().unwrap_or("no reason given"))?;
+        if let Some(message) = &self.message {
+            write!(f, ": {message}")?;
+        }
+        if let Some(target) = &self.target {
+            write!(f, " (target {target})")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_services_are_understood() {
+        let check = |body: &str, expected: &str| {
+            assert_eq!(ServiceError::parse(body.as_bytes()).to_string(), expected);
+        };
+        check(
+            r#"{"error":{"code":"Forbidden","message":"Missing roles.\nmore","target":"|7d2.a1"}}"#,
+            "Forbidden: Missing roles. (target |7d2.a1)",
+        );
+        check(r#"{"error":{"code":"TooManyRequests"}}"#, "TooManyRequests");
+        check(
+            "\u{feff}<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code><Message>x sig=1</Message></Error>",
+            "AuthenticationFailed",
+        );
+        check("", "no reason given");
+        check("<html>", "no reason given");
+        check(r#"{"error":"text"}"#, "no reason given");
+    }
+}

@@ -1,0 +1,165 @@
+//! Why an export could not be delivered.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::{EnvelopeError, LocalError};
+use crate::{
+    exit_code::ExitCode,
+    fetch::{FetchError, RedactedUrl},
+    spool::SpoolError,
+};
+
+/// Why an export could not be delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The API, the authority or the network.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The work dir.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The files on this machine.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// A tenant without data, or an export that is not ready (facts §4 F10).
+    #[error("the export lists no files; nothing published")]
+    EmptyExport,
+    /// The listing is not what the service documents.
+    #[error("GET {url}: no listing: {problem}")]
+    BadListing {
+        /// The call.
+        url: RedactedUrl,
+        /// What is wrong, without any of its text: that is signed URLs.
+        problem: String,
+    },
+    /// More parts than a listing can have.
+    #[error("GET {url}: the export lists more than {max_parts} files")]
+    TooManyParts {
+        /// The call.
+        url: RedactedUrl,
+        /// The bound.
+        max_parts: usize,
+    },
+    /// One part is listed twice: it would count twice.
+    #[error("the export lists {name} twice")]
+    DuplicatePart {
+        /// Name of the part.
+        name: String,
+    },
+    /// A part is somewhere that parts are not fetched from.
+    #[error("part {url} is not fetched: {reason}")]
+    UrlRefused {
+        /// Where it is.
+        url: RedactedUrl,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// Parts could not be fetched.
+    #[error("part {name} could not be fetched{}", others(*num_failed))]
+    PartFailed {
+        /// The first of them.
+        name: String,
+        /// How many.
+        num_failed: usize,
+        /// What became of the first.
+        source: FetchError,
+    },
+    /// A page is not what the service documents.
+    #[error("GET {url}: {source}")]
+    BadPage {
+        /// The page's link.
+        url: RedactedUrl,
+        /// What is wrong.
+        source: EnvelopeError,
+    },
+    /// A link that is no URL.
+    #[error("{page}: `@odata.nextLink` is no absolute url")]
+    BadNextLink {
+        /// Name of the page that has it.
+        page: String,
+    },
+    /// The pages go round in a circle (facts §4 F18).
+    #[error("{page}: `@odata.nextLink` was followed before; the pages would never end")]
+    RepeatedNextLink {
+        /// Name of the page that has it.
+        page: String,
+    },
+    /// More pages than an export can have.
+    #[error("more than {max_pages} pages")]
+    TooManyPages {
+        /// The bound.
+        max_pages: u64,
+    },
+    /// The service moved on to another snapshot between two pages.
+    #[error(
+        "{page} is of the snapshot {}, the pages before it of {}; snapshots are never mixed",
+        time_text(found), time_text(expected)
+    )]
+    SnapshotChanged {
+        /// Name of the page.
+        page: String,
+        /// Time of the pages before.
+        expected: DateTime<Utc>,
+        /// Time of this one.
+        found: DateTime<Utc>,
+    },
+    /// No time to publish under.
+    #[error("GET {url}: neither `$skiptoken` nor `Date` says when the export was generated")]
+    NoGeneratedTime {
+        /// The first page's link.
+        url: RedactedUrl,
+    },
+    /// A mistake of ours.
+    #[error("a task of the source failed")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl SourceError {
+    /// How a run that fails with this ends.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Fetch(err) | Self::PartFailed { source: err, .. } => err.exit_code(),
+            Self::Local(err) => err.exit_code(),
+            // The work dir is where a snapshot's parts are made whole; without it there is none.
+            Self::Spool(_) => ExitCode::Source,
+            Self::Task(_) => ExitCode::Internal,
+            _ => ExitCode::Source,
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Fetch(err) => err.hint(),
+            Self::PartFailed { source, .. } => Some(match source.hint() {
+                Some(hint) => format!("{hint}; whole parts are kept"),
+                None => "run again: whole parts are kept".into(),
+            }),
+            Self::Local(err) => err.hint(),
+            Self::Spool(_) => Some("check --work-dir and the space on its disk".into()),
+            Self::EmptyExport => {
+                Some("the tenant has no data yet, or the export is not ready; run again later".into())
+            }
+            Self::UrlRefused { .. } => {
+                Some("if the host is the service's own, allow it with --blob-host or --cloud".into())
+            }
+            Self::SnapshotChanged { .. } | Self::RepeatedNextLink { .. } => {
+                Some("run again, or take the export by --via files".into())
+            }
+            Self::DuplicatePart { .. } | Self::BadPage { .. } => Some("run again later".into()),
+            _ => None,
+        }
+    }
+}
+
+fn others(num_failed: usize) -> String {
+    match num_failed {
+        0 | 1 => String::new(),
+        2 => ", nor one other".into(),
+        n => format!(", nor {} others", n - 1),
+    }
+}
+
+fn time_text(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,252 @@
+//! The JSON route: page after page, each streamed into the spool while its envelope is read.
+
+use std::{collections::HashSet, path::Path};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use reqwest::header;
+use schema::Dataset;
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
+use url::Url;
+
+use super::{
+    ApiConfig, EnvelopeError, Export, FetchProgress, SourceConfig, SourceError, StoredPart,
+    page_envelope::{EnvelopeScanner, PageEnvelope},
+    skip_token::snapshot_time,
+};
+use crate::{
+    fetch::{
+        FetchError, RetryPolicy,
+        api::{ApiClient, parse_http_date},
+        http::transport_error,
+    },
+    manifest::{GeneratedTimeFrom, Route},
+    snapshot::SnapshotId,
+    spool::{self, PartWriter, Spool, Spooled, SpooledFacts, sha256_hex},
+};
+
+/// Most pages of one export: no tenant has as many at any sensible page size.
+const MAX_PAGES: u64 = 100_000;
+/// Largest page. 200,000 records of 0.5 KB are 100 MB (facts §1.1, §1.2).
+const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The pages of one export, the first of which is in the spool.
+#[derive(Debug)]
+pub struct JsonPages {
+    client: ApiClient,
+    retry: RetryPolicy,
+    spool: Spool,
+    /// The first page, and the link to the second.
+    first: (Spooled, Option<Url>),
+    /// The snapshot that the pages are of, where their links say.
+    snapshot_time: Option<DateTime<Utc>>,
+}
+
+/// A page that was read to its end.
+struct Page {
+    next_link: Option<Url>,
+    /// `Date` of the response.
+    date: Option<DateTime<Utc>>,
+}
+
+impl JsonPages {
+    pub(super) async fn open(
+        config: &SourceConfig,
+        api: &ApiConfig,
+        page_size: u32,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+    ) -> Result<(Export, Self), SourceError> {
+        let client = ApiClient::try_new(api, config.api_retry, &dataset.permission)?;
+        let url = client.url(dataset.json_pages, ("pageSize", page_size));
+        // The first page itself says which snapshot, and so which spool, it is of.
+        let mut writer = spool::begin_unnamed(work_dir, dataset.name).await?;
+        let progress = FetchProgress::default();
+        let page = fetch_page(&client, config.part_retry, &url, 0, Some(&mut writer), &progress).await?;
+        let export = export_of(&page, &url)?;
+        let spool = Spool::open(work_dir, dataset.name, SnapshotId::new(export.generated_time)).await?;
+        let spooled = writer.finish(&spool, page_facts(0, &url, page.next_link.as_ref())).await?;
+        tracing::info!(dataset = dataset.name, generated_time = %export.generated_time, "first page fetched");
+        let pages = Self {
+            client,
+            retry: config.part_retry,
+            spool,
+            snapshot_time: page.next_link.as_ref().and_then(snapshot_time),
+            first: (spooled, page.next_link),
+        };
+        Ok((export, pages))
+    }
+
+    /// What [`JsonPages::open`] would find, keeping nothing.
+    pub(super) async fn plan(
+        config: &SourceConfig,
+        api: &ApiConfig,
+        page_size: u32,
+        dataset: &'static Dataset,
+    ) -> Result<Export, SourceError> {
+        let client = ApiClient::try_new(api, config.api_retry, &dataset.permission)?;
+        let url = client.url(dataset.json_pages, ("pageSize", page_size));
+        let page = fetch_page(&client, config.part_retry, &url, 0, None, &FetchProgress::default()).await?;
+        export_of(&page, &url)
+    }
+
+    pub(super) fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Fetches one page ahead of what has room in `sender`: the pages are a chain, there is nothing to
+    /// fetch side by side.
+    pub(super) async fn deliver(
+        mut self,
+        sender: Sender<StoredPart>,
+        progress: &FetchProgress,
+    ) -> Result<(), SourceError> {
+        let mut followed = HashSet::new();
+        let (mut spooled, mut next_link) = self.first.clone();
+        progress.add_bytes(spooled.facts.bytes);
+        for index in 0.. {
+            if sender.send(StoredPart::new(index, spooled)).await.is_err() {
+                return Ok(());
+            }
+            progress.add_part();
+            let Some(link) = next_link else { return Ok(()) };
+            let page = page_name(index);
+            if !followed.insert(sha256_hex(link.as_str())) {
+                return Err(SourceError::RepeatedNextLink { page });
+            }
+            self.check_snapshot(&page, &link)?;
+            if index + 1 == MAX_PAGES {
+                return Err(SourceError::TooManyPages { max_pages: MAX_PAGES });
+            }
+            (spooled, next_link) = tokio::select! {
+                () = sender.closed() => return Ok(()),
+                page = self.page(index + 1, &link, progress) => page?,
+            };
+        }
+        Ok(())
+    }
+
+    /// A page that names another snapshot than those before it ends the run: a pull that crosses a
+    /// regeneration stays on its snapshot (facts §6.1, inferred), so this is never right.
+    fn check_snapshot(&mut self, page: &str, next_link: &Url) -> Result<(), SourceError> {
+        let Some(found) = snapshot_time(next_link) else { return Ok(()) };
+        let expected = *self.snapshot_time.get_or_insert(found);
+        if expected == found {
+            return Ok(());
+        }
+        Err(SourceError::SnapshotChanged { page: page.to_owned(), expected, found })
+    }
+
+    /// The page at `link`: from an earlier run that came by the same link, or fetched.
+    async fn page(
+        &self,
+        index: u64,
+        link: &Url,
+        progress: &FetchProgress,
+    ) -> Result<(Spooled, Option<Url>), SourceError> {
+        if let Some(spooled) = self.spool.find(&page_name(index)).await
+            && spooled.facts.link_sha256 == Some(sha256_hex(link.as_str()))
+        {
+            let next_link = spooled.facts.next_link.as_deref().map(Url::parse).transpose();
+            if let Ok(next_link) = next_link {
+                progress.add_bytes(spooled.facts.bytes);
+                return Ok((spooled, next_link));
+            }
+        }
+        let mut writer = self.spool.begin(&page_name(index)).await?;
+        let page = fetch_page(&self.client, self.retry, link, index, Some(&mut writer), progress).await?;
+        let spooled = writer.finish(&self.spool, page_facts(index, link, page.next_link.as_ref())).await?;
+        Ok((spooled, page.next_link))
+    }
+}
+
+/// Fetches one page, again where it breaks off.
+async fn fetch_page(
+    client: &ApiClient,
+    retry: RetryPolicy,
+    link: &Url,
+    index: u64,
+    mut writer: Option<&mut PartWriter>,
+    progress: &FetchProgress,
+) -> Result<Page, SourceError> {
+    let mut retry = retry.start();
+    loop {
+        match read_page(client, link, writer.as_deref_mut(), progress).await {
+            Ok((envelope, date)) => {
+                let next_link = next_link(&envelope, index)?;
+                return Ok(Page { next_link, date });
+            }
+            Err(SourceError::Fetch(err)) => {
+                if let Some(writer) = &mut writer {
+                    progress.take_bytes(writer.bytes());
+                    writer.restart().await?;
+                }
+                retry.wait(err).await?;
+            }
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+async fn read_page(
+    client: &ApiClient,
+    link: &Url,
+    mut writer: Option<&mut PartWriter>,
+    progress: &FetchProgress,
+) -> Result<(PageEnvelope, Option<DateTime<Utc>>), SourceError> {
+    let mut response = client.get(link, &mut client.start_retry()).await?;
+    let date = response.headers().get(header::DATE).and_then(|date| parse_http_date(date.to_str().ok()?));
+    let mut scanner = EnvelopeScanner::default();
+    let mut bytes = 0;
+    let bad_page = |source| match source {
+        // As good as a broken transfer: worth another attempt.
+        EnvelopeError::Truncated { bytes } => FetchError::CutPage { url: link.into(), found: bytes }.into(),
+        source => SourceError::BadPage { url: link.into(), source },
+    };
+    while let Some(chunk) = response.chunk().await.map_err(|err| transport_error(link, err))? {
+        bytes += chunk.len() as u64;
+        if bytes > MAX_PAGE_BYTES {
+            return Err(FetchError::TooLarge { url: link.into(), max_bytes: MAX_PAGE_BYTES }.into());
+        }
+        scanner.push(&chunk).map_err(bad_page)?;
+        if let Some(writer) = &mut writer {
+            writer.write(&chunk).await?;
+            progress.add_bytes(chunk.len() as u64);
+        }
+    }
+    Ok((scanner.finish().map_err(bad_page)?, date))
+}
+
+/// `@odata.nextLink`, which the last page does not have; null and empty are as good as absent. Whether
+/// it may be followed, the API client decides.
+fn next_link(envelope: &PageEnvelope, index: u64) -> Result<Option<Url>, SourceError> {
+    match envelope.get("@odata.nextLink") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(link)) if link.is_empty() => Ok(None),
+        Some(Value::String(link)) if let Ok(link) = Url::parse(link) => Ok(Some(link)),
+        Some(_) => Err(SourceError::BadNextLink { page: page_name(index) }),
+    }
+}
+
+fn export_of(page: &Page, url: &Url) -> Result<Export, SourceError> {
+    let from_token = page.next_link.as_ref().and_then(snapshot_time);
+    let (generated_time, generated_time_from) = match (from_token, page.date) {
+        (Some(time), _) => (time, GeneratedTimeFrom::SkipToken),
+        (None, Some(date)) => (date.trunc_subsecs(0), GeneratedTimeFrom::ResponseDate),
+        (None, None) => return Err(SourceError::NoGeneratedTime { url: url.into() }),
+    };
+    Ok(Export { route: Route::Json, generated_time, generated_time_from, num_parts: None, num_bytes: None })
+}
+
+fn page_name(index: u64) -> String {
+    format!("page-{index:05}.json")
+}
+
+fn page_facts(index: u64, link: &Url, next_link: Option<&Url>) -> SpooledFacts {
+    SpooledFacts {
+        name: page_name(index),
+        link_sha256: Some(sha256_hex(link.as_str())),
+        next_link: next_link.map(Url::to_string),
+        ..SpooledFacts::default()
+    }
+}

@@ -1,0 +1,346 @@
+//! Reads the envelope of a JSON page while its bytes pass by: the members beside `value`, and whether
+//! the page is complete.
+//!
+//! A page of 200,000 records has some 100 MB, so it is neither held nor parsed here: the scanner knows
+//! strings, escapes and depth, and keeps only what stands beside `value`. Whether the records are valid
+//! is the decoder's business.
+
+use memchr::memchr2;
+use serde_json::Value;
+
+/// Longest text of all members beside `value`. A link has some hundred bytes; one known bug made each
+/// link longer than the one before (facts §4 F18), which ends here.
+const MAX_MEMBERS_BYTES: usize = 64 * 1024;
+
+/// What is wrong with a page.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// The page ends inside of its object.
+    #[error("the page ends too early, after {bytes} bytes")]
+    Truncated {
+        /// Size of what there was.
+        bytes: u64,
+    },
+    /// Not the shape of a page.
+    #[error("no page: {problem}, at byte {offset}")]
+    Malformed {
+        /// What was found.
+        problem: &'static str,
+        /// Where.
+        offset: u64,
+    },
+    /// The members beside `value` are longer than any that the service sends.
+    #[error("the members beside `value` are longer than {MAX_MEMBERS_BYTES} bytes")]
+    TooLong,
+}
+
+/// The members beside `value` of a complete page, in their order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PageEnvelope {
+    members: Vec<(String, Value)>,
+}
+
+impl PageEnvelope {
+    /// The member `name`; the last one of two.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.members.iter().rfind(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// Scans one page, pushed in pieces of any size.
+#[derive(Debug)]
+pub struct EnvelopeScanner {
+    state: State,
+    /// Bytes of all earlier pieces.
+    offset: u64,
+    /// Text of the member at hand: first its name, then its value.
+    text: Vec<u8>,
+    name: String,
+    members_bytes: usize,
+    has_value: bool,
+    envelope: PageEnvelope,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before the `{`; the number of bytes of a byte order mark seen.
+    Start(u8),
+    /// Before a name or the `}` of an empty object.
+    FirstName,
+    /// Before a name.
+    Name,
+    InName {
+        escaped: bool,
+    },
+    /// Before the `:`.
+    Colon,
+    /// Before a value.
+    Value,
+    /// In a number, `true`, `false` or `null`.
+    InScalar,
+    /// In a string (`depth` 0), array or object.
+    Inside {
+        depth: u64,
+        in_string: bool,
+        escaped: bool,
+    },
+    /// Before a `,` or the `}`.
+    AfterValue,
+    /// After the `}`.
+    End,
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl Default for EnvelopeScanner {
+    fn default() -> Self {
+        Self {
+            state: State::Start(0),
+            offset: 0,
+            text: Vec::new(),
+            name: String::new(),
+            members_bytes: 0,
+            has_value: false,
+            envelope: PageEnvelope::default(),
+        }
+    }
+}
+
+impl EnvelopeScanner {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    ///
+    /// At the first byte that no page has.
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), EnvelopeError> {
+        let mut at = 0;
+        while let Some(&byte) = piece.get(at) {
+            let malformed = |problem| Err(EnvelopeError::Malformed { problem, offset: self.offset + at as u64 });
+            match self.state {
+                State::Inside { depth, in_string: true, escaped: false } => {
+                    // Nearly all bytes of a page are inside of strings.
+                    let rest = &piece[at..];
+                    let len = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+                    self.keep(&rest[..len])?;
+                    at += len;
+                    let Some(&byte) = piece.get(at) else { break };
+                    self.keep(&[byte])?;
+                    if byte == b'\\' {
+                        self.state = State::Inside { depth, in_string: true, escaped: true };
+                    } else if depth == 0 {
+                        self.end_value()?;
+                    } else {
+                        self.state = State::Inside { depth, in_string: false, escaped: false };
+                    }
+                }
+                State::Inside { depth, in_string: true, escaped: true } => {
+                    self.keep(&[byte])?;
+                    self.state = State::Inside { depth, in_string: true, escaped: false };
+                }
+                State::Inside { depth, in_string: false, .. } => {
+                    self.keep(&[byte])?;
+                    let inside = |depth, in_string| State::Inside { depth, in_string, escaped: false };
+                    match byte {
+                        b'"' => self.state = inside(depth, true),
+                        b'{' | b'[' => self.state = inside(depth + 1, false),
+                        b'}' | b']' if depth == 1 => self.end_value()?,
+                        b'}' | b']' => self.state = inside(depth - 1, false),
+                        _ => {}
+                    }
+                }
+                State::InName { escaped } => {
+                    self.keep(&[byte])?;
+                    match byte {
+                        _ if escaped => self.state = State::InName { escaped: false },
+                        b'\\' => self.state = State::InName { escaped: true },
+                        b'"' => self.end_name()?,
+                        _ => {}
+                    }
+                }
+                State::InScalar => match byte {
+                    b',' | b'}' | b' ' | b'\t' | b'\r' | b'\n' => {
+                        self.end_value()?;
+                        continue; // the byte is not part of the value
+                    }
+                    b'{' | b'[' | b']' | b'"' | b':' => return malformed("a value with that in it"),
+                    _ => self.keep(&[byte])?,
+                },
+                State::Start(n @ 0..3) if byte == BYTE_ORDER_MARK[usize::from(n)] => self.state = State::Start(n + 1),
+                State::Start(1 | 2) => return malformed("half a byte order mark"),
+                _ if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => {}
+                State::Start(_) => match byte {
+                    b'{' => self.state = State::FirstName,
+                    _ => return malformed("not a json object"),
+                },
+                State::FirstName | State::Name => match byte {
+                    b'"' => {
+                        self.name.clear();
+                        self.text.clear();
+                        self.keep(&[byte])?;
+                        self.state = State::InName { escaped: false };
+                    }
+                    b'}' if self.state == State::FirstName => self.state = State::End,
+                    _ => return malformed("expected a name"),
+                },
+                State::Colon => match byte {
+                    b':' => self.state = State::Value,
+                    _ => return malformed("expected a colon"),
+                },
+                State::Value => {
+                    if self.name == "value" {
+                        if byte != b'[' {
+                            return malformed("`value` is no array");
+                        }
+                        if self.has_value {
+                            return malformed("a second `value`");
+                        }
+                        self.has_value = true;
+                    }
+                    self.state = match byte {
+                        b'"' => State::Inside { depth: 0, in_string: true, escaped: false },
+                        b'{' | b'[' => State::Inside { depth: 1, in_string: false, escaped: false },
+                        b'}' | b']' | b',' | b':' => return malformed("expected a value"),
+                        _ => State::InScalar,
+                    };
+                    self.keep(&[byte])?;
+                }
+                State::AfterValue => match byte {
+                    b',' => self.state = State::Name,
+                    b'}' => self.state = State::End,
+                    _ => return malformed("expected a comma or the end"),
+                },
+                State::End => return malformed("more after the end"),
+            }
+            at += 1;
+        }
+        self.offset += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the page.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not complete, or has no `value`.
+    pub fn finish(self) -> Result<PageEnvelope, EnvelopeError> {
+        if self.state != State::End {
+            return Err(EnvelopeError::Truncated { bytes: self.offset });
+        }
+        if !self.has_value {
+            return Err(EnvelopeError::Malformed { problem: "it has no `value`", offset: self.offset });
+        }
+        Ok(self.envelope)
+    }
+
+    /// Keeps text of a member, unless it is that of `value`.
+    fn keep(&mut self, text: &[u8]) -> Result<(), EnvelopeError> {
+        if self.name == "value" {
+            return Ok(());
+        }
+        self.members_bytes += text.len();
+        if self.members_bytes > MAX_MEMBERS_BYTES {
+            return Err(EnvelopeError::TooLong);
+        }
+        self.text.extend_from_slice(text);
+        Ok(())
+    }
+
+    fn end_name(&mut self) -> Result<(), EnvelopeError> {
+        self.name = self.parse("a name that is no json string")?;
+        self.text.clear();
+        self.state = State::Colon;
+        Ok(())
+    }
+
+    fn end_value(&mut self) -> Result<(), EnvelopeError> {
+        if self.name != "value" {
+            let value = self.parse("a value that is no json")?;
+            self.envelope.members.push((std::mem::take(&mut self.name), value));
+        }
+        self.state = State::AfterValue;
+        Ok(())
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&self, problem: &'static str) -> Result<T, EnvelopeError> {
+        let malformed = |_| EnvelopeError::Malformed { problem, offset: self.offset };
+        serde_json::from_slice(&self.text).map_err(malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(pieces: &[&[u8]]) -> Result<PageEnvelope, EnvelopeError> {
+        let mut scanner = EnvelopeScanner::default();
+        for piece in pieces {
+            scanner.push(piece)?;
+        }
+        scanner.finish()
+    }
+
+    const PAGE: &str = "\u{feff} {\"@odata.context\": \"h\\\"x\\\\\", \"value\" : [ {\"a\":\"}]\\\"{\", \"b\":[[],{}],\
+                        \"@odata.nextLink\":\"inner\"}, {\"ü\":null} ] , \"n\":-1.5e3,\"o\":{\"p\":[1,\"]\"]},\
+                        \"@odata.ne\\u0078tLink\":\"https:\\/\\/h\\/p?$skiptoken=a%2Bb\",\"t\":true }\r\n";
+
+    #[test]
+    fn every_split_gives_the_same_envelope() {
+        let page = PAGE.as_bytes();
+        let whole = scan(&[page]).unwrap();
+        let names: Vec<_> = whole.members.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["@odata.context", "n", "o", "@odata.nextLink", "t"]);
+        assert_eq!(whole.get("@odata.nextLink"), Some(&Value::from("https://h/p?$skiptoken=a%2Bb")));
+        assert_eq!(whole.get("@odata.context"), Some(&Value::from("h\"x\\")));
+        assert_eq!(whole.get("value"), None);
+        for first in 0..=page.len() {
+            assert_eq!(scan(&[&page[..first], &page[first..]]).as_ref(), Ok(&whole), "split at {first}");
+            for second in first..=page.len() {
+                let pieces = [&page[..first], &page[first..second], &page[second..]];
+                assert_eq!(scan(&pieces).as_ref(), Ok(&whole), "split at {first} and {second}");
+            }
+        }
+        let bytes: Vec<_> = page.chunks(1).collect();
+        assert_eq!(scan(&bytes), Ok(whole));
+    }
+
+    #[test]
+    fn every_cut_is_noticed() {
+        let page = PAGE.trim_end().as_bytes();
+        for len in 0..page.len() {
+            assert_eq!(scan(&[&page[..len]]), Err(EnvelopeError::Truncated { bytes: len as u64 }), "{len}");
+        }
+    }
+
+    #[test]
+    fn other_shapes_are_no_pages() {
+        let check = |page: &str, problem: &str| match scan(&[page.as_bytes()]) {
+            Err(EnvelopeError::Malformed { problem: found, .. }) => assert_eq!(found, problem, "{page}"),
+            other => panic!("{page}: {other:?}"),
+        };
+        check("[]", "not a json object");
+        check("<html>", "not a json object");
+        check("{}", "it has no `value`");
+        check(r#"{"error":{"code":"x"}}"#, "it has no `value`");
+        check(r#"{"value":null}"#, "`value` is no array");
+        check(r#"{"value":[],"value":[]}"#, "a second `value`");
+        check(r#"{"value":[]}{"#, "more after the end");
+        check(r#"{"value":[],}"#, "expected a name");
+        check(r#"{"value":[] "a":1}"#, "expected a comma or the end");
+        check(r#"{"a" 1}"#, "expected a colon");
+        check(r#"{"a":,}"#, "expected a value");
+        check(r#"{"a":nul,"value":[]}"#, "a value that is no json");
+        check(r#"{"a":[1}"#, "a value that is no json");
+        check("\u{feff}\u{feff}{}", "not a json object");
+    }
+
+    #[test]
+    fn long_members_are_refused_and_long_values_are_not() {
+        let long = "x".repeat(MAX_MEMBERS_BYTES);
+        let page = format!(r#"{{"value":["{long}"],"@odata.nextLink":"a"}}"#);
+        assert!(scan(&[page.as_bytes()]).is_ok());
+        let page = format!(r#"{{"value":[],"@odata.nextLink":"{long}"}}"#);
+        assert_eq!(scan(&[page.as_bytes()]), Err(EnvelopeError::TooLong));
+        let page = format!(r#"{{"{long}":1"#);
+        assert_eq!(scan(&[page.as_bytes()]), Err(EnvelopeError::TooLong));
+    }
+}

@@ -1,0 +1,142 @@
+//! A scripted server on loopback: what it answers is a list, what it was asked is another.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use url::Url;
+
+/// One answer.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    /// Bytes of the body after which the connection breaks.
+    cut_at: Option<usize>,
+}
+
+pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
+    Reply { status, headers: Vec::new(), body: body.into(), cut_at: None }
+}
+
+impl Reply {
+    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
+        self.headers.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Announces the whole body and breaks the connection after `bytes` of it.
+    pub(super) fn cut_at(mut self, bytes: usize) -> Self {
+        self.cut_at = Some(bytes);
+        self
+    }
+}
+
+type Script = Arc<Mutex<HashMap<String, Vec<Reply>>>>;
+
+/// The server; stops when dropped.
+#[derive(Debug)]
+pub(super) struct TestServer {
+    url: Url,
+    script: Script,
+    requests: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+impl TestServer {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let (script, requests) = (Script::default(), Arc::<Mutex<Vec<String>>>::default());
+        let task = tokio::spawn({
+            let (script, requests) = (script.clone(), requests.clone());
+            async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(stream, script.clone(), requests.clone()));
+                }
+            }
+        });
+        Self { url, script, requests, task }
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) fn at(&self, path_and_query: &str) -> String {
+        self.url.join(path_and_query).unwrap().to_string()
+    }
+
+    /// Answers requests for `path` (without query) in this order; the last answer stays.
+    pub(super) fn on(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
+        self.script.lock().unwrap().insert(path.into(), replies.into_iter().collect());
+    }
+
+    /// The heads of the requests for `path`, in lower case but for the first line.
+    pub(super) fn requests(&self, path: &str) -> Vec<String> {
+        let is_for = |head: &&String| head.split([' ', '?']).nth(1) == Some(path);
+        self.requests.lock().unwrap().iter().filter(is_for).cloned().collect()
+    }
+
+    /// Everything that was asked.
+    pub(super) fn all_requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(mut stream: TcpStream, script: Script, requests: Arc<Mutex<Vec<String>>>) {
+    let mut request = Vec::new();
+    let head_len = loop {
+        if let Some(at) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+    };
+    let head = String::from_utf8_lossy(&request[..head_len]).into_owned();
+    let (first_line, headers) = head.split_once("\r\n").unwrap();
+    let headers = headers.to_ascii_lowercase();
+    let body_len = headers
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .map_or(0, |value| value.trim().parse::<usize>().unwrap());
+    while request.len() < head_len + body_len {
+        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    let body = String::from_utf8_lossy(&request[head_len..]);
+    let path = first_line.split([' ', '?']).nth(1).unwrap().to_owned();
+    let reply = {
+        requests.lock().unwrap().push(format!("{first_line}\n{headers}\n{body}"));
+        match script.lock().unwrap().get_mut(&path) {
+            Some(replies) if replies.len() > 1 => replies.remove(0),
+            Some(replies) => replies[0].clone(),
+            None => reply(404, ""),
+        }
+    };
+    let mut text = format!("HTTP/1.1 {} x\r\nconnection: close\r\n", reply.status);
+    text.push_str(&format!("content-length: {}\r\n", reply.body.len()));
+    for (name, value) in &reply.headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str("\r\n");
+    let sent = &reply.body[..reply.cut_at.unwrap_or(reply.body.len())];
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.write_all(sent).await;
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,495 @@
+use std::time::Duration;
+
+use base64::prelude::*;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::{
+    test_server::{Reply, TestServer, reply},
+    *,
+};
+use crate::{
+    exit_code::ExitCode,
+    fetch::{AuthMethod, Credentials, Secret},
+};
+
+const LISTING: &str = "/api/machines/SoftwareInventoryExport";
+const PAGES: &str = "/api/machines/SoftwareInventoryByMachine";
+const TOKEN: &str = "/tenant-1/oauth2/v2.0/token";
+const SECRETS: [&str; 3] = ["hunter2", "TOKEN-", "SIGNATURE"];
+
+fn dataset() -> &'static Dataset {
+    Dataset::find("software-inventory").unwrap()
+}
+
+/// An API, its authority and its blob storage, each on a port of its own.
+struct World {
+    api: TestServer,
+    login: TestServer,
+    blobs: TestServer,
+    work_dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let world = Self {
+            api: TestServer::start().await,
+            login: TestServer::start().await,
+            blobs: TestServer::start().await,
+            work_dir: tempfile::tempdir().unwrap(),
+        };
+        world.login.on(TOKEN, [token("TOKEN-1", 3600), token("TOKEN-2", 3600)]);
+        world
+    }
+
+    fn list(&self, paths: &[&str]) {
+        let urls: Vec<_> = paths.iter().map(|path| self.blobs.at(&format!("{path}?sig=SIGNATURE"))).collect();
+        let body = serde_json::json!({ "exportFiles": urls, "generatedTime": "2021-01-11T11:01:00.000Z" });
+        self.api.on(LISTING, [reply(200, body.to_string())]);
+    }
+
+    fn api(&self) -> ApiConfig {
+        ApiConfig {
+            api_url: self.api.url().clone(),
+            login_url: self.login.url().clone(),
+            scope: "https://api.securitycenter.microsoft.com/.default".into(),
+            auth: AuthMethod::Auto,
+            credentials: Credentials {
+                tenant_id: Some("tenant-1".into()),
+                client_id: Some("client-1".into()),
+                client_secret: Some(Secret::new("hunter2")),
+            },
+        }
+    }
+
+    fn config(&self, route: RouteConfig) -> SourceConfig {
+        let retry = RetryPolicy {
+            min_delay: Duration::from_millis(1),
+            max_delay: Duration::from_millis(2),
+            max_attempts: 4,
+            max_elapsed: Duration::from_mins(1),
+        };
+        SourceConfig { route, downloads: NonZeroUsize::new(3).unwrap(), api_retry: retry, part_retry: retry }
+    }
+
+    fn files(&self) -> SourceConfig {
+        self.config(RouteConfig::Files { api: self.api(), sas_valid_hours: 6, blob_hosts: vec![] })
+    }
+
+    fn json(&self) -> SourceConfig {
+        self.config(RouteConfig::Json { api: self.api(), page_size: 2 })
+    }
+
+    async fn run(&self, config: &SourceConfig) -> Result<(Export, Vec<(String, String)>), SourceError> {
+        let (export, source) = Source::open(config, dataset(), self.work_dir.path()).await?;
+        Ok((export, deliver(source).await?))
+    }
+
+    /// Runs to an error, and looks for secrets in all that it can show.
+    async fn fails(&self, config: &SourceConfig) -> SourceError {
+        let err = self.run(config).await.unwrap_err();
+        let mut shown = format!("{err:?} {err} {:?} {config:?}", err.hint());
+        let mut source = std::error::Error::source(&err);
+        while let Some(err) = source {
+            shown.push_str(&format!(" {err} {err:?}"));
+            source = err.source();
+        }
+        for secret in SECRETS {
+            assert!(!shown.contains(secret), "{secret} is in {shown}");
+        }
+        err
+    }
+
+    fn assert_no_secret_at_rest(&self) {
+        let mut folders = vec![self.work_dir.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let mut shown = path.display().to_string();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    shown.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+                }
+                for secret in SECRETS {
+                    assert!(!shown.contains(secret), "{secret} is in {shown}");
+                }
+            }
+        }
+    }
+}
+
+fn token(token: &str, expires_in: u32) -> Reply {
+    reply(200, format!(r#"{{"token_type":"Bearer","expires_in":{expires_in},"access_token":"{token}"}}"#))
+}
+
+async fn deliver(source: Source) -> Result<Vec<(String, String)>, SourceError> {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let progress = Arc::new(FetchProgress::default());
+    let delivery = tokio::spawn(source.deliver(sender, progress.clone()));
+    let mut parts = Vec::new();
+    let mut bytes = 0;
+    while let Some(part) = receiver.recv().await {
+        bytes += part.bytes;
+        parts.push((part.index, part.name, std::fs::read_to_string(&part.path).unwrap()));
+    }
+    delivery.await.unwrap()?;
+    assert_eq!(progress.bytes.load(Ordering::Relaxed), bytes);
+    assert_eq!(progress.parts.load(Ordering::Relaxed), parts.len() as u64);
+    parts.sort();
+    Ok(parts.into_iter().map(|(_, name, text)| (name, text)).collect())
+}
+
+fn part(name: &str, text: &str) -> (String, String) {
+    (name.into(), text.into())
+}
+
+fn md5(text: &str) -> String {
+    use md5::{Digest, Md5};
+    BASE64_STANDARD.encode(Md5::digest(text))
+}
+
+#[tokio::test]
+async fn parts_are_listed_downloaded_and_taken_over_by_a_rerun() {
+    let world = World::new().await;
+    world.list(&["/c/g=1/part-0", "/c/g=2/part-0"]);
+    world.blobs.on("/c/g=1/part-0", [reply(200, "one").header("content-md5", md5("one"))]);
+    world.blobs.on("/c/g=2/part-0", [reply(200, "two")]);
+    let expected = [part("c/g=1/part-0", "one"), part("c/g=2/part-0", "two")];
+
+    let (export, parts) = world.run(&world.files()).await.unwrap();
+    assert_eq!(parts, expected);
+    assert_eq!(export.snapshot_id().to_string(), "20210111T110100Z");
+    assert_eq!((export.route, export.num_parts), (Route::Files, Some(2)));
+
+    let (_, parts) = world.run(&world.files()).await.unwrap();
+    assert_eq!(parts, expected);
+    assert_eq!(world.blobs.all_requests().len(), 2, "nothing is downloaded twice");
+
+    // Who sees which secret.
+    for request in world.api.requests(LISTING) {
+        assert!(request.starts_with("GET /api/machines/SoftwareInventoryExport?sasValidHours=6 "), "{request}");
+        assert!(request.contains("authorization: bearer token-1"), "{request}");
+    }
+    for request in world.blobs.all_requests() {
+        assert!(request.contains("?sig=SIGNATURE"), "{request}");
+        assert!(!request.contains("authorization") && !request.contains("cookie"), "{request}");
+    }
+    let login = world.login.requests(TOKEN).remove(0);
+    for text in ["client_id=client-1", "client_secret=hunter2", "grant_type=client_credentials", "securitycenter"] {
+        assert!(login.contains(text), "{login}");
+    }
+    world.assert_no_secret_at_rest();
+}
+
+#[tokio::test]
+async fn a_plan_touches_nothing() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    assert_eq!(Source::plan(&world.files(), dataset()).await.unwrap().num_parts, Some(1));
+    assert_eq!(std::fs::read_dir(world.work_dir.path()).unwrap().count(), 0);
+    assert!(world.blobs.all_requests().is_empty());
+}
+
+#[tokio::test]
+async fn broken_downloads_are_tried_again() {
+    let text = "0123456789";
+    let empty = reply(200, "").header("x-ms-copy-status", "pending");
+    let cases: [(&str, Vec<Reply>); 6] = [
+        ("empty", vec![empty, reply(200, text)]),
+        ("not there yet", vec![reply(404, "<Error><Code>BlobNotFound</Code></Error>"), reply(200, text)]),
+        ("busy", vec![reply(503, ""), reply(500, ""), reply(200, text)]),
+        ("short", vec![reply(200, text).cut_at(4), reply(200, text)]),
+        ("damaged", vec![reply(200, "012345678X").header("content-md5", md5(text)), reply(200, text)]),
+        ("replaced", vec![reply(200, text).header("etag", "\"1\"").cut_at(4), reply(412, ""), reply(200, text)]),
+    ];
+    for (name, replies) in cases {
+        let world = World::new().await;
+        world.list(&["/c/p"]);
+        let num_replies = replies.len();
+        world.blobs.on("/c/p", replies);
+        let (_, parts) = world.run(&world.files()).await.unwrap();
+        assert_eq!(parts, [part("c/p", text)], "{name}");
+        assert_eq!(world.blobs.all_requests().len(), num_replies, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_download_goes_on_by_range() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let first = reply(200, "0123456789").header("etag", "\"e1\"").header("content-md5", md5("0123456789"));
+    let rest = reply(206, "456789").header("content-range", "bytes 4-9/10").header("etag", "\"e1\"");
+    world.blobs.on("/c/p", [first.cut_at(4), rest]);
+    let (_, parts) = world.run(&world.files()).await.unwrap();
+    assert_eq!(parts, [part("c/p", "0123456789")]);
+    let requests = world.blobs.all_requests();
+    assert!(!requests[0].contains("range:"), "{}", requests[0]);
+    assert!(requests[1].contains("range: bytes=4-\r\n"), "{}", requests[1]);
+    assert!(requests[1].contains("if-match: \"e1\"\r\n"), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn one_bad_part_leaves_the_others_in_the_spool() {
+    let expired = "\u{feff}<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code>\
+                   <Message>sig=SIGNATURE</Message></Error>";
+    let cases: [(Reply, &str, usize); 5] = [
+        (reply(403, expired), "403: AuthenticationFailed", 1),
+        (reply(200, ""), "the answer is empty", 4),
+        (reply(200, "x").header("content-md5", md5("y")), "damaged on the way", 4),
+        (reply(200, "xyz").cut_at(1), "the transfer failed", 4),
+        (reply(302, "").header("location", "https://evil.example/?sig=SIGNATURE"), "redirects to evil.example", 1),
+    ];
+    for (bad, expected, num_attempts) in cases {
+        let world = World::new().await;
+        world.list(&["/c/bad", "/c/a", "/c/b", "/c/c", "/c/d"]);
+        world.blobs.on("/c/bad", [bad]);
+        for name in ["a", "b", "c", "d"] {
+            world.blobs.on(&format!("/c/{name}"), [reply(200, name)]);
+        }
+        let err = world.fails(&world.files()).await;
+        assert_eq!(err.to_string(), "part c/bad could not be fetched");
+        assert_eq!(err.exit_code(), ExitCode::Source);
+        let mut chain = String::new();
+        let mut source = std::error::Error::source(&err);
+        while let Some(err) = source {
+            chain.push_str(&format!("{err}; "));
+            source = err.source();
+        }
+        assert!(chain.contains(expected), "{chain}");
+        assert_eq!(world.blobs.requests("/c/bad").len(), num_attempts, "{expected}");
+
+        world.blobs.on("/c/bad", [reply(200, "bad")]);
+        assert_eq!(world.run(&world.files()).await.unwrap().1.len(), 5);
+        assert_eq!(world.blobs.requests("/c/d").len(), 1, "was whole");
+    }
+}
+
+#[tokio::test]
+async fn parts_on_other_hosts_are_never_asked_for() {
+    let world = World::new().await;
+    let body = r#"{"exportFiles":["http://evil.example/p?sig=SIGNATURE"],"generatedTime":"2021-01-11T11:01:00Z"}"#;
+    world.api.on(LISTING, [reply(200, body)]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.to_string(), "part http://evil.example/p is not fetched: only https is allowed");
+    assert_eq!(err.exit_code(), ExitCode::Source);
+    assert!(err.hint().unwrap().contains("--blob-host"));
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_once() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    world.blobs.on("/c/p", [reply(200, "x")]);
+    let listing = world.api.at(LISTING);
+    assert!(listing.ends_with(LISTING));
+    let body = serde_json::json!({
+        "exportFiles": [world.blobs.at("/c/p?sig=SIGNATURE")], "generatedTime": "2021-01-11T11:01:00Z"
+    });
+    world.api.on(LISTING, [reply(401, ""), reply(200, body.to_string())]);
+    world.run(&world.files()).await.unwrap();
+    let requests = world.api.requests(LISTING);
+    assert!(requests[0].contains("bearer token-1") && requests[1].contains("bearer token-2"), "{requests:?}");
+
+    world.api.on(LISTING, [reply(401, r#"{"error":{"code":"Unauthorized","message":"bad TOKEN-9 eyJ.a"}}"#.replace("TOKEN-9 ", ""))]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
+    assert!(err.to_string().ends_with("401: Unauthorized: bad …"), "{err}");
+    assert_eq!(world.api.requests(LISTING).len(), 4, "one renewal");
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named() {
+    let world = World::new().await;
+    world.api.on(LISTING, [reply(403, r#"{"error":{"code":"Forbidden","message":"no","target":"t-1"}}"#)]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
+    assert!(err.to_string().ends_with("403: Forbidden: no (target t-1)"), "{err}");
+    let hint = err.hint().unwrap();
+    assert!(hint.contains("Software.Read.All") && hint.contains("Software.Read)"), "{hint}");
+    assert_eq!(world.api.requests(LISTING).len(), 1);
+}
+
+#[tokio::test]
+async fn no_token_is_no_listing() {
+    let world = World::new().await;
+    world.login.on(
+        TOKEN,
+        [reply(
+            401,
+            r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1"}"#,
+        )],
+    );
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
+    assert!(err.to_string().ends_with("/: 401: AADSTS7000215: Invalid client secret provided."), "{err}");
+
+    let mut api = world.api();
+    api.credentials.tenant_id = None;
+    api.credentials.client_secret = None;
+    let route = RouteConfig::Files { api, sas_valid_hours: 6, blob_hosts: vec![] };
+    let err = world.fails(&world.config(route)).await;
+    assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
+    assert_eq!(err.to_string(), "no credentials: AZURE_TENANT_ID, AZURE_CLIENT_SECRET not set");
+    assert!(world.api.all_requests().is_empty());
+
+    let mut api = world.api();
+    api.login_url = Url::parse("http://login.example/").unwrap();
+    let route = RouteConfig::Files { api, sas_valid_hours: 6, blob_hosts: vec![] };
+    let err = world.fails(&world.config(route)).await;
+    assert_eq!(err.exit_code(), ExitCode::Usage);
+
+    world.login.on(TOKEN, [reply(503, ""), reply(503, ""), token("TOKEN-1", 3600)]);
+    world.list(&["/c/p"]);
+    assert!(Source::plan(&world.files(), dataset()).await.is_ok());
+}
+
+#[tokio::test]
+async fn throttling_is_waited_for_or_reported() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let listing = serde_json::json!({
+        "exportFiles": [world.blobs.at("/c/p?sig=SIGNATURE")], "generatedTime": "2021-01-11T11:01:00Z"
+    });
+    let throttled = |secs: &str| reply(429, r#"{"error":{"code":"TooManyRequests"}}"#).header("retry-after", secs);
+    world.api.on(LISTING, [throttled("0"), throttled("0"), reply(500, ""), reply(200, listing.to_string())]);
+    assert!(Source::plan(&world.files(), dataset()).await.is_ok());
+
+    world.api.on(LISTING, [throttled("3000")]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.exit_code(), ExitCode::Budget);
+    assert!(err.to_string().contains("the call rate is used up until 20"), "{err}");
+
+    world.api.on(LISTING, [throttled("0")]);
+    assert_eq!(world.fails(&world.files()).await.exit_code(), ExitCode::Budget, "no endless waiting");
+
+    world.api.on(LISTING, [reply(503, r#"{"error":{"code":"Busy"}}"#)]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.exit_code(), ExitCode::Source);
+    assert!(err.to_string().starts_with("gave up after 4 attempts"), "{err}");
+}
+
+#[tokio::test]
+async fn an_empty_export_and_redirects_end_the_run() {
+    let world = World::new().await;
+    world.list(&[]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.to_string(), "the export lists no files; nothing published");
+    assert_eq!(err.exit_code(), ExitCode::Source);
+
+    world.api.on(LISTING, [reply(307, "").header("location", world.blobs.at("/x?sig=SIGNATURE"))]);
+    let err = world.fails(&world.files()).await;
+    assert!(err.to_string().ends_with("307 redirects to 127.0.0.1, which is not followed"), "{err}");
+    assert!(world.blobs.all_requests().is_empty());
+}
+
+fn skip_token(time_path: &str, index: u32) -> String {
+    let json = serde_json::json!({ "ExportDefinition": { "TimePath": time_path }, "ExportFileIndex": index });
+    BASE64_STANDARD.encode(json.to_string())
+}
+
+fn page(record: &str, next_link: Option<&str>) -> Reply {
+    let link = next_link.map(|link| format!(r#","@odata.nextLink":"{link}""#)).unwrap_or_default();
+    let date = "Mon, 25 Jan 2021 02:17:31 GMT";
+    reply(200, format!(r#"{{"@odata.context":"c","value":["{record}"]{link}}}"#)).header("date", date)
+}
+
+#[tokio::test]
+async fn pages_are_followed_and_resumed() {
+    let world = World::new().await;
+    let link = |n| world.api.at(&format!("/api/next{n}?$skiptoken={}", skip_token("2021-01-25/0200/", n)));
+    world.api.on(PAGES, [page("a", Some(&link(1)))]);
+    world.api.on("/api/next1", [page("b", Some(&link(2))).cut_at(30), page("b", Some(&link(2)))]);
+    world.api.on("/api/next2", [page("c", None)]);
+    let (export, parts) = world.run(&world.json()).await.unwrap();
+    assert_eq!((export.route, export.num_parts), (Route::Json, None));
+    assert_eq!(export.snapshot_id().to_string(), "20210125T020000Z");
+    assert_eq!(export.generated_time_from, GeneratedTimeFrom::SkipToken);
+    let names: Vec<_> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["page-00000.json", "page-00001.json", "page-00002.json"]);
+    assert!(parts[2].1.contains(r#"["c"]"#));
+    assert!(world.api.requests(PAGES)[0].starts_with(&format!("GET {PAGES}?pageSize=2 ")));
+    world.assert_no_secret_at_rest();
+
+    let (_, again) = world.run(&world.json()).await.unwrap();
+    assert_eq!(again, parts);
+    assert_eq!(world.api.requests("/api/next2").len(), 1, "taken over from the spool");
+    assert_eq!(world.login.requests(TOKEN).len(), 2, "one token a run");
+}
+
+#[tokio::test]
+async fn a_single_page_is_of_its_date() {
+    let world = World::new().await;
+    world.api.on(PAGES, [page("a", None)]);
+    let (export, parts) = world.run(&world.json()).await.unwrap();
+    assert_eq!(export.snapshot_id().to_string(), "20210125T021731Z");
+    assert_eq!(export.generated_time_from, GeneratedTimeFrom::ResponseDate);
+    assert_eq!(parts.len(), 1);
+    let planned = Source::plan(&world.json(), dataset()).await.unwrap();
+    assert_eq!(planned, export);
+}
+
+#[tokio::test]
+async fn links_that_lead_astray_are_not_followed() {
+    let world = World::new().await;
+    let own = |n, time| world.api.at(&format!("/api/next{n}?$skiptoken={}", skip_token(time, n)));
+    let now = "2021-01-25/0200/";
+    let check = async |expected: &str| {
+        let err = world.fails(&world.json()).await;
+        assert_eq!(err.exit_code(), ExitCode::Source);
+        assert!(err.to_string().contains(expected), "{err}");
+    };
+
+    // Another port is another origin: the bearer must not get there.
+    let foreign = world.blobs.at(&format!("/api/next1?$skiptoken={}", skip_token(now, 1)));
+    world.api.on(PAGES, [page("a", Some(&foreign))]);
+    check("not at the API's own origin").await;
+    assert!(world.blobs.all_requests().is_empty());
+
+    world.api.on(PAGES, [page("a", Some(&own(1, now)))]);
+    world.api.on("/api/next1", [page("b", Some(&own(1, now)))]);
+    check("page-00001.json: `@odata.nextLink` was followed before").await;
+
+    world.api.on(PAGES, [page("a", Some(&own(2, now)))]);
+    world.api.on("/api/next2", [page("b", Some(&own(3, "2021-01-25/0800/")))]);
+    check("page-00001.json is of the snapshot 2021-01-25T08:00:00Z, the pages before it of 2021-01-25T02:00:00Z").await;
+    assert!(world.api.requests("/api/next3").is_empty());
+
+    world.api.on(PAGES, [page("a", Some("/api/relative"))]);
+    check("no absolute url").await;
+
+    world.api.on(PAGES, [reply(200, r#"{"error":{"code":"x"}}"#)]);
+    check("it has no `value`").await;
+
+    world.api.on(PAGES, [reply(200, r#"{"value":["#)]);
+    check("gave up after 4 attempts").await;
+    let left = std::fs::read_dir(world.work_dir.path().join("software_inventory")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(left.iter().all(|name| !name.starts_with("incoming")), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_receiver_that_leaves_ends_the_delivery() {
+    let world = World::new().await;
+    world.list(&["/c/a", "/c/b", "/c/c"]);
+    for name in ["/c/a", "/c/b", "/c/c"] {
+        world.blobs.on(name, [reply(200, "x")]);
+    }
+    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let (sender, receiver) = mpsc::channel(1);
+    drop(receiver);
+    source.deliver(sender, Arc::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_spool_goes_when_it_is_removed() {
+    let world = World::new().await;
+    world.list(&["/c/a"]);
+    world.blobs.on("/c/a", [reply(200, "x")]);
+    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let spool = source.spool().unwrap();
+    deliver(source).await.unwrap();
+    assert_eq!(std::fs::read_dir(spool.dir()).unwrap().count(), 2);
+    spool.remove().unwrap();
+    assert_eq!(std::fs::read_dir(world.work_dir.path().join("software_inventory")).unwrap().count(), 0);
+}
