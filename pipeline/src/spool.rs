@@ -259,9 +259,10 @@ impl PartWriter {
         }
         fs::rename(&self.path, &path).map_err(SpoolError::new("rename", &self.path))?;
         self.is_finished = true;
-        let text = serde_json::to_vec(&facts).expect("strings and numbers always serialise");
         let facts_partial = facts_path.with_extension("json.partial");
-        fs::write(&facts_partial, text).map_err(SpoolError::new("write", &facts_partial))?;
+        let text = serde_json::to_vec(&facts).map_err(io::Error::from);
+        text.and_then(|text| fs::write(&facts_partial, text))
+            .map_err(SpoolError::new("write", &facts_partial))?;
         fs::rename(&facts_partial, &facts_path).map_err(SpoolError::new("rename", &facts_partial))?;
         Ok(Spooled { path, facts })
     }
@@ -318,7 +319,8 @@ fn try_lock(path: &Path) -> Result<Option<fs::File>, SpoolError> {
         Err(fs::TryLockError::Error(err)) => return Err(SpoolError::new("lock", path)(err)),
     }
     let locked = lock.metadata().map_err(SpoolError::new("read", path))?;
-    let is_current = fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+    let is_current =
+        fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
     Ok(is_current.then_some(lock))
 }
 

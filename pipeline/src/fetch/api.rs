@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Waiting for the call budget is worth this much of a run; beyond it the scheduler does better.
-const MAX_THROTTLED: Duration = Duration::from_secs(60);
+const MAX_THROTTLED: Duration = Duration::from_mins(1);
 /// Wait for a 429 that does not say for how long.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// No `Retry-After` is believed beyond a day.

@@ -57,10 +57,15 @@ impl BlobClient {
     ///
     /// Where the server cannot be reached or refuses; [`FetchError::Changed`] where the blob is not the
     /// one that `resume` is of.
-    pub async fn open(&self, url: &RedactedUrl, resume: Option<Resume<'_>>) -> Result<BlobDownload, FetchError> {
+    pub async fn open(
+        &self,
+        url: &RedactedUrl,
+        resume: Option<Resume<'_>>,
+    ) -> Result<BlobDownload, FetchError> {
         let mut request = self.http.request(Method::GET, url.as_url());
         if let Some(Resume { offset, etag }) = resume {
-            request = request.header(header::RANGE, format!("bytes={offset}-")).header(header::IF_MATCH, etag);
+            request =
+                request.header(header::RANGE, format!("bytes={offset}-")).header(header::IF_MATCH, etag);
         }
         let response = request.send().await.map_err(|err| transport_error(url.clone(), err))?;
         let text = |name: &str| {

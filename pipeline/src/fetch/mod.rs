@@ -216,9 +216,9 @@ impl FetchError {
             Self::Throttled { retry_at, .. } => {
                 Some(format!("run again after {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true)))
             }
-            Self::Status { status: 403, service, .. } if service.code.is_some() => {
-                Some("the download URLs have expired or are refused; run again to list the export anew".into())
-            }
+            Self::Status { status: 403, service, .. } if service.code.is_some() => Some(
+                "the download URLs have expired or are refused; run again to list the export anew".into(),
+            ),
             Self::GaveUp { source, .. } => source.hint().or_else(|| Some("run again later".into())),
             _ => None,
         }

@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 /// A [`Url`] whose text forms hold scheme, host and path only.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RedactedUrl(Url);
+pub struct RedactedUrl(Box<Url>);
 
 impl RedactedUrl {
     /// The whole URL, for sending a request and nothing else.
@@ -30,13 +30,13 @@ impl RedactedUrl {
 
 impl From<Url> for RedactedUrl {
     fn from(url: Url) -> Self {
-        Self(url)
+        Self(Box::new(url))
     }
 }
 
 impl From<&Url> for RedactedUrl {
     fn from(url: &Url) -> Self {
-        Self(url.clone())
+        Self(Box::new(url.clone()))
     }
 }
 

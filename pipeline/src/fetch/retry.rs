@@ -75,7 +75,7 @@ impl Retry {
             return Err(FetchError::GaveUp { attempts: self.attempts, elapsed, source: Box::new(err) });
         };
         self.attempts += 1;
-        tracing::warn!(error = %err, delay_ms = delay.as_millis() as u64, attempt = self.attempts, "trying again");
+        tracing::warn!(error = %err, ?delay, attempt = self.attempts, "trying again");
         tokio::time::sleep(delay).await;
         Ok(())
     }

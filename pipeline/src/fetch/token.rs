@@ -1,7 +1,7 @@
 //! Bearer tokens for the API: by `azure_identity`, kept until shortly before they end.
 //!
 //! The library takes https authorities only, on purpose, and brings no HTTP client of its own here: its
-//! requests go through [`Transport`], ours, which sends them to the configured authority and nowhere
+//! requests go through a transport of ours, which sends them to the configured authority and nowhere
 //! else. That is what lets an emulator on loopback issue tokens.
 
 use std::{fmt, sync::Arc};
@@ -11,7 +11,9 @@ use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
     credentials::{AccessToken, TokenCredential},
     error::ErrorKind,
-    http::{AsyncRawResponse, Body, ClientOptions, HttpClient as AzureHttpClient, RetryOptions, headers::Headers},
+    http::{
+        AsyncRawResponse, Body, ClientOptions, HttpClient as AzureHttpClient, RetryOptions, headers::Headers,
+    },
 };
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,7 +24,7 @@ use url::Url;
 
 use super::{
     FetchError, RedactedUrl, Secret,
-    http::{API_READ_TIMEOUT, HttpClient, read_bounded},
+    http::{API_READ_TIMEOUT, HttpClient, read_bounded, read_error_body, transport_error},
     redacted_url::is_private,
     secret::quotable,
 };
@@ -89,7 +91,7 @@ impl Credentials {
 }
 
 /// Why there is no token.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenError {
     /// The environment does not say who we are.
     #[error("no credentials: {} not set", names.join(", "))]
@@ -113,15 +115,25 @@ pub enum TokenError {
         /// `AADSTS…` and its first line.
         description: String,
     },
-    /// The authority could not be asked, or its answer makes no sense.
+    /// The authority could not be asked.
     #[error("POST {url}: {reason}")]
     Unreachable {
         /// The authority.
         url: RedactedUrl,
-        /// What happened, without any URL.
+        /// What happened.
         reason: String,
-        /// Whether asking again can help.
-        transient: bool,
+    },
+    /// The authority's answer makes no sense. Nothing of it is shown: it may hold a token.
+    #[error("POST {url}: the answer is no token")]
+    NoToken {
+        /// The authority.
+        url: RedactedUrl,
+    },
+    /// What the environment says cannot be used.
+    #[error("credentials cannot be used: {reason}")]
+    Unusable {
+        /// What the library says.
+        reason: String,
     },
 }
 
@@ -129,18 +141,25 @@ impl TokenError {
     /// Whether another attempt can succeed: only 429 and 5xx (facts §4 F9), and failed transfers.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::MissingVariables { .. } | Self::NotSupported { .. } => false,
+            Self::MissingVariables { .. }
+            | Self::NotSupported { .. }
+            | Self::NoToken { .. }
+            | Self::Unusable { .. } => false,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
-            Self::Unreachable { transient, .. } => *transient,
+            Self::Unreachable { .. } => true,
         }
     }
 
     /// How a run that fails with this ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::MissingVariables { .. } | Self::Refused { .. } => ExitCode::NotAuthorised,
+            // The authority is down: that says nothing about us.
+            Self::Refused { .. } if self.is_transient() => ExitCode::Source,
+            Self::MissingVariables { .. } | Self::Refused { .. } | Self::Unusable { .. } => {
+                ExitCode::NotAuthorised
+            }
             Self::NotSupported { .. } => ExitCode::Usage,
-            Self::Unreachable { .. } => ExitCode::Source,
+            Self::Unreachable { .. } | Self::NoToken { .. } => ExitCode::Source,
         }
     }
 
@@ -151,8 +170,12 @@ impl TokenError {
                 "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET of an app registration".into(),
             ),
             Self::NotSupported { .. } => Some("use --auth client-secret".into()),
-            Self::Refused { .. } => Some("check the AZURE_* variables, --login-url and --scope".into()),
-            Self::Unreachable { .. } => Some("check --login-url and the network".into()),
+            Self::Refused { .. } | Self::Unusable { .. } => {
+                Some("check the AZURE_* variables, --login-url and --scope".into())
+            }
+            Self::Unreachable { .. } | Self::NoToken { .. } => {
+                Some("check --login-url and the network".into())
+            }
         }
     }
 }
@@ -188,7 +211,8 @@ impl Tokens {
         if !is_private(login_url) {
             return Err(FetchError::NotPrivate { url: login_url.into() });
         }
-        let authority = Transport { http: HttpClient::try_new(API_READ_TIMEOUT)?, authority: login_url.into() };
+        let authority =
+            Transport { http: HttpClient::try_new(API_READ_TIMEOUT)?, authority: login_url.into() };
         Ok(Self { method, credentials, scope, authority: Arc::new(authority), cached: Mutex::new(None) })
     }
 
@@ -203,7 +227,8 @@ impl Tokens {
             return Ok(token.secret.clone());
         }
         let access = self.request().await?;
-        let ends_at = DateTime::from_timestamp(access.expires_on.unix_timestamp(), 0).unwrap_or_else(Utc::now);
+        let ends_at =
+            DateTime::from_timestamp(access.expires_on.unix_timestamp(), 0).unwrap_or_else(Utc::now);
         let token =
             Token { secret: Secret::new(access.token.secret()), renew_at: ends_at - RENEW_BEFORE_END };
         let secret = token.secret.clone();
@@ -222,8 +247,12 @@ impl Tokens {
     async fn request(&self) -> Result<AccessToken, TokenError> {
         // A new credential for each token: the library's own cache would give a refused token again.
         let credential = self.credential()?;
-        let token = credential.get_token(&[&self.scope], None).await;
-        token.map_err(|err| self.token_error(&err))
+        credential.get_token(&[&self.scope], None).await.map_err(|err| {
+            let mut causes =
+                std::iter::successors(Some(&err as &(dyn std::error::Error + 'static)), |err| err.source());
+            let ours = causes.find_map(|err| err.downcast_ref::<TokenError>());
+            ours.cloned().unwrap_or_else(|| TokenError::NoToken { url: self.authority.authority.clone() })
+        })
     }
 
     /// Picks the way to sign in. The one place that knows the order of `auto`.
@@ -250,7 +279,10 @@ impl Tokens {
         let options = ClientSecretCredentialOptions { client_options: self.client_options() };
         let secret = azure_core::credentials::Secret::new(client_secret.expose().to_owned());
         let credential = ClientSecretCredential::new(tenant_id, client_id.clone(), secret, Some(options));
-        credential.map(|credential| credential as Arc<dyn TokenCredential>).map_err(|err| self.token_error(&err))
+        match credential {
+            Ok(credential) => Ok(credential),
+            Err(err) => Err(TokenError::Unusable { reason: quotable(&err.to_string()) }),
+        }
     }
 
     fn client_options(&self) -> ClientOptions {
@@ -263,28 +295,6 @@ impl Tokens {
             transport: Some(azure_core::http::Transport::new(self.authority.clone())),
             retry: RetryOptions::none(), // retries are decided in `retry`
             ..ClientOptions::default()
-        }
-    }
-
-    fn token_error(&self, err: &azure_core::Error) -> TokenError {
-        let url = self.authority.authority.clone();
-        let inner = std::error::Error::source(err).and_then(|source| source.downcast_ref::<azure_core::Error>());
-        match inner.unwrap_or(err).kind() {
-            ErrorKind::HttpResponse { status, raw_response, .. } => {
-                #[derive(Deserialize)]
-                struct Body {
-                    error_description: String,
-                }
-                let body = raw_response.as_ref().map(|response| response.body().as_ref()).unwrap_or_default();
-                let description = serde_json::from_slice(body)
-                    .map_or("no reason given".into(), |body: Body| quotable(&body.error_description));
-                TokenError::Refused { url, status: u16::from(*status), description }
-            }
-            kind => TokenError::Unreachable {
-                url,
-                reason: quotable(&inner.unwrap_or(err).to_string()),
-                transient: matches!(kind, ErrorKind::Io | ErrorKind::Connection),
-            },
         }
     }
 }
@@ -303,14 +313,27 @@ impl fmt::Debug for Transport {
 
 #[async_trait]
 impl AzureHttpClient for Transport {
-    async fn execute_request(&self, request: &azure_core::http::Request) -> azure_core::Result<AsyncRawResponse> {
-        let io_error = |err: FetchError| {
-            // `TokenError` names the URL; what is of interest is what lies below.
-            let reason = std::error::Error::source(&err).map_or_else(|| err.to_string(), error_chain);
-            azure_core::Error::with_message(ErrorKind::Io, reason)
+    async fn execute_request(
+        &self,
+        request: &azure_core::http::Request,
+    ) -> azure_core::Result<AsyncRawResponse> {
+        let answer = self.send(request).await;
+        let (status, body) = answer.map_err(|err| azure_core::Error::new(ErrorKind::Other, err))?;
+        Ok(AsyncRawResponse::from_bytes(status.into(), Headers::default(), body))
+    }
+}
+
+impl Transport {
+    /// Sends `request` and reads the answer. A refusal is an error of ours from here on: the library
+    /// would report one whose body is not quite Entra's as a body that it cannot read.
+    async fn send(&self, request: &azure_core::http::Request) -> Result<(u16, Vec<u8>), TokenError> {
+        let unreachable = |reason| TokenError::Unreachable { url: self.authority.clone(), reason };
+        // `TokenError` names the URL; what is of interest is what lies below.
+        let failed = |err: FetchError| {
+            unreachable(std::error::Error::source(&err).map_or_else(|| err.to_string(), error_chain))
         };
         let Body::Bytes(body) = request.body() else {
-            return Err(azure_core::Error::with_message(ErrorKind::Other, "streamed token request"));
+            return Err(unreachable("a token request is never streamed".into()));
         };
         let mut url = self.authority.as_url().clone();
         url.set_path(request.url().path());
@@ -320,14 +343,31 @@ impl AzureHttpClient for Transport {
         for (name, value) in request.headers().iter() {
             builder = builder.header(name.as_str(), value.as_str());
         }
-        let response = builder.send().await.map_err(|err| io_error(super::http::transport_error(&url, err)))?;
-        let status = response.status().as_u16();
-        let body = read_bounded(response, &url.into(), MAX_TOKEN_BYTES).await.map_err(io_error)?;
-        Ok(AsyncRawResponse::from_bytes(status.into(), Headers::default(), body))
+        let response = builder.send().await.map_err(|err| failed(transport_error(&url, err)))?;
+        let status = response.status();
+        if !status.is_success() {
+            #[derive(Deserialize)]
+            struct Refusal {
+                error_description: String,
+            }
+            let body = read_error_body(response, MAX_TOKEN_BYTES).await;
+            let description = serde_json::from_slice(&body)
+                .map_or("no reason given".into(), |refusal: Refusal| quotable(&refusal.error_description));
+            return Err(TokenError::Refused {
+                url: self.authority.clone(),
+                status: status.as_u16(),
+                description,
+            });
+        }
+        let body = read_bounded(response, &url.into(), MAX_TOKEN_BYTES).await.map_err(failed)?;
+        Ok((status.as_u16(), body))
     }
 }
 
 /// The texts of `err` and of all that it came from, in one line.
 fn error_chain(err: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(err), |err| err.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(err), |err| err.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -62,7 +62,7 @@ pub enum SourceError {
         /// How many.
         num_failed: usize,
         /// What became of the first.
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// A page is not what the service documents.
     #[error("GET {url}: {source}")]
@@ -93,7 +93,8 @@ pub enum SourceError {
     /// The service moved on to another snapshot between two pages.
     #[error(
         "{page} is of the snapshot {}, the pages before it of {}; snapshots are never mixed",
-        time_text(found), time_text(expected)
+        time_text(found),
+        time_text(expected)
     )]
     SnapshotChanged {
         /// Name of the page.
@@ -118,11 +119,11 @@ impl SourceError {
     /// How a run that fails with this ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Fetch(err) | Self::PartFailed { source: err, .. } => err.exit_code(),
+            Self::Fetch(err) => err.exit_code(),
+            Self::PartFailed { source, .. } => source.exit_code(),
             Self::Local(err) => err.exit_code(),
-            // The work dir is where a snapshot's parts are made whole; without it there is none.
-            Self::Spool(_) => ExitCode::Source,
             Self::Task(_) => ExitCode::Internal,
+            // The work dir too: it is where a snapshot's parts are made whole, without it there is none.
             _ => ExitCode::Source,
         }
     }

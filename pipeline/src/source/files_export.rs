@@ -11,9 +11,7 @@ use serde::Deserialize;
 use tokio::{sync::mpsc::Sender, task::JoinSet};
 use url::Url;
 
-use super::{
-    ApiConfig, Export, FetchProgress, SourceConfig, SourceError, StoredPart, url_rules::UrlRules,
-};
+use super::{ApiConfig, Export, FetchProgress, SourceConfig, SourceError, StoredPart, url_rules::UrlRules};
 use crate::{
     fetch::{
         FetchError, RedactedUrl, RetryPolicy,
@@ -175,7 +173,8 @@ impl FilesExport {
         loop {
             while running.len() < self.num_downloads && failed.len() < MAX_FAILED_PARTS {
                 let Some(part) = waiting.pop_front() else { break };
-                let (downloader, sender, progress) = (self.downloader.clone(), sender.clone(), progress.clone());
+                let (downloader, sender, progress) =
+                    (self.downloader.clone(), sender.clone(), progress.clone());
                 running.spawn(async move {
                     let result = downloader.part(&part, &progress).await;
                     let sent = match result {
@@ -208,7 +207,7 @@ impl FilesExport {
         let first = failed.into_iter().min_by_key(|(part, _)| part.index);
         first.map_or(Ok(()), |(part, source)| {
             let name = part.url.part_name().to_owned();
-            Err(SourceError::PartFailed { name, num_failed, source })
+            Err(SourceError::PartFailed { name, num_failed, source: Box::new(source) })
         })
     }
 }
@@ -246,7 +245,8 @@ impl Downloader {
                 err @ DownloadError::Spool(_) => return Err(err),
             }
         }
-        let facts = SpooledFacts { name: name.to_owned(), server_md5: partial.md5, ..SpooledFacts::default() };
+        let facts =
+            SpooledFacts { name: name.to_owned(), server_md5: partial.md5, ..SpooledFacts::default() };
         Ok(writer.finish(&self.spool, facts).await?)
     }
 
@@ -320,7 +320,10 @@ mod tests {
     }
 
     fn listing(urls: &[&str], time: &str) -> String {
-        format!(r#"{{"exportFiles":{},"more":[1],"generatedTime":"{time}"}}"#, serde_json::to_string(urls).unwrap())
+        format!(
+            r#"{{"exportFiles":{},"more":[1],"generatedTime":"{time}"}}"#,
+            serde_json::to_string(urls).unwrap()
+        )
     }
 
     #[test]
@@ -334,10 +337,13 @@ mod tests {
         let (time, parts) = parse(&listing(&urls, "2021-01-11T11:01:00.123Z")).unwrap();
         assert_eq!(time.timestamp_millis(), 1_610_362_860_123);
         let names: Vec<_> = parts.iter().map(|part| part.url.part_name()).collect();
-        assert_eq!(names, [
-            "tvm-export/2021-01-11/1101/_RbacGroupId=4/part-0.json.gz",
-            "tvm-export/2021-01-11/1101/_RbacGroupId%3D5/part-0.json.gz",
-        ]);
+        assert_eq!(
+            names,
+            [
+                "tvm-export/2021-01-11/1101/_RbacGroupId=4/part-0.json.gz",
+                "tvm-export/2021-01-11/1101/_RbacGroupId%3D5/part-0.json.gz",
+            ]
+        );
     }
 
     #[test]
@@ -353,7 +359,10 @@ mod tests {
         check(&listing(&[], time), "the export lists no files; nothing published");
         let twice = listing(&[url, &url.replace("SECRET", "OTHER")], time);
         check(&twice, "the export lists p twice");
-        check(&listing(&[url, "nonsense"], time), "GET https://api.example/api/x: no listing: file 1 is no url");
+        check(
+            &listing(&[url, "nonsense"], time),
+            "GET https://api.example/api/x: no listing: file 1 is no url",
+        );
         check(
             &listing(&["https://evil.example/p?sig=SECRET"], time),
             "part https://evil.example/p is not fetched: the host is not allowed",
@@ -364,15 +373,16 @@ mod tests {
         );
         check(
             &format!(r#"{{"exportFiles":"{url}"}}"#),
-            "GET https://api.example/api/x: no listing: unexpected json at line 1 column 62",
+            "GET https://api.example/api/x: no listing: unexpected json at line 1 column 61",
         );
         assert!(parse("{}").is_err());
     }
 
     #[test]
     fn a_listing_of_100_000_parts_is_taken() {
-        let urls: Vec<_> =
-            (0..100_000).map(|n| format!("https://x.blob.core.windows.net/c/part-{n}?sv=1&sig=abc")).collect();
+        let urls: Vec<_> = (0..100_000)
+            .map(|n| format!("https://x.blob.core.windows.net/c/part-{n}?sv=1&sig=abc"))
+            .collect();
         let urls: Vec<_> = urls.iter().map(String::as_str).collect();
         let (_, parts) = parse(&listing(&urls, "2021-01-11T11:01:00")).unwrap();
         assert_eq!(parts.len(), 100_000);

@@ -120,7 +120,10 @@ impl LocalFiles {
     }
 }
 
-fn find(patterns: &[String], generated_time: Option<DateTime<Utc>>) -> Result<(Export, LocalFiles), LocalError> {
+fn find(
+    patterns: &[String],
+    generated_time: Option<DateTime<Utc>>,
+) -> Result<(Export, LocalFiles), LocalError> {
     let mut paths = Vec::new();
     for pattern in patterns {
         let num_before = paths.len();
@@ -263,14 +266,21 @@ mod tests {
 
     #[test]
     fn folders_globs_and_files_are_found_once_and_sorted() {
-        let dir = tree(&["2021-01-11/1101/b.gz", "2021-01-11/1101/sub/a.gz", "2021-01-11/1101/.hidden", "2021-01-11/1101/.h/x"]);
+        let dir = tree(&[
+            "2021-01-11/1101/b.gz",
+            "2021-01-11/1101/sub/a.gz",
+            "2021-01-11/1101/.hidden",
+            "2021-01-11/1101/.h/x",
+        ]);
         let all = ["2021-01-11/1101/b.gz", "2021-01-11/1101/sub/a.gz"];
         let (export, names) = found(dir.path(), &["."]).unwrap();
         assert_eq!(names.len(), 2);
         assert_eq!((export.num_parts, export.num_bytes), (Some(2), Some(4)));
         assert_eq!(export.snapshot_id().to_string(), "20210111T110100Z");
         assert_eq!(export.generated_time_from, GeneratedTimeFrom::Path);
-        for patterns in [&["2021-01-11"][..], &["2021-01-11/**/*.gz"], &["2021-01-11/1101/b.gz", "2021-*/"], &["*"]] {
+        for patterns in
+            [&["2021-01-11"][..], &["2021-01-11/**/*.gz"], &["2021-01-11/1101/b.gz", "2021-*/"], &["*"]]
+        {
             assert_eq!(found(dir.path(), patterns).unwrap().1, all, "{patterns:?}");
         }
     }
@@ -279,7 +289,11 @@ mod tests {
     fn links_to_files_count_once_and_links_to_folders_are_not_followed() {
         let dir = tree(&["2021-01-11/1101/a", "2021-01-11/1101/z"]);
         std::os::unix::fs::symlink(dir.path(), dir.path().join("2021-01-11/1101/loop")).unwrap();
-        std::os::unix::fs::symlink(dir.path().join("2021-01-11/1101/a"), dir.path().join("2021-01-11/1101/b")).unwrap();
+        std::os::unix::fs::symlink(
+            dir.path().join("2021-01-11/1101/a"),
+            dir.path().join("2021-01-11/1101/b"),
+        )
+        .unwrap();
         assert_eq!(found(dir.path(), &["2021-01-11"]).unwrap().1, ["2021-01-11/1101/a", "2021-01-11/1101/z"]);
     }
 

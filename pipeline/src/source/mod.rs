@@ -154,7 +154,7 @@ pub enum Source {
     /// Signed download URLs.
     Files(FilesExport),
     /// Pages.
-    Json(JsonPages),
+    Json(Box<JsonPages>),
     /// Files on this machine.
     Local(LocalFiles),
 }
@@ -173,13 +173,14 @@ impl Source {
     ) -> Result<(Export, Self), SourceError> {
         match &config.route {
             RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
-                let (export, listing) = files_export::list(config, api, *sas_valid_hours, blob_hosts, dataset).await?;
+                let (export, listing) =
+                    files_export::list(config, api, *sas_valid_hours, blob_hosts, dataset).await?;
                 let spool = Spool::open(work_dir, dataset.name, export.snapshot_id()).await?;
                 Ok((export, Self::Files(FilesExport::try_new(config, listing, spool)?)))
             }
             RouteConfig::Json { api, page_size } => {
                 let (export, pages) = JsonPages::open(config, api, *page_size, dataset, work_dir).await?;
-                Ok((export, Self::Json(pages)))
+                Ok((export, Self::Json(Box::new(pages))))
             }
             RouteConfig::Local { patterns, generated_time } => {
                 let (export, files) = LocalFiles::open(patterns.clone(), *generated_time).await?;
@@ -221,7 +222,11 @@ impl Source {
     /// # Errors
     ///
     /// Where a part cannot be had; the others are in the spool by then, for the next run.
-    pub async fn deliver(self, parts: Sender<StoredPart>, progress: Arc<FetchProgress>) -> Result<(), SourceError> {
+    pub async fn deliver(
+        self,
+        parts: Sender<StoredPart>,
+        progress: Arc<FetchProgress>,
+    ) -> Result<(), SourceError> {
         match self {
             Self::Files(files) => files.deliver(parts, progress).await,
             Self::Json(pages) => pages.deliver(parts, &progress).await,

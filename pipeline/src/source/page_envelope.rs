@@ -112,10 +112,12 @@ impl EnvelopeScanner {
     /// # Errors
     ///
     /// At the first byte that no page has.
+    #[expect(clippy::too_many_lines, reason = "one table of states; cut up, it would be harder to follow")]
     pub fn push(&mut self, piece: &[u8]) -> Result<(), EnvelopeError> {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
-            let malformed = |problem| Err(EnvelopeError::Malformed { problem, offset: self.offset + at as u64 });
+            let malformed =
+                |problem| Err(EnvelopeError::Malformed { problem, offset: self.offset + at as u64 });
             match self.state {
                 State::Inside { depth, in_string: true, escaped: false } => {
                     // Nearly all bytes of a page are inside of strings.
@@ -165,7 +167,9 @@ impl EnvelopeScanner {
                     b'{' | b'[' | b']' | b'"' | b':' => return malformed("a value with that in it"),
                     _ => self.keep(&[byte])?,
                 },
-                State::Start(n @ 0..3) if byte == BYTE_ORDER_MARK[usize::from(n)] => self.state = State::Start(n + 1),
+                State::Start(n @ 0..3) if byte == BYTE_ORDER_MARK[usize::from(n)] => {
+                    self.state = State::Start(n + 1);
+                }
                 State::Start(1 | 2) => return malformed("half a byte order mark"),
                 _ if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => {}
                 State::Start(_) => match byte {

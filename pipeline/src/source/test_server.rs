@@ -27,8 +27,8 @@ pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
 }
 
 impl Reply {
-    pub(super) fn header(mut self, name: &str, value: impl ToString) -> Self {
-        self.headers.push((name.into(), value.to_string()));
+    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -129,12 +129,13 @@ async fn answer(mut stream: TcpStream, script: Script, requests: Arc<Mutex<Vec<S
             None => reply(404, ""),
         }
     };
-    let mut text = format!("HTTP/1.1 {} x\r\nconnection: close\r\n", reply.status);
-    text.push_str(&format!("content-length: {}\r\n", reply.body.len()));
-    for (name, value) in &reply.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str("\r\n");
+    let headers: Vec<_> = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let text = format!(
+        "HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n{}\r\n",
+        reply.status,
+        reply.body.len(),
+        headers.concat(),
+    );
     let sent = &reply.body[..reply.cut_at.unwrap_or(reply.body.len())];
     let _ = stream.write_all(text.as_bytes()).await;
     let _ = stream.write_all(sent).await;

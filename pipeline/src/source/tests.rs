@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    fn config(&self, route: RouteConfig) -> SourceConfig {
+    fn config(route: RouteConfig) -> SourceConfig {
         let retry = RetryPolicy {
             min_delay: Duration::from_millis(1),
             max_delay: Duration::from_millis(2),
@@ -73,11 +73,11 @@ impl World {
     }
 
     fn files(&self) -> SourceConfig {
-        self.config(RouteConfig::Files { api: self.api(), sas_valid_hours: 6, blob_hosts: vec![] })
+        Self::config(RouteConfig::Files { api: self.api(), sas_valid_hours: 6, blob_hosts: vec![] })
     }
 
     fn json(&self) -> SourceConfig {
-        self.config(RouteConfig::Json { api: self.api(), page_size: 2 })
+        Self::config(RouteConfig::Json { api: self.api(), page_size: 2 })
     }
 
     async fn run(&self, config: &SourceConfig) -> Result<(Export, Vec<(String, String)>), SourceError> {
@@ -88,12 +88,7 @@ impl World {
     /// Runs to an error, and looks for secrets in all that it can show.
     async fn fails(&self, config: &SourceConfig) -> SourceError {
         let err = self.run(config).await.unwrap_err();
-        let mut shown = format!("{err:?} {err} {:?} {config:?}", err.hint());
-        let mut source = std::error::Error::source(&err);
-        while let Some(err) = source {
-            shown.push_str(&format!(" {err} {err:?}"));
-            source = err.source();
-        }
+        let shown = format!("{err:?} {} {:?} {config:?}", chain(&err), err.hint());
         for secret in SECRETS {
             assert!(!shown.contains(secret), "{secret} is in {shown}");
         }
@@ -117,6 +112,12 @@ impl World {
             }
         }
     }
+}
+
+/// As the program prints it.
+fn chain(err: &SourceError) -> String {
+    let errors = std::iter::successors(Some(err as &dyn std::error::Error), |err| err.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn token(token: &str, expires_in: u32) -> Reply {
@@ -168,15 +169,20 @@ async fn parts_are_listed_downloaded_and_taken_over_by_a_rerun() {
 
     // Who sees which secret.
     for request in world.api.requests(LISTING) {
-        assert!(request.starts_with("GET /api/machines/SoftwareInventoryExport?sasValidHours=6 "), "{request}");
-        assert!(request.contains("authorization: bearer token-1"), "{request}");
+        assert!(
+            request.starts_with("GET /api/machines/SoftwareInventoryExport?sasValidHours=6 "),
+            "{request}"
+        );
+        assert!(request.contains("authorization: bearer token-"), "{request}");
     }
     for request in world.blobs.all_requests() {
         assert!(request.contains("?sig=SIGNATURE"), "{request}");
         assert!(!request.contains("authorization") && !request.contains("cookie"), "{request}");
     }
     let login = world.login.requests(TOKEN).remove(0);
-    for text in ["client_id=client-1", "client_secret=hunter2", "grant_type=client_credentials", "securitycenter"] {
+    for text in
+        ["client_id=client-1", "client_secret=hunter2", "grant_type=client_credentials", "securitycenter"]
+    {
         assert!(login.contains(text), "{login}");
     }
     world.assert_no_secret_at_rest();
@@ -201,7 +207,10 @@ async fn broken_downloads_are_tried_again() {
         ("busy", vec![reply(503, ""), reply(500, ""), reply(200, text)]),
         ("short", vec![reply(200, text).cut_at(4), reply(200, text)]),
         ("damaged", vec![reply(200, "012345678X").header("content-md5", md5(text)), reply(200, text)]),
-        ("replaced", vec![reply(200, text).header("etag", "\"1\"").cut_at(4), reply(412, ""), reply(200, text)]),
+        (
+            "replaced",
+            vec![reply(200, text).header("etag", "\"1\"").cut_at(4), reply(412, ""), reply(200, text)],
+        ),
     ];
     for (name, replies) in cases {
         let world = World::new().await;
@@ -238,7 +247,11 @@ async fn one_bad_part_leaves_the_others_in_the_spool() {
         (reply(200, ""), "the answer is empty", 4),
         (reply(200, "x").header("content-md5", md5("y")), "damaged on the way", 4),
         (reply(200, "xyz").cut_at(1), "the transfer failed", 4),
-        (reply(302, "").header("location", "https://evil.example/?sig=SIGNATURE"), "redirects to evil.example", 1),
+        (
+            reply(302, "").header("location", "https://evil.example/?sig=SIGNATURE"),
+            "redirects to evil.example",
+            1,
+        ),
     ];
     for (bad, expected, num_attempts) in cases {
         let world = World::new().await;
@@ -250,12 +263,7 @@ async fn one_bad_part_leaves_the_others_in_the_spool() {
         let err = world.fails(&world.files()).await;
         assert_eq!(err.to_string(), "part c/bad could not be fetched");
         assert_eq!(err.exit_code(), ExitCode::Source);
-        let mut chain = String::new();
-        let mut source = std::error::Error::source(&err);
-        while let Some(err) = source {
-            chain.push_str(&format!("{err}; "));
-            source = err.source();
-        }
+        let chain = chain(&err);
         assert!(chain.contains(expected), "{chain}");
         assert_eq!(world.blobs.requests("/c/bad").len(), num_attempts, "{expected}");
 
@@ -268,7 +276,8 @@ async fn one_bad_part_leaves_the_others_in_the_spool() {
 #[tokio::test]
 async fn parts_on_other_hosts_are_never_asked_for() {
     let world = World::new().await;
-    let body = r#"{"exportFiles":["http://evil.example/p?sig=SIGNATURE"],"generatedTime":"2021-01-11T11:01:00Z"}"#;
+    let body =
+        r#"{"exportFiles":["http://evil.example/p?sig=SIGNATURE"],"generatedTime":"2021-01-11T11:01:00Z"}"#;
     world.api.on(LISTING, [reply(200, body)]);
     let err = world.fails(&world.files()).await;
     assert_eq!(err.to_string(), "part http://evil.example/p is not fetched: only https is allowed");
@@ -291,7 +300,13 @@ async fn a_refused_token_is_renewed_once() {
     let requests = world.api.requests(LISTING);
     assert!(requests[0].contains("bearer token-1") && requests[1].contains("bearer token-2"), "{requests:?}");
 
-    world.api.on(LISTING, [reply(401, r#"{"error":{"code":"Unauthorized","message":"bad TOKEN-9 eyJ.a"}}"#.replace("TOKEN-9 ", ""))]);
+    world.api.on(
+        LISTING,
+        [reply(
+            401,
+            r#"{"error":{"code":"Unauthorized","message":"bad TOKEN-9 eyJ.a"}}"#.replace("TOKEN-9 ", ""),
+        )],
+    );
     let err = world.fails(&world.files()).await;
     assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
     assert!(err.to_string().ends_with("401: Unauthorized: bad …"), "{err}");
@@ -328,7 +343,7 @@ async fn no_token_is_no_listing() {
     api.credentials.tenant_id = None;
     api.credentials.client_secret = None;
     let route = RouteConfig::Files { api, sas_valid_hours: 6, blob_hosts: vec![] };
-    let err = world.fails(&world.config(route)).await;
+    let err = world.fails(&World::config(route)).await;
     assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
     assert_eq!(err.to_string(), "no credentials: AZURE_TENANT_ID, AZURE_CLIENT_SECRET not set");
     assert!(world.api.all_requests().is_empty());
@@ -336,7 +351,7 @@ async fn no_token_is_no_listing() {
     let mut api = world.api();
     api.login_url = Url::parse("http://login.example/").unwrap();
     let route = RouteConfig::Files { api, sas_valid_hours: 6, blob_hosts: vec![] };
-    let err = world.fails(&world.config(route)).await;
+    let err = world.fails(&World::config(route)).await;
     assert_eq!(err.exit_code(), ExitCode::Usage);
 
     world.login.on(TOKEN, [reply(503, ""), reply(503, ""), token("TOKEN-1", 3600)]);
@@ -351,7 +366,8 @@ async fn throttling_is_waited_for_or_reported() {
     let listing = serde_json::json!({
         "exportFiles": [world.blobs.at("/c/p?sig=SIGNATURE")], "generatedTime": "2021-01-11T11:01:00Z"
     });
-    let throttled = |secs: &str| reply(429, r#"{"error":{"code":"TooManyRequests"}}"#).header("retry-after", secs);
+    let throttled =
+        |secs: &str| reply(429, r#"{"error":{"code":"TooManyRequests"}}"#).header("retry-after", secs);
     world.api.on(LISTING, [throttled("0"), throttled("0"), reply(500, ""), reply(200, listing.to_string())]);
     assert!(Source::plan(&world.files(), dataset()).await.is_ok());
 

@@ -63,7 +63,10 @@ mod tests {
     #[test]
     fn only_allowed_hosts_over_https() {
         let rules = |api_is_loopback| {
-            UrlRules::new(&[".blob.core.windows.net".into(), "".into(), "10.1.2.3".into()], api_is_loopback)
+            UrlRules::new(
+                &[".blob.core.windows.net".into(), String::new(), "10.1.2.3".into()],
+                api_is_loopback,
+            )
         };
         let check = |url: &str, outside: bool, on_loopback: bool| {
             let url = Url::parse(url).unwrap();
