@@ -1001,6 +1001,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn threads_write_files_of_one_snapshot() {
+        let temp = temp_dir();
+        let lock = lock(&open_table(temp.path()));
+        let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let staging = &staging;
+                scope.spawn(move || {
+                    for number in 0..20 {
+                        let name = format!("part-{thread}-{number}.parquet");
+                        let mut file = staging.create_data_file("OSPlatform=Linux", &name).unwrap();
+                        file.write_all(b"rows").unwrap();
+                        assert_eq!(file.finish().unwrap().bytes, 4);
+                    }
+                });
+            }
+        });
+        assert_eq!(lake::list_files(&staging.data_folder).unwrap().len(), 80);
+    }
+
+    #[test]
     fn names_cannot_leave_staging() {
         let temp = temp_dir();
         let lock = lock(&open_table(temp.path()));
