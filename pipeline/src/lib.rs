@@ -1,11 +1,25 @@
 //! Fetches, decodes and publishes Microsoft Defender exports as partitioned Parquet.
+//!
+//! ```text
+//!  Defender API ─┐                                                                      ┌─▶ DuckDB, Spark
+//!  (or emulator) ├─▶ source ─▶ fetch ─▶ decode ─▶ batch ─▶ write ─▶ commit ─▶ lake ─────┤
+//!  local files ──┘    Part     spool    cells   RecordBatch DataFile  Snapshot          └─▶ verify reads it back
+//! ```
+//!
+//! The modules stand in the order of the flow. Data goes one way; only [`ingest`] knows all the
+//! stages. Async ends at fetch: from decode on it is plain functions over bytes and batches.
 
 pub mod source;
 pub mod fetch;
 pub mod spool;
+pub mod decode;
+pub mod batch;
+pub mod partition;
+pub mod write;
 pub mod commit;
 pub mod lake;
 pub mod verify;
+
 pub mod manifest;
 pub mod snapshot;
 pub mod exit_code;

@@ -1,0 +1,163 @@
+//! Takes a dataset's declaration; gives what decoding needs of it, looked up by name on the wire.
+
+use std::collections::HashMap;
+
+use schema::{Column, Dataset, Origin, Presence};
+
+/// Most properties that a dataset may declare; rows are gathered in an array of this length.
+pub const MAX_PROPERTIES: usize = 32;
+
+/// Distinct undocumented names counted one by one in a part; further ones share [`OTHER_NAMES`].
+/// Exports have a handful: whoever sends more is not to grow our memory.
+const MAX_UNDOCUMENTED_NAMES: usize = 1024;
+
+/// Longest undocumented name counted by itself, in bytes.
+const MAX_UNDOCUMENTED_NAME_BYTES: usize = 256;
+
+/// Stands in the manifest for undocumented names beyond what is counted one by one.
+pub const OTHER_NAMES: &str = "(other names)";
+
+/// Spellings of names remembered in a part.
+const MAX_SPELLINGS: usize = 4096;
+
+/// A dataset as the decoder sees it.
+#[derive(Debug)]
+pub struct Binding {
+    dataset: &'static Dataset,
+    properties: Vec<&'static Column>,
+    by_lower_name: HashMap<String, usize>,
+    required: usize,
+    partition: usize,
+    capture_extra_fields: bool,
+}
+
+impl Binding {
+    /// Prepares `dataset`; with `capture_extra_fields`, undocumented fields become a column.
+    ///
+    /// # Panics
+    ///
+    /// Where the declaration breaks what the tests of crate `schema` hold it to.
+    pub fn new(dataset: &'static Dataset, capture_extra_fields: bool) -> Self {
+        let properties: Vec<_> = dataset.properties().collect();
+        assert!(properties.len() <= MAX_PROPERTIES, "{} declares too many properties", dataset.name);
+        let [partition] = dataset.partition_by else { panic!("{} has one partition column", dataset.name) };
+        let position = |wanted: &dyn Fn(&Column) -> bool| {
+            properties.iter().position(|column| wanted(column)).expect("schema's tests hold this")
+        };
+        Self {
+            dataset,
+            by_lower_name: properties
+                .iter()
+                .enumerate()
+                .map(|(index, column)| (column.name.to_ascii_lowercase(), index))
+                .collect(),
+            required: position(&|column| column.presence == Presence::Required),
+            partition: position(&|column| column.name == *partition),
+            properties,
+            capture_extra_fields,
+        }
+    }
+
+    /// The dataset.
+    pub fn dataset(&self) -> &'static Dataset {
+        self.dataset
+    }
+
+    /// The columns that properties fill; cells are in this order.
+    pub fn properties(&self) -> &[&'static Column] {
+        &self.properties
+    }
+
+    /// Index of the property without which there is no row.
+    pub fn required(&self) -> usize {
+        self.required
+    }
+
+    /// Index of the property that names the partition.
+    pub fn partition(&self) -> usize {
+        self.partition
+    }
+
+    /// Whether undocumented fields become a column.
+    pub fn captures_extra_fields(&self) -> bool {
+        self.capture_extra_fields
+    }
+
+    /// Index of the property that fills `column`; `None` for one that the export fills.
+    pub fn property_of(&self, column: &Column) -> Option<usize> {
+        (column.origin == Origin::Property)
+            .then(|| self.properties.iter().position(|property| property.name == column.name))
+            .flatten()
+    }
+
+    fn resolve(&self, name: &str) -> Option<usize> {
+        self.by_lower_name.get(&name.to_ascii_lowercase()).copied()
+    }
+}
+
+/// Index in [`Target::Undocumented`] of the names that are not counted one by one.
+pub const OTHER_NAMES_INDEX: usize = 0;
+
+/// What a name on the wire stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The property with this index.
+    Property(usize),
+    /// An undocumented field; the index counts it.
+    Undocumented(usize),
+}
+
+/// The names that a part has used, resolved once for each spelling, and how many rows had each
+/// undocumented one.
+#[derive(Debug)]
+pub struct Names {
+    spellings: HashMap<Box<str>, Target>,
+    undocumented: Vec<(Box<str>, u64)>,
+}
+
+impl Names {
+    /// Begins with no name known.
+    pub fn new() -> Self {
+        Self { spellings: HashMap::new(), undocumented: vec![(OTHER_NAMES.into(), 0)] }
+    }
+
+    /// Resolves a name as written.
+    pub fn resolve(&mut self, binding: &Binding, name: &str) -> Target {
+        if let Some(target) = self.spellings.get(name) {
+            return *target;
+        }
+        let target = match binding.resolve(name) {
+            Some(index) => Target::Property(index),
+            None if name.len() > MAX_UNDOCUMENTED_NAME_BYTES
+                || self.undocumented.len() > MAX_UNDOCUMENTED_NAMES
+                || self.spellings.len() >= MAX_SPELLINGS =>
+            {
+                return Target::Undocumented(OTHER_NAMES_INDEX);
+            }
+            None => {
+                self.undocumented.push((name.into(), 0));
+                Target::Undocumented(self.undocumented.len() - 1)
+            }
+        };
+        if self.spellings.len() < MAX_SPELLINGS {
+            self.spellings.insert(name.into(), target);
+        }
+        target
+    }
+
+    /// Counts one row with the undocumented field.
+    pub fn count(&mut self, undocumented: usize) {
+        self.undocumented[undocumented].1 += 1;
+    }
+
+    /// Names and counts of those that occurred.
+    pub fn undocumented(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.undocumented.iter().map(|(name, count)| (name.as_ref(), *count)).filter(|(_, count)| *count > 0)
+    }
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::new()
+    }
+}

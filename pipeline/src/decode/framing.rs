@@ -1,0 +1,500 @@
+//! Takes a part's JSON text as a stream; gives one record after the other, with offset and line.
+//!
+//! Shapes, recognised by the first bytes of the text after an optional byte order mark:
+//! - records on lines of their own, over several lines, or one behind the other;
+//! - an array of records;
+//! - a page of the API, `{"@odata.context": …, "value": [records], …}`.
+//!
+//! One rule says what a record is, whatever the buffers: where a whole JSON value stands, that
+//! value; where the structure breaks, the rest of the line. Reading goes on right behind it, so
+//! that a broken record never takes the next line with it.
+
+use std::io::{self, Read};
+
+use super::structure::{Scan, ValueScanner};
+
+/// Longest record that can become a row.
+pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Text held at a time, unless a record needs more. Fits a core's second-level cache with what is built from it.
+const BUFFER_BYTES: usize = 512 * 1024;
+
+/// Where one record lies in the framer's buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    start: usize,
+    end: usize,
+    /// Bytes from the start of the decompressed part.
+    pub offset: u64,
+    /// 1-based line in the decompressed part.
+    pub line: u64,
+    /// The frame is a guess, right in nearly every case: the rest of the line. Where it does not
+    /// read as one value, [`Framer::settle`] finds the record by the rule.
+    pub tentative: bool,
+}
+
+/// What comes next in a part.
+#[derive(Debug)]
+pub enum Next {
+    /// A record.
+    Frame(Frame),
+    /// A record longer than [`MAX_RECORD_BYTES`], already passed over.
+    TooLong {
+        /// Its first bytes.
+        head: Vec<u8>,
+        /// As in [`Frame`].
+        offset: u64,
+        /// As in [`Frame`].
+        line: u64,
+        /// Length of the whole.
+        num_bytes: u64,
+    },
+    /// The end of the part.
+    End,
+}
+
+/// Why the text of a part cannot be taken apart.
+#[derive(Debug, thiserror::Error)]
+pub enum FramingError {
+    /// The stream failed, or its compression is damaged.
+    #[error("after {offset} bytes of JSON")]
+    Read {
+        /// Bytes of JSON that were read before.
+        offset: u64,
+        /// What failed.
+        source: io::Error,
+    },
+    /// An array or page is not closed.
+    #[error(
+        "the {shape} that begins the part is not closed when the part ends, after {offset} bytes of JSON"
+    )]
+    Unclosed {
+        /// `array` or `page`.
+        shape: &'static str,
+        /// Bytes of JSON in the part.
+        offset: u64,
+    },
+    /// Something follows a whole array or page.
+    #[error("line {line}, byte {offset}: text after the {shape} that begins the part")]
+    Trailing {
+        /// `array` or `page`.
+        shape: &'static str,
+        /// Where the text begins.
+        offset: u64,
+        /// Its line.
+        line: u64,
+    },
+    /// A page's own members are not JSON.
+    #[error("line {line}, byte {offset}: the page is not JSON")]
+    Page {
+        /// Where it breaks.
+        offset: u64,
+        /// Its line.
+        line: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Unknown,
+    /// Records by themselves. `rest_of_line`: the one before ended on this line, so the next is not the whole line.
+    Records {
+        rest_of_line: bool,
+    },
+    /// Inside the array that is the part.
+    Array,
+    /// Inside the page's object.
+    Page,
+    /// Inside the `value` array of a page.
+    PageValue,
+    /// Behind the array or page.
+    Closed(&'static str),
+}
+
+/// Takes a stream apart into records.
+#[derive(Debug)]
+pub struct Framer<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    at_end: bool,
+    /// Offset and line of `buffer[start]`.
+    offset: u64,
+    line: u64,
+    shape: Shape,
+}
+
+impl<R: Read> Framer<R> {
+    /// Begins at the start of a part's text.
+    pub fn new(reader: R) -> Self {
+        Self::with_buffer_bytes(reader, BUFFER_BYTES)
+    }
+
+    /// Begins with a buffer of this size, at least one byte; it grows where a record needs more.
+    pub fn with_buffer_bytes(reader: R, buffer_bytes: usize) -> Self {
+        Self {
+            reader,
+            buffer: vec![0; buffer_bytes.max(1)],
+            start: 0,
+            end: 0,
+            at_end: false,
+            offset: 0,
+            line: 1,
+            shape: Shape::Unknown,
+        }
+    }
+
+    /// Bytes of JSON text consumed so far.
+    pub fn num_bytes(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes of a frame; valid until the next call of `next`, `settle` or `consume`.
+    pub fn bytes(&self, frame: &Frame) -> &[u8] {
+        &self.buffer[frame.start..frame.end]
+    }
+
+    /// Moves past a frame.
+    pub fn consume(&mut self, frame: &Frame) {
+        debug_assert_eq!(frame.start, self.start);
+        self.advance(frame.end - frame.start);
+    }
+
+    fn advance(&mut self, len: usize) {
+        let passed = &self.buffer[self.start..self.start + len];
+        // A record that is a line holds no line feed: nothing to count in the common case.
+        if !matches!(self.shape, Shape::Records { rest_of_line: false }) {
+            self.line += memchr::memchr_iter(b'\n', passed).count() as u64;
+        }
+        self.start += len;
+        self.offset += len as u64;
+    }
+
+    /// Reads more behind what is buffered, growing where it must; false at the end of the stream.
+    fn read_more(&mut self) -> Result<bool, FramingError> {
+        if self.at_end {
+            return Ok(false);
+        }
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
+        let before = self.end;
+        while self.end < self.buffer.len() {
+            match self.reader.read(&mut self.buffer[self.end..]) {
+                Ok(0) => {
+                    self.at_end = true;
+                    break;
+                }
+                Ok(len) => self.end += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let offset = self.offset + (self.end - self.start) as u64;
+                    return Err(FramingError::Read { offset, source });
+                }
+            }
+        }
+        Ok(self.end > before)
+    }
+
+    /// Passes over white space; false at the end of the part.
+    fn skip_whitespace(&mut self) -> Result<bool, FramingError> {
+        loop {
+            while self.start < self.end {
+                match self.buffer[self.start] {
+                    b'\n' => {
+                        self.line += 1;
+                        if let Shape::Records { rest_of_line } = &mut self.shape {
+                            *rest_of_line = false;
+                        }
+                    }
+                    b' ' | b'\t' | b'\r' => {}
+                    _ => return Ok(true),
+                }
+                self.start += 1;
+                self.offset += 1;
+            }
+            if !self.read_more()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Finds the next record. It stays until [`Self::consume`].
+    pub fn next(&mut self) -> Result<Next, FramingError> {
+        if self.shape == Shape::Unknown {
+            self.recognise()?;
+        }
+        loop {
+            if !self.skip_whitespace()? {
+                return match self.shape {
+                    Shape::Array => Err(FramingError::Unclosed { shape: "array", offset: self.offset }),
+                    Shape::Page | Shape::PageValue => {
+                        Err(FramingError::Unclosed { shape: "page", offset: self.offset })
+                    }
+                    _ => Ok(Next::End),
+                };
+            }
+            let byte = self.buffer[self.start];
+            match self.shape {
+                Shape::Records { rest_of_line: false } => return self.line_frame(),
+                Shape::Array | Shape::PageValue if byte == b',' => self.advance(1),
+                Shape::Array if byte == b']' => {
+                    self.advance(1);
+                    self.shape = Shape::Closed("array");
+                }
+                Shape::PageValue if byte == b']' => {
+                    self.advance(1);
+                    self.shape = Shape::Page;
+                }
+                Shape::Records { rest_of_line: true } | Shape::Array | Shape::PageValue => {
+                    return self.value_frame();
+                }
+                Shape::Page => self.page_member()?,
+                Shape::Closed(shape) => {
+                    return Err(FramingError::Trailing { shape, offset: self.offset, line: self.line });
+                }
+                Shape::Unknown => unreachable!("recognised above"),
+            }
+        }
+    }
+
+    /// Finds the record that a tentative frame is, by the rule.
+    pub fn settle(&mut self, frame: &Frame) -> Result<Next, FramingError> {
+        debug_assert!(frame.tentative && frame.start == self.start);
+        self.value_frame()
+    }
+
+    /// Drops a byte order mark and tells the part's shape.
+    fn recognise(&mut self) -> Result<(), FramingError> {
+        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+        while self.end - self.start < BYTE_ORDER_MARK.len() && self.read_more()? {}
+        if self.buffer[self.start..self.end].starts_with(BYTE_ORDER_MARK) {
+            self.advance(BYTE_ORDER_MARK.len());
+        }
+        self.shape = Shape::Records { rest_of_line: false };
+        if !self.skip_whitespace()? {
+            return Ok(());
+        }
+        let byte = self.buffer[self.start];
+        match byte {
+            b'[' => {
+                self.advance(1);
+                self.shape = Shape::Array;
+            }
+            b'{' if self.begins_page()? => {
+                self.advance(1);
+                self.shape = Shape::Page;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the object at the start is a page: its first member is `value` with an array, or one
+    /// of the annotations that the API puts on pages.
+    fn begins_page(&mut self) -> Result<bool, FramingError> {
+        /// More than any of the names with white space around it.
+        const LOOK_AHEAD_BYTES: usize = 4096;
+        while self.end - self.start < LOOK_AHEAD_BYTES && self.read_more()? {}
+        let text = &self.buffer[self.start..self.end];
+        let text = &text[..text.len().min(LOOK_AHEAD_BYTES)];
+        let Some(text) = text[1..].trim_ascii_start().strip_prefix(b"\"") else { return Ok(false) };
+        let Some(quote) = memchr::memchr(b'"', text) else { return Ok(false) };
+        Ok(match &text[..quote] {
+            b"@odata.context" | b"@odata.count" | b"@odata.nextLink" | b"@odata.deltaLink" => true,
+            b"value" => text[quote + 1..]
+                .trim_ascii_start()
+                .strip_prefix(b":")
+                .is_some_and(|text| text.trim_ascii_start().starts_with(b"[")),
+            _ => false,
+        })
+    }
+
+    /// Passes over one member of a page, or into its `value` array, or over its end.
+    fn page_member(&mut self) -> Result<(), FramingError> {
+        match self.buffer[self.start] {
+            b',' => {
+                self.advance(1);
+                return Ok(());
+            }
+            b'}' => {
+                self.advance(1);
+                self.shape = Shape::Closed("page");
+                return Ok(());
+            }
+            b'"' => {}
+            _ => return Err(FramingError::Page { offset: self.offset, line: self.line }),
+        }
+        let is_value = loop {
+            let text = &self.buffer[self.start..self.end];
+            if text.len() >= br#""value""#.len() || !self.read_more()? {
+                break self.buffer[self.start..self.end].starts_with(br#""value""#);
+            }
+        };
+        self.pass_over_value()?;
+        if !self.skip_whitespace()? || self.buffer[self.start] != b':' {
+            return Err(FramingError::Page { offset: self.offset, line: self.line });
+        }
+        self.advance(1);
+        if !self.skip_whitespace()? {
+            return Ok(());
+        }
+        if is_value && self.buffer[self.start] == b'[' {
+            self.advance(1);
+            self.shape = Shape::PageValue;
+            return Ok(());
+        }
+        self.pass_over_value()
+    }
+
+    /// Passes over a value without holding it.
+    fn pass_over_value(&mut self) -> Result<(), FramingError> {
+        let mut scanner = ValueScanner::default();
+        loop {
+            match scanner.feed(&self.buffer[self.start..self.end]) {
+                Scan::Done(len) => {
+                    self.advance(len);
+                    return Ok(());
+                }
+                Scan::More(len) => {
+                    self.advance(len);
+                    if !self.read_more()? {
+                        return Ok(());
+                    }
+                }
+                Scan::Invalid(len) => {
+                    self.advance(len);
+                    return Err(FramingError::Page { offset: self.offset, line: self.line });
+                }
+            }
+        }
+    }
+
+    fn frame(&self, len: usize, tentative: bool) -> Next {
+        let text = self.buffer[self.start..self.start + len].trim_ascii_end();
+        Next::Frame(Frame {
+            start: self.start,
+            end: self.start + text.len(),
+            offset: self.offset,
+            line: self.line,
+            tentative,
+        })
+    }
+
+    /// Frames the rest of the line, tentatively.
+    fn line_frame(&mut self) -> Result<Next, FramingError> {
+        let mut searched = 0;
+        loop {
+            let text = &self.buffer[self.start..self.end];
+            if let Some(at) = memchr::memchr(b'\n', &text[searched..]) {
+                return Ok(self.frame(searched + at, true));
+            }
+            searched = text.len();
+            if searched > MAX_RECORD_BYTES {
+                return self.value_frame();
+            }
+            if !self.read_more()? {
+                return Ok(self.frame(searched, true));
+            }
+        }
+    }
+
+    /// Frames the value at the start, or the rest of the line where its structure breaks.
+    fn value_frame(&mut self) -> Result<Next, FramingError> {
+        let bare = matches!(self.shape, Shape::Records { .. });
+        // By themselves only objects are records; anything else is the line that it stands on.
+        if bare && self.buffer[self.start] != b'{' {
+            return self.broken_frame();
+        }
+        let mut scanner = ValueScanner::default();
+        let mut scanned = 0;
+        loop {
+            match scanner.feed(&self.buffer[self.start + scanned..self.end]) {
+                Scan::Done(len) if scanned + len > MAX_RECORD_BYTES => return self.too_long(true),
+                Scan::Done(len) => {
+                    if bare {
+                        self.shape = Shape::Records { rest_of_line: true };
+                    }
+                    return Ok(self.frame(scanned + len, false));
+                }
+                Scan::Invalid(_) => return self.broken_frame(),
+                Scan::More(len) => {
+                    scanned += len;
+                    if scanned > MAX_RECORD_BYTES {
+                        return self.too_long(true);
+                    }
+                    if !self.read_more()? {
+                        return self.broken_frame();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Frames the rest of the line, as the rule has it for what is not a whole value.
+    fn broken_frame(&mut self) -> Result<Next, FramingError> {
+        let mut searched = 0;
+        loop {
+            let text = &self.buffer[self.start..self.end];
+            let newline = memchr::memchr(b'\n', &text[searched..]).map(|at| searched + at);
+            let len = newline.unwrap_or(text.len());
+            if len > MAX_RECORD_BYTES {
+                return self.too_long(false);
+            }
+            if newline.is_some() {
+                return Ok(self.frame(len, false));
+            }
+            searched = len;
+            if !self.read_more()? {
+                return Ok(self.frame(len, false));
+            }
+        }
+    }
+
+    /// Passes over a record that is too long to hold, and keeps its first bytes: the value that
+    /// stands here, or the rest of the line where none does. By itself, a value this long is a
+    /// record only on one line: lines are what reading can go on with when it is broken further on.
+    fn too_long(&mut self, is_value: bool) -> Result<Next, FramingError> {
+        let bare = matches!(self.shape, Shape::Records { .. });
+        let head = &self.buffer[self.start..self.start + MAX_RECORD_BYTES];
+        if bare && is_value && memchr::memchr(b'\n', head).is_some() {
+            return self.broken_frame();
+        }
+        let head = head.to_vec();
+        let (offset, line) = (self.offset, self.line);
+        let mut scanner = is_value.then(ValueScanner::default);
+        loop {
+            let text = &self.buffer[self.start..self.end];
+            let newline = memchr::memchr(b'\n', text);
+            let scan = match &mut scanner {
+                Some(scanner) if bare => Some(scanner.feed(&text[..newline.unwrap_or(text.len())])),
+                Some(scanner) => Some(scanner.feed(text)),
+                None => None,
+            };
+            let (len, ended) = match scan {
+                Some(Scan::Done(len)) => (len, true),
+                Some(Scan::More(len)) if !bare || newline.is_none() => (len, false),
+                Some(Scan::Invalid(len)) => {
+                    scanner = None;
+                    (len, false)
+                }
+                Some(Scan::More(_)) | None => (newline.unwrap_or(text.len()), newline.is_some()),
+            };
+            self.advance(len);
+            let more =
+                ended || scan.is_some_and(|scan| matches!(scan, Scan::Invalid(_))) || self.read_more()?;
+            if ended || !more {
+                if bare {
+                    self.shape = Shape::Records { rest_of_line: true };
+                }
+                return Ok(Next::TooLong { head, offset, line, num_bytes: self.offset - offset });
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Takes a part's bytes as they came; gives its JSON text, decompressed where it is gzip.
+//!
+//! What a part is, is told by its first bytes and never by its name: servers and proxies inflate
+//! or rename on the way. All members of a gzip file are read, their checksums and lengths checked
+//! by the library, and anything after the last one is damage.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+/// Compressed bytes read at a time; large enough that system calls do not show.
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// A part's JSON text as a stream.
+#[derive(Debug)]
+pub enum Inflate<R> {
+    /// gzip, one or more members.
+    Gzip(MultiGzDecoder<BufReader<R>>),
+    /// Text as it is.
+    Plain(BufReader<R>),
+}
+
+impl<R: Read> Inflate<R> {
+    /// Looks at the first bytes; `None` where there are none at all, not even an empty gzip member.
+    pub fn try_new(reader: R) -> io::Result<Option<Self>> {
+        let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
+        let head = reader.fill_buf()?;
+        Ok(match head {
+            [] => None,
+            [0x1f, 0x8b, ..] => Some(Self::Gzip(MultiGzDecoder::new(reader))),
+            _ => Some(Self::Plain(reader)),
+        })
+    }
+
+    /// Whether the part is gzip.
+    pub fn is_gzip(&self) -> bool {
+        matches!(self, Self::Gzip(_))
+    }
+}
+
+impl<R: Read> Read for Inflate<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Gzip(reader) => reader.read(buffer),
+            Self::Plain(reader) => reader.read(buffer),
+        }
+    }
+}

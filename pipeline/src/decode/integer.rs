@@ -1,0 +1,92 @@
+//! Takes the text of a JSON number or of digits; gives the 32-bit integer that it is exactly.
+
+/// Reads a JSON number whose value is an integer: `3`, `-3`, `3.0`, `30e-1`. `None` where it has a
+/// fraction or does not fit. Exact: no digit is lost on the way through a float.
+pub fn from_number(text: &[u8]) -> Option<i32> {
+    let (negative, text) = match text.strip_prefix(b"-") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let exponent_at = text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
+    let (mantissa, exponent) = text.split_at(exponent_at);
+    let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
+    let digits: Vec<u8> = mantissa.iter().filter(|byte| byte.is_ascii_digit()).copied().collect();
+    let Some(first) = digits.iter().position(|&digit| digit != b'0') else { return Some(0) };
+    let last = digits.iter().rposition(|&digit| digit != b'0').expect("one digit is not zero");
+    let exponent = match exponent {
+        [] => 0,
+        [_, rest @ ..] => std::str::from_utf8(rest).ok()?.parse::<i64>().ok()?,
+    };
+    // Number of digits before the decimal point, once the exponent is applied.
+    let whole = i64::try_from(point).ok()?.checked_add(exponent)?;
+    let whole = usize::try_from(whole).ok()?;
+    if last >= whole || whole - first > 10 {
+        return None;
+    }
+    let value = (first..whole).fold(0_i64, |value, place| {
+        value * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'))
+    });
+    i32::try_from(if negative { -value } else { value }).ok()
+}
+
+/// Reads a string of digits with an optional minus, the way some writers put integers.
+pub fn from_digits(text: &str) -> Option<i32> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// Whether a JSON number is written as an integer, without point or exponent.
+pub fn is_plain(text: &[u8]) -> bool {
+    !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integral_numbers_are_read_exactly() {
+        for (text, expected) in [
+            ("3", Some(3)),
+            ("-0", Some(0)),
+            ("0.000", Some(0)),
+            ("0e999999999999", Some(0)),
+            ("3.0", Some(3)),
+            ("-3.00", Some(-3)),
+            ("30e-1", Some(3)),
+            ("0.3e1", Some(3)),
+            ("3E+2", Some(300)),
+            ("2147483647", Some(i32::MAX)),
+            ("-2147483648", Some(i32::MIN)),
+            ("2147483648", None),
+            ("3.5", None),
+            ("0.3", None),
+            ("1e400", None),
+            ("1e-400", None),
+            ("3.00000000000000000000000000001", None),
+            ("99999999999999999999999999", None),
+            ("1e99999999999999999999", None),
+        ] {
+            assert_eq!(from_number(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_digits_are_digit_strings() {
+        for (text, expected) in [
+            ("3", Some(3)),
+            ("-3", Some(-3)),
+            ("007", Some(7)),
+            ("+3", None),
+            ("3.0", None),
+            (" 3", None),
+            ("-", None),
+            ("", None),
+            ("٣", None),
+            ("2147483648", None),
+        ] {
+            assert_eq!(from_digits(text), expected, "{text}");
+        }
+    }
+}

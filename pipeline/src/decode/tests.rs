@@ -1,0 +1,255 @@
+//! Whole parts through the decoder: shapes, containers, buffers of any size.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::*;
+
+/// Collects rows as text and rejects as `line@offset reason`.
+#[derive(Debug, Default, PartialEq)]
+struct Collected {
+    rows: Vec<String>,
+    rejects: Vec<String>,
+}
+
+impl Sink for Collected {
+    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
+        let mut row = String::new();
+        for cell in cells {
+            match cell {
+                Cell::Null => {}
+                Cell::List(list) => list.for_each(|text| row.push_str(&format!("{text:?},"))),
+                cell => row.push_str(&format!("{cell:?} ")),
+            }
+        }
+        row.push_str(extra_fields.unwrap_or_default());
+        self.rows.push(row.trim_end().to_owned());
+    }
+
+    fn reject(&mut self, reject: Reject) {
+        self.rejects.push(format!("{}@{} {}", reject.line, reject.offset, reject.reason));
+    }
+}
+
+fn decode_with(bytes: &[u8], buffer_bytes: usize) -> Result<(Collected, DecodeCounts), DecodeError> {
+    let binding = Binding::new(schema::DATASETS[0], false);
+    let mut decoder = PartDecoder::with_buffer_bytes(bytes, &binding, buffer_bytes)?;
+    let mut collected = Collected::default();
+    while decoder.decode_some(&mut collected)? {}
+    Ok((collected, decoder.counts()))
+}
+
+/// Decodes `text` with every small buffer size and checks rows and rejects.
+#[track_caller]
+fn check(text: &str, rows: &[&str], rejects: &[&str]) {
+    let whole = decode_with(text.as_bytes(), 1 << 20).unwrap();
+    assert_eq!(whole.0.rows, rows, "rows of {text}");
+    assert_eq!(whole.0.rejects, rejects, "rejects of {text}");
+    assert_eq!(whole.1.json_bytes, text.len() as u64);
+    assert_eq!(whole.1.records, whole.0.rows.len() as u64 + whole.1.rejected_records);
+    for buffer_bytes in (1..40).chain([64, 100, 333]) {
+        let other = decode_with(text.as_bytes(), buffer_bytes).unwrap();
+        assert_eq!(other, whole, "buffer of {buffer_bytes} bytes, {text}");
+    }
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+#[track_caller]
+fn check_damage(bytes: &[u8], expected: &str) {
+    for buffer_bytes in [1, 7, 1 << 20] {
+        let error = decode_with(bytes, buffer_bytes).unwrap_err();
+        assert_eq!(chain(&error), expected);
+    }
+}
+
+const A: &str = r#"{"DeviceId":"a"}"#;
+const B: &str = r#"{"deviceid":"b","x":[{"y":"}\""}]}"#;
+const ROWS: [&str; 2] = [r#"Text("a")"#, r#"Text("b")"#];
+
+#[test]
+fn records_come_in_every_shape() {
+    check(&format!("{A}\n{B}\n"), &ROWS, &[]);
+    check(&format!("{A}\n{B}"), &ROWS, &[]);
+    check(&format!("\u{feff}\r\n {A} \r\n\n\t{B}\r\n\r\n"), &ROWS, &[]);
+    check(&format!("{A}{B}"), &ROWS, &[]);
+    check(&format!("{A} {B}\n"), &ROWS, &[]);
+    check("{\n  \"DeviceId\":\n  \"a\"\n}\n{\n\"DeviceId\" : \"b\"\n,\n\"x\":[\n{}]}", &ROWS, &[]);
+    check(&format!("[{A},{B}]"), &ROWS, &[]);
+    check(&format!(" [\n{A},\n{B}\n]\n "), &ROWS, &[]);
+    check("[]", &[], &[]);
+    check(" \n ", &[], &[]);
+    check(
+        &format!(
+            r#"{{"@odata.context":"x","value":[{A},{B}],"@odata.nextLink":"https://h/?a=1&$skiptoken=b"}}"#
+        ),
+        &ROWS,
+        &[],
+    );
+    check(&format!(r#"{{ "value" : [ {A} , {B} ] , "@odata.context" : {{"value":[1]}} }} "#), &ROWS, &[]);
+    check(r#"{"value":[]}"#, &[], &[]);
+    check(r#"{"value":1,"DeviceId":"a"}"#, &ROWS[..1], &[]);
+}
+
+#[test]
+fn line_separators_of_unicode_are_text() {
+    check("{\"DeviceId\":\"a\u{2028}\u{85}b\"}\n", &["Text(\"a\\u{2028}\\u{85}b\")"], &[]);
+}
+
+#[test]
+fn broken_record_takes_no_other_with_it() {
+    let broken = |text: &str, reject: &str| {
+        check(&format!("{A}\n{text}\n{B}\n"), &ROWS, &[&format!("2@17 {reject}")]);
+    };
+    broken(r#"{"DeviceId":"x"#, "not JSON: ends inside a value");
+    broken(r#"{"DeviceId":"x","n":12"#, "not JSON: ends inside a value");
+    broken(r#"{"DeviceId":"x","#, "not JSON: ends inside a value");
+    broken(r#"{"DeviceId":"x","n":"#, "not JSON: ends inside a value");
+    broken(r#"{"DeviceId":"x","n":["#, "not JSON: ends inside a value");
+    broken(r#"{"DeviceId":"x" "n":1}"#, "not JSON: expected `,` or `}` after a value at byte 16");
+    broken("hello", "not JSON: expected a JSON value at byte 0");
+    broken("[1,2]", "not a JSON object but an array");
+    broken("null", "not a JSON object but null");
+    broken(r#"{"n":1}"#, "no DeviceId");
+    broken(r#"{"DeviceId":"\ud800"}"#, "invalid Unicode at byte 13");
+    check(&format!("{A}TRAILER\n{B}"), &ROWS, &["1@16 not JSON: expected a JSON value at byte 0"]);
+    check(
+        &format!("{A},\n{B},"),
+        &ROWS,
+        &["1@16 not JSON: expected a JSON value at byte 0", "2@52 not JSON: expected a JSON value at byte 0"],
+    );
+    check(&format!("[{A},1,{B}]"), &ROWS, &["1@18 not a JSON object but a number"]);
+    check(
+        &format!("[\n{A},\n{{\"a\" 1}},\n{B}\n]"),
+        &ROWS,
+        &["3@20 not JSON: expected `:` after a name at byte 5"],
+    );
+}
+
+#[test]
+fn depth_is_bounded_without_touching_the_stack() {
+    let nested = |depth: usize| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!("{{\"DeviceId\":\"a\",\"x\":{open}{close}}}\n")
+    };
+    check(&nested(127), &ROWS[..1], &[]);
+    check(&nested(128), &[], &["1@0 nests deeper than 128 at byte 147"]);
+    let deep = format!("{}\n{A}\n", "{\"a\":[".repeat(200_000));
+    let (collected, counts) = decode_with(deep.as_bytes(), 1 << 20).unwrap();
+    assert_eq!((collected.rows.len(), counts.rejected_records), (1, 1));
+}
+
+#[test]
+fn field_rejects_and_coercions_are_counted() {
+    let text = format!(
+        "{}\n{}\n",
+        r#"{"DeviceId":1,"SoftwareVersion":1.10,"NumberOfWeaknesses":"many","DiskPaths":true}"#,
+        r#"{"DeviceId":"a","DeviceId":"b","DiskPaths":["p",null,3]}"#
+    );
+    check(
+        &text,
+        &[r#"Text("1") Text("1.10")"#, r#"Text("b") Some("p"),None,Some("3"),"#],
+        &[
+            "1@0 NumberOfWeaknesses: text is not an integer of 32 bits",
+            "1@0 DiskPaths: expected list of string, found a boolean",
+        ],
+    );
+    let (_, counts) = decode_with(text.as_bytes(), 4096).unwrap();
+    assert_eq!((counts.coerced, counts.field_rejects, counts.duplicate_names), (3, 2, 1));
+}
+
+#[test]
+fn bytes_that_are_not_utf8_reject_their_record() {
+    let mut text = format!("{A}\n").into_bytes();
+    text.extend_from_slice(b"{\"DeviceId\":\"\xff\"}\n");
+    text.extend_from_slice(B.as_bytes());
+    let (collected, _) = decode_with(&text, 64).unwrap();
+    assert_eq!(collected.rows, ROWS);
+    assert_eq!(collected.rejects, ["2@17 invalid Unicode at byte 13"]);
+}
+
+#[test]
+fn record_longer_than_the_limit_is_passed_over() {
+    let long = "x".repeat(framing::MAX_RECORD_BYTES);
+    let record = format!(r#"{{"DeviceId":"{long}"}}"#);
+    let reason = format!("longer than 16777216 bytes: {}; raw holds the first 16777216", record.len());
+    for (text, offset) in [
+        (format!("{A}\n{record}\n{B}\n"), 17),
+        (format!("{A}{record}{B}\n"), 16),
+        (format!("[{A},{record},{B}]"), 18),
+        (format!("{A}\n{record}  \n{B}"), 17),
+    ] {
+        let (collected, counts) = decode_with(text.as_bytes(), 1 << 16).unwrap();
+        assert_eq!(collected.rows, ROWS);
+        let line = if text.starts_with(&format!("{A}\n")) { 2 } else { 1 };
+        assert_eq!(collected.rejects, [format!("{line}@{offset} {reason}")]);
+        assert_eq!(counts.json_bytes, text.len() as u64);
+    }
+    let just_fits = format!(r#"{{"DeviceId":"a","x":"{}"}}"#, "x".repeat(framing::MAX_RECORD_BYTES - 23));
+    assert_eq!(just_fits.len(), framing::MAX_RECORD_BYTES);
+    for text in [format!("{just_fits}\n{B}"), format!("[{just_fits},{B}]"), format!("{just_fits}{B}")] {
+        assert_eq!(decode_with(text.as_bytes(), 1 << 16).unwrap().0.rows, ROWS);
+    }
+}
+
+#[test]
+fn containers_are_told_by_their_content() {
+    let text = format!("{A}\n{B}\n");
+    let mut two_members = gzip(format!("{A}\n{{\"devi").as_bytes());
+    two_members.extend(gzip(&B.as_bytes()[6..]));
+    let (halves, _) = decode_with(&two_members, 1 << 20).unwrap();
+    assert_eq!(halves.rows, ROWS);
+    for part in [text.as_bytes().to_vec(), gzip(text.as_bytes())] {
+        let (collected, counts) = decode_with(&part, 1 << 20).unwrap();
+        assert_eq!(collected.rows, ROWS);
+        assert_eq!(counts.json_bytes, text.len() as u64);
+    }
+    assert_eq!(decode_with(&gzip(b""), 16).unwrap().1, DecodeCounts::default());
+}
+
+#[test]
+fn damage_is_an_error_and_never_a_shorter_part() {
+    let whole = gzip(format!("{A}\n{B}\n").as_bytes());
+    check_damage(b"", "the part is empty: no bytes, not even of compression");
+    for len in [3, 12, whole.len() - 9, whole.len() - 1] {
+        let error = decode_with(&whole[..len], 1 << 16).unwrap_err();
+        assert!(chain(&error).starts_with("gzip is damaged: after "), "{}", chain(&error));
+    }
+    let mut trailing = whole.clone();
+    trailing.extend_from_slice(b"garbage behind it");
+    check_damage(&trailing, "gzip is damaged: after 52 bytes of JSON: invalid gzip header");
+    let mut bad_crc = whole.clone();
+    let at = bad_crc.len() - 8;
+    bad_crc[at] ^= 1;
+    check_damage(
+        &bad_crc,
+        "gzip is damaged: after 52 bytes of JSON: corrupt gzip stream does not have a matching checksum",
+    );
+    check_damage(
+        b"[{},",
+        "the array that begins the part is not closed when the part ends, after 4 bytes of JSON",
+    );
+    check_damage(
+        b"{\"value\":[{}]",
+        "the page that begins the part is not closed when the part ends, after 13 bytes of JSON",
+    );
+    check_damage(b"[] []", "line 1, byte 3: text after the array that begins the part");
+    check_damage(b"{\"value\":[]\n} x", "line 2, byte 14: text after the page that begins the part");
+    check_damage(b"{\"value\":[] 1}", "line 1, byte 12: the page is not JSON");
+}

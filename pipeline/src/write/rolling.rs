@@ -1,0 +1,121 @@
+//! The files of one partition: one is open, and closed when it has reached its size.
+
+use std::sync::Arc;
+
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory};
+use parquet::errors::ParquetError;
+use parquet::file::writer::SerializedFileWriter;
+
+use super::properties::TARGET_FILE_BYTES;
+use super::{FileFormat, Partition, WriteError};
+use crate::commit::StagedFile;
+use crate::manifest::DataFile;
+
+/// A partition's open file, and the facts of those before it.
+#[derive(Default)]
+pub(super) struct RollingFile {
+    open: Option<OpenFile>,
+    finished: Vec<DataFile>,
+}
+
+struct OpenFile {
+    writer: SerializedFileWriter<StagedFile>,
+    factory: ArrowRowGroupWriterFactory,
+    num_rows: u64,
+}
+
+impl std::fmt::Debug for RollingFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RollingFile").field("finished", &self.finished).finish_non_exhaustive()
+    }
+}
+
+impl RollingFile {
+    /// Gives encoders for a new row group. All files of a snapshot take the same.
+    pub(super) fn column_writers(
+        &mut self,
+        format: &FileFormat<'_>,
+        partition: &Partition,
+    ) -> Result<Vec<ArrowColumnWriter>, WriteError> {
+        let open = self.open(format, partition)?;
+        // The index is for encryption alone, which the files do not have.
+        open.factory.create_column_writers(0).map_err(|error| WriteError::encode(&partition.directory, error))
+    }
+
+    fn open(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<&mut OpenFile, WriteError> {
+        if self.open.is_none() {
+            let number = self.finished.len();
+            let name = format!("part-{}-{}-{number:05}.parquet", format.snapshot, format.run_id);
+            let file = format.staging.create_data_file(&partition.directory, &name)?;
+            let writer = SerializedFileWriter::new(
+                file,
+                Arc::clone(&format.parquet_schema),
+                Arc::clone(&format.properties),
+            )
+            .map_err(|error| WriteError::encode(&partition.directory, error))?;
+            let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&format.schema));
+            self.open = Some(OpenFile { writer, factory, num_rows: 0 });
+        }
+        Ok(self.open.as_mut().expect("opened above"))
+    }
+
+    /// Appends a row group; closes the file when that makes it large enough.
+    pub(super) fn append(
+        &mut self,
+        format: &FileFormat<'_>,
+        partition: &Partition,
+        chunks: Vec<ArrowColumnChunk>,
+        num_rows: u64,
+    ) -> Result<(), WriteError> {
+        let open = self.open(format, partition)?;
+        open.append(chunks, num_rows).map_err(|error| WriteError::encode(&partition.directory, error))?;
+        if open.writer.bytes_written() as u64 >= TARGET_FILE_BYTES {
+            self.close(format, partition)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<(), WriteError> {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let encode = |error| WriteError::encode(&partition.directory, error);
+        let footer = open.writer.finish().map_err(encode)?;
+        let found = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0);
+        let row_groups = footer.num_row_groups() as u64;
+        let file = open.writer.into_inner().map_err(encode)?.finish()?;
+        if found != open.num_rows {
+            return Err(WriteError::Rows { path: file.path, expected: open.num_rows, found });
+        }
+        self.finished.push(DataFile {
+            path: file.path,
+            snapshot_date: format.snapshot.date(),
+            os_platform: partition.key.value().map(str::to_owned),
+            rows: found,
+            bytes: file.bytes,
+            row_groups,
+            sha256: file.sha256,
+        });
+        Ok(())
+    }
+
+    /// Closes the open file and returns the facts of all.
+    pub(super) fn finish(
+        &mut self,
+        format: &FileFormat<'_>,
+        partition: &Partition,
+    ) -> Result<Vec<DataFile>, WriteError> {
+        self.close(format, partition)?;
+        Ok(std::mem::take(&mut self.finished))
+    }
+}
+
+impl OpenFile {
+    fn append(&mut self, chunks: Vec<ArrowColumnChunk>, num_rows: u64) -> Result<(), ParquetError> {
+        let mut row_group = self.writer.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut row_group)?;
+        }
+        row_group.close()?;
+        self.num_rows += num_rows;
+        Ok(())
+    }
+}
