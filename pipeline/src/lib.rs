@@ -19,6 +19,14 @@ pub mod write;
 pub mod commit;
 pub mod lake;
 pub mod verify;
+pub mod rejects;
+
+pub mod ingest;
+pub mod config;
+pub mod cli;
+pub mod progress;
+pub mod report;
+pub mod cancel;
 
 pub mod manifest;
 pub mod snapshot;

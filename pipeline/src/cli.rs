@@ -1,0 +1,450 @@
+//! The command line: what may be typed, and which command runs.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table as TextTable};
+use tracing_subscriber::EnvFilter;
+
+use crate::cancel::Cancel;
+use crate::config::{IngestOptions, LogFormat, LogOptions, find_dataset, lake_or_default};
+use crate::exit_code::ExitCode;
+use crate::ingest;
+use crate::lake::{Lake, PublishedSnapshot, Table};
+use crate::progress::{LogWriter, Progress, ProgressDisplay, grouped};
+use crate::verify::{self, Finding, VerifyOptions};
+
+/// Exit codes, as `--help` lists them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    published, or nothing to do
+  1    internal error
+  2    usage
+  3    not authorised
+  4    the source did not deliver a whole snapshot
+  5    too many rejects
+  6    the lake could not be written, is damaged, or already has the snapshot and --if-published fail
+  7    rate budget used up; retry after the time printed
+  130  interrupted
+With every code but 0 the lake is exactly as it was before.";
+
+/// Takes Microsoft Defender's device exports and keeps their history as Parquet.
+#[derive(Debug, Parser)]
+#[command(name = "defender-lake", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take one export, publish one snapshot
+    #[command(after_help = EXIT_CODES)]
+    Ingest(Box<IngestOptions>),
+    /// List the published snapshots
+    Snapshots(SnapshotsOptions),
+    /// Re-read published snapshots and hold them against their manifests
+    #[command(after_help = EXIT_CODES)]
+    Verify(VerifyArgs),
+    /// Print a dataset's contract
+    Schema(SchemaOptions),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SnapshotsOptions {
+    #[command(flatten)]
+    table: TableOptions,
+    /// Print the manifests as a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct TableOptions {
+    /// Where the tables live [default: ./lake]
+    #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE")]
+    lake: Option<String>,
+    /// Which table [default: software-inventory]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+}
+
+impl TableOptions {
+    fn open(&self) -> anyhow::Result<Table> {
+        let dataset = find_dataset(self.dataset.as_deref()).map_err(usage)?;
+        let lake = Lake::open(lake_or_default(self.lake.as_deref())).map_err(usage)?;
+        Ok(lake.table(dataset))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    table: TableOptions,
+    /// Only the snapshot of this date
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    date: Option<chrono::NaiveDate>,
+    /// Also count the rows whose key another row of the snapshot has
+    #[arg(long)]
+    keys: bool,
+    /// Memory for counting keys [default: 256MiB]
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<ByteSize>,
+    /// Print the findings as a JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+#[derive(Debug, clap::Args)]
+struct SchemaOptions {
+    /// Which dataset [default: software-inventory]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Where the tables live, for the statements [default: ./lake]
+    #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE")]
+    lake: Option<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: SchemaFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum SchemaFormat {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON
+    Json,
+    /// DuckDB: a view over the lake
+    Duckdb,
+    /// Spark SQL: an external table over the lake
+    Spark,
+}
+
+/// An error whose exit code is known.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}{}", hint.as_ref().map(|hint| format!("; hint: {hint}")).unwrap_or_default())]
+struct Failure {
+    code: ExitCode,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+fn usage(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    Failure { code: ExitCode::Usage, error: error.into(), hint: None }.into()
+}
+
+fn lake_failure(error: impl Into<anyhow::Error>, hint: Option<&'static str>) -> anyhow::Error {
+    Failure { code: ExitCode::Lake, error: error.into(), hint: hint.map(str::to_owned) }.into()
+}
+
+/// Runs the command that was typed, prints its error if it has one, and says how it ended.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to stdout. A closed pipe is the reader's choice.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+        }
+    };
+    let result = match cli.command {
+        Command::Ingest(options) => run_ingest(*options),
+        Command::Snapshots(options) => run_snapshots(&options),
+        Command::Verify(options) => run_verify(&options),
+        Command::Schema(options) => run_schema(&options),
+        Command::Completions { shell } => print(&completions(shell)),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::Success,
+        Err(error) => {
+            let code = error.downcast_ref::<Failure>().map_or(ExitCode::Internal, |failure| failure.code);
+            let _ = writeln!(LogWriter, "error: {error:#}");
+            code
+        }
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes to stdout what the command is for.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(ExitCode::Success)
+}
+
+/// Libraries that could put URLs, headers or tokens into the log at lower levels.
+const CAPPED_LIBRARIES: [&str; 9] = [
+    "reqwest",
+    "hyper",
+    "hyper_util",
+    "rustls",
+    "h2",
+    "azure_core",
+    "azure_identity",
+    "typespec_client_core",
+    "tower",
+];
+
+fn start_log(options: &LogOptions) {
+    let level = match (options.quiet, options.verbose) {
+        (true, _) => "error",
+        (false, 0) if options.progress.resolve() == crate::progress::ProgressMode::Bar => "warn",
+        (false, 0) => "info",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    };
+    let mut filter = EnvFilter::new(level);
+    for library in CAPPED_LIBRARIES {
+        let directive = format!("{library}={}", if options.quiet { "error" } else { "warn" });
+        filter = filter.add_directive(directive.parse().expect("a level for a library"));
+    }
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(|| LogWriter);
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let ansi = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    match options.log_format {
+        LogFormat::Text => builder.with_ansi(ansi).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
+    start_log(&options.log);
+    let options = options.with_file().map_err(usage)?;
+    let config = options.to_config().map_err(usage)?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the network runtime")?;
+    let cancel = Cancel::default();
+    runtime.spawn(cancel.clone().on_signals());
+    let progress = Arc::new(Progress::default());
+    let mode =
+        if options.log.quiet { crate::progress::ProgressMode::None } else { options.log.progress.resolve() };
+    let display = ProgressDisplay::start(mode, &progress);
+    let result = ingest::ingest(&config, &runtime, &progress, &cancel);
+    drop(display);
+    // Whatever still waits on the network is of no use to anyone.
+    runtime.shutdown_background();
+    let report = result.map_err(|error| Failure {
+        code: error.exit_code(),
+        hint: error.hint(),
+        error: error.into(),
+    })?;
+    if options.json {
+        return print(&format!("{}\n", serde_json::to_string(&report)?));
+    }
+    if options.log.quiet { Ok(ExitCode::Success) } else { print(&report.summary()) }
+}
+
+/// Every open partition holds a file; the usual soft limit of 1024 is below what a lake may have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(error = %error, "the limit of open files stays as it is");
+    }
+}
+
+fn run_snapshots(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
+    let table = options.table.open()?;
+    let snapshots = table.snapshots().map_err(|error| {
+        let hint = error.hint();
+        lake_failure(error, hint)
+    })?;
+    if options.json {
+        let manifests: Vec<_> = snapshots.iter().map(|snapshot| &snapshot.manifest).collect();
+        return print(&format!("{}\n", serde_json::to_string(&manifests)?));
+    }
+    if snapshots.is_empty() {
+        return print(&format!("No snapshots of {} yet.\n", table.dataset().name));
+    }
+    print(&snapshots_table(&snapshots))
+}
+
+fn snapshots_table(snapshots: &[PublishedSnapshot]) -> String {
+    let mut table = TextTable::new();
+    table.load_style(NOTHING);
+    table.set_header(["date", "generated", "rows", "files", "bytes", "rejected", "field rejects"]);
+    for index in 2..7 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for PublishedSnapshot { id, manifest, .. } in snapshots {
+        let totals = &manifest.totals;
+        table.add_row([
+            id.date().to_string(),
+            manifest.generated_time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+            grouped(totals.rows),
+            grouped(totals.files),
+            ByteSize(totals.bytes).to_string(),
+            grouped(totals.rejected_records),
+            grouped(totals.field_rejects),
+        ]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    start_log(&options.log);
+    let table = options.table.open()?;
+    let failed = |error: crate::lake::LakeError| {
+        let hint = error.hint();
+        lake_failure(error, hint)
+    };
+    let mut verify_options = VerifyOptions { keys: options.keys, ..VerifyOptions::default() };
+    if let Some(memory) = options.memory {
+        verify_options.key_memory_bytes = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
+    }
+    let mut findings: Vec<Finding> = Vec::new();
+    if options.date.is_none() {
+        findings.extend(verify::verify_layout(&table).map_err(failed)?);
+    }
+    let snapshots: Vec<PublishedSnapshot> = table
+        .try_snapshots()
+        .map_err(failed)?
+        .into_iter()
+        // Damaged manifests are among the findings of the layout.
+        .filter_map(Result::ok)
+        .filter(|snapshot| options.date.is_none_or(|date| snapshot.id.date() == date))
+        .collect();
+    if let (Some(date), true) = (options.date, snapshots.is_empty()) {
+        let missing = anyhow::anyhow!("the lake holds no snapshot of {date}");
+        return Err(Failure { code: ExitCode::Lake, error: missing, hint: None }.into());
+    }
+    let mut reports = Vec::new();
+    for snapshot in &snapshots {
+        let mut tick = |progress: verify::Progress| {
+            tracing::debug!(snapshot = %snapshot.id, bytes = progress.bytes, of = progress.total_bytes, "verifying");
+            ControlFlow::Continue(())
+        };
+        let report =
+            verify::verify_snapshot(&table, snapshot, &verify_options, &mut tick).map_err(|error| {
+                let hint = error.hint();
+                lake_failure(error, hint)
+            })?;
+        tracing::info!(snapshot = %snapshot.id, findings = report.findings.len(), "snapshot verified");
+        reports.push(report);
+    }
+    let num_findings = findings.len() + reports.iter().map(|report| report.findings.len()).sum::<usize>();
+    if options.json {
+        let report = serde_json::json!({ "snapshots": reports, "findings": findings });
+        print(&format!("{report}\n"))?;
+    } else if !options.log.quiet {
+        let mut text = String::new();
+        for report in &reports {
+            let keys = report.duplicate_keys.map_or_else(String::new, |keys| {
+                format!(", {}", crate::report::count(keys, "duplicate key"))
+            });
+            let verdict = if report.findings.is_empty() { "ok" } else { "DAMAGED" };
+            text.push_str(&format!(
+                "{}  {verdict}  {} in {}{keys}\n",
+                report.snapshot,
+                crate::report::count(report.rows, "row"),
+                crate::report::count(report.files, "file")
+            ));
+            for finding in &report.findings {
+                text.push_str(&format!("  {finding}\n"));
+            }
+        }
+        for finding in &findings {
+            text.push_str(&format!("{finding}\n"));
+        }
+        if reports.is_empty() && findings.is_empty() {
+            text.push_str("No snapshots to verify.\n");
+        }
+        print(&text)?;
+    }
+    if num_findings > 0 {
+        let damage =
+            anyhow::anyhow!("verify found damage: {}", crate::report::count(num_findings as u64, "finding"));
+        let hint = "ingest the damaged snapshot again with --if-published replace, from kept parts or while the service still has it";
+        return Err(lake_failure(damage, Some(hint)));
+    }
+    Ok(ExitCode::Success)
+}
+
+fn run_schema(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
+    let dataset = find_dataset(options.dataset.as_deref()).map_err(usage)?;
+    let lake = lake_or_default(options.lake.as_deref());
+    let lake = lake.trim_end_matches('/');
+    let text = match options.format {
+        SchemaFormat::Duckdb => schema::ddl::duckdb(dataset, lake),
+        SchemaFormat::Spark => schema::ddl::spark(dataset, lake),
+        SchemaFormat::Table => schema_table(dataset),
+        SchemaFormat::Json => format!("{:#}\n", schema_json(dataset)),
+    };
+    print(&text)
+}
+
+fn schema_table(dataset: &schema::Dataset) -> String {
+    let mut table = TextTable::new();
+    table.load_style(NOTHING);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(["column", "type", "null", "from", "meaning"]);
+    for column in schema::docs::all_columns(dataset) {
+        table.add_row([
+            column.name.to_owned(),
+            column.column_type.to_string(),
+            schema::docs::nullability(column).to_owned(),
+            schema::docs::origin(dataset, column).to_owned(),
+            column.doc_line(),
+        ]);
+    }
+    format!("{}: {}\n\n{}\n", dataset.name, dataset.doc, table.trim_fmt())
+}
+
+fn schema_json(dataset: &schema::Dataset) -> serde_json::Value {
+    let columns: Vec<_> = schema::docs::all_columns(dataset)
+        .map(|column| {
+            serde_json::json!({
+                "name": column.name,
+                "type": column.column_type.as_str(),
+                "nullable": column.presence == schema::Presence::Optional,
+                "from": schema::docs::origin(dataset, column),
+                "duckdb_type": schema::ddl::duckdb_type(column.column_type),
+                "spark_type": schema::ddl::spark_type(column.column_type),
+                "meaning": column.doc,
+                "source": column.source,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "dataset": dataset.name,
+        "schema_version": dataset.version,
+        "doc": dataset.doc,
+        "source": dataset.source,
+        "key": dataset.key,
+        "partition_by": dataset.partition_columns().map(|column| column.name).collect::<Vec<_>>(),
+        "columns": columns,
+    })
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "defender-lake", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}

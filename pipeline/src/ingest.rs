@@ -1,0 +1,786 @@
+//! One run: takes a [`IngestConfig`], gives a [`RunReport`]. The only module that knows all the stages.
+//!
+//! All control flow lives here: what is listed, whether it is wanted, which threads do what, and
+//! when to end. It moves parts, batches and files, and opens none.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use schema::Dataset;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+use crate::batch::{BatchLayout, Batcher};
+use crate::cancel::Cancel;
+use crate::commit::{CommitError, Recovered, Staging};
+use crate::decode::binding::{Binding, OTHER_NAMES};
+use crate::decode::cell::Cell;
+use crate::decode::reject::Reject;
+use crate::decode::{DecodeError, PartDecoder, Sink};
+use crate::exit_code::ExitCode;
+use crate::lake::{Lake, LakeError, Table, TableLock};
+use crate::manifest::{Manifest, PartFacts, Route, Totals};
+use crate::progress::Progress;
+use crate::rejects::Rejects;
+use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
+use crate::snapshot::{RunId, SnapshotId};
+use crate::source::{Export, Source, SourceConfig, SourceError, StoredPart};
+use crate::write::{SnapshotWriter, WriteError};
+
+/// Parts that wait between fetch and decode; their bytes wait in the spool.
+const MAX_WAITING_PARTS: usize = 64;
+
+/// Distinct undocumented names in the manifest, at most; further ones share one entry.
+const MAX_UNDOCUMENTED_NAMES: usize = 4096;
+
+/// Least memory that a run is given: buffers of two threads and a row group of each partition.
+pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
+
+/// What one run is to do; every value is validated.
+#[derive(Debug)]
+pub struct IngestConfig {
+    /// Which export.
+    pub dataset: &'static Dataset,
+    /// Where the tables live.
+    pub lake: String,
+    /// Where parts come from.
+    pub source: SourceConfig,
+    /// The spool's place.
+    pub work_dir: PathBuf,
+    /// What to do with a snapshot that the lake has.
+    pub if_published: IfPublished,
+    /// How many rejected records are too many.
+    pub max_rejects: MaxRejects,
+    /// Whether undocumented fields become a column.
+    pub capture_extra_fields: bool,
+    /// Whether the spool stays after publishing.
+    pub keep_parts: bool,
+    /// Threads that decode and encode.
+    pub threads: NonZeroUsize,
+    /// Bytes that the whole run stays inside, at least [`MIN_MEMORY_BYTES`].
+    pub memory_bytes: u64,
+    /// Touch nothing.
+    pub dry_run: bool,
+}
+
+/// What to do with a snapshot that the lake has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfPublished {
+    /// Nothing.
+    #[default]
+    Skip,
+    /// Publish it again in its place.
+    Replace,
+    /// Fail.
+    Fail,
+}
+
+/// How many rejected records a run may have; exactly the limit passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub enum MaxRejects {
+    /// So many.
+    Count(u64),
+    /// A share of the records read, in millionths of a percent.
+    Share {
+        /// Millionths of a percent, at most 100 %.
+        micro_percent: u64,
+    },
+}
+
+impl MaxRejects {
+    const MICROS: u64 = 1_000_000;
+
+    /// Whether `rejected` of `records` are too many.
+    fn is_exceeded(self, rejected: u64, records: u64) -> bool {
+        match self {
+            Self::Count(limit) => rejected > limit,
+            Self::Share { micro_percent } => {
+                u128::from(rejected) * 100 * u128::from(Self::MICROS)
+                    > u128::from(records) * u128::from(micro_percent)
+            }
+        }
+    }
+}
+
+impl Default for MaxRejects {
+    fn default() -> Self {
+        Self::Share { micro_percent: Self::MICROS / 10 }
+    }
+}
+
+impl std::str::FromStr for MaxRejects {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "expected a number of records such as `100`, or a share such as `0.1%`";
+        let number = |digits: &str| -> Result<u64, &'static str> {
+            if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                digits.parse().map_err(|_| expected)
+            } else {
+                Err(expected)
+            }
+        };
+        let Some(percent) = text.strip_suffix('%') else { return number(text).map(Self::Count) };
+        let (whole, fraction) = percent.split_once('.').unwrap_or((percent, "0"));
+        if fraction.is_empty() || fraction.len() > 6 {
+            return Err("expected a share with at most six digits after the point, such as `0.1%`");
+        }
+        let micro_percent = number(whole)?
+            .checked_mul(Self::MICROS)
+            .and_then(|micros| micros.checked_add(number(&format!("{fraction:0<6}")).ok()?))
+            .ok_or(expected)?;
+        if micro_percent > 100 * Self::MICROS {
+            return Err("expected a share of at most 100%");
+        }
+        Ok(Self::Share { micro_percent })
+    }
+}
+
+impl TryFrom<String> for MaxRejects {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl std::fmt::Display for MaxRejects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count(limit) => write!(f, "{limit}"),
+            Self::Share { micro_percent } => write!(f, "{}%", *micro_percent as f64 / Self::MICROS as f64),
+        }
+    }
+}
+
+/// Why a run published nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The source did not deliver.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A part is damaged.
+    #[error("part {part} is damaged")]
+    Part {
+        /// Its name.
+        part: String,
+        /// How.
+        source: DecodeError,
+    },
+    /// A part that was there is gone or cannot be opened.
+    #[error("cannot open part {part} at {}", path.display())]
+    OpenPart {
+        /// Its name.
+        part: String,
+        /// Where it was.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The export has no records.
+    #[error("the export of {snapshot} holds no records; nothing was published")]
+    Empty {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// Too many records were rejected.
+    #[error("{rejected} of {records} records were rejected, more than {limit}; the rejects are in {}", rejects.display())]
+    TooManyRejects {
+        /// Records rejected.
+        rejected: u64,
+        /// Records read.
+        records: u64,
+        /// The limit.
+        limit: MaxRejects,
+        /// The rejects file.
+        rejects: PathBuf,
+    },
+    /// The rejects file could not be kept.
+    #[error("cannot keep the rejects file at {}", path.display())]
+    KeepRejects {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Data files could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The lake could not be read or changed.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// Publishing failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The snapshot is in the lake, and that was to fail.
+    #[error("{dataset} snapshot {snapshot} is already in the lake")]
+    AlreadyPublished {
+        /// The dataset.
+        dataset: &'static str,
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// SIGINT or SIGTERM.
+    #[error("interrupted; nothing was published")]
+    Interrupted,
+    /// A mistake of ours, or of the system below us.
+    #[error("internal error: {reason}")]
+    Internal {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl IngestError {
+    /// How the program ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Source(error) => error.exit_code(),
+            Self::Part { .. } | Self::OpenPart { .. } | Self::Empty { .. } => ExitCode::Source,
+            Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
+            Self::TooManyRejects { .. } => ExitCode::Rejects,
+            Self::Lake(LakeError::Cancelled { .. }) | Self::Interrupted => ExitCode::Interrupted,
+            Self::Lake(LakeError::UnsupportedScheme { .. } | LakeError::BadLocation { .. }) => {
+                ExitCode::Usage
+            }
+            Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. })
+            | Self::Commit(CommitError::Inconsistent { .. })
+            | Self::Internal { .. } => ExitCode::Internal,
+            Self::Write(WriteError::Lake(_))
+            | Self::KeepRejects { .. }
+            | Self::Lake(_)
+            | Self::Commit(_)
+            | Self::AlreadyPublished { .. } => ExitCode::Lake,
+        }
+    }
+
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Part { .. } => {
+                Some("run again to fetch it anew; a local file has to be replaced by a whole one".to_owned())
+            }
+            Self::Empty { .. } => Some(
+                "look in the Defender portal whether the tenant has devices; the lake keeps its last snapshot"
+                    .to_owned(),
+            ),
+            Self::TooManyRejects { .. } => {
+                Some("read their reasons there; raise --max-rejects if they may be left out".to_owned())
+            }
+            Self::AlreadyPublished { .. } => {
+                Some("--if-published skip leaves it, replace publishes it again".to_owned())
+            }
+            Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.hint().map(str::to_owned),
+            Self::Commit(error) => error.hint().map(str::to_owned),
+            Self::Interrupted => Some("run again: what was downloaded is in the work dir".to_owned()),
+            Self::Internal { .. } | Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) => {
+                Some("please report this with the lines above it".to_owned())
+            }
+            Self::Write(WriteError::TooManyPartitions { .. }) => {
+                Some("such an export is not one of Defender's; look at the values in the parts".to_owned())
+            }
+            Self::OpenPart { .. } | Self::KeepRejects { .. } => None,
+        }
+    }
+}
+
+fn internal(what: &str) -> impl FnOnce(&dyn std::fmt::Display) -> IngestError {
+    let what = what.to_owned();
+    move |error| IngestError::Internal { reason: format!("{what}: {error}") }
+}
+
+/// Runs one ingest.
+///
+/// # Errors
+///
+/// [`IngestError`]; the lake is as it was then.
+pub fn ingest(
+    config: &IngestConfig,
+    runtime: &Runtime,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<RunReport, IngestError> {
+    let started_at = Utc::now().trunc_subsecs(0);
+    let table = Lake::open(&config.lake)?.table(config.dataset);
+    if config.dry_run {
+        let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset))??;
+        let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
+        return Ok(listed(config, &table, &export, outcome)?);
+    }
+
+    let (export, source) =
+        wait(runtime, cancel, Source::open(&config.source, config.dataset, &config.work_dir))??;
+    let snapshot = export.snapshot_id();
+    tracing::info!(
+        dataset = config.dataset.name,
+        %snapshot,
+        num_parts = export.num_parts,
+        "export listed"
+    );
+    let spool = source.spool();
+
+    let waiting = || tracing::info!("another run has the table; waiting for it to end");
+    let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
+    recover(&lock)?;
+    let report = match decide(config, &table, &export)? {
+        Some(outcome) => listed(config, &table, &export, outcome)?,
+        None => {
+            lock.check_publishable(snapshot)?;
+            let run = Run {
+                config,
+                runtime,
+                progress,
+                cancel,
+                export: &export,
+                run_id: RunId::try_new().map_err(|error| internal("cannot draw a run id")(&error))?,
+                started_at,
+            };
+            run.publish(&lock, source)?
+        }
+    };
+    if let Some(spool) = spool.filter(|_| !config.keep_parts)
+        && let Err(error) = spool.remove()
+    {
+        tracing::warn!(error = %error, "the spool could not be removed");
+    }
+    Ok(report)
+}
+
+/// Runs a future to its end, or to the end of the run.
+fn wait<T>(runtime: &Runtime, cancel: &Cancel, future: impl Future<Output = T>) -> Result<T, IngestError> {
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(IngestError::Interrupted),
+            output = future => Ok(output),
+        }
+    })
+}
+
+fn recover(lock: &TableLock) -> Result<(), IngestError> {
+    for recovered in lock.recover()? {
+        match recovered {
+            Recovered::Finished { run_id, snapshot } => {
+                tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
+            }
+            Recovered::Removed { run_id } => {
+                tracing::warn!(run_id, "removed what an earlier run had staged");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the export is not to be published, and how the run then ends.
+fn decide(config: &IngestConfig, table: &Table, export: &Export) -> Result<Option<Outcome>, IngestError> {
+    let snapshot = export.snapshot_id();
+    let Some(published) = table.published_on(snapshot.date())? else { return Ok(None) };
+    if published.id > snapshot {
+        return Ok(Some(Outcome::Superseded));
+    }
+    // A snapshot whose data somebody removed by hand is not in the lake, whatever its manifest says.
+    if published.id < snapshot || !table.is_complete(&published)? {
+        return Ok(None);
+    }
+    match config.if_published {
+        IfPublished::Skip => Ok(Some(Outcome::Skipped)),
+        IfPublished::Replace => Ok(None),
+        IfPublished::Fail => Err(IngestError::AlreadyPublished { dataset: config.dataset.name, snapshot }),
+    }
+}
+
+fn listed(
+    config: &IngestConfig,
+    table: &Table,
+    export: &Export,
+    outcome: Outcome,
+) -> Result<RunReport, LakeError> {
+    let published = table.published_on(export.snapshot_id().date())?;
+    Ok(RunReport {
+        outcome,
+        lake: config.lake.clone(),
+        snapshot: SnapshotReport::Listed(Listed {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            dataset: config.dataset.name.to_owned(),
+            route: export.route,
+            generated_time: export.snapshot_id().generated_time(),
+            generated_time_from: export.generated_time_from,
+            num_parts: export.num_parts,
+            published_snapshot: published.map(|published| published.id),
+        }),
+    })
+}
+
+/// One run that publishes.
+struct Run<'r> {
+    config: &'r IngestConfig,
+    runtime: &'r Runtime,
+    progress: &'r Arc<Progress>,
+    cancel: &'r Cancel,
+    export: &'r Export,
+    run_id: RunId,
+    started_at: DateTime<Utc>,
+}
+
+/// How the run's memory is shared out. The rest is for what is not counted: compressors, the
+/// network, the program.
+struct MemoryShares {
+    /// Rows on their way into batches, for each thread.
+    batch_bytes: usize,
+    /// Open row groups, for all threads together.
+    row_group_bytes: usize,
+}
+
+impl MemoryShares {
+    fn new(memory_bytes: u64, threads: NonZeroUsize) -> Self {
+        /// Beyond this, larger batches save nothing.
+        const MAX_BATCH_BYTES: u64 = 16 << 20;
+        let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            batch_bytes: share((memory_bytes / 8 / threads.get() as u64).min(MAX_BATCH_BYTES)),
+            row_group_bytes: share(memory_bytes / 3),
+        }
+    }
+}
+
+impl Run<'_> {
+    fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
+        let snapshot = self.export.snapshot_id();
+        let staging = lock.stage(&self.run_id, snapshot)?;
+        let manifest = self.write(&staging, source)?;
+        // From here on it is a few renames: they are finished, not interrupted.
+        if self.cancel.is_cancelled() {
+            return Err(IngestError::Interrupted);
+        }
+        let published = staging.publish(&manifest)?;
+        if let Some(error) = published.left_over {
+            tracing::warn!(error = %error, "what was replaced could not be removed; the next run tries again");
+        }
+        tracing::info!(
+            dataset = manifest.dataset,
+            %snapshot,
+            rows = manifest.totals.rows,
+            files = manifest.totals.files,
+            bytes = manifest.totals.bytes,
+            rejected_records = manifest.totals.rejected_records,
+            "snapshot published"
+        );
+        Ok(RunReport {
+            outcome: Outcome::Published,
+            lake: self.config.lake.clone(),
+            snapshot: SnapshotReport::Published(Box::new(manifest)),
+        })
+    }
+
+    /// Fetches, decodes and writes everything into staging.
+    fn write(&self, staging: &Staging, source: Source) -> Result<Manifest, IngestError> {
+        let config = self.config;
+        let snapshot = self.export.snapshot_id();
+        let shares = MemoryShares::new(config.memory_bytes, config.threads);
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(config.threads.get())
+            .thread_name(|index| format!("decode-{index}"))
+            .build()
+            .map_err(|error| internal("cannot start threads")(&error))?;
+        let binding = Binding::new(config.dataset, config.capture_extra_fields);
+        let layout = BatchLayout::new(&binding, snapshot.generated_time());
+        let writer = SnapshotWriter::new(
+            staging,
+            config.dataset,
+            layout.schema(),
+            snapshot,
+            self.run_id.clone(),
+            shares.row_group_bytes,
+        );
+        let decode = Decode {
+            run: self,
+            binding: &binding,
+            layout: &layout,
+            batch_bytes: shares.batch_bytes,
+            writer: &writer,
+            rejects: Rejects::new(staging),
+            idle: Mutex::default(),
+            parts: Mutex::default(),
+            undocumented: Mutex::default(),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+        };
+        decode.all_parts(&pool, source)?;
+        let Decode { rejects, parts, undocumented, .. } = decode;
+        rejects.finish()?;
+        let files = pool.install(|| writer.finish())?;
+
+        let mut parts = unpoisoned(parts);
+        parts.sort_by_key(|(index, _)| *index);
+        let parts: Vec<PartFacts> = parts.into_iter().map(|(_, facts)| facts).collect();
+        if let Some(num_parts) = self.export.num_parts
+            && num_parts != parts.len() as u64
+        {
+            let reason = format!("{num_parts} parts were listed and {} read", parts.len());
+            return Err(IngestError::Internal { reason });
+        }
+        let totals = Totals::sum(&parts, &files);
+        if totals.records == 0 {
+            return Err(IngestError::Empty { snapshot });
+        }
+        if config.max_rejects.is_exceeded(totals.rejected_records, totals.records) {
+            return Err(self.too_many_rejects(staging, &totals));
+        }
+        Ok(Manifest {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema_version: config.dataset.version,
+            dataset: config.dataset.name.to_owned(),
+            route: self.export.route,
+            generated_time: snapshot.generated_time(),
+            generated_time_from: self.export.generated_time_from,
+            run_id: self.run_id.clone(),
+            started_at: self.started_at,
+            finished_at: Utc::now().trunc_subsecs(0),
+            parts,
+            files,
+            totals,
+            undocumented_fields: unpoisoned(undocumented),
+        })
+    }
+
+    /// Keeps the rejects file, which would go with staging, where the error says.
+    fn too_many_rejects(&self, staging: &Staging, totals: &Totals) -> IngestError {
+        let config = self.config;
+        let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.run_id);
+        let path = config.work_dir.join(config.dataset.name).join(name);
+        match copy_private(&staging.rejects_path(), &path) {
+            Ok(()) => IngestError::TooManyRejects {
+                rejected: totals.rejected_records,
+                records: totals.records,
+                limit: config.max_rejects,
+                rejects: path,
+            },
+            Err(source) => IngestError::KeepRejects { path, source },
+        }
+    }
+}
+
+/// Copies a file that holds people's data for its owner's eyes only.
+fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    if let Some(folder) = to.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    std::io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
+/// The part of a run between fetch and staging, shared by its threads.
+struct Decode<'d> {
+    run: &'d Run<'d>,
+    binding: &'d Binding,
+    layout: &'d BatchLayout<'d>,
+    batch_bytes: usize,
+    writer: &'d SnapshotWriter<'d>,
+    rejects: Rejects<'d>,
+    /// Batchers that no thread is using. Parts can be many and small: what one leaves behind the
+    /// next one adds to.
+    idle: Mutex<Vec<Batcher<'d>>>,
+    parts: Mutex<Vec<(u64, PartFacts)>>,
+    undocumented: Mutex<BTreeMap<String, u64>>,
+    /// The first failure; later ones follow from it.
+    failure: Mutex<Option<IngestError>>,
+    failed: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unpoisoned<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'d> Decode<'d> {
+    /// Decodes every part that `source` delivers, while it delivers the others.
+    fn all_parts(&self, pool: &ThreadPool, source: Source) -> Result<(), IngestError> {
+        let run = self.run;
+        run.progress.num_parts.store(run.export.num_parts.unwrap_or(0), Ordering::Relaxed);
+        let (sender, mut receiver) = mpsc::channel(MAX_WAITING_PARTS);
+        let (cancel, fetched) = (run.cancel.clone(), Arc::clone(&run.progress.fetch));
+        let delivery = run.runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(IngestError::Interrupted),
+                delivered = source.deliver(sender, fetched) => delivered.map_err(IngestError::Source),
+            }
+        });
+        pool.in_place_scope(|scope| {
+            while let Some(part) = receiver.blocking_recv() {
+                if self.is_ending() {
+                    break;
+                }
+                scope.spawn(move |_| {
+                    if let Err(error) = self.part(&part) {
+                        self.failed.store(true, Ordering::Relaxed);
+                        locked(&self.failure).get_or_insert(error);
+                    }
+                });
+            }
+            // Delivery ends when nobody takes its parts.
+            drop(receiver);
+        });
+        let delivered =
+            run.runtime.block_on(delivery).unwrap_or_else(|error| Err(internal("fetching ended")(&error)));
+        if run.cancel.is_cancelled() {
+            return Err(IngestError::Interrupted);
+        }
+        if let Some(failure) = locked(&self.failure).take() {
+            return Err(failure);
+        }
+        delivered?;
+        let batchers = std::mem::take(&mut *locked(&self.idle));
+        pool.install(|| {
+            batchers.into_par_iter().try_for_each(|mut batcher| {
+                batcher.take_all().into_iter().try_for_each(|(key, batch)| self.writer.write(key, &batch))
+            })
+        })?;
+        Ok(())
+    }
+
+    fn is_ending(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.run.cancel.is_cancelled()
+    }
+
+    fn part(&self, part: &StoredPart) -> Result<(), IngestError> {
+        if self.is_ending() {
+            return Ok(());
+        }
+        let progress = self.run.progress;
+        let damaged = |source| self.damaged(part, source);
+        let file = File::open(&part.path).map_err(|source| IngestError::OpenPart {
+            part: part.name.clone(),
+            path: part.path.clone(),
+            source,
+        })?;
+        let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
+        let batcher = locked(&self.idle).pop();
+        let mut sink = PartSink {
+            batcher: batcher.unwrap_or_else(|| Batcher::new(self.layout, self.batch_bytes)),
+            rejects: &self.rejects,
+            part: &part.name,
+            failure: None,
+        };
+        let mut before = decoder.counts();
+        loop {
+            let more = decoder.decode_some(&mut sink).map_err(damaged)?;
+            if let Some(error) = sink.failure.take() {
+                return Err(error.into());
+            }
+            for (key, batch) in sink.batcher.take() {
+                self.writer.write(key, &batch)?;
+            }
+            let counts = decoder.counts();
+            let rejected = counts.rejected_records - before.rejected_records;
+            progress.json_bytes.fetch_add(counts.json_bytes - before.json_bytes, Ordering::Relaxed);
+            progress.rows.fetch_add(counts.records - before.records - rejected, Ordering::Relaxed);
+            progress.rejected_records.fetch_add(rejected, Ordering::Relaxed);
+            before = counts;
+            if !more {
+                break;
+            }
+            if self.is_ending() {
+                return Ok(());
+            }
+        }
+        locked(&self.idle).push(sink.batcher);
+        self.count_undocumented(decoder.undocumented());
+        let counts = decoder.counts();
+        let facts = PartFacts {
+            name: part.name.clone(),
+            bytes: part.bytes,
+            md5: part.md5.clone(),
+            json_bytes: counts.json_bytes,
+            records: counts.records,
+            rejected_records: counts.rejected_records,
+            field_rejects: counts.field_rejects,
+            coerced: counts.coerced,
+            duplicate_names: counts.duplicate_names,
+        };
+        tracing::debug!(part = part.name, records = facts.records, bytes = facts.bytes, "part decoded");
+        locked(&self.parts).push((part.index, facts));
+        progress.decoded_parts.fetch_add(1, Ordering::Relaxed);
+        progress.decoded_bytes.fetch_add(part.bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn damaged(&self, part: &StoredPart, source: DecodeError) -> IngestError {
+        // What was fetched damaged is to be fetched again, not taken from the spool for ever.
+        if self.run.export.route != Route::Local
+            && let Err(error) = std::fs::remove_file(&part.path)
+        {
+            tracing::warn!(part = part.name, error = %error, "the damaged part could not be removed from the spool");
+        }
+        IngestError::Part { part: part.name.clone(), source }
+    }
+
+    fn count_undocumented<'n>(&self, names: impl Iterator<Item = (&'n str, u64)>) {
+        let mut counts = locked(&self.undocumented);
+        for (name, count) in names {
+            let known = counts.contains_key(name) || counts.len() < MAX_UNDOCUMENTED_NAMES;
+            *counts.entry(if known { name } else { OTHER_NAMES }.to_owned()).or_default() += count;
+        }
+    }
+}
+
+/// Where one part's rows and rejects go.
+struct PartSink<'p, 'd> {
+    batcher: Batcher<'d>,
+    rejects: &'p Rejects<'d>,
+    part: &'p str,
+    failure: Option<LakeError>,
+}
+
+impl Sink for PartSink<'_, '_> {
+    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
+        self.batcher.push(cells, extra_fields);
+    }
+
+    fn reject(&mut self, reject: Reject) {
+        if self.failure.is_none() {
+            self.failure = self.rejects.write(self.part, &reject).err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_the_limit_passes() {
+        let limit = |text: &str| text.parse::<MaxRejects>().unwrap();
+        assert!(!limit("3").is_exceeded(3, 10));
+        assert!(limit("3").is_exceeded(4, 10_000));
+        assert!(!limit("0.1%").is_exceeded(1, 1000));
+        assert!(limit("0.1%").is_exceeded(1, 999));
+        assert!(!limit("0%").is_exceeded(0, 5));
+        assert!(limit("0%").is_exceeded(1, u64::MAX));
+        assert!(!limit("100%").is_exceeded(5, 5));
+        assert_eq!(limit("0.1%"), MaxRejects::default());
+        assert_eq!(limit("0.1%").to_string(), "0.1%");
+    }
+
+    #[test]
+    fn nonsense_is_no_limit() {
+        for text in ["", "%", "-1", "1.5", "101%", "0.0000001%", "1,5%", "five", "+5", "1.%"] {
+            assert!(text.parse::<MaxRejects>().is_err(), "{text}");
+        }
+    }
+}

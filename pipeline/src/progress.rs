@@ -1,0 +1,234 @@
+//! How far a run is: counters that the stages raise, and what a person sees of them.
+//!
+//! On a terminal two bars; elsewhere a log line now and then. Goes to stderr, as the log does, and
+//! the log's lines pass above the bars.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::source::FetchProgress;
+
+/// How often bars are drawn.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a log line says how far a run is.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Counters of one run.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// What is fetched.
+    pub fetch: Arc<FetchProgress>,
+    /// Parts of the export; zero while that is unknown.
+    pub num_parts: AtomicU64,
+    /// Parts decoded.
+    pub decoded_parts: AtomicU64,
+    /// Bytes of the parts decoded, as they came.
+    pub decoded_bytes: AtomicU64,
+    /// Bytes of JSON decoded.
+    pub json_bytes: AtomicU64,
+    /// Rows decoded.
+    pub rows: AtomicU64,
+    /// Records rejected.
+    pub rejected_records: AtomicU64,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgressMode {
+    /// Bars where stderr is a terminal, else plain lines.
+    #[default]
+    Auto,
+    /// Bars.
+    Bar,
+    /// Log lines.
+    Plain,
+    /// Nothing.
+    None,
+}
+
+impl ProgressMode {
+    /// Decides `auto`: bars on a terminal only.
+    pub fn resolve(self) -> Self {
+        match self {
+            Self::Auto if std::io::stderr().is_terminal() => Self::Bar,
+            Self::Auto => Self::Plain,
+            mode => mode,
+        }
+    }
+}
+
+/// The bars on the terminal. One for the process: the log must know them to stay out of their way.
+fn bars() -> &'static MultiProgress {
+    static BARS: OnceLock<MultiProgress> = OnceLock::new();
+    BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::hidden()))
+}
+
+/// Where the log is written: stderr, above the bars while there are any.
+#[derive(Debug, Clone, Copy)]
+pub struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        bars().suspend(|| std::io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// Shows a run's progress until dropped.
+#[derive(Debug)]
+pub struct ProgressDisplay {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ProgressDisplay {
+    /// Begins to show `progress`; `mode` is resolved.
+    pub fn start(mode: ProgressMode, progress: &Arc<Progress>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let show: fn(&Progress, &AtomicBool) = match mode {
+            ProgressMode::Bar => draw_bars,
+            ProgressMode::Plain => log_lines,
+            ProgressMode::Auto | ProgressMode::None => return Self { stop, thread: None },
+        };
+        let (progress, stopped) = (Arc::clone(progress), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || show(&progress, &stopped));
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for ProgressDisplay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // Nothing to be done about a display that failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn draw_bars(progress: &Progress, stop: &AtomicBool) {
+    let bars = bars();
+    bars.set_draw_target(ProgressDrawTarget::stderr());
+    let style = |template: &'static str| {
+        ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸─")
+    };
+    let add = |name: &'static str, template: &'static str| {
+        let bar = bars.add(ProgressBar::no_length().with_style(style(template)));
+        bar.set_prefix(name);
+        bar
+    };
+    let known = "{prefix:<7} {bar:30.cyan/dim} {pos:>5}/{len} parts  {msg}";
+    let unknown = "{prefix:<7} {spinner} {pos:>5} parts  {msg}";
+    let fetch = add("fetch", unknown);
+    let decode = add("decode", unknown);
+    let started = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let facts = Facts::read(progress);
+        if facts.num_parts > 0 && fetch.length().is_none() {
+            for bar in [&fetch, &decode] {
+                bar.set_style(style(known));
+                bar.set_length(facts.num_parts);
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        fetch.set_position(facts.fetched_parts);
+        fetch.set_message(format!("{}  {}/s", facts.fetched(), facts.fetched_per_second(seconds)));
+        decode.set_position(facts.decoded_parts);
+        decode.set_message(format!(
+            "{} rows  {} rows/s{}",
+            grouped(facts.rows),
+            grouped(rate(facts.rows, seconds)),
+            facts.time_left(seconds)
+        ));
+        fetch.tick();
+        decode.tick();
+        std::thread::park_timeout(DRAW_INTERVAL);
+    }
+    // The bars go: the summary says the same, and more.
+    fetch.finish_and_clear();
+    decode.finish_and_clear();
+    bars.set_draw_target(ProgressDrawTarget::hidden());
+}
+
+fn log_lines(progress: &Progress, stop: &AtomicBool) {
+    let started = Instant::now();
+    let mut next = LOG_INTERVAL;
+    while !stop.load(Ordering::Relaxed) {
+        std::thread::park_timeout(next.saturating_sub(started.elapsed()));
+        if started.elapsed() >= next {
+            next += LOG_INTERVAL;
+            let facts = Facts::read(progress);
+            tracing::info!(
+                fetched_parts = facts.fetched_parts,
+                decoded_parts = facts.decoded_parts,
+                num_parts = facts.num_parts,
+                fetched_bytes = facts.fetched_bytes,
+                rows = facts.rows,
+                rows_per_second = rate(facts.rows, started.elapsed().as_secs_f64()),
+                "working"
+            );
+        }
+    }
+}
+
+/// The counters at one moment.
+struct Facts {
+    num_parts: u64,
+    fetched_parts: u64,
+    fetched_bytes: u64,
+    decoded_parts: u64,
+    rows: u64,
+}
+
+impl Facts {
+    fn read(progress: &Progress) -> Self {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            num_parts: read(&progress.num_parts),
+            fetched_parts: read(&progress.fetch.parts),
+            fetched_bytes: read(&progress.fetch.bytes),
+            decoded_parts: read(&progress.decoded_parts),
+            rows: read(&progress.rows),
+        }
+    }
+
+    fn fetched(&self) -> ByteSize {
+        ByteSize(self.fetched_bytes)
+    }
+
+    fn fetched_per_second(&self, seconds: f64) -> ByteSize {
+        ByteSize(rate(self.fetched_bytes, seconds))
+    }
+
+    /// By the parts still to be decoded; nothing while that is a guess.
+    fn time_left(&self, seconds: f64) -> String {
+        if self.decoded_parts == 0 || self.decoded_parts >= self.num_parts {
+            return String::new();
+        }
+        let left = (self.num_parts - self.decoded_parts) as f64 * seconds / self.decoded_parts as f64;
+        format!("  {} left", indicatif::HumanDuration(Duration::from_secs_f64(left)))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for display")]
+fn rate(amount: u64, seconds: f64) -> u64 {
+    (amount as f64 / seconds.max(0.001)) as u64
+}
+
+/// Writes a number with a comma between its thousands.
+pub fn grouped(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}

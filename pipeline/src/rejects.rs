@@ -1,0 +1,76 @@
+//! Takes rejects from any thread; gives the rejects file, gzipped NDJSON, written as they come.
+//!
+//! The only place that keeps raw records. Without a reject there is no file.
+
+use std::io::BufWriter;
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::commit::{StagedFile, Staging};
+use crate::decode::reject::Reject;
+use crate::lake::LakeError;
+
+/// Lines gathered before they are compressed.
+const LINE_BUFFER_BYTES: usize = 64 * 1024;
+
+type RejectsWriter = BufWriter<GzEncoder<StagedFile>>;
+
+/// The rejects of one run.
+#[derive(Debug)]
+pub struct Rejects<'s> {
+    staging: &'s Staging,
+    file: Mutex<Option<RejectsWriter>>,
+}
+
+impl<'s> Rejects<'s> {
+    /// Begins without a file.
+    pub fn new(staging: &'s Staging) -> Self {
+        Self { staging, file: Mutex::new(None) }
+    }
+
+    /// Appends one reject of `part`.
+    ///
+    /// # Errors
+    ///
+    /// The lake could not be written.
+    pub fn write(&self, part: &str, reject: &Reject) -> Result<(), LakeError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.is_none() {
+            let encoder = GzEncoder::new(self.staging.create_rejects()?, Compression::default());
+            *file = Some(BufWriter::with_capacity(LINE_BUFFER_BYTES, encoder));
+        }
+        let writer = file.as_mut().expect("created above");
+        reject.write_line(part, writer).map_err(|error| self.lake_error(error))
+    }
+
+    /// Completes the file, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The lake could not be written.
+    pub fn finish(self) -> Result<(), LakeError> {
+        let file = self.file.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut writer) = file else { return Ok(()) };
+        let staging = self.staging;
+        let finished = writer
+            .flush()
+            .and_then(|()| writer.into_inner().map_err(std::io::IntoInnerError::into_error))
+            .and_then(GzEncoder::finish);
+        finished.map_err(|error| to_lake_error(staging, error))?.finish().map(drop)
+    }
+
+    fn lake_error(&self, error: std::io::Error) -> LakeError {
+        to_lake_error(self.staging, error)
+    }
+}
+
+/// Gets the error of storage back that compression has passed through.
+fn to_lake_error(staging: &Staging, error: std::io::Error) -> LakeError {
+    match error.downcast::<LakeError>() {
+        Ok(error) => error,
+        Err(source) => LakeError::Io { action: "write", path: staging.rejects_path(), source },
+    }
+}

@@ -1,0 +1,196 @@
+//! What a run did: the report for machines, the summary for people.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::manifest::{GeneratedTimeFrom, Manifest, Route, rfc3339_seconds};
+use crate::progress::grouped;
+use crate::snapshot::SnapshotId;
+
+/// How a run ended that ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The snapshot is in the lake now.
+    Published,
+    /// The snapshot was in the lake before.
+    Skipped,
+    /// The lake holds a newer snapshot of the same date.
+    Superseded,
+    /// A dry run: what would be done.
+    Planned,
+}
+
+/// The run report: the manifest's names, and the outcome.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    /// How the run ended.
+    pub outcome: Outcome,
+    /// The lake, as given.
+    pub lake: String,
+    /// What is known of the snapshot.
+    #[serde(flatten)]
+    pub snapshot: SnapshotReport,
+}
+
+/// What a report says of the snapshot.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum SnapshotReport {
+    /// Everything, of one that was published.
+    Published(Box<Manifest>),
+    /// What the listing told, of one that was not.
+    Listed(Listed),
+}
+
+/// What is known of a snapshot that was not published by this run.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// Version of the program.
+    pub tool_version: String,
+    /// Table name.
+    pub dataset: String,
+    /// How the parts would come.
+    pub route: Route,
+    /// When the service generated the export.
+    #[serde(with = "rfc3339_seconds")]
+    pub generated_time: DateTime<Utc>,
+    /// Where that was read.
+    pub generated_time_from: GeneratedTimeFrom,
+    /// Parts listed, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_parts: Option<u64>,
+    /// The snapshot that the date holds, if any.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_text")]
+    pub published_snapshot: Option<SnapshotId>,
+}
+
+fn as_text<S: serde::Serializer>(id: &Option<SnapshotId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => serializer.collect_str(id),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl RunReport {
+    /// The summary that a person reads at the end.
+    pub fn summary(&self) -> String {
+        match &self.snapshot {
+            SnapshotReport::Published(manifest) => self.published(manifest),
+            SnapshotReport::Listed(listed) => self.listed(listed),
+        }
+    }
+
+    fn listed(&self, listed: &Listed) -> String {
+        let id = SnapshotId::new(listed.generated_time);
+        let Listed { dataset, .. } = listed;
+        let parts = listed.num_parts.map_or_else(String::new, |parts| format!(" ({})", count(parts, "part")));
+        let lake = &self.lake;
+        match (self.outcome, listed.published_snapshot) {
+            (Outcome::Skipped, _) => {
+                format!("Nothing to do: {dataset} snapshot {id} is already in {lake}.\n")
+            }
+            (Outcome::Superseded, Some(newer)) => format!(
+                "Nothing to do: {dataset} snapshot {id} is older than {newer}, which {lake} holds for the same date.\n"
+            ),
+            (_, None) => format!("Would publish {dataset} snapshot {id}{parts} to {lake}.\n"),
+            (_, Some(published)) if published == id => {
+                format!("Would replace {dataset} snapshot {id}{parts} in {lake}.\n")
+            }
+            (_, Some(published)) => {
+                format!("Would publish {dataset} snapshot {id}{parts} to {lake}, in place of {published}.\n")
+            }
+        }
+    }
+
+    fn published(&self, manifest: &Manifest) -> String {
+        let Manifest { dataset, totals, .. } = manifest;
+        let lake = self.lake.trim_end_matches('/');
+        let date = manifest.snapshot_id().date();
+        let mut text = format!(
+            "Published {dataset} snapshot {} to {lake}/{dataset}/snapshot_date={date}\n\n",
+            manifest.snapshot_id()
+        );
+        let _ = writeln!(
+            text,
+            "  {} rows from {} of {} in {}, {}",
+            grouped(totals.rows),
+            count(totals.records, "record"),
+            count(totals.parts, "part"),
+            count(totals.files, "file"),
+            ByteSize(totals.bytes),
+        );
+        if totals.rejected_records + totals.field_rejects > 0 {
+            let _ = writeln!(
+                text,
+                "  rejected: {}, {}; see {lake}/_defender/{dataset}/snapshots/{}/rejects.ndjson.gz",
+                count(totals.rejected_records, "record"),
+                count(totals.field_rejects, "field"),
+                manifest.snapshot_id()
+            );
+        }
+        text.push('\n');
+        let mut platforms: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+        for file in &manifest.files {
+            *platforms.entry(file.os_platform.as_deref()).or_default() += file.rows;
+        }
+        let mut platforms: Vec<_> = platforms.into_iter().collect();
+        platforms.sort_by_key(|(platform, rows)| (std::cmp::Reverse(*rows), *platform));
+        text.push_str(&platform_table(&platforms));
+        let _ = write!(
+            text,
+            "\nRead it with DuckDB:\n  {}\n",
+            duckdb_line(&format!("{lake}/{dataset}/*/*/*.parquet"))
+        );
+        text
+    }
+}
+
+/// Platforms named one by one in the summary; the rest is summed up.
+const SHOWN_PLATFORMS: usize = 20;
+
+fn platform_table(platforms: &[(Option<&str>, u64)]) -> String {
+    let (shown, rest) = platforms.split_at(platforms.len().min(SHOWN_PLATFORMS));
+    let mut lines: Vec<(String, u64)> = shown
+        .iter()
+        .map(|(platform, rows)| (platform.map_or_else(|| "(none)".to_owned(), printable), *rows))
+        .collect();
+    if !rest.is_empty() {
+        lines.push((format!("({} more)", rest.len()), rest.iter().map(|(_, rows)| rows).sum()));
+    }
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, rows) in lines {
+        let _ = writeln!(text, "  {name:<width$}  {:>13}", grouped(rows));
+    }
+    text
+}
+
+/// A statement to paste: rows by platform, with the partition columns' types given.
+pub fn duckdb_line(glob: &str) -> String {
+    format!(
+        "duckdb -c \"FROM read_parquet('{}', hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}}) \
+         SELECT snapshot_date, OSPlatform, count(*) GROUP BY ALL ORDER BY ALL\"",
+        glob.replace('\'', "''")
+    )
+}
+
+/// Text from the wire as it may go to a terminal: control characters escaped, and not too long.
+fn printable(text: &str) -> String {
+    const MAX_CHARS: usize = 40;
+    let mut shown: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
+    if text.chars().count() > MAX_CHARS {
+        shown.push('…');
+    }
+    shown
+}
+
+/// `1 part`, `2 parts`.
+pub fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
