@@ -345,6 +345,16 @@ impl Staging {
         StagedFile::create(self.data_folder.join(name), table_path)
     }
 
+    /// Opens a finished data file for reading back; `path` is as [`FinishedFile::path`] has it.
+    ///
+    /// # Errors
+    ///
+    /// A name that leaves staging, storage.
+    pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
+        lake::check_name(path)?;
+        lake::open_file(&self.folder.join(path))
+    }
+
     /// Creates the file of the rejects, gzipped NDJSON. Only a snapshot that has some gets one.
     ///
     /// # Errors

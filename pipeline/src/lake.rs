@@ -586,7 +586,7 @@ pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>
 }
 
 /// Opens a regular file for reading. Anything else, a pipe for one, could block for ever.
-fn open_file(path: &Path) -> Result<File, LakeError> {
+pub(crate) fn open_file(path: &Path) -> Result<File, LakeError> {
     let open = || {
         if fs::symlink_metadata(path)?.is_file() {
             File::open(path)

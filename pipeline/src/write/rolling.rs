@@ -1,9 +1,11 @@
 //! The files of one partition: one is open, and closed when it has reached its size.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::writer::SerializedFileWriter;
 
 use super::properties::TARGET_FILE_BYTES;
@@ -76,12 +78,11 @@ impl RollingFile {
     }
 
     fn close(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<(), WriteError> {
-        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let Some(open) = self.open.take() else { return Ok(()) };
         let encode = |error| WriteError::encode(&partition.directory, error);
-        let footer = open.writer.finish().map_err(encode)?;
-        let found = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0);
-        let row_groups = footer.num_row_groups() as u64;
+        let row_groups = open.writer.flushed_row_groups().len() as u64;
         let file = open.writer.into_inner().map_err(encode)?.finish()?;
+        let found = rows_in_footer(&format.staging.open_data_file(&file.path)?).map_err(encode)?;
         if found != open.num_rows {
             return Err(WriteError::Rows { path: file.path, expected: open.num_rows, found });
         }
@@ -118,4 +119,11 @@ impl OpenFile {
         self.num_rows += num_rows;
         Ok(())
     }
+}
+
+/// Reads the number of rows back from a finished file.
+fn rows_in_footer(file: &File) -> Result<u64, ParquetError> {
+    let footer = ParquetMetaDataReader::new().parse_and_finish(file)?;
+    u64::try_from(footer.file_metadata().num_rows())
+        .map_err(|_| ParquetError::General("a negative number of rows".to_owned()))
 }
