@@ -28,7 +28,7 @@ Exit codes:
   3    not authorised
   4    the source did not deliver a whole snapshot
   5    too many rejects
-  6    the lake could not be written, is damaged, or already has the snapshot and --if-published fail
+  6    the lake could not be written, is damaged, or has the snapshot with --if-published fail
   7    rate budget used up; retry after the time printed
   130  interrupted
 With every code but 0 the lake is exactly as it was before.";
