@@ -1,0 +1,156 @@
+# The verbs of defender-lake; `make` alone prints them. CI calls the same ones: `.ci/run`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+CARGO ?= cargo
+PYTHON ?= python3
+NPM ?= npm
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROGRAM := $(TARGET)/release/defender-lake
+EMULATOR := $(TARGET)/release/emulator
+VENV := .venv
+LAKE := $(or $(DEFENDER_LAKE),./lake)
+
+# Tools that are installed where they are missing. Versions of the readers: tests/readers/requirements.txt.
+AZURITE_VERSION := 3.37.0
+NEXTEST_VERSION := 0.9.143
+CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
+NEXTEST_PROFILE := $(if $(CI),ci,default)
+
+# Options that go on to the program: make ingest INGEST_ARGS='--via json -v'
+INGEST_ARGS ?=
+VERIFY_ARGS ?=
+# A question of your own: make query SQL='FROM software_inventory LIMIT 5'
+SQL ?=
+FUZZ_SECONDS ?= 60
+
+.PHONY: help ingest test check generate verify query bench fuzz clean
+
+help: ## Print the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# ---- the program ----
+
+# Built with the emulator even where it is not needed: another set of packages would be another build.
+.PHONY: program
+program:
+	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins
+
+# Whoever has set any of these means a tenant; the program says what is missing. Sample rows never go into that lake.
+TENANT_NAMED = $${AZURE_TENANT_ID:-}$${AZURE_CLIENT_ID:-}$${AZURE_CLIENT_SECRET:-}$${AZURE_CLIENT_CERTIFICATE_PATH:-}$${AZURE_FEDERATED_TOKEN_FILE:-}
+
+ingest: program ## Take an export, publish a snapshot: your tenant's if AZURE_* is set, else a sample; INGEST_ARGS='…'
+	@if [ -n "$(TENANT_NAMED)" ]; then \
+	  exec $(PROGRAM) ingest $(INGEST_ARGS); \
+	fi; \
+	echo 'No AZURE_* credentials in the environment: taking the sample tenant of an emulator on this machine.' >&2; \
+	exec $(EMULATOR) -- $(PROGRAM) ingest $(INGEST_ARGS)
+
+verify: program ## Read the lake back and hold it against its manifests; VERIFY_ARGS='--keys'
+	@$(PROGRAM) verify $(VERIFY_ARGS)
+
+define QUERY
+import os, subprocess, sys
+import duckdb
+
+program, lake, question = sys.argv[1:]
+if not os.path.isdir(os.path.join(lake, "software_inventory")):
+    sys.exit(f"no lake at {lake}: run `make ingest` first, or set DEFENDER_LAKE")
+ddl = subprocess.run([program, "schema", "--format", "duckdb", "--lake", lake], check=True, capture_output=True, text=True)
+duckdb.execute("SET TimeZone = 'UTC'")
+duckdb.execute(ddl.stdout)
+duckdb.sql(question).show(max_width=200, max_rows=50)
+endef
+export QUERY
+
+define DEFAULT_SQL
+SELECT SoftwareVendor, SoftwareName, count(DISTINCT DeviceId) AS devices, count(DISTINCT SoftwareVersion) AS versions,
+       max(NumberOfWeaknesses) AS weaknesses, min(EndOfSupportDate) AS first_end_of_support
+FROM software_inventory
+WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_inventory)
+GROUP BY ALL
+ORDER BY weaknesses * devices DESC, devices DESC, SoftwareVendor, SoftwareName
+LIMIT 15
+endef
+export DEFAULT_SQL
+export SQL
+
+query: program $(VENV)/.duckdb ## Ask the lake with DuckDB: what is installed widely and has weaknesses; SQL='…'
+	@$(VENV)/bin/python -c "$$QUERY" $(PROGRAM) "$(LAKE)" "$${SQL:-$$DEFAULT_SQL}"
+
+# ---- tests and checks ----
+
+test: $(VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
+	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	  $(CARGO) nextest run --locked --workspace --all-targets --profile $(NEXTEST_PROFILE)
+	@$(CARGO) test --locked --workspace --doc
+
+check: cargo-deny ## Format, lints, docs and licences, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
+	@if [ -f pipeline/fuzz/Cargo.toml ]; then set -x; $(CARGO) check --manifest-path pipeline/fuzz/Cargo.toml; fi
+
+generate: ## Rewrite the files that derive from the declared datasets
+	$(CARGO) run --locked --quiet -p schema --example generate
+
+bench: ## Measure decoding, writing and whole runs
+	$(CARGO) bench --locked -p pipeline
+
+fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each
+	@[ -f pipeline/fuzz/Cargo.toml ] || { echo 'pipeline/fuzz has no targets yet' >&2; exit 1; }
+	@cd pipeline && for target in $$($(CARGO) fuzz list); do \
+	  echo "fuzz: $$target, $(FUZZ_SECONDS) seconds"; \
+	  $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+clean: ## Remove what was built or set up; never the lake
+	rm -rf $(VENV) node_modules
+	$(CARGO) clean
+
+# ---- what they need, set up once; a stamp says that it is done ----
+
+# `make query` needs DuckDB alone: seconds, where all the readers with Spark are a minute and 1 GB.
+$(VENV)/.duckdb: tests/readers/requirements.txt
+	@$(MAKE) venv
+	@echo 'setting up: DuckDB for Python'
+	@grep '^duckdb==' $< | $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@touch $@
+
+$(VENV)/.readers: tests/readers/requirements.txt
+	@$(MAKE) venv
+	@command -v java >/dev/null || { echo 'the tests need Java 17 for Spark: install it and try again' >&2; exit 1; }
+	@echo 'setting up: DuckDB, Spark, pyarrow and Polars for Python (about a minute, 1 GB)'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $(VENV)/.duckdb $@
+
+.PHONY: venv
+venv:
+	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo 'needs Python 3.11 or newer with its venv module (Debian: python3-venv)' >&2; exit 1; }
+
+# Azure's own storage emulator, for tests against a real blob server; they find it by AZURITE.
+node_modules/.azurite-$(AZURITE_VERSION):
+	@command -v $(NPM) >/dev/null || { echo 'the tests need Node.js and npm for azurite: install them and try again' >&2; exit 1; }
+	@echo 'setting up: azurite'
+	@$(NPM) install --prefix . --no-save --no-package-lock --no-audit --no-fund --loglevel=error azurite@$(AZURITE_VERSION)
+	@touch $@
+
+.PHONY: nextest cargo-deny cargo-fuzz
+nextest:
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked --version $(NEXTEST_VERSION)
+
+# Unoptimised it builds in a minute and checks in a second; the features left out are for advisories.
+cargo-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+	  $(CARGO) install cargo-deny --locked --version $(CARGO_DENY_VERSION) --no-default-features --debug
+
+cargo-fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION)
