@@ -121,7 +121,7 @@ clean: ## Remove what was built or set up; never the lake
 $(VENV)/.duckdb: tests/readers/requirements.txt
 	@$(MAKE) venv
 	@echo 'setting up: DuckDB for Python'
-	@grep '^duckdb==' $< | $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+	@grep -E '^(duckdb|pytz)==' $< | $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@
 
 $(VENV)/.readers: tests/readers/requirements.txt

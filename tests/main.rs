@@ -7,3 +7,4 @@ mod sources;
 mod publishing;
 mod layout;
 mod cli;
+mod readers;

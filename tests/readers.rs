@@ -1,0 +1,144 @@
+//! The lake in the hands of its readers: real DuckDB, Spark, pyarrow and Polars against a decode of the same parts by
+//! Python's own json module. The scripts are in `tests/readers`; `make test` sets up their Python environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Run, Sandbox, tenant};
+
+const GENERATED_TIME: &str = "2021-01-11T11:01:00Z";
+
+/// Samples whose every record is clean; they go into the lake beside the tenant's parts.
+const CLEAN_SAMPLES: [&str; 6] = [
+    "dates-both-forms.ndjson",
+    "files-route.ndjson",
+    "json-page.json",
+    "line-separators.ndjson",
+    "lists-empty-absent-null.ndjson",
+    "no-osplatform.ndjson",
+];
+
+#[test]
+fn duckdb_reads_the_lake() {
+    check_rows("duckdb");
+}
+
+#[test]
+fn spark_reads_the_lake() {
+    check_rows("spark");
+}
+
+#[test]
+fn pyarrow_reads_the_lake() {
+    check_rows("pyarrow");
+}
+
+#[test]
+fn polars_reads_the_lake() {
+    check_rows("polars");
+}
+
+#[test]
+fn duckdb_reads_every_partition_value() {
+    check_partition_values("duckdb");
+}
+
+#[test]
+fn spark_reads_every_partition_value() {
+    check_partition_values("spark");
+}
+
+#[test]
+fn pyarrow_reads_every_partition_value_but_the_null_marker() {
+    check_partition_values("pyarrow");
+}
+
+#[test]
+fn polars_reads_every_partition_value_but_the_null_marker() {
+    check_partition_values("polars");
+}
+
+#[test]
+fn duckdb_answers_the_questions() {
+    check_answers("duckdb");
+}
+
+#[test]
+fn spark_answers_the_questions() {
+    check_answers("spark");
+}
+
+fn check_rows(reader: &str) {
+    let sandbox = Sandbox::new();
+    let mut parts = tenant_parts(&sandbox);
+    parts.extend(CLEAN_SAMPLES.map(sample));
+    ingest(&sandbox, &parts);
+    let mut args: Vec<OsString> = vec!["--generated-time".into(), GENERATED_TIME.into()];
+    args.extend(parts.into_iter().map(OsString::from));
+    check(&sandbox, reader, "rows", &args);
+}
+
+fn check_partition_values(reader: &str) {
+    let sandbox = Sandbox::new();
+    ingest(&sandbox, &[sample("partition-values.ndjson")]);
+    check(&sandbox, reader, "partition-values", &[]);
+}
+
+fn check_answers(reader: &str) {
+    let sandbox = Sandbox::new();
+    ingest(&sandbox, &tenant_parts(&sandbox));
+    let mut questions: Vec<OsString> = std::fs::read_dir(repository().join("tests/sql"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .map(OsString::from)
+        .collect();
+    questions.sort_unstable();
+    assert!(questions.len() >= 3, "{questions:?}");
+    check(&sandbox, reader, "answers", &questions);
+}
+
+fn tenant_parts(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let tenant = tenant(500);
+    let folder = sandbox.path().join("parts");
+    tenant.write_to_dir(&folder).unwrap();
+    tenant.part_files(&folder)
+}
+
+fn sample(name: &str) -> PathBuf {
+    repository().join("fixtures/samples/software-inventory").join(name)
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the repository")
+}
+
+fn ingest(sandbox: &Sandbox, parts: &[PathBuf]) {
+    let mut command = sandbox.command("ingest");
+    command.args(["--generated-time", GENERATED_TIME, "--from"]).args(parts);
+    let report = Run::of(command.arg("--json").output().unwrap()).expect(0).report();
+    assert_eq!(
+        (&report["totals"]["rejected_records"], &report["totals"]["field_rejects"]),
+        (&0.into(), &0.into())
+    );
+}
+
+#[track_caller]
+fn check(sandbox: &Sandbox, reader: &str, what: &str, args: &[OsString]) {
+    let python = std::env::var_os("DEFENDER_LAKE_PYTHON")
+        .map_or_else(|| repository().join(".venv/bin/python"), PathBuf::from);
+    assert!(python.exists(), "no Python environment at {}: run `make test`", python.display());
+    let run = Command::new(python)
+        .arg(repository().join("tests/readers/check.py"))
+        .args([reader, what, "--program", env!("CARGO_BIN_EXE_defender-lake"), "--lake"])
+        .arg(sandbox.lake())
+        .args(args)
+        .current_dir(sandbox.path())
+        .env("TMPDIR", sandbox.path())
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env_remove("SPARK_HOME")
+        .output()
+        .unwrap();
+    Run::of(run).expect(0);
+}

@@ -1,0 +1,167 @@
+"""Holds one reader's view of a lake against what it must find; tests/readers.rs runs it.
+
+    check.py READER rows              --lake … --program … --generated-time … PART...
+    check.py READER partition-values  --lake … --program …
+    check.py READER answers           --lake … --program … QUESTION.sql...
+
+READER is duckdb, spark, pyarrow or polars. Exits with 1 and says what differs.
+"""
+
+import argparse
+import collections
+import csv
+import datetime
+import importlib
+import io
+import sys
+from pathlib import Path
+
+import wire
+
+
+def utc(*parts):
+    return datetime.datetime(*parts, tzinfo=datetime.timezone.utc)
+
+
+# Of the hand-written samples, by SoftwareName: what a row must hold whatever any decoder thinks.
+LANDMARKS = [
+    ("date_with_offset", "EndOfSupportDate", datetime.date(2021, 5, 11)),
+    ("date_alone", "EndOfSupportDate", datetime.date(2020, 12, 30)),
+    ("date_absent", "EndOfSupportDate", None),
+    ("first_seen_millis", "SoftwareFirstSeenTimestamp", utc(2021, 1, 30, 11, 31, 12, 271_000)),
+    ("first_seen_ticks", "SoftwareFirstSeenTimestamp", utc(2020, 11, 3, 10, 13, 34, 847_688)),
+    ("first_seen_iso", "SoftwareFirstSeenTimestamp", utc(2020, 11, 3, 10, 13, 34)),
+    ("both_filled", "DiskPaths", ("C:\\a.exe", "C:\\b.exe")),
+    ("both_empty", "DiskPaths", ()),
+    ("both_absent", "DiskPaths", None),
+    ("both_null", "DiskPaths", None),
+    ("both_empty", "RegistryPaths", ()),
+    ("both_absent", "RegistryPaths", None),
+    ("platform_empty", "OSPlatform", None),
+    ("platform_null", "OSPlatform", None),
+]
+
+# fixtures/samples/software-inventory/partition-values.ndjson, by SoftwareName.
+PARTITION_VALUES = {
+    "slash": "a/b",
+    "dot_dot": "..",
+    "dot": ".",
+    "equals": "x=y",
+    "percent": "50%",
+    "percent_escape": "%41",
+    "blank": "Windows 10",
+    "trailing_blank": "Windows ",
+    "plus": "mac+OS",
+    "accent": "é",
+    "emoji": "🖥",
+    "quotes": '"q"',
+    "backslash": "a\\b",
+    "tab": "a\tb",
+    "newline": "a\nb",
+    "del": "a\x7fb",
+    "glob": "a*[b]?",
+    "null_marker": "__HIVE_DEFAULT_PARTITION__",
+    "empty": None,
+    "null": None,
+    "absent": None,
+    "leading_zero": "01001",
+    "boolean": "true",
+    "null_word": "NULL",
+    "date": "2021-01-01",
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("reader", choices=["duckdb", "spark", "pyarrow", "polars"])
+    parser.add_argument("check", choices=["rows", "partition-values", "answers"])
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--generated-time", type=datetime.datetime.fromisoformat)
+    parser.add_argument("files", nargs="*")
+    args = parser.parse_intermixed_args()
+    reader = importlib.import_module(f"by_{args.reader}")
+    checks = {"rows": check_rows, "partition-values": check_partition_values, "answers": check_answers}
+    differences = list(checks[args.check](reader, args))
+    if differences:
+        sys.exit("\n".join(f"{args.reader}: {difference}" for difference in differences))
+
+
+def check_rows(reader, args):
+    wanted = collections.Counter(wire.rows(args.files, args.generated_time))
+    for way, types, rows in reader.ways(args.lake, args.program):
+        if types != reader.TYPES:
+            yield f"{way}: types are {types}"
+        found = collections.Counter(map(canonical, rows))
+        if found != wanted:
+            yield (
+                f"{way}: {found.total()} rows, where {wanted.total()} records make as many; "
+                f"missing {few(wanted - found)}; not of the parts {few(found - wanted)}"
+            )
+        by_name = {row[wire.COLUMNS.index("SoftwareName")]: row for row in found}
+        for name, column, value in LANDMARKS:
+            if name not in by_name:
+                yield f"{way}: no row is {name}"
+            elif (got := by_name[name][wire.COLUMNS.index(column)]) != value:
+                yield f"{way}: {column} of {name} is {got!r}, not {value!r}"
+
+
+def check_partition_values(reader, args):
+    name, platform = wire.COLUMNS.index("SoftwareName"), wire.COLUMNS.index("OSPlatform")
+    for way, types, rows in reader.ways(args.lake, args.program):
+        if types != reader.TYPES:
+            yield f"{way}: types are {types}"
+        rows = [canonical(row) for row in rows]
+        found = {row[name]: row[platform] for row in rows}
+        if len(rows) != len(found) or found not in partition_values(reader, way):
+            wanted = {**PARTITION_VALUES, "null_marker": reader.NULL_MARKER_READS_AS}
+            labels = [label for label in wanted | found if wanted.get(label, "?") != found.get(label, "?")]
+            different = ", ".join(f"{label} is {found.get(label, 'not there')!r}" for label in labels)
+            yield f"{way}: {len(rows)} rows, {len(wanted)} wanted; {different}"
+
+
+def partition_values(reader, way):
+    """What the rows of PARTITION_VALUES may read as: one answer, but for what a reader cannot hold apart."""
+    wanted = {**PARTITION_VALUES, "null_marker": reader.NULL_MARKER_READS_AS}
+    if way not in getattr(reader, "LOSES_NULL_OR_ITS_MARKER", ()):
+        return [wanted]
+    without_marker = {label: value for label, value in wanted.items() if label != "null_marker"}
+    without_null = {label: value for label, value in wanted.items() if value is not None}
+    return [without_marker, without_null]
+
+
+def check_answers(reader, args):
+    files = [Path(file) for file in args.files]
+    questions = [file.read_text(encoding="utf-8") for file in files]
+    for file, (names, rows) in zip(files, reader.answers(args.lake, args.program, questions), strict=True):
+        answer = as_csv(names, rows)
+        if answer != file.with_suffix(".csv").read_text(encoding="utf-8"):
+            yield f"{file.name}: the answer is\n{answer}"
+
+
+def as_csv(names, rows):
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def canonical(row):
+    """A row as wire.rows gives it: lists as tuples, timestamps in UTC."""
+    return tuple(map(canonical_value, row))
+
+
+def canonical_value(value):
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.timezone.utc)
+    return value
+
+
+def few(rows):
+    return f"{rows.total()}: {list(rows)[:3]}"
+
+
+main()
