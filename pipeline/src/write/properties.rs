@@ -10,9 +10,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 
 use crate::snapshot::SnapshotId;
 
-/// Rows of a row group: twice DuckDB's unit of work, small enough that many partitions can have
-/// one open at the same time.
-pub const MAX_ROW_GROUP_ROWS: usize = 2 * 122_880;
+/// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
+/// open for each thread.
+pub const MAX_ROW_GROUP_ROWS: usize = 122_880;
 
 /// Size at which a data file is closed and the next one begun.
 pub const TARGET_FILE_BYTES: u64 = 256 * 1024 * 1024;
