@@ -1,5 +1,7 @@
 //! The integration tests: the real program against the emulator and local parts, the lake read back.
 
+#![expect(clippy::unwrap_used, reason = "a test that lacks what it needs ends there")]
+
 mod support;
 
 mod ingest;

@@ -57,6 +57,10 @@ enum Filled {
 
 impl<'b> BatchLayout<'b> {
     /// Lays out the files of one export.
+    ///
+    /// # Panics
+    ///
+    /// Where the binding is of another dataset than it says: a mistake of ours.
     pub fn new(binding: &'b Binding, generated_time: DateTime<Utc>) -> Self {
         let dataset = binding.dataset();
         let schema = schema::arrow::file_schema(dataset, binding.captures_extra_fields());

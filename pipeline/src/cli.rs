@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and which command runs.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -360,18 +361,19 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 format!(", {}", crate::report::count(keys, "duplicate key"))
             });
             let verdict = if report.findings.is_empty() { "ok" } else { "DAMAGED" };
-            text.push_str(&format!(
-                "{}  {verdict}  {} in {}{keys}\n",
+            let _ = writeln!(
+                text,
+                "{}  {verdict}  {} in {}{keys}",
                 report.snapshot,
                 crate::report::count(report.rows, "row"),
                 crate::report::count(report.files, "file")
-            ));
+            );
             for finding in &report.findings {
-                text.push_str(&format!("  {finding}\n"));
+                let _ = writeln!(text, "  {finding}");
             }
         }
         for finding in &findings {
-            text.push_str(&format!("{finding}\n"));
+            let _ = writeln!(text, "{finding}");
         }
         if reports.is_empty() && findings.is_empty() {
             text.push_str("No snapshots to verify.\n");

@@ -1,10 +1,11 @@
 //! Takes options as typed, from flags, environment and file; gives a validated [`IngestConfig`].
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
+use etcetera::BaseStrategy;
 use schema::Dataset;
 use serde::Deserialize;
 use url::Url;
@@ -67,7 +68,7 @@ pub struct IngestOptions {
     /// Preset of API, login, scope and blob hosts [default: worldwide]
     #[arg(long, value_enum, help_heading = "Service")]
     pub cloud: Option<Cloud>,
-    /// Base of the API [default: by --cloud, https://api.security.microsoft.com]
+    /// Base of the API [default: by --cloud]
     #[arg(long, value_name = "URL", env = "DEFENDER_API_URL", help_heading = "Service")]
     pub api_url: Option<Url>,
     /// Authority that tokens come from [default: by --cloud]
@@ -97,7 +98,7 @@ pub struct IngestOptions {
     /// More rejected records than this, in number or as a share, and nothing is published [default: 0.1%]
     #[arg(long, value_name = "N|P%", help_heading = "Lake")]
     pub max_rejects: Option<MaxRejects>,
-    /// Undocumented fields: counted by name only, or kept in column ExtraFields too [default: drop]
+    /// Undocumented fields: counted by name only, or kept in a column too [default: drop]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub extra_fields: Option<ExtraFields>,
     /// Spool of downloaded parts; what makes a rerun resume [default: defender-lake in the user's cache folder]
@@ -404,11 +405,12 @@ pub fn lake_or_default(lake: Option<&str>) -> String {
     lake.unwrap_or("./lake").to_owned()
 }
 
+/// `defender-lake` in the XDG cache folder.
 fn default_work_dir() -> Result<PathBuf, ConfigError> {
-    let cache = dirs::cache_dir().ok_or_else(|| {
+    let folders = etcetera::base_strategy::choose_base_strategy().map_err(|_| {
         invalid("--work-dir", "must be given: this user has no home folder to keep a cache in")
     })?;
-    Ok(Path::new(&cache).join("defender-lake"))
+    Ok(folders.cache_dir().join("defender-lake"))
 }
 
 #[cfg(test)]

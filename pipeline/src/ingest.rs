@@ -245,8 +245,10 @@ impl IngestError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Source(error) => error.exit_code(),
-            Self::Part { .. } | Self::OpenPart { .. } | Self::Empty { .. } => ExitCode::Source,
-            Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
+            Self::Part { .. }
+            | Self::OpenPart { .. }
+            | Self::Empty { .. }
+            | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
             Self::TooManyRejects { .. } => ExitCode::Rejects,
             Self::Lake(LakeError::Cancelled { .. }) | Self::Interrupted => ExitCode::Interrupted,
             Self::Lake(LakeError::UnsupportedScheme { .. } | LakeError::BadLocation { .. }) => {
@@ -294,9 +296,8 @@ impl IngestError {
     }
 }
 
-fn internal(what: &str) -> impl FnOnce(&dyn std::fmt::Display) -> IngestError {
-    let what = what.to_owned();
-    move |error| IngestError::Internal { reason: format!("{what}: {error}") }
+fn internal(what: &str, error: &dyn std::fmt::Display) -> IngestError {
+    IngestError::Internal { reason: format!("{what}: {error}") }
 }
 
 /// Runs one ingest.
@@ -332,21 +333,13 @@ pub fn ingest(
     let waiting = || tracing::info!("another run has the table; waiting for it to end");
     let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
     recover(&lock)?;
-    let report = match decide(config, &table, &export)? {
-        Some(outcome) => listed(config, &table, &export, outcome)?,
-        None => {
-            lock.check_publishable(snapshot)?;
-            let run = Run {
-                config,
-                runtime,
-                progress,
-                cancel,
-                export: &export,
-                run_id: RunId::try_new().map_err(|error| internal("cannot draw a run id")(&error))?,
-                started_at,
-            };
-            run.publish(&lock, source)?
-        }
+    let report = if let Some(outcome) = decide(config, &table, &export)? {
+        listed(config, &table, &export, outcome)?
+    } else {
+        lock.check_publishable(snapshot)?;
+        let run_id = RunId::try_new().map_err(|error| internal("cannot draw a run id", &error))?;
+        Run { config, runtime, progress, cancel, export: &export, id: run_id, started_at }
+            .publish(&lock, source)?
     };
     if let Some(spool) = spool.filter(|_| !config.keep_parts)
         && let Err(error) = spool.remove()
@@ -428,7 +421,7 @@ struct Run<'r> {
     progress: &'r Arc<Progress>,
     cancel: &'r Cancel,
     export: &'r Export,
-    run_id: RunId,
+    id: RunId,
     started_at: DateTime<Utc>,
 }
 
@@ -458,7 +451,7 @@ impl MemoryShares {
 impl Run<'_> {
     fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
         let snapshot = self.export.snapshot_id();
-        let staging = lock.stage(&self.run_id, snapshot)?;
+        let staging = lock.stage(&self.id, snapshot)?;
         let manifest = self.write(&staging, source)?;
         // From here on it is a few renames: they are finished, not interrupted.
         if self.cancel.is_cancelled() {
@@ -493,7 +486,7 @@ impl Run<'_> {
             .num_threads(config.threads.get())
             .thread_name(|index| format!("decode-{index}"))
             .build()
-            .map_err(|error| internal("cannot start threads")(&error))?;
+            .map_err(|error| internal("cannot start threads", &error))?;
         let binding = Binding::new(config.dataset, config.capture_extra_fields);
         let layout = BatchLayout::new(&binding, snapshot.generated_time());
         let writer = SnapshotWriter::new(
@@ -501,7 +494,7 @@ impl Run<'_> {
             config.dataset,
             layout.schema(),
             snapshot,
-            self.run_id.clone(),
+            self.id.clone(),
             shares.row_group_bytes,
         );
         let decode = Decode {
@@ -545,7 +538,7 @@ impl Run<'_> {
             route: self.export.route,
             generated_time: snapshot.generated_time(),
             generated_time_from: self.export.generated_time_from,
-            run_id: self.run_id.clone(),
+            run_id: self.id.clone(),
             started_at: self.started_at,
             finished_at: Utc::now().trunc_subsecs(0),
             parts,
@@ -558,7 +551,7 @@ impl Run<'_> {
     /// Keeps the rejects file, which would go with staging, where the error says.
     fn too_many_rejects(&self, staging: &Staging, totals: &Totals) -> IngestError {
         let config = self.config;
-        let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.run_id);
+        let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.id);
         let path = config.work_dir.join(config.dataset.name).join(name);
         match copy_private(&staging.rejects_path(), &path) {
             Ok(()) => IngestError::TooManyRejects {
@@ -609,7 +602,7 @@ fn unpoisoned<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<'d> Decode<'d> {
+impl Decode<'_> {
     /// Decodes every part that `source` delivers, while it delivers the others.
     fn all_parts(&self, pool: &ThreadPool, source: Source) -> Result<(), IngestError> {
         let run = self.run;
@@ -639,7 +632,7 @@ impl<'d> Decode<'d> {
             drop(receiver);
         });
         let delivered =
-            run.runtime.block_on(delivery).unwrap_or_else(|error| Err(internal("fetching ended")(&error)));
+            run.runtime.block_on(delivery).unwrap_or_else(|error| Err(internal("fetching ended", &error)));
         if run.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }

@@ -182,7 +182,6 @@ pub mod rfc3339_seconds {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     /// Writes whole seconds, `Z`.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` passes a reference")]
     pub fn serialize<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Secs, true))
     }

@@ -56,6 +56,7 @@ pub enum ProgressMode {
 
 impl ProgressMode {
     /// Decides `auto`: bars on a terminal only.
+    #[must_use]
     pub fn resolve(self) -> Self {
         match self {
             Self::Auto if std::io::stderr().is_terminal() => Self::Bar,

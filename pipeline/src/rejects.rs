@@ -38,11 +38,13 @@ impl<'s> Rejects<'s> {
     /// The lake could not be written.
     pub fn write(&self, part: &str, reject: &Reject) -> Result<(), LakeError> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.is_none() {
-            let encoder = GzEncoder::new(self.staging.create_rejects()?, Compression::default());
-            *file = Some(BufWriter::with_capacity(LINE_BUFFER_BYTES, encoder));
-        }
-        let writer = file.as_mut().expect("created above");
+        let writer = match &mut *file {
+            Some(writer) => writer,
+            none => {
+                let encoder = GzEncoder::new(self.staging.create_rejects()?, Compression::default());
+                none.insert(BufWriter::with_capacity(LINE_BUFFER_BYTES, encoder))
+            }
+        };
         reject.write_line(part, writer).map_err(|error| self.lake_error(error))
     }
 

@@ -69,6 +69,7 @@ pub struct Listed {
     pub published_snapshot: Option<SnapshotId>,
 }
 
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn as_text<S: serde::Serializer>(id: &Option<SnapshotId>, serializer: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => serializer.collect_str(id),
