@@ -80,6 +80,16 @@ fn empty_lake_has_no_snapshots_and_no_damage() {
 }
 
 #[test]
+fn log_that_nobody_reads_does_not_end_the_run() {
+    let sandbox = Sandbox::new();
+    let emulator = crate::support::unlimited(crate::support::tenant(20));
+    let mut child = sandbox.spawn_ingest(&emulator, &["-vv"]);
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(sandbox.manifests().len(), 1);
+}
+
+#[test]
 fn verify_names_what_is_damaged() {
     let sandbox = Sandbox::new();
     sandbox.ingest_via(&crate::support::unlimited(crate::support::tenant(20)), &[]).expect(0);
