@@ -101,8 +101,16 @@ check: cargo-deny ## Format, lints, docs and licences, warnings denied
 generate: ## Rewrite the files that derive from the declared datasets
 	$(CARGO) run --locked --quiet -p schema --example generate
 
-bench: ## Measure decoding, writing and whole runs
-	$(CARGO) bench --locked -p pipeline
+# About 1.3 million rows and 800 MB of JSON.
+BENCH_DEVICES ?= 11200
+BENCH_PARTS := $(TARGET)/bench/$(BENCH_DEVICES)-devices
+
+bench: program $(VENV)/.bench ## Measure each stage, and whole runs against DuckDB, chDB, Polars and pyarrow
+	$(CARGO) bench --locked -p pipeline --bench stages
+	$(CARGO) build --locked --release -p pipeline --example inflate
+	@[ -d $(BENCH_PARTS) ] || $(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16 --out $(BENCH_PARTS)
+	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
+	  --parts $(BENCH_PARTS) --out $(TARGET)/bench/table.md
 
 fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each
 	@[ -f pipeline/fuzz/Cargo.toml ] || { echo 'pipeline/fuzz has no targets yet' >&2; exit 1; }
@@ -130,6 +138,12 @@ $(VENV)/.readers: tests/readers/requirements.txt
 	@echo 'setting up: DuckDB, Spark, pyarrow and Polars for Python (about a minute, 1 GB)'
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $(VENV)/.duckdb $@
+
+$(VENV)/.bench: pipeline/benches/requirements.txt
+	@$(MAKE) venv
+	@echo 'setting up: the tools to compare with'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 .PHONY: venv
 venv:

@@ -58,7 +58,9 @@ fn schema_prints_every_form() {
         serde_json::from_str(&sandbox.run("schema", &["--format", "json"]).expect(0).stdout).unwrap();
     assert_eq!(json["columns"].as_array().unwrap().len(), 15);
     assert_eq!(json["partition_by"], serde_json::json!(["snapshot_date", "OSPlatform"]));
-    for (format, begin) in [("duckdb", "CREATE OR REPLACE VIEW"), ("spark", "CREATE TABLE IF NOT EXISTS")] {
+    for (format, begin) in
+        [("duckdb", "CREATE OR REPLACE VIEW"), ("spark", "CREATE OR REPLACE TEMPORARY VIEW")]
+    {
         let ddl = sandbox.run("schema", &["--format", format]).expect(0);
         assert!(ddl.stdout.starts_with(begin), "{}", ddl.stdout);
         assert!(ddl.stdout.contains(sandbox.lake().to_str().unwrap()));

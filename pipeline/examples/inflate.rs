@@ -13,7 +13,9 @@ fn main() -> anyhow::Result<()> {
     let mut parts = Vec::new();
     find(Path::new(&folder), &mut parts)?;
     parts.into_par_iter().try_for_each(|part| {
-        let Some(mut text) = Inflate::try_new(File::open(&part)?)? else { anyhow::bail!("{part:?} is empty") };
+        let Some(mut text) = Inflate::try_new(File::open(&part)?)? else {
+            anyhow::bail!("{part:?} is empty")
+        };
         copy(&mut text.by_ref(), &mut sink())?;
         Ok(())
     })

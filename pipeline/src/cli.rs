@@ -130,7 +130,7 @@ enum SchemaFormat {
     Json,
     /// DuckDB: a view over the lake
     Duckdb,
-    /// Spark SQL: an external table over the lake
+    /// Spark SQL: a view over the lake
     Spark,
 }
 

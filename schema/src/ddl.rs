@@ -1,4 +1,4 @@
-//! DDL that engines read a lake with: a view for DuckDB, an external table for Spark.
+//! DDL that engines read a lake with: a view for DuckDB, a view for Spark.
 
 use std::fmt::Write;
 
@@ -61,7 +61,11 @@ pub fn duckdb(dataset: &Dataset, lake: &str) -> String {
     sql
 }
 
-/// Returns Spark SQL statements that create an external table over `lake` and find its partitions.
+/// Returns a Spark SQL statement that creates a view over the table in `lake`, with every type given.
+///
+/// A view over the files and not a table of the catalog: it sees each new snapshot without `MSCK
+/// REPAIR TABLE`, and Spark's catalog has only one partition for null and for a platform whose text
+/// is the null partition's name, and drops the rows of one of them.
 pub fn spark(dataset: &Dataset, lake: &str) -> String {
     let name = dataset.name;
     let columns: Vec<String> = dataset
@@ -80,14 +84,10 @@ pub fn spark(dataset: &Dataset, lake: &str) -> String {
             )
         })
         .collect();
-    let partitions: Vec<&str> = dataset.partition_columns().map(|column| column.name).collect();
     format!(
-        "CREATE TABLE IF NOT EXISTS {name} (\n{}\n)\nUSING PARQUET\nPARTITIONED BY ({})\nLOCATION {}\nCOMMENT {};\n\
-         MSCK REPAIR TABLE {name};\n",
+        "CREATE OR REPLACE TEMPORARY VIEW {name} (\n{}\n)\nUSING PARQUET\nOPTIONS (path {});\n",
         columns.join(",\n"),
-        partitions.join(", "),
         spark_text(&format!("{lake}/{name}")),
-        spark_text(dataset.doc),
     )
 }
 
