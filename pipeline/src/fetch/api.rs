@@ -12,7 +12,7 @@ use super::{
     http::{API_READ_TIMEOUT, HttpClient, transport_error},
     redacted_url::is_private,
     retry::Retry,
-    token::{AuthMethod, Credentials, Tokens},
+    token::{AuthMethod, Credentials, TokenClaims, Tokens},
 };
 
 /// Waiting for the call budget is worth this much of a run; beyond it the scheduler does better.
@@ -138,6 +138,7 @@ impl ApiClient {
                         status: status.as_u16(),
                         service: ServiceError::read(response).await,
                         permission: self.permission,
+                        claims: TokenClaims::read(&token).map(Box::new),
                     });
                 }
                 StatusCode::TOO_MANY_REQUESTS => {

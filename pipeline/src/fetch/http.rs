@@ -31,24 +31,18 @@ impl HttpClient {
     ///
     /// Where TLS cannot be set up.
     pub fn try_new(read_timeout: Duration) -> Result<Self, FetchError> {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            // Fails only where somebody installed one before, which serves as well.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
-        let builder = || {
-            Client::builder()
-                .user_agent(concat!("defender-lake/", env!("CARGO_PKG_VERSION")))
-                .redirect(Policy::none())
-                .referer(false)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(read_timeout)
-        };
-        let client_error = |err: reqwest::Error| FetchError::Client { source: err.without_url() };
-        Ok(Self {
-            outside: builder().build().map_err(client_error)?,
-            loopback: builder().no_proxy().build().map_err(client_error)?,
-        })
+        let client = |is_proxied| build(CONNECT_TIMEOUT, read_timeout, is_proxied);
+        Ok(Self { outside: client(true)?, loopback: client(false)? })
+    }
+
+    /// As [`HttpClient::try_new`], and never by a proxy: for what is on this machine or next to it.
+    ///
+    /// # Errors
+    ///
+    /// Where TLS cannot be set up.
+    pub fn try_direct(connect_timeout: Duration, read_timeout: Duration) -> Result<Self, FetchError> {
+        let client = build(connect_timeout, read_timeout, false)?;
+        Ok(Self { outside: client.clone(), loopback: client })
     }
 
     /// Begins a request.
@@ -56,6 +50,22 @@ impl HttpClient {
         let client = if is_loopback(url) { &self.loopback } else { &self.outside };
         client.request(method, url.clone())
     }
+}
+
+fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) -> Result<Client, FetchError> {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        // Fails only where somebody installed one before, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    let builder = Client::builder()
+        .user_agent(concat!("defender-lake/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(connect_timeout)
+        .read_timeout(read_timeout);
+    let builder = if is_proxied { builder } else { builder.no_proxy() };
+    builder.build().map_err(|err| FetchError::Client { source: err.without_url() })
 }
 
 /// The choke point: an error of the HTTP library, without the URL that it would print.

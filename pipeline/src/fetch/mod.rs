@@ -24,7 +24,7 @@ pub use self::{
     retry::RetryPolicy,
     secret::Secret,
     service_error::ServiceError,
-    token::{AuthMethod, Credentials, TokenError},
+    token::{AuthMethod, Credentials, TokenClaims, TokenError},
 };
 use crate::exit_code::ExitCode;
 
@@ -73,6 +73,8 @@ pub enum FetchError {
         service: ServiceError,
         /// What the caller must be allowed.
         permission: &'static Permission,
+        /// What the token says of itself, where it can be read.
+        claims: Option<Box<TokenClaims>>,
     },
     /// The call budget is used up for longer than a run waits.
     #[error("GET {url}: the call rate is used up until {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true))]
@@ -205,13 +207,11 @@ impl FetchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Token(err) => err.hint(),
-            Self::NotAuthorised { status, permission, .. } => Some(format!(
+            Self::NotAuthorised { permission, claims: Some(claims), .. } => Some(claims.explain(permission)),
+            Self::NotAuthorised { permission, claims: None, .. } => Some(format!(
                 "the application needs the permission {} of WindowsDefenderATP, with admin consent \
-                 (a signed-in user: {}){}",
-                permission.application,
-                permission.delegated,
-                // A token for another audience than the legacy one is refused (facts §5).
-                if *status == 401 { "; where it has that, check --scope and --cloud" } else { "" },
+                 (a signed-in user: {}); where it has that, check --scope and --cloud",
+                permission.application, permission.delegated,
             )),
             Self::Throttled { retry_at, .. } => {
                 Some(format!("run again after {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true)))
