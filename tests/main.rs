@@ -10,3 +10,5 @@ mod publishing;
 mod layout;
 mod cli;
 mod readers;
+
+mod auth;
