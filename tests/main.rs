@@ -12,3 +12,6 @@ mod cli;
 mod readers;
 
 mod auth;
+mod faults;
+mod resume;
+mod secrets;

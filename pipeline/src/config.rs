@@ -10,8 +10,8 @@ use schema::Dataset;
 use serde::Deserialize;
 use url::Url;
 
-use crate::fetch::RetryPolicy;
 use crate::fetch::token::{AuthMethod, Credentials};
+use crate::fetch::{RateFloor, RetryPolicy};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
 use crate::progress::ProgressMode;
 use crate::source::{ApiConfig, RouteConfig, SourceConfig};
@@ -321,6 +321,9 @@ impl IngestOptions {
                 downloads: self.downloads.unwrap_or(one.saturating_add(7)),
                 api_retry: RetryPolicy::API,
                 part_retry: RetryPolicy::PART,
+                rate_floor: RateFloor::DEFAULT,
+                // Set by an emulator that keeps no rates; means nothing to the service itself.
+                unlimited_calls: std::env::var("DEFENDER_CALL_RATE").is_ok_and(|rate| rate == "unlimited"),
             },
             work_dir: match &self.work_dir {
                 Some(path) => path.clone(),

@@ -31,7 +31,7 @@ use crate::progress::Progress;
 use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::snapshot::{RunId, SnapshotId};
-use crate::source::{Export, Source, SourceConfig, SourceError, StoredPart};
+use crate::source::{Export, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
 use crate::write::{SnapshotWriter, WriteError};
 
 /// Parts that wait between fetch and decode; their bytes wait in the spool.
@@ -314,11 +314,58 @@ pub fn ingest(
     let started_at = Utc::now().trunc_subsecs(0);
     let table = Lake::open(&config.lake)?.table(config.dataset);
     if config.dry_run {
-        let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset))??;
+        let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
         let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
         return Ok(listed(config, &table, &export, outcome)?);
     }
 
+    let mut started_over = Vec::new();
+    loop {
+        let error = match round(config, &table, started_at, runtime, progress, cancel) {
+            Ok(report) => return Ok(report),
+            Err(error) => error,
+        };
+        let Some(reason) = error.reason_to_start_over(config) else { return Err(error) };
+        if cancel.is_cancelled() || started_over.contains(&reason) {
+            return Err(error);
+        }
+        started_over.push(reason);
+        tracing::warn!(%error, "starting over from a new listing; whole parts of the same snapshot are kept");
+        progress.restart();
+    }
+}
+
+/// Why a run begins again, each once: what was staged goes, and what is in the spool stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StartOver {
+    /// The service has another snapshot by now.
+    OtherSnapshot,
+    /// A part turned out to be damaged when it was decoded. Its rows are among others by then.
+    DamagedPart,
+}
+
+impl IngestError {
+    fn reason_to_start_over(&self, config: &IngestConfig) -> Option<StartOver> {
+        match self {
+            Self::Source(error) if error.is_other_snapshot() => Some(StartOver::OtherSnapshot),
+            // A local file will be no better the second time.
+            Self::Part { .. } if !matches!(config.source.route, RouteConfig::Local { .. }) => {
+                Some(StartOver::DamagedPart)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// From a listing to the published snapshot, or as far as it goes.
+fn round(
+    config: &IngestConfig,
+    table: &Table,
+    started_at: DateTime<Utc>,
+    runtime: &Runtime,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<RunReport, IngestError> {
     let (export, source) =
         wait(runtime, cancel, Source::open(&config.source, config.dataset, &config.work_dir))??;
     let snapshot = export.snapshot_id();
@@ -333,18 +380,19 @@ pub fn ingest(
     let waiting = || tracing::info!("another run has the table; waiting for it to end");
     let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
     recover(&lock)?;
-    let report = if let Some(outcome) = decide(config, &table, &export)? {
-        listed(config, &table, &export, outcome)?
+    let report = if let Some(outcome) = decide(config, table, &export)? {
+        listed(config, table, &export, outcome)?
     } else {
         lock.check_publishable(snapshot)?;
         let run_id = RunId::try_new().map_err(|error| internal("cannot draw a run id", &error))?;
         Run { config, runtime, progress, cancel, export: &export, id: run_id, started_at }
             .publish(&lock, source)?
     };
-    if let Some(spool) = spool.filter(|_| !config.keep_parts)
-        && let Err(error) = spool.remove()
-    {
-        tracing::warn!(error = %error, "the spool could not be removed");
+    if let Some(spool) = spool {
+        let tidied = if config.keep_parts { spool.keep() } else { spool.remove() };
+        if let Err(error) = tidied {
+            tracing::warn!(error = %error, "the spool could not be tidied up");
+        }
     }
     Ok(report)
 }
@@ -509,6 +557,7 @@ impl Run<'_> {
             undocumented: Mutex::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
         };
         decode.all_parts(&pool, source)?;
         let Decode { rejects, parts, undocumented, .. } = decode;
@@ -592,6 +641,8 @@ struct Decode<'d> {
     /// The first failure; later ones follow from it.
     failure: Mutex<Option<IngestError>>,
     failed: AtomicBool,
+    /// A part is damaged: the others are still fetched, for the next round or run.
+    is_draining: AtomicBool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -619,10 +670,15 @@ impl Decode<'_> {
         pool.in_place_scope(|scope| {
             while let Some(part) = receiver.blocking_recv() {
                 if self.is_ending() {
+                    if self.is_draining.load(Ordering::Relaxed) && !run.cancel.is_cancelled() {
+                        continue;
+                    }
                     break;
                 }
                 scope.spawn(move |_| {
                     if let Err(error) = self.part(&part) {
+                        let is_damage = matches!(error, IngestError::Part { .. });
+                        self.is_draining.fetch_or(is_damage, Ordering::Relaxed);
                         self.failed.store(true, Ordering::Relaxed);
                         locked(&self.failure).get_or_insert(error);
                     }

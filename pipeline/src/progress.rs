@@ -39,6 +39,17 @@ pub struct Progress {
     pub rejected_records: AtomicU64,
 }
 
+impl Progress {
+    /// Forgets what was counted: the run begins again.
+    pub fn restart(&self) {
+        let FetchProgress { bytes, parts } = &*self.fetch;
+        let decoded = [&self.decoded_parts, &self.decoded_bytes, &self.json_bytes, &self.rows];
+        for counter in [bytes, parts, &self.num_parts, &self.rejected_records].into_iter().chain(decoded) {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

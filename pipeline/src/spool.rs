@@ -7,7 +7,12 @@
 //!     3f9c2b7a….part             a whole part, named by the hash of its name
 //!     3f9c2b7a….json             what is known of it; written last
 //!     3f9c2b7a….part.partial     one that is coming in
+//!     3f9c2b7a….partial.json     of which blob it is: what a later run can go on with
+//!     .kept                      only with --keep-parts: the next run leaves this folder alone
+//! <work dir>/software_inventory/incoming-….partial         a first page; locked by the run that writes it
 //! ```
+//!
+//! Opening a spool sweeps what runs that were killed left of older snapshots, unless it is kept or in use.
 //!
 //! A rerun takes over what is here, but believes nothing: size and MD5 are held against the facts file
 //! each time. That is also why nothing is synced to the disk: what a power cut tears is fetched again.
@@ -16,11 +21,15 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use bytesize::ByteSize;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -30,6 +39,12 @@ use crate::snapshot::SnapshotId;
 
 /// Bytes gathered before a write: large enough that handing them to the disk's thread is cheap.
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+/// Most bytes that a spool takes. Real exports have some GB; beyond this something else is going on.
+const MAX_SPOOL_BYTES: u64 = 256 << 30;
+/// What is left free on the disk of the work dir: others write there too.
+const MIN_FREE_BYTES: u64 = 256 << 20;
+/// Says that a spool was kept on purpose.
+const KEPT: &str = ".kept";
 /// How often a run looks whether the other one, which holds the spool, is done.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
@@ -62,7 +77,21 @@ pub struct Spool {
 struct Inner {
     dir: PathBuf,
     lock_path: PathBuf,
+    /// Bytes of the parts that are whole.
+    bytes: AtomicU64,
     _lock: fs::File,
+}
+
+/// Of which blob an unfinished part is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartialFacts {
+    /// Name of the part.
+    pub name: String,
+    /// Strong entity tag of the blob.
+    pub etag: String,
+    /// MD5 of the whole blob as the server gave it, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<String>,
 }
 
 /// What is known of a part beside its bytes.
@@ -116,8 +145,10 @@ impl Spool {
             }
             tokio::time::sleep(LOCK_POLL).await;
         };
+        sweep(&parent, snapshot);
         create_private_dir(&dir)?;
-        Ok(Self { inner: Arc::new(Inner { dir, lock_path, _lock: lock }) })
+        let bytes = AtomicU64::new(0);
+        Ok(Self { inner: Arc::new(Inner { dir, lock_path, bytes, _lock: lock }) })
     }
 
     /// The folder that holds the parts.
@@ -131,7 +162,9 @@ impl Spool {
         let (path, facts_path) = (self.part_path(name), self.facts_path(name));
         let name = name.to_owned();
         let checked = tokio::task::spawn_blocking(move || check(&path, &facts_path, &name));
-        checked.await.ok().flatten()
+        let spooled = checked.await.ok().flatten()?;
+        self.inner.bytes.fetch_add(spooled.facts.bytes, Ordering::Relaxed);
+        Some(spooled)
     }
 
     /// Begins to write the part `name`, from nothing.
@@ -140,7 +173,59 @@ impl Spool {
     ///
     /// Where the file cannot be made.
     pub async fn begin(&self, name: &str) -> Result<PartWriter, SpoolError> {
-        PartWriter::create(self.part_path(name).with_extension("part.partial")).await
+        PartWriter::create(self.partial_path(name)).await
+    }
+
+    /// Goes on with the part `name` where an earlier run stopped, or begins it. What is there already is
+    /// read once, for its MD5; whether it is still of use, the server decides by the entity tag.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be made or read.
+    pub async fn resume(&self, name: &str) -> Result<(PartWriter, Option<PartialFacts>), SpoolError> {
+        let facts = fs::read(self.partial_facts_path(name)).ok();
+        let facts = facts.and_then(|text| serde_json::from_slice::<PartialFacts>(&text).ok());
+        if let Some(facts) = facts.filter(|facts| facts.name == name)
+            && let Some(writer) = PartWriter::reopen(self.partial_path(name)).await?
+        {
+            return Ok((writer, Some(facts)));
+        }
+        Ok((self.begin(name).await?, None))
+    }
+
+    /// Whether `bytes` more may be stored.
+    ///
+    /// # Errors
+    ///
+    /// Where the spool would become too large, or the disk too full.
+    pub fn check_room(&self, bytes: u64) -> Result<(), SpoolError> {
+        let full = |text: String| {
+            let source = io::Error::new(io::ErrorKind::StorageFull, text);
+            Err(SpoolError { action: "store a part in", path: self.inner.dir.clone(), source })
+        };
+        if self.inner.bytes.load(Ordering::Relaxed).saturating_add(bytes) > MAX_SPOOL_BYTES {
+            return full(format!("the export is larger than {}", ByteSize(MAX_SPOOL_BYTES)));
+        }
+        let disk = rustix::fs::statvfs(&self.inner.dir)
+            .map_err(|err| SpoolError::new("look at the disk of", &self.inner.dir)(err.into()))?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < bytes.saturating_add(MIN_FREE_BYTES) {
+            let (free, bytes, reserve) = (ByteSize(free), ByteSize(bytes), ByteSize(MIN_FREE_BYTES));
+            return full(format!(
+                "{free} are free on its disk, {bytes} are needed and {reserve} are left to others"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Keeps the parts after publishing: the next run does not sweep them.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk does not take it.
+    pub fn keep(&self) -> Result<(), SpoolError> {
+        let path = self.inner.dir.join(KEPT);
+        fs::write(&path, "").map_err(SpoolError::new("write", path))
     }
 
     /// Removes the parts, once they are published.
@@ -162,6 +247,14 @@ impl Spool {
     fn facts_path(&self, name: &str) -> PathBuf {
         self.part_path(name).with_extension("json")
     }
+
+    fn partial_path(&self, name: &str) -> PathBuf {
+        self.part_path(name).with_extension("part.partial")
+    }
+
+    fn partial_facts_path(&self, name: &str) -> PathBuf {
+        self.part_path(name).with_extension("partial.json")
+    }
 }
 
 /// Begins to write a part whose snapshot is not known before it is read: the first page of the JSON
@@ -177,17 +270,25 @@ pub async fn begin_unnamed(work_dir: &Path, dataset: &str) -> Result<PartWriter,
         path: parent.clone(),
         source: io::Error::other(err),
     })?;
-    PartWriter::create(parent.join(format!("incoming-{number:016x}.partial"))).await
+    let mut writer = PartWriter::create(parent.join(format!("incoming-{number:016x}.partial"))).await?;
+    // What nobody holds any more is swept; where the system has no locks, nothing is.
+    let lock =
+        fs::File::open(&writer.path).and_then(|file| file.try_lock().map(|()| file).map_err(Into::into));
+    writer.lock = lock.ok();
+    Ok(writer)
 }
 
-/// A part that is coming in. Removed when dropped unfinished.
+/// A part that is coming in. Removed when dropped unfinished, unless it was noted of which blob it is.
 #[derive(Debug)]
 pub struct PartWriter {
     path: PathBuf,
     file: BufWriter<tokio::fs::File>,
     md5: Md5,
     bytes: u64,
+    is_noted: bool,
     is_finished: bool,
+    /// Tells other runs that this one is alive; its drop is its use.
+    lock: Option<fs::File>,
 }
 
 impl PartWriter {
@@ -196,7 +297,48 @@ impl PartWriter {
         options.write(true).create(true).truncate(true).mode(0o600);
         let file = options.open(&path).await.map_err(SpoolError::new("create", &path))?;
         let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
-        Ok(Self { path, file, md5: Md5::new(), bytes: 0, is_finished: false })
+        Ok(Self { path, file, md5: Md5::new(), bytes: 0, is_noted: false, is_finished: false, lock: None })
+    }
+
+    /// Opens what an earlier run left at `path`, to go on at its end; `None` where there is nothing.
+    async fn reopen(path: PathBuf) -> Result<Option<Self>, SpoolError> {
+        let hashed = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || {
+                let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+                let (md5, bytes) = hash(&mut file)?;
+                Ok::<_, io::Error>((file, md5, bytes))
+            }
+        });
+        let hashed = hashed.await.map_err(io::Error::other).flatten();
+        match hashed {
+            Ok((_, _, 0)) => Ok(None),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(SpoolError::new("read", path)(err)),
+            Ok((file, md5, bytes)) => {
+                let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tokio::fs::File::from_std(file));
+                Ok(Some(Self { path, file, md5, bytes, is_noted: true, is_finished: false, lock: None }))
+            }
+        }
+    }
+
+    /// Notes of which blob the bytes are, so that a later run can go on with them.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk does not take it.
+    pub async fn note(&mut self, facts: &PartialFacts) -> Result<(), SpoolError> {
+        let path = self.note_path();
+        let text =
+            serde_json::to_vec(facts).map_err(io::Error::from).map_err(SpoolError::new("write", &path))?;
+        tokio::fs::write(&path, text).await.map_err(SpoolError::new("write", &path))?;
+        self.is_noted = true;
+        Ok(())
+    }
+
+    fn note_path(&self) -> PathBuf {
+        // `3f9c.part.partial` → `3f9c.partial.json`
+        self.path.with_extension("").with_extension("partial.json")
     }
 
     /// Appends.
@@ -209,6 +351,15 @@ impl PartWriter {
         self.md5.update(chunk);
         self.bytes += chunk.len() as u64;
         Ok(())
+    }
+
+    /// Hands everything written so far to the disk.
+    ///
+    /// # Errors
+    ///
+    /// Where the disk does not take it.
+    pub async fn flush(&mut self) -> Result<(), SpoolError> {
+        self.file.flush().await.map_err(SpoolError::new("write", &self.path))
     }
 
     /// Begins anew, from nothing.
@@ -226,9 +377,17 @@ impl PartWriter {
             self.file.rewind().await
         };
         emptied.await.map_err(SpoolError::new("empty", &self.path))?;
+        self.forget_note();
         self.md5 = Md5::new();
         self.bytes = 0;
         Ok(())
+    }
+
+    fn forget_note(&mut self) {
+        if std::mem::take(&mut self.is_noted) {
+            // One that stays is of no harm: the server would refuse what it says.
+            let _ = fs::remove_file(self.note_path());
+        }
     }
 
     /// Bytes written so far.
@@ -259,18 +418,20 @@ impl PartWriter {
         }
         fs::rename(&self.path, &path).map_err(SpoolError::new("rename", &self.path))?;
         self.is_finished = true;
+        self.forget_note();
         let facts_partial = facts_path.with_extension("json.partial");
         let text = serde_json::to_vec(&facts).map_err(io::Error::from);
         text.and_then(|text| fs::write(&facts_partial, text))
             .map_err(SpoolError::new("write", &facts_partial))?;
         fs::rename(&facts_partial, &facts_path).map_err(SpoolError::new("rename", &facts_partial))?;
+        spool.inner.bytes.fetch_add(facts.bytes, Ordering::Relaxed);
         Ok(Spooled { path, facts })
     }
 }
 
 impl Drop for PartWriter {
     fn drop(&mut self) {
-        if !self.is_finished {
+        if !self.is_finished && !self.is_noted {
             // What cannot be removed is truncated by the next run; there is nobody to tell.
             let _ = fs::remove_file(&self.path);
         }
@@ -291,17 +452,54 @@ fn check(path: &Path, facts_path: &Path, name: &str) -> Option<Spooled> {
     if facts.name != name || fs::metadata(path).ok()?.len() != facts.bytes {
         return None;
     }
-    let mut file = fs::File::open(path).ok()?;
-    let mut md5 = Md5::new();
-    let mut buffer = vec![0; WRITE_BUFFER_BYTES];
-    loop {
-        match io::Read::read(&mut file, &mut buffer).ok()? {
-            0 => break,
-            n => md5.update(&buffer[..n]),
-        }
-    }
+    let (md5, _) = hash(&mut fs::File::open(path).ok()?).ok()?;
     (BASE64_STANDARD.encode(md5.finalize()) == facts.written_md5)
         .then(|| Spooled { path: path.to_owned(), facts })
+}
+
+/// MD5 and size of what is left of `file`, which is at its end then.
+fn hash(file: &mut fs::File) -> io::Result<(Md5, u64)> {
+    let mut md5 = Md5::new();
+    let mut buffer = vec![0; WRITE_BUFFER_BYTES];
+    let mut bytes = 0;
+    loop {
+        match io::Read::read(file, &mut buffer)? {
+            0 => return Ok((md5, bytes)),
+            n => {
+                md5.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+        }
+    }
+}
+
+/// Removes what runs that were killed left of snapshots before `current`. What cannot be removed is
+/// no reason to stop: it is tried again by the next run.
+fn sweep(parent: &Path, current: SnapshotId) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    let mut removed = 0;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if name.starts_with("incoming-") {
+            let is_held = fs::File::open(&path).is_ok_and(|file| file.try_lock().is_err());
+            removed += u32::from(!is_held && fs::remove_file(&path).is_ok());
+        } else if let Some(snapshot) = SnapshotId::parse(name.strip_suffix(".lock").unwrap_or(name))
+            && snapshot < current
+        {
+            let (dir, lock_path) =
+                (parent.join(snapshot.to_string()), parent.join(format!("{snapshot}.lock")));
+            if dir.join(KEPT).exists() || (path == lock_path && dir.exists()) {
+                continue; // where both are there, the folder's own turn takes the lock file along
+            }
+            // Held until both are gone, so that no run begins to use them meanwhile.
+            let Ok(Some(_lock)) = try_lock(&lock_path) else { continue };
+            let is_gone = !dir.exists() || fs::remove_dir_all(&dir).is_ok();
+            removed += u32::from(is_gone && fs::remove_file(&lock_path).is_ok());
+        }
+    }
+    if removed > 0 {
+        tracing::info!(removed, "swept what earlier runs left in the work dir");
+    }
 }
 
 /// Locks the file at `path`, made where it is not there; `None` while another run holds it, or where the
@@ -379,6 +577,101 @@ mod tests {
         assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 1);
         drop(writer);
         assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_noted_part_goes_on_where_it_stopped() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None };
+        let (mut writer, noted) = spool.resume("p").await.unwrap();
+        assert_eq!(noted, None);
+        writer.note(&note).await.unwrap();
+        writer.write(b"he").await.unwrap();
+        writer.file.flush().await.unwrap();
+        drop(writer);
+
+        let (mut writer, noted) = spool.resume("p").await.unwrap();
+        assert_eq!((writer.bytes(), noted), (2, Some(note)));
+        writer.write(b"llo").await.unwrap();
+        let facts = SpooledFacts { name: "p".into(), ..SpooledFacts::default() };
+        let stored = writer.finish(&spool, facts).await.unwrap();
+        assert_eq!(fs::read(&stored.path).unwrap(), b"hello");
+        assert_eq!(stored.facts.written_md5, "XUFAKrxLKna5cZ2REBfFkg==");
+        assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 2, "no note is left");
+
+        let (writer, noted) = spool.resume("other").await.unwrap();
+        assert_eq!((writer.bytes(), noted), (0, None));
+    }
+
+    #[tokio::test]
+    async fn a_note_without_its_part_is_nothing_to_go_on_with() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None };
+        spool.begin("p").await.unwrap().note(&note).await.unwrap();
+        fs::remove_file(spool.partial_path("p")).unwrap();
+        let (writer, noted) = spool.resume("p").await.unwrap();
+        assert_eq!((writer.bytes(), noted), (0, None));
+    }
+
+    #[tokio::test]
+    async fn older_spools_are_swept_unless_kept_or_in_use() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let at = |text: &str| SnapshotId::parse(text).unwrap();
+        let (left, kept, used, current, newer) = (
+            at("20210111T010000Z"),
+            at("20210111T020000Z"),
+            at("20210111T030000Z"),
+            at("20210111T040000Z"),
+            at("20210111T050000Z"),
+        );
+        let open = |snapshot| Spool::open(work_dir.path(), "d", snapshot);
+        // The newest first, so that opening one does not sweep those before it.
+        for snapshot in [newer, current, used, kept, left] {
+            let spool = open(snapshot).await.unwrap();
+            store(&spool, "p", &["x"]).await;
+            if snapshot == kept {
+                spool.keep().unwrap();
+            }
+        }
+        let parent = work_dir.path().join("d");
+        fs::write(parent.join("incoming-1.partial"), "left").unwrap();
+        fs::write(parent.join("20200101T000000Z.lock"), "").unwrap();
+        fs::write(parent.join("20210111T010000Z-1.rejects.ndjson.gz"), "of use to somebody").unwrap();
+        let incoming = begin_unnamed(work_dir.path(), "d").await.unwrap();
+        let in_use = Spool { inner: Arc::clone(&open(used).await.unwrap().inner) };
+
+        drop(open(current).await.unwrap());
+        let mut names: Vec<_> = fs::read_dir(&parent)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".lock"))
+            .collect();
+        names.sort();
+        let incoming_name = incoming.path.file_name().unwrap().to_str().unwrap();
+        let expected = [
+            "20210111T010000Z-1.rejects.ndjson.gz",
+            "20210111T020000Z",
+            "20210111T030000Z",
+            "20210111T040000Z",
+            "20210111T050000Z",
+            incoming_name,
+        ];
+        assert_eq!(names, expected);
+        assert!(
+            !parent.join("20210111T010000Z.lock").exists() && !parent.join("20200101T000000Z.lock").exists()
+        );
+        drop(in_use);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_is_refused_in_words() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        spool.check_room(1).unwrap();
+        let text = |bytes| format!("{}", spool.check_room(bytes).unwrap_err().source);
+        assert_eq!(text(u64::MAX), "the export is larger than 256.0 GiB");
     }
 
     #[tokio::test]

@@ -1,22 +1,29 @@
 //! Calls to the API: bearer token, one renewal, throttling, retries.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use reqwest::{Method, Response, StatusCode, header};
 use schema::Permission;
 use url::Url;
 
 use super::{
     FetchError, RedactedUrl, RetryPolicy, ServiceError,
+    budget::{CallBudget, CallRate, Keeping},
     http::{API_READ_TIMEOUT, HttpClient, transport_error},
     redacted_url::is_private,
     retry::Retry,
+    server_clock::ServerClock,
     token::{AuthMethod, Credentials, TokenClaims, Tokens},
 };
 
-/// Waiting for the call budget is worth this much of a run; beyond it the scheduler does better.
-const MAX_THROTTLED: Duration = Duration::from_mins(1);
+/// Waiting for the call budget is worth this much of a call, and so is the minute's window; beyond it the
+/// scheduler does better.
+const MAX_THROTTLED: Duration = Duration::from_secs(75);
+/// Waits of one call: an endless `Retry-After: 0` has an end as well.
+const MAX_TIMES_THROTTLED: u32 = 8;
+/// Up to so much, and a tenth, is added to a wait.
+const MIN_JITTER: Duration = Duration::from_millis(50);
 /// Wait for a 429 that does not say for how long.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// No `Retry-After` is believed beyond a day.
@@ -44,7 +51,22 @@ pub struct ApiClient {
     base: RedactedUrl,
     tokens: Tokens,
     retry: RetryPolicy,
+    budget: CallBudget,
+    clock: ServerClock,
     permission: &'static Permission,
+}
+
+/// Where an API's calls are counted, and what it allows.
+#[derive(Debug, Clone, Copy)]
+pub struct BudgetConfig<'a> {
+    /// Where runs keep what is of use to later ones.
+    pub work_dir: &'a Path,
+    /// The API, as its path below `/api`.
+    pub path: &'a str,
+    /// What it allows.
+    pub rate: CallRate,
+    /// Whether calls are written down.
+    pub keeping: Keeping,
 }
 
 impl ApiClient {
@@ -57,11 +79,18 @@ impl ApiClient {
         config: &ApiConfig,
         retry: RetryPolicy,
         permission: &'static Permission,
+        budget: BudgetConfig<'_>,
     ) -> Result<Self, FetchError> {
         if !is_private(&config.api_url) {
             return Err(FetchError::NotPrivate { url: (&config.api_url).into() });
         }
+        // The service counts by application and tenant; who signs in by other means is one caller.
+        let Credentials { tenant_id, client_id, .. } = &config.credentials;
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let key = format!("{} {} {} {}", config.api_url, budget.path, name(tenant_id), name(client_id));
         Ok(Self {
+            budget: CallBudget::new(budget.work_dir, &key, budget.rate, budget.keeping),
+            clock: ServerClock::default(),
             http: HttpClient::try_new(API_READ_TIMEOUT)?,
             base: (&config.api_url).into(),
             tokens: Tokens::try_new(
@@ -73,6 +102,11 @@ impl ApiClient {
             retry,
             permission,
         })
+    }
+
+    /// The service's clock, as far as its answers showed it.
+    pub fn clock(&self) -> &ServerClock {
+        &self.clock
     }
 
     /// Whether the API is on this machine.
@@ -107,7 +141,7 @@ impl ApiClient {
             return Err(FetchError::ForeignOrigin { url: url.into(), api: self.base.clone() });
         }
         let mut renewed = false;
-        let mut throttled = Duration::ZERO;
+        let mut throttled = Throttled::default();
         loop {
             let token = match self.tokens.token().await {
                 Ok(token) => token,
@@ -116,6 +150,9 @@ impl ApiClient {
                     continue;
                 }
             };
+            while let Some(delay) = self.budget.take(Utc::now())? {
+                self.wait_for_budget(url, delay, &mut throttled).await?;
+            }
             let request = self.http.request(Method::GET, url).bearer_auth(token.expose());
             let response = match request.send().await {
                 Ok(response) => response,
@@ -124,6 +161,11 @@ impl ApiClient {
                     continue;
                 }
             };
+            let now = Utc::now();
+            let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+            if let Some(date) = date.and_then(parse_http_date) {
+                self.clock.observe(date, now);
+            }
             match response.status() {
                 StatusCode::OK => return Ok(response),
                 StatusCode::UNAUTHORIZED if !renewed => {
@@ -142,20 +184,50 @@ impl ApiClient {
                     });
                 }
                 StatusCode::TOO_MANY_REQUESTS => {
-                    // Asking earlier than told only yields the next 429 (facts §4 F5).
-                    let delay = retry_after(&response, Utc::now()).unwrap_or(DEFAULT_RETRY_AFTER);
-                    if throttled + delay > MAX_THROTTLED {
-                        let retry_at = Utc::now() + TimeDelta::from_std(delay).unwrap_or_default();
-                        return Err(FetchError::Throttled { url: url.into(), retry_at });
-                    }
-                    // At least a second counts, so that an endless `Retry-After: 0` has an end.
-                    throttled += delay.max(Duration::from_secs(1));
-                    tracing::warn!(url = %RedactedUrl::from(url), delay_secs = delay.as_secs(), "throttled, waiting");
-                    tokio::time::sleep(delay).await;
+                    // Asking earlier than told only yields the next 429 (facts §4 F5). The date form is by
+                    // the service's clock.
+                    let delay = retry_after(&response, self.clock.at(now)).unwrap_or(DEFAULT_RETRY_AFTER);
+                    self.budget.block(now, now + TimeDelta::from_std(delay).unwrap_or_default())?;
+                    self.wait_for_budget(url, delay, &mut throttled).await?;
                 }
                 _ => retry.wait(status_error(url, response).await).await?,
             }
         }
+    }
+}
+
+/// What one call has waited for its budget.
+#[derive(Debug, Default)]
+struct Throttled {
+    total: Duration,
+    times: u32,
+}
+
+impl ApiClient {
+    /// Waits for `delay`, and a little more, so that several runs do not come back at one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Throttled`] where that is longer than a run waits, `throttled` included.
+    async fn wait_for_budget(
+        &self,
+        url: &Url,
+        delay: Duration,
+        throttled: &mut Throttled,
+    ) -> Result<(), FetchError> {
+        if throttled.total + delay > MAX_THROTTLED || throttled.times == MAX_TIMES_THROTTLED {
+            let retry_at = Utc::now() + TimeDelta::from_std(delay).unwrap_or_default();
+            // A whole second, and not the one before.
+            let retry_at = (retry_at + TimeDelta::milliseconds(999)).trunc_subsecs(0);
+            return Err(FetchError::Throttled { url: url.into(), retry_at });
+        }
+        throttled.total += delay;
+        throttled.times += 1;
+        let jitter = getrandom::u32().unwrap_or(0) >> 16;
+        let delay = delay + (delay / 10 + MIN_JITTER) * jitter / (1 << 16);
+        tracing::warn!(url = %RedactedUrl::from(url), ?delay, "the call rate is used up, waiting");
+        tokio::time::sleep(delay).await;
+        Ok(())
     }
 }
 

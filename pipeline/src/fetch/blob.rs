@@ -1,11 +1,12 @@
 //! Downloads from blob storage: no authorisation, no cookies, whole or from an offset.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use reqwest::{Method, Response, StatusCode, header};
 
 use super::{
-    FetchError, RedactedUrl,
-    api::status_error,
+    FetchError, RedactedUrl, ServiceError,
+    api::{parse_http_date, status_error},
     http::{BLOB_READ_TIMEOUT, HttpClient, transport_error},
 };
 
@@ -37,6 +38,8 @@ pub struct BlobDownload {
     pub etag: Option<String>,
     /// MD5 of the whole blob, base64, where announced.
     pub md5: Option<String>,
+    /// `Date` of the answer.
+    pub date: Option<DateTime<Utc>>,
     /// `x-ms-copy-status`: `pending` while the service still copies the blob into place.
     pub copy_status: Option<String>,
 }
@@ -71,6 +74,7 @@ impl BlobClient {
         let text = |name: &str| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
+        let date = text("date").and_then(|date| parse_http_date(&date));
         let etag = text("etag").filter(|etag| !etag.starts_with("W/"));
         let copy_status = text("x-ms-copy-status").map(|status| super::secret::quotable(&status));
         match (response.status(), resume) {
@@ -80,6 +84,7 @@ impl BlobClient {
                 md5: text("content-md5"),
                 url: url.clone(),
                 etag,
+                date,
                 copy_status,
                 response,
             }),
@@ -95,12 +100,18 @@ impl BlobClient {
                     md5: text("x-ms-blob-content-md5"),
                     url: url.clone(),
                     etag,
+                    date,
                     copy_status,
                     response,
                 })
             }
             (StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => {
                 Err(FetchError::Changed { url: url.clone() })
+            }
+            (StatusCode::FORBIDDEN, _) => {
+                let service = ServiceError::read(response).await;
+                let is_out_of_time = service.is_out_of_time;
+                Err(FetchError::SignatureRefused { url: url.clone(), service, is_out_of_time })
             }
             _ => Err(status_error(url.as_url(), response).await),
         }

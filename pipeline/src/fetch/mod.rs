@@ -8,18 +8,22 @@
 pub mod api;
 pub mod blob;
 pub mod token;
+pub mod budget;
 pub mod retry;
+pub mod rate_floor;
+pub mod server_clock;
 pub mod http;
 pub mod service_error;
 pub mod redacted_url;
 pub mod secret;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schema::Permission;
 
 pub use self::{
+    rate_floor::RateFloor,
     redacted_url::RedactedUrl,
     retry::RetryPolicy,
     secret::Secret,
@@ -76,13 +80,41 @@ pub enum FetchError {
         /// What the token says of itself, where it can be read.
         claims: Option<Box<TokenClaims>>,
     },
-    /// The call budget is used up for longer than a run waits.
+    /// The call budget is used up for longer than a run waits: by the service's word or by our own count.
     #[error("GET {url}: the call rate is used up until {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true))]
     Throttled {
         /// What was asked for.
         url: RedactedUrl,
         /// When the service will answer again.
         retry_at: DateTime<Utc>,
+    },
+    /// The record of earlier calls cannot be used.
+    #[error("work dir: cannot use the record of calls {}", path.display())]
+    Budget {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Blob storage does not take the signature of a download URL (facts §4 F2, F3).
+    #[error("GET {url}: 403: {service}{}", if *is_out_of_time { " (the download url has expired or is not valid yet)" } else { "" })]
+    SignatureRefused {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The service's own words.
+        service: ServiceError,
+        /// Whether it is a matter of time: then another listing helps.
+        is_out_of_time: bool,
+    },
+    /// The connection is open and next to nothing comes.
+    #[error("GET {url}: the transfer has as good as stopped: {bytes} bytes in {window:?}")]
+    Stalled {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// Bytes that came.
+        bytes: u64,
+        /// In this time.
+        window: Duration,
     },
     /// A redirect, which is never followed.
     #[error("GET {url}: {status} redirects to {}, which is not followed", host.as_deref().unwrap_or("nowhere"))]
@@ -175,6 +207,8 @@ impl FetchError {
             | Self::WrongLength { .. }
             | Self::Md5Mismatch { .. }
             | Self::Changed { .. }
+            | Self::SignatureRefused { .. }
+            | Self::Stalled { .. }
             | Self::CutPage { .. } => true,
             // 404: listed, and still being copied into place (facts §4 F1). 408 and 429 say so themselves.
             Self::Status { status, .. } => matches!(status, 404 | 408 | 429 | 500..),
@@ -184,6 +218,7 @@ impl FetchError {
             | Self::ForeignOrigin { .. }
             | Self::NotAuthorised { .. }
             | Self::Throttled { .. }
+            | Self::Budget { .. }
             | Self::Redirected { .. }
             | Self::TooLarge { .. }
             | Self::GaveUp { .. } => false,
@@ -216,9 +251,8 @@ impl FetchError {
             Self::Throttled { retry_at, .. } => {
                 Some(format!("run again after {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true)))
             }
-            Self::Status { status: 403, service, .. } if service.code.is_some() => Some(
-                "the download URLs have expired or are refused; run again to list the export anew".into(),
-            ),
+            Self::Budget { .. } => Some("check --work-dir".into()),
+            Self::SignatureRefused { .. } => Some("run again to list the export anew".into()),
             Self::GaveUp { source, .. } => source.hint().or_else(|| Some("run again later".into())),
             _ => None,
         }

@@ -30,11 +30,12 @@ impl RetryPolicy {
     };
 
     /// For parts: Azure's own copy of a blob may be under way for a while after the listing (facts §4
-    /// F1), and a reset late in a long download is worth going on from (F22).
+    /// F1), and a reset late in a long download is worth going on from (F22). That is some two minutes
+    /// of waiting.
     pub const PART: Self = Self {
         min_delay: Duration::from_millis(500),
-        max_delay: Duration::from_secs(15),
-        max_attempts: 8,
+        max_delay: Duration::from_secs(30),
+        max_attempts: 10,
         max_elapsed: Duration::from_mins(30),
     };
 

@@ -20,6 +20,8 @@ pub struct ServiceError {
     pub message: Option<String>,
     /// The API's correlation id, which Microsoft's support asks for.
     pub target: Option<String>,
+    /// Whether storage says that it is a matter of time.
+    pub is_out_of_time: bool,
 }
 
 impl ServiceError {
@@ -43,12 +45,22 @@ impl ServiceError {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let fit = |text: Option<String>| text.map(|text| quotable(&text)).filter(|text| !text.is_empty());
         if let Ok(Envelope { error }) = serde_json::from_slice(body) {
-            return Self { code: fit(error.code), message: fit(error.message), target: fit(error.target) };
+            return Self {
+                code: fit(error.code),
+                message: fit(error.message),
+                target: fit(error.target),
+                is_out_of_time: false,
+            };
         }
         // Only the code: Azure's details quote the request, times and signed fields included.
         let text = String::from_utf8_lossy(body);
         let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
-        Self { code: fit(code.map(|(code, _)| code.to_owned())), ..Self::default() }
+        Self {
+            code: fit(code.map(|(code, _)| code.to_owned())),
+            // `in the specified time frame` of an account's key, `key time frame` of a user delegation key.
+            is_out_of_time: text.contains("Signature not valid in the specified"),
+            ..Self::default()
+        }
     }
 }
 

@@ -110,6 +110,30 @@ pub enum SourceError {
         /// The first page's link.
         url: RedactedUrl,
     },
+    /// The service moved on to another snapshot between two listings of one run.
+    #[error(
+        "the export was generated anew while it was downloaded: {} is listed in place of {}; snapshots are never mixed",
+        time_text(found),
+        time_text(expected)
+    )]
+    SnapshotReplaced {
+        /// Time of the first listing.
+        expected: DateTime<Utc>,
+        /// Time of the later one.
+        found: DateTime<Utc>,
+    },
+    /// A later listing of the same snapshot has a part that the first did not have.
+    #[error("the export lists {name} now and did not before")]
+    PartsChanged {
+        /// The part.
+        name: String,
+    },
+    /// The URLs end faster than parts can be downloaded.
+    #[error("the export was listed {max_listings} times and its download urls still end too early")]
+    TooManyListings {
+        /// The bound.
+        max_listings: u32,
+    },
     /// A mistake of ours.
     #[error("a task of the source failed")]
     Task(#[from] tokio::task::JoinError),
@@ -126,6 +150,11 @@ impl SourceError {
             // The work dir too: it is where a snapshot's parts are made whole, without it there is none.
             _ => ExitCode::Source,
         }
+    }
+
+    /// Whether what was fetched is not, or no longer, what the service lists: a run may start over.
+    pub fn is_other_snapshot(&self) -> bool {
+        matches!(self, Self::SnapshotReplaced { .. } | Self::PartsChanged { .. })
     }
 
     /// What a person can do about it.
@@ -147,7 +176,12 @@ impl SourceError {
             Self::SnapshotChanged { .. } | Self::RepeatedNextLink { .. } => {
                 Some("run again, or take the export by --via files".into())
             }
-            Self::DuplicatePart { .. } | Self::BadPage { .. } => Some("run again later".into()),
+            Self::DuplicatePart { .. }
+            | Self::BadPage { .. }
+            | Self::BadListing { .. }
+            | Self::SnapshotReplaced { .. }
+            | Self::PartsChanged { .. } => Some("run again later".into()),
+            Self::TooManyListings { .. } => Some("ask for a longer life with --sas-valid-hours".into()),
             _ => None,
         }
     }

@@ -10,15 +10,16 @@ use tokio::sync::mpsc::Sender;
 use url::Url;
 
 use super::{
-    ApiConfig, EnvelopeError, Export, FetchProgress, SourceConfig, SourceError, StoredPart,
+    EnvelopeError, Export, FetchProgress, SourceConfig, SourceError, StoredPart,
     page_envelope::{EnvelopeScanner, PageEnvelope},
     skip_token::snapshot_time,
 };
 use crate::{
     fetch::{
-        FetchError, RetryPolicy,
+        FetchError, RateFloor, RedactedUrl, RetryPolicy,
         api::{ApiClient, parse_http_date},
         http::transport_error,
+        rate_floor::Watch,
     },
     manifest::{GeneratedTimeFrom, Route},
     snapshot::SnapshotId,
@@ -34,12 +35,19 @@ const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 #[derive(Debug)]
 pub struct JsonPages {
     client: ApiClient,
-    retry: RetryPolicy,
+    transfer: Transfer,
     spool: Spool,
     /// The first page, and the link to the second.
     first: (Spooled, Option<Url>),
     /// The snapshot that the pages are of, where their links say.
     snapshot_time: Option<DateTime<Utc>>,
+}
+
+/// The bounds of a page's transfer.
+#[derive(Debug, Clone, Copy)]
+struct Transfer {
+    retry: RetryPolicy,
+    rate_floor: RateFloor,
 }
 
 /// A page that was read to its end.
@@ -52,24 +60,24 @@ struct Page {
 impl JsonPages {
     pub(super) async fn open(
         config: &SourceConfig,
-        api: &ApiConfig,
+        client: ApiClient,
         page_size: u32,
         dataset: &'static Dataset,
         work_dir: &Path,
     ) -> Result<(Export, Self), SourceError> {
-        let client = ApiClient::try_new(api, config.api_retry, &dataset.permission)?;
+        let transfer = Transfer { retry: config.part_retry, rate_floor: config.rate_floor };
         let url = client.url(dataset.json_pages, ("pageSize", page_size));
         // The first page itself says which snapshot, and so which spool, it is of.
         let mut writer = spool::begin_unnamed(work_dir, dataset.name).await?;
         let progress = FetchProgress::default();
-        let page = fetch_page(&client, config.part_retry, &url, 0, Some(&mut writer), &progress).await?;
+        let page = fetch_page(&client, transfer, &url, 0, Some(&mut writer), &progress).await?;
         let export = export_of(&page, &url)?;
         let spool = Spool::open(work_dir, dataset.name, SnapshotId::new(export.generated_time)).await?;
         let spooled = writer.finish(&spool, page_facts(0, &url, page.next_link.as_ref())).await?;
         tracing::info!(dataset = dataset.name, generated_time = %export.generated_time, "first page fetched");
         let pages = Self {
             client,
-            retry: config.part_retry,
+            transfer,
             spool,
             snapshot_time: page.next_link.as_ref().and_then(snapshot_time),
             first: (spooled, page.next_link),
@@ -80,13 +88,13 @@ impl JsonPages {
     /// What [`JsonPages::open`] would find, keeping nothing.
     pub(super) async fn plan(
         config: &SourceConfig,
-        api: &ApiConfig,
+        client: ApiClient,
         page_size: u32,
         dataset: &'static Dataset,
     ) -> Result<Export, SourceError> {
-        let client = ApiClient::try_new(api, config.api_retry, &dataset.permission)?;
+        let transfer = Transfer { retry: config.part_retry, rate_floor: config.rate_floor };
         let url = client.url(dataset.json_pages, ("pageSize", page_size));
-        let page = fetch_page(&client, config.part_retry, &url, 0, None, &FetchProgress::default()).await?;
+        let page = fetch_page(&client, transfer, &url, 0, None, &FetchProgress::default()).await?;
         export_of(&page, &url)
     }
 
@@ -153,8 +161,9 @@ impl JsonPages {
                 return Ok((spooled, next_link));
             }
         }
+        self.spool.check_room(self.first.0.facts.bytes)?; // pages are of one size
         let mut writer = self.spool.begin(&page_name(index)).await?;
-        let page = fetch_page(&self.client, self.retry, link, index, Some(&mut writer), progress).await?;
+        let page = fetch_page(&self.client, self.transfer, link, index, Some(&mut writer), progress).await?;
         let spooled = writer.finish(&self.spool, page_facts(index, link, page.next_link.as_ref())).await?;
         Ok((spooled, page.next_link))
     }
@@ -163,15 +172,15 @@ impl JsonPages {
 /// Fetches one page, again where it breaks off.
 async fn fetch_page(
     client: &ApiClient,
-    retry: RetryPolicy,
+    transfer: Transfer,
     link: &Url,
     index: u64,
     mut writer: Option<&mut PartWriter>,
     progress: &FetchProgress,
 ) -> Result<Page, SourceError> {
-    let mut retry = retry.start();
+    let mut retry = transfer.retry.start();
     loop {
-        match read_page(client, link, writer.as_deref_mut(), progress).await {
+        match read_page(client, transfer.rate_floor, link, writer.as_deref_mut(), progress).await {
             Ok((envelope, date)) => {
                 let next_link = next_link(&envelope, index)?;
                 return Ok(Page { next_link, date });
@@ -190,6 +199,7 @@ async fn fetch_page(
 
 async fn read_page(
     client: &ApiClient,
+    rate_floor: RateFloor,
     link: &Url,
     mut writer: Option<&mut PartWriter>,
     progress: &FetchProgress,
@@ -203,7 +213,11 @@ async fn read_page(
         EnvelopeError::Truncated { bytes } => FetchError::CutPage { url: link.into(), found: bytes }.into(),
         source => SourceError::BadPage { url: link.into(), source },
     };
-    while let Some(chunk) = response.chunk().await.map_err(|err| transport_error(link, err))? {
+    let mut watch = Watch::new(rate_floor);
+    let shown = RedactedUrl::from(link);
+    while let Some(chunk) =
+        watch.next(&shown, async { response.chunk().await.map_err(|err| transport_error(link, err)) }).await?
+    {
         bytes += chunk.len() as u64;
         if bytes > MAX_PAGE_BYTES {
             return Err(FetchError::TooLarge { url: link.into(), max_bytes: MAX_PAGE_BYTES }.into());

@@ -8,6 +8,9 @@
 
 mod error;
 mod files_export;
+mod listing;
+mod signed_urls;
+mod download;
 mod json_pages;
 mod local_files;
 mod page_envelope;
@@ -41,7 +44,12 @@ pub use self::{
 };
 pub use crate::fetch::api::ApiConfig;
 use crate::{
-    fetch::RetryPolicy,
+    fetch::{
+        FetchError, RateFloor, RetryPolicy,
+        api::{ApiClient, BudgetConfig},
+        budget::{CallRate, Keeping},
+        redacted_url::is_loopback,
+    },
     manifest::{GeneratedTimeFrom, Route},
     snapshot::SnapshotId,
     spool::{Spool, Spooled},
@@ -118,6 +126,41 @@ pub struct SourceConfig {
     pub api_retry: RetryPolicy,
     /// Bounds of the retries of parts and pages.
     pub part_retry: RetryPolicy,
+    /// What a transfer must keep up.
+    pub rate_floor: RateFloor,
+    /// Whether an API on this machine, which is an emulator, may be called more often than the service.
+    pub unlimited_calls: bool,
+}
+
+impl SourceConfig {
+    fn call_rate(&self, api: &ApiConfig, documented: CallRate) -> CallRate {
+        let is_emulator = is_loopback(&api.api_url);
+        if self.unlimited_calls && is_emulator { CallRate::UNLIMITED } else { documented }
+    }
+
+    fn files_client(
+        &self,
+        api: &ApiConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+        keeping: Keeping,
+    ) -> Result<ApiClient, FetchError> {
+        let (path, rate) = (dataset.files_export, self.call_rate(api, CallRate::LISTINGS));
+        let budget = BudgetConfig { work_dir, path, rate, keeping };
+        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
+    }
+
+    fn pages_client(
+        &self,
+        api: &ApiConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+        keeping: Keeping,
+    ) -> Result<ApiClient, FetchError> {
+        let (path, rate) = (dataset.json_pages, self.call_rate(api, CallRate::PAGES));
+        let budget = BudgetConfig { work_dir, path, rate, keeping };
+        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
+    }
 }
 
 /// The three roads.
@@ -173,13 +216,15 @@ impl Source {
     ) -> Result<(Export, Self), SourceError> {
         match &config.route {
             RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
-                let (export, listing) =
-                    files_export::list(config, api, *sas_valid_hours, blob_hosts, dataset).await?;
+                let client = config.files_client(api, dataset, work_dir, Keeping::Recorded)?;
+                let (export, lister, listing) =
+                    files_export::list(client, *sas_valid_hours, blob_hosts, dataset).await?;
                 let spool = Spool::open(work_dir, dataset.name, export.snapshot_id()).await?;
-                Ok((export, Self::Files(FilesExport::try_new(config, listing, spool)?)))
+                Ok((export, Self::Files(FilesExport::try_new(config, lister, listing, spool)?)))
             }
             RouteConfig::Json { api, page_size } => {
-                let (export, pages) = JsonPages::open(config, api, *page_size, dataset, work_dir).await?;
+                let client = config.pages_client(api, dataset, work_dir, Keeping::Recorded)?;
+                let (export, pages) = JsonPages::open(config, client, *page_size, dataset, work_dir).await?;
                 Ok((export, Self::Json(Box::new(pages))))
             }
             RouteConfig::Local { patterns, generated_time } => {
@@ -194,12 +239,20 @@ impl Source {
     /// # Errors
     ///
     /// As [`Source::open`].
-    pub async fn plan(config: &SourceConfig, dataset: &'static Dataset) -> Result<Export, SourceError> {
+    pub async fn plan(
+        config: &SourceConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+    ) -> Result<Export, SourceError> {
         match &config.route {
             RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
-                Ok(files_export::list(config, api, *sas_valid_hours, blob_hosts, dataset).await?.0)
+                let client = config.files_client(api, dataset, work_dir, Keeping::ReadOnly)?;
+                Ok(files_export::list(client, *sas_valid_hours, blob_hosts, dataset).await?.0)
             }
-            RouteConfig::Json { api, page_size } => JsonPages::plan(config, api, *page_size, dataset).await,
+            RouteConfig::Json { api, page_size } => {
+                let client = config.pages_client(api, dataset, work_dir, Keeping::ReadOnly)?;
+                JsonPages::plan(config, client, *page_size, dataset).await
+            }
             RouteConfig::Local { patterns, generated_time } => {
                 Ok(LocalFiles::open(patterns.clone(), *generated_time).await?.0)
             }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -20,10 +21,21 @@ pub(super) struct Reply {
     body: Vec<u8>,
     /// Bytes of the body after which the connection breaks.
     cut_at: Option<usize>,
+    /// Whether the connection stays open instead.
+    is_stalling: bool,
+    /// Wait before the body.
+    delay: Duration,
 }
 
 pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
-    Reply { status, headers: Vec::new(), body: body.into(), cut_at: None }
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: body.into(),
+        cut_at: None,
+        is_stalling: false,
+        delay: Duration::ZERO,
+    }
 }
 
 impl Reply {
@@ -35,6 +47,17 @@ impl Reply {
     /// Announces the whole body and breaks the connection after `bytes` of it.
     pub(super) fn cut_at(mut self, bytes: usize) -> Self {
         self.cut_at = Some(bytes);
+        self
+    }
+
+    /// Announces the whole body and sends nothing more after `bytes` of it.
+    pub(super) fn stalls_at(self, bytes: usize) -> Self {
+        Self { is_stalling: true, ..self.cut_at(bytes) }
+    }
+
+    /// Sends the body after a while.
+    pub(super) fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
         self
     }
 }
@@ -138,6 +161,10 @@ async fn answer(mut stream: TcpStream, script: Script, requests: Arc<Mutex<Vec<S
     );
     let sent = &reply.body[..reply.cut_at.unwrap_or(reply.body.len())];
     let _ = stream.write_all(text.as_bytes()).await;
+    tokio::time::sleep(reply.delay).await;
     let _ = stream.write_all(sent).await;
+    if reply.is_stalling {
+        std::future::pending::<()>().await;
+    }
     let _ = stream.shutdown().await;
 }

@@ -70,7 +70,16 @@ impl World {
             max_attempts: 4,
             max_elapsed: Duration::from_mins(1),
         };
-        SourceConfig { route, downloads: NonZeroUsize::new(3).unwrap(), api_retry: retry, part_retry: retry }
+        let downloads = NonZeroUsize::new(3).unwrap();
+        let rate_floor = RateFloor { window: Duration::from_millis(300), min_bytes: 1 };
+        SourceConfig {
+            route,
+            downloads,
+            api_retry: retry,
+            part_retry: retry,
+            rate_floor,
+            unlimited_calls: true,
+        }
     }
 
     fn files(&self) -> SourceConfig {
@@ -193,7 +202,10 @@ async fn parts_are_listed_downloaded_and_taken_over_by_a_rerun() {
 async fn a_plan_touches_nothing() {
     let world = World::new().await;
     world.list(&["/c/p"]);
-    assert_eq!(Source::plan(&world.files(), dataset()).await.unwrap().num_parts, Some(1));
+    assert_eq!(
+        Source::plan(&world.files(), dataset(), world.work_dir.path()).await.unwrap().num_parts,
+        Some(1)
+    );
     assert_eq!(std::fs::read_dir(world.work_dir.path()).unwrap().count(), 0);
     assert!(world.blobs.all_requests().is_empty());
 }
@@ -225,6 +237,117 @@ async fn broken_downloads_are_tried_again() {
 }
 
 #[tokio::test]
+async fn a_transfer_that_stalls_goes_on_by_range() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let first = reply(200, "0123456789").header("etag", "\"e1\"").header("content-md5", md5("0123456789"));
+    let rest = reply(206, "456789").header("content-range", "bytes 4-9/10").header("etag", "\"e1\"");
+    world.blobs.on("/c/p", [first.stalls_at(4), rest]);
+    let (_, parts) = world.run(&world.files()).await.unwrap();
+    assert_eq!(parts, [part("c/p", "0123456789")]);
+    assert!(world.blobs.all_requests()[1].contains("range: bytes=4-\r\n"));
+
+    world.blobs.on("/c/p", [reply(200, "0123456789").stalls_at(4)]);
+    world.api.on(
+        LISTING,
+        [reply(
+            200,
+            serde_json::json!({
+                "exportFiles": [world.blobs.at("/c/p?sig=SIGNATURE")], "generatedTime": "2021-01-12T11:01:00Z"
+            })
+            .to_string(),
+        )],
+    );
+    let err = world.fails(&world.files()).await;
+    assert!(chain(&err).contains("as good as stopped"), "{}", chain(&err));
+    assert_eq!(err.exit_code(), ExitCode::Source);
+}
+
+#[tokio::test]
+async fn a_partial_part_goes_on_in_the_next_run() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let text = "0123456789";
+    let whole = || reply(200, text).header("etag", "\"e1\"").header("content-md5", md5(text));
+    world.blobs.on("/c/p", [whole().cut_at(4), reply(400, "")]);
+    world.fails(&world.files()).await;
+    let rest = reply(206, "456789").header("content-range", "bytes 4-9/10").header("etag", "\"e1\"");
+    world.blobs.on("/c/p", [rest]);
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", text)]);
+    let requests = world.blobs.all_requests();
+    assert!(requests[2].contains("range: bytes=4-\r\n"), "{}", requests[2]);
+    assert!(requests[2].contains("if-match: \"e1\"\r\n"), "{}", requests[2]);
+    world.assert_no_secret_at_rest();
+}
+
+#[tokio::test]
+async fn a_partial_part_of_another_blob_is_begun_anew() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let old = reply(200, "old-bytes!").header("etag", "\"e1\"");
+    world.blobs.on("/c/p", [old.cut_at(4), reply(400, "")]);
+    world.fails(&world.files()).await;
+    let new = reply(200, "new").header("etag", "\"e2\"").header("content-md5", md5("new"));
+    world.blobs.on("/c/p", [reply(412, ""), new]);
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", "new")]);
+}
+
+#[tokio::test]
+async fn urls_are_renewed_by_their_path() {
+    let world = World::new().await;
+    let end =
+        |secs: i64| (Utc::now() + chrono::TimeDelta::seconds(secs)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let listing = |ends_in: i64, paths: &[&str]| {
+        let at = |path: &&str| world.blobs.at(&format!("{path}?se={}&sig=SIGNATURE{ends_in}", end(ends_in)));
+        let urls: Vec<_> = paths.iter().map(at).collect();
+        reply(
+            200,
+            serde_json::json!({ "exportFiles": urls, "generatedTime": "2021-01-11T11:01:00Z" }).to_string(),
+        )
+    };
+    // The first part takes so long that the others' URLs are in the second half of their life by then; the
+    // new listing has them in another order.
+    world.api.on(LISTING, [listing(3, &["/a/p", "/b/p"]), listing(7200, &["/b/p", "/a/p"])]);
+    let busy = || reply(503, "");
+    world.blobs.on("/a/p", [busy(), busy(), reply(200, "a").after(Duration::from_millis(2000))]);
+    world.blobs.on("/b/p", [reply(200, "b")]);
+    let mut config = world.files();
+    config.downloads = NonZeroUsize::MIN;
+    config.rate_floor.window = Duration::from_secs(10);
+    let (_, parts) = world.run(&config).await.unwrap();
+    assert_eq!(parts, [part("a/p", "a"), part("b/p", "b")]);
+    assert_eq!(world.api.requests(LISTING).len(), 2);
+    assert!(world.blobs.requests("/b/p")[0].contains("sig=SIGNATURE7200"));
+}
+
+#[tokio::test]
+async fn another_snapshot_in_between_ends_the_delivery() {
+    let world = World::new().await;
+    let listing = |time: &str, paths: &[&str]| {
+        let urls: Vec<_> =
+            paths.iter().map(|path| world.blobs.at(&format!("{path}?sig=SIGNATURE"))).collect();
+        reply(200, serde_json::json!({ "exportFiles": urls, "generatedTime": time }).to_string())
+    };
+    let expired = "<Error><Code>AuthenticationFailed</Code><AuthenticationErrorDetail>Signature not valid in the \
+                   specified key time frame</AuthenticationErrorDetail></Error>";
+    world.blobs.on("/c/p", [reply(403, expired)]);
+    let first = || listing("2021-01-11T11:01:00Z", &["/c/p"]);
+    world.api.on(LISTING, [first(), listing("2021-01-11T17:01:00Z", &["/c/p"])]);
+    let err = world.fails(&world.files()).await;
+    assert!(err.is_other_snapshot());
+    assert_eq!(
+        err.to_string(),
+        "the export was generated anew while it was downloaded: 2021-01-11T17:01:00Z is listed in place of \
+         2021-01-11T11:01:00Z; snapshots are never mixed"
+    );
+    assert_eq!(err.exit_code(), ExitCode::Source);
+    world.api.on(LISTING, [first(), listing("2021-01-11T11:01:00Z", &["/c/p", "/c/q"])]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.to_string(), "the export lists c/q now and did not before");
+    assert!(err.is_other_snapshot());
+}
+
+#[tokio::test]
 async fn a_download_goes_on_by_range() {
     let world = World::new().await;
     world.list(&["/c/p"]);
@@ -244,7 +367,7 @@ async fn one_bad_part_leaves_the_others_in_the_spool() {
     let expired = "\u{feff}<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code>\
                    <Message>sig=SIGNATURE</Message></Error>";
     let cases: [(Reply, &str, usize); 5] = [
-        (reply(403, expired), "403: AuthenticationFailed", 1),
+        (reply(403, expired), "403: AuthenticationFailed", 4),
         (reply(200, ""), "the answer is empty", 4),
         (reply(200, "x").header("content-md5", md5("y")), "damaged on the way", 4),
         (reply(200, "xyz").cut_at(1), "the transfer failed", 4),
@@ -356,7 +479,7 @@ async fn no_token_is_no_listing() {
 
     world.login.on(TOKEN, [reply(503, ""), reply(503, ""), token("TOKEN-1", 3600)]);
     world.list(&["/c/p"]);
-    assert!(Source::plan(&world.files(), dataset()).await.is_ok());
+    assert!(Source::plan(&world.files(), dataset(), world.work_dir.path()).await.is_ok());
 }
 
 #[tokio::test]
@@ -369,12 +492,17 @@ async fn throttling_is_waited_for_or_reported() {
     let throttled =
         |secs: &str| reply(429, r#"{"error":{"code":"TooManyRequests"}}"#).header("retry-after", secs);
     world.api.on(LISTING, [throttled("0"), throttled("0"), reply(500, ""), reply(200, listing.to_string())]);
-    assert!(Source::plan(&world.files(), dataset()).await.is_ok());
+    assert!(Source::plan(&world.files(), dataset(), world.work_dir.path()).await.is_ok());
 
     world.api.on(LISTING, [throttled("3000")]);
     let err = world.fails(&world.files()).await;
     assert_eq!(err.exit_code(), ExitCode::Budget);
     assert!(err.to_string().contains("the call rate is used up until 20"), "{err}");
+    let num_calls = world.api.requests(LISTING).len();
+    assert_eq!(world.fails(&world.files()).await.exit_code(), ExitCode::Budget);
+    assert_eq!(world.api.requests(LISTING).len(), num_calls, "not asked again before that time");
+
+    let world = World::new().await;
 
     world.api.on(LISTING, [throttled("0")]);
     assert_eq!(world.fails(&world.files()).await.exit_code(), ExitCode::Budget, "no endless waiting");
@@ -441,7 +569,7 @@ async fn a_single_page_is_of_its_date() {
     assert_eq!(export.snapshot_id().to_string(), "20210125T021731Z");
     assert_eq!(export.generated_time_from, GeneratedTimeFrom::ResponseDate);
     assert_eq!(parts.len(), 1);
-    let planned = Source::plan(&world.json(), dataset()).await.unwrap();
+    let planned = Source::plan(&world.json(), dataset(), world.work_dir.path()).await.unwrap();
     assert_eq!(planned, export);
 }
 

@@ -1,0 +1,266 @@
+//! The service's call rates, kept by the caller itself and across runs: takes a call about to be made,
+//! gives it leave, or the time to come back. A program that crashes and is started again at once must
+//! not use up an hour's twenty listings in a minute, and being refused does not help anyone.
+//!
+//! The calls of the last hour are in a small file of the work dir. Limiters in crates keep their state in
+//! memory, where it would end with the run.
+
+use std::{
+    fs, io,
+    io::{Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::FetchError;
+
+/// Most bytes of a state file that are read: a thousand times in milliseconds and what is around them.
+const MAX_STATE_BYTES: u64 = 256 * 1024;
+
+/// How many calls an API allows.
+#[derive(Debug, Clone, Copy)]
+pub struct CallRate {
+    /// In any minute.
+    pub per_minute: usize,
+    /// In any hour.
+    pub per_hour: usize,
+}
+
+impl CallRate {
+    /// Of the files exports' listings (facts §1.2).
+    pub const LISTINGS: Self = Self { per_minute: 5, per_hour: 20 };
+    /// Of JSON pages (facts §1.2).
+    pub const PAGES: Self = Self { per_minute: 30, per_hour: 1000 };
+    /// Of an emulator that is asked more often than the service would be.
+    pub const UNLIMITED: Self = Self { per_minute: usize::MAX, per_hour: usize::MAX };
+}
+
+/// Whether calls are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// They are: what is made counts for the runs to come.
+    Recorded,
+    /// They are not, since nothing is to be touched; what earlier runs made counts.
+    ReadOnly,
+}
+
+/// The budget of one API.
+#[derive(Debug)]
+pub struct CallBudget {
+    path: PathBuf,
+    rate: CallRate,
+    keeping: Keeping,
+}
+
+/// The file.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct State {
+    /// Calls of the last hour, oldest first, in milliseconds since 1970.
+    calls: Vec<i64>,
+    /// The service said not to call before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocked_until: Option<i64>,
+}
+
+impl CallBudget {
+    /// The budget that is kept in `work_dir` for `key`: the API, and who calls it.
+    pub fn new(work_dir: &Path, key: &str, rate: CallRate, keeping: Keeping) -> Self {
+        let name = format!("{}.json", &crate::spool::sha256_hex(key)[..32]);
+        Self { path: work_dir.join("calls").join(name), rate, keeping }
+    }
+
+    /// Takes one call out of the budget, or gives the time until there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where the state file cannot be used.
+    pub fn take(&self, now: DateTime<Utc>) -> Result<Option<Duration>, FetchError> {
+        self.change(now, |state| {
+            let wait = state.wait(self.rate, now.timestamp_millis());
+            if wait.is_none() {
+                state.calls.push(now.timestamp_millis());
+            }
+            wait
+        })
+    }
+
+    /// Notes that the service wants no call before `until`.
+    ///
+    /// # Errors
+    ///
+    /// Where the state file cannot be used.
+    pub fn block(&self, now: DateTime<Utc>, until: DateTime<Utc>) -> Result<(), FetchError> {
+        self.change(now, |state| state.blocked_until = Some(until.timestamp_millis()))
+    }
+
+    fn change<T>(&self, now: DateTime<Utc>, change: impl FnOnce(&mut State) -> T) -> Result<T, FetchError> {
+        let failed = |source| FetchError::Budget { path: self.path.clone(), source };
+        if self.keeping == Keeping::ReadOnly {
+            let text = match fs::File::open(&self.path) {
+                Ok(mut file) => read(&mut file).map_err(failed)?,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(err) => return Err(failed(err)),
+            };
+            return Ok(change(&mut State::parse(&text, now)));
+        }
+        let folder = self.path.parent().expect("a file in a folder");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(self.path.with_extension("lock")).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let text = match fs::File::open(&self.path) {
+            Ok(mut file) => read(&mut file).map_err(failed)?,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(err) => return Err(failed(err)),
+        };
+        let mut state = State::parse(&text, now);
+        let result = change(&mut state);
+        // Whole or not at all, also where the run is killed at this moment.
+        let partial = self.path.with_extension("json.partial");
+        let text = serde_json::to_vec(&state).map_err(|err| failed(err.into()))?;
+        options.truncate(true).open(&partial).and_then(|mut file| file.write_all(&text)).map_err(failed)?;
+        fs::rename(&partial, &self.path).map_err(failed)?;
+        Ok(result)
+    }
+}
+
+fn read(file: &mut fs::File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(MAX_STATE_BYTES).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+impl State {
+    /// Reads the file. One that cannot be read is as good as a full minute: it was torn just now, or
+    /// somebody edited it.
+    fn parse(text: &[u8], now: DateTime<Utc>) -> Self {
+        let now = now.timestamp_millis();
+        let mut state = match text {
+            [] => Self::default(),
+            text => serde_json::from_slice(text).unwrap_or_else(|_| {
+                tracing::warn!("the record of earlier calls cannot be read; waiting for a minute");
+                Self { calls: Vec::new(), blocked_until: Some(now + MINUTE) }
+            }),
+        };
+        // A clock that was set back leaves times in the future: they count as just now.
+        for call in &mut state.calls {
+            *call = (*call).min(now);
+        }
+        state.calls.retain(|call| *call > now - HOUR);
+        state.calls.sort_unstable();
+        state.blocked_until =
+            state.blocked_until.map(|until| until.min(now + DAY)).filter(|until| *until > now);
+        state
+    }
+
+    fn wait(&self, rate: CallRate, now: i64) -> Option<Duration> {
+        let window = |num_calls: usize, window: i64| {
+            // The call that has to leave the window before another one fits in.
+            let index = self.calls.len().checked_sub(num_calls)?;
+            Some(self.calls[index] + window)
+        };
+        let free_at = [window(rate.per_minute, MINUTE), window(rate.per_hour, HOUR), self.blocked_until];
+        let wait = free_at.into_iter().flatten().max()? - now;
+        u64::try_from(wait).ok().filter(|wait| *wait > 0).map(Duration::from_millis)
+    }
+}
+
+const MINUTE: i64 = TimeDelta::minutes(1).num_milliseconds();
+const HOUR: i64 = TimeDelta::hours(1).num_milliseconds();
+const DAY: i64 = TimeDelta::days(1).num_milliseconds();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: CallRate = CallRate { per_minute: 2, per_hour: 3 };
+
+    fn budget(dir: &tempfile::TempDir, keeping: Keeping) -> CallBudget {
+        CallBudget::new(dir.path(), "https://api/x tenant", RATE, keeping)
+    }
+
+    fn at(secs: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_610_362_860 + secs, 0).unwrap()
+    }
+
+    #[test]
+    fn both_windows_are_kept_across_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |secs: i64, expected: Option<u64>| {
+            // A new one each time: nothing is remembered but in the file.
+            let wait = budget(&dir, Keeping::Recorded).take(at(secs)).unwrap();
+            assert_eq!(wait, expected.map(Duration::from_secs), "at {secs}");
+        };
+        check(0, None);
+        check(10, None);
+        check(20, Some(40));
+        check(60, None);
+        check(61, Some(3539));
+        check(3600, None);
+    }
+
+    #[test]
+    fn other_callers_have_other_budgets() {
+        let dir = tempfile::tempdir().unwrap();
+        for key in ["https://api/x tenant", "https://api/y tenant", "https://api/x other"] {
+            let budget = CallBudget::new(dir.path(), key, RATE, Keeping::Recorded);
+            assert_eq!(budget.take(at(0)).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_the_service_says_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        budget(&dir, Keeping::Recorded).block(at(0), at(300)).unwrap();
+        assert_eq!(budget(&dir, Keeping::Recorded).take(at(1)).unwrap(), Some(Duration::from_secs(299)));
+        assert_eq!(budget(&dir, Keeping::Recorded).take(at(300)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_plan_reads_and_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..5 {
+            assert_eq!(budget(&dir, Keeping::ReadOnly).take(at(0)).unwrap(), None);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        for _ in 0..2 {
+            budget(&dir, Keeping::Recorded).take(at(0)).unwrap();
+        }
+        assert_eq!(budget(&dir, Keeping::ReadOnly).take(at(0)).unwrap(), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_damaged_record_and_a_clock_set_back_end_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorded = budget(&dir, Keeping::Recorded);
+        recorded.take(at(1_000_000)).unwrap();
+        assert_eq!(recorded.take(at(0)).unwrap(), None, "one of the future and one of now");
+        assert_eq!(recorded.take(at(1)).unwrap(), Some(Duration::from_secs(59)));
+        fs::write(&recorded.path, r#"{"calls":[1,"#).unwrap();
+        assert_eq!(recorded.take(at(2)).unwrap(), Some(Duration::from_mins(1)));
+        assert_eq!(recorded.take(at(62)).unwrap(), None);
+    }
+
+    #[test]
+    fn runs_side_by_side_share_one_budget() {
+        let dir = tempfile::tempdir().unwrap();
+        let rate = CallRate { per_minute: 10, per_hour: 100 };
+        let num_taken: usize = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let budget = CallBudget::new(dir.path(), "k", rate, Keeping::Recorded);
+                        (0..5).filter(|_| budget.take(at(0)).unwrap().is_none()).count()
+                    })
+                })
+                .collect();
+            takers.into_iter().map(|taker| taker.join().unwrap()).sum()
+        });
+        assert_eq!(num_taken, 10);
+    }
+}

@@ -1,0 +1,95 @@
+//! Ends transfers that have as good as stopped: takes chunks as they come, gives an error where fewer
+//! bytes than a floor came in a while. A connection may stay open for hours and send a byte now and then.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{FetchError, RedactedUrl};
+
+/// What a transfer must keep up.
+#[derive(Debug, Clone, Copy)]
+pub struct RateFloor {
+    /// The while.
+    pub window: Duration,
+    /// Bytes that must come in each.
+    pub min_bytes: u64,
+}
+
+impl RateFloor {
+    /// A kilobyte a second, over half a minute: any line that can carry an export at all does that.
+    pub const DEFAULT: Self = Self { window: Duration::from_secs(30), min_bytes: 30 * 1024 };
+}
+
+/// A transfer that is watched.
+#[derive(Debug)]
+pub struct Watch {
+    floor: RateFloor,
+    window_ends_at: Instant,
+    window_bytes: u64,
+}
+
+impl Watch {
+    /// Begins to watch.
+    pub fn new(floor: RateFloor) -> Self {
+        Self { floor, window_ends_at: Instant::now() + floor.window, window_bytes: 0 }
+    }
+
+    /// Waits for the next chunk of the transfer of `url`.
+    ///
+    /// # Errors
+    ///
+    /// [`FetchError::Stalled`], and what the transfer itself fails with.
+    pub async fn next(
+        &mut self,
+        url: &RedactedUrl,
+        chunk: impl Future<Output = Result<Option<Bytes>, FetchError>>,
+    ) -> Result<Option<Bytes>, FetchError> {
+        tokio::pin!(chunk);
+        loop {
+            if let Ok(chunk) = timeout_at(self.window_ends_at, &mut chunk).await {
+                let chunk = chunk?;
+                self.window_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                return Ok(chunk);
+            }
+            let RateFloor { window, min_bytes } = self.floor;
+            if self.window_bytes < min_bytes {
+                return Err(FetchError::Stalled { url: url.clone(), bytes: self.window_bytes, window });
+            }
+            *self = Self::new(self.floor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_slow_goes_on_and_what_drips_ends() {
+        let floor = RateFloor { window: Duration::from_secs(10), min_bytes: 10 };
+        let url = RedactedUrl::from(url::Url::parse("https://h/p?sig=x").unwrap());
+        let chunk = async |secs: u64, bytes: &'static [u8]| {
+            tokio::time::sleep(Duration::from_secs(secs)).await;
+            Ok(Some(Bytes::from_static(bytes)))
+        };
+        let mut watch = Watch::new(floor);
+        for _ in 0..30 {
+            watch.next(&url, chunk(4, b"0123456789")).await.unwrap();
+        }
+        let mut watch = Watch::new(floor);
+        let mut dripped = 0;
+        let err = loop {
+            match watch.next(&url, chunk(3, b"x")).await {
+                Ok(_) => dripped += 1,
+                Err(err) => break err,
+            }
+        };
+        assert_eq!(dripped, 3);
+        assert_eq!(err.to_string(), "GET https://h/p: the transfer has as good as stopped: 3 bytes in 10s");
+        let mut watch = Watch::new(floor);
+        let silent = std::future::pending();
+        assert!(matches!(watch.next(&url, silent).await, Err(FetchError::Stalled { bytes: 0, .. })));
+    }
+}

@@ -1,0 +1,65 @@
+//! Time by the service's clock: takes the `Date` of its answers, gives the time by which signatures end.
+//! Signed URLs are judged there, not here, and a machine whose clock is off would plan them wrongly.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// `Date` has whole seconds and took its time to get here: differences below this say nothing.
+const MIN_SKEW: TimeDelta = TimeDelta::seconds(3);
+/// A difference that a person should hear of. Tokens and signatures are made for some minutes of it.
+const MAX_UNREMARKED_SKEW: TimeDelta = TimeDelta::minutes(1);
+
+/// The service's clock. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct ServerClock(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the service's clock is ahead of ours.
+    skew: TimeDelta,
+    is_remarked: bool,
+}
+
+impl ServerClock {
+    /// Takes note of an answer's `Date`, as it came at `now`.
+    pub fn observe(&self, date: DateTime<Utc>, now: DateTime<Utc>) {
+        let skew = date - now;
+        let skew = if skew.abs() < MIN_SKEW { TimeDelta::zero() } else { skew };
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.skew = skew;
+        if skew.abs() > MAX_UNREMARKED_SKEW && !std::mem::replace(&mut state.is_remarked, true) {
+            tracing::warn!(
+                skew_secs = skew.num_seconds(),
+                "the clock of this machine is {}; download urls are planned by the service's",
+                if skew > TimeDelta::zero() { "behind" } else { "ahead" },
+            );
+        }
+    }
+
+    /// The service's time at our time `now`.
+    pub fn at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now + self.0.lock().unwrap_or_else(PoisonError::into_inner).skew
+    }
+
+    /// The service's time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.at(Utc::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_date_counts_and_small_differences_do_not() {
+        let now: DateTime<Utc> = "2021-01-11T11:01:00Z".parse().unwrap();
+        let clock = ServerClock::default();
+        assert_eq!(clock.at(now), now);
+        for (ahead_secs, expected_secs) in [(7200, 7200), (-600, -600), (2, 0), (-2, 0), (3, 3)] {
+            clock.observe(now + TimeDelta::seconds(ahead_secs), now);
+            assert_eq!(clock.at(now), now + TimeDelta::seconds(expected_secs));
+        }
+    }
+}

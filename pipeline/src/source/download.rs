@@ -1,0 +1,191 @@
+//! One part, from its signed URL into the spool: takes what may fail in a dozen ways, gives a whole,
+//! checked part or the reason why there is none. Goes on where it stopped, in this run and the next.
+
+use chrono::Utc;
+
+use super::{FetchProgress, SourceError, signed_urls::SignedUrls};
+use crate::{
+    fetch::{
+        FetchError, RateFloor, RedactedUrl, RetryPolicy,
+        blob::{BlobClient, Resume},
+        rate_floor::Watch,
+        server_clock::ServerClock,
+    },
+    spool::{PartWriter, PartialFacts, Spool, SpoolError, Spooled, SpooledFacts},
+};
+
+/// Largest part. Real ones have some 10 MB.
+const MAX_PART_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// Refusals of one part's signature, with a new one in between, until it is given up.
+const MAX_REFUSALS: u32 = 4;
+
+/// Downloads parts; shared by all that run at the same time.
+#[derive(Debug)]
+pub(super) struct Downloader {
+    pub client: BlobClient,
+    pub spool: Spool,
+    pub urls: SignedUrls,
+    pub clock: ServerClock,
+    pub retry: RetryPolicy,
+    pub rate_floor: RateFloor,
+}
+
+/// Why a part is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DownloadError {
+    /// Of this part alone: the others are none the worse for it.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The disk: it is the same for all.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The export could not be listed again: all need that.
+    #[error(transparent)]
+    Listing(Box<SourceError>),
+}
+
+/// A part that is coming in.
+struct Partial {
+    writer: PartWriter,
+    /// Of which blob it is; `None` where the server did not say so that a download could go on.
+    facts: Option<PartialFacts>,
+    /// MD5 of the whole blob, as announced.
+    md5: Option<String>,
+}
+
+impl Downloader {
+    /// The whole part: from an earlier run, or downloaded.
+    pub(super) async fn part(
+        &self,
+        index: usize,
+        progress: &FetchProgress,
+    ) -> Result<Spooled, DownloadError> {
+        let url = self.urls.get(index).url;
+        let name = url.part_name();
+        if let Some(spooled) = self.spool.find(name).await {
+            tracing::debug!(part = name, "taken over from an earlier run");
+            progress.add_bytes(spooled.facts.bytes);
+            return Ok(spooled);
+        }
+        let (writer, facts) = self.spool.resume(name).await?;
+        progress.add_bytes(writer.bytes());
+        let mut partial = Partial { writer, md5: facts.as_ref().and_then(|facts| facts.md5.clone()), facts };
+        if let Err(err) = self.attempts(index, &mut partial, progress).await {
+            progress.take_bytes(partial.writer.bytes());
+            // For the next run. Where the disk does not take it, that one begins a little earlier.
+            let _ = partial.writer.flush().await;
+            return Err(err);
+        }
+        let facts =
+            SpooledFacts { name: name.to_owned(), server_md5: partial.md5, ..SpooledFacts::default() };
+        Ok(partial.writer.finish(&self.spool, facts).await?)
+    }
+
+    async fn attempts(
+        &self,
+        index: usize,
+        partial: &mut Partial,
+        progress: &FetchProgress,
+    ) -> Result<(), DownloadError> {
+        let mut retry = self.retry.start();
+        let mut refusals = 0;
+        loop {
+            let signed = self.urls.valid(index).await.map_err(|err| DownloadError::Listing(Box::new(err)))?;
+            let err = match self.attempt(&signed.url, partial, progress).await {
+                Ok(()) => return Ok(()),
+                Err(DownloadError::Fetch(err)) => err,
+                Err(err) => return Err(err),
+            };
+            match &err {
+                FetchError::Md5Mismatch { .. } | FetchError::Changed { .. } => {
+                    partial.restart(progress).await?;
+                }
+                FetchError::SignatureRefused { is_out_of_time, .. } if refusals + 1 < MAX_REFUSALS => {
+                    refusals += 1;
+                    // One that has ended is replaced at once. Another one may be too new for the clock of
+                    // that server (facts §4 F3): it gets a moment first.
+                    if (refusals == 1) == *is_out_of_time || refusals == 3 {
+                        tracing::warn!(part = signed.url.part_name(), error = %err, "listing again");
+                        let renewed = self.urls.renew(&signed).await;
+                        renewed.map_err(|err| DownloadError::Listing(Box::new(err)))?;
+                        continue;
+                    }
+                }
+                FetchError::SignatureRefused { .. } => return Err(err.into()),
+                _ => {}
+            }
+            retry.wait(err).await?;
+        }
+    }
+
+    /// One request: appends what it brings, and checks the whole at its end.
+    async fn attempt(
+        &self,
+        url: &RedactedUrl,
+        partial: &mut Partial,
+        progress: &FetchProgress,
+    ) -> Result<(), DownloadError> {
+        let resume = match &partial.facts {
+            Some(facts) if partial.writer.bytes() > 0 => {
+                Some(Resume { offset: partial.writer.bytes(), etag: &facts.etag })
+            }
+            _ => None,
+        };
+        let mut watch = Watch::new(self.rate_floor);
+        let mut download = self.client.open(url, resume).await?;
+        if let Some(date) = download.date {
+            self.clock.observe(date, Utc::now());
+        }
+        if download.offset == 0 {
+            partial.restart(progress).await?;
+        }
+        if download.copy_status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("pending")) {
+            // Its bytes are not all there, whatever came with them (facts §4 F1).
+            return Err(FetchError::EmptyBody { url: url.clone(), copy_status: download.copy_status }.into());
+        }
+        if let Some(total_bytes) = download.total_bytes {
+            if total_bytes > MAX_PART_BYTES {
+                return Err(FetchError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into());
+            }
+            self.spool.check_room(total_bytes.saturating_sub(partial.writer.bytes()))?;
+        }
+        partial.md5 = download.md5.take().or_else(|| partial.md5.take());
+        if let Some(etag) = download.etag.take()
+            && download.offset == 0
+        {
+            let facts = PartialFacts { name: url.part_name().to_owned(), etag, md5: partial.md5.clone() };
+            partial.writer.note(&facts).await?;
+            partial.facts = Some(facts);
+        }
+        while let Some(chunk) = watch.next(url, download.chunk()).await? {
+            if partial.writer.bytes() + chunk.len() as u64 > MAX_PART_BYTES {
+                return Err(FetchError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into());
+            }
+            partial.writer.write(&chunk).await?;
+            progress.add_bytes(chunk.len() as u64);
+        }
+        let found = partial.writer.bytes();
+        if found == 0 {
+            return Err(FetchError::EmptyBody { url: url.clone(), copy_status: download.copy_status }.into());
+        }
+        if let Some(expected) = download.total_bytes.filter(|expected| *expected != found) {
+            return Err(FetchError::WrongLength { url: url.clone(), expected, found }.into());
+        }
+        if let Some(expected) = partial.md5.clone() {
+            let found = partial.writer.md5();
+            if expected != found {
+                return Err(FetchError::Md5Mismatch { url: url.clone(), expected, found }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Partial {
+    async fn restart(&mut self, progress: &FetchProgress) -> Result<(), SpoolError> {
+        progress.take_bytes(self.writer.bytes());
+        self.facts = None;
+        self.md5 = None;
+        self.writer.restart().await
+    }
+}

@@ -1,0 +1,181 @@
+//! The parts' signed URLs, renewed when they end: takes what was listed, gives for each part a URL that
+//! still holds. Lists again where it has to, once for all parts that ask, and never mixes snapshots.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::{
+    SourceError,
+    listing::{Lister, Listing},
+};
+use crate::fetch::RedactedUrl;
+
+/// A download is not begun with a URL that ends sooner: storage looks at the time when a request
+/// begins, and the clocks of its many servers differ a little.
+const MIN_LEFT: TimeDelta = TimeDelta::minutes(2);
+/// Listings of one run. At an hour each, a download would take two days; something else is wrong then.
+const MAX_LISTINGS: u32 = 48;
+
+/// The URLs of one export.
+#[derive(Debug)]
+pub(super) struct SignedUrls {
+    lister: Lister,
+    generated_time: DateTime<Utc>,
+    current: RwLock<Current>,
+    /// Held while listing, so that parts that ask meanwhile wait for that listing.
+    listing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Current {
+    urls: Vec<RedactedUrl>,
+    /// Which listing they are of, counted from 1.
+    round: u32,
+    listed_at: DateTime<Utc>,
+}
+
+/// A part's URL as of one listing.
+#[derive(Debug, Clone)]
+pub(super) struct SignedUrl {
+    pub url: RedactedUrl,
+    round: u32,
+    listed_at: DateTime<Utc>,
+}
+
+impl SignedUrls {
+    pub(super) fn new(lister: Lister, listing: Listing) -> Self {
+        let listed_at = lister.client.clock().now();
+        let current = Current { urls: listing.urls, round: 1, listed_at };
+        Self {
+            lister,
+            generated_time: listing.generated_time,
+            current: RwLock::new(current),
+            listing: Mutex::default(),
+        }
+    }
+
+    /// Number of parts.
+    pub(super) fn len(&self) -> usize {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).urls.len()
+    }
+
+    /// The part's URL of the last listing.
+    pub(super) fn get(&self, index: usize) -> SignedUrl {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        SignedUrl { url: current.urls[index].clone(), round: current.round, listed_at: current.listed_at }
+    }
+
+    /// The part's URL, of a new listing where the last one is about to end.
+    pub(super) async fn valid(&self, index: usize) -> Result<SignedUrl, SourceError> {
+        let url = self.get(index);
+        if !is_ending(&url, self.lister.client.clock().now()) {
+            return Ok(url);
+        }
+        tracing::info!(part = url.url.part_name(), "download url is about to end, listing again");
+        self.renew(&url).await?;
+        Ok(self.get(index))
+    }
+
+    /// Lists again, unless that was done since `old` was listed.
+    pub(super) async fn renew(&self, old: &SignedUrl) -> Result<(), SourceError> {
+        let _listing = self.listing.lock().await;
+        let round = self.current.read().unwrap_or_else(PoisonError::into_inner).round;
+        if round != old.round {
+            return Ok(());
+        }
+        if round == MAX_LISTINGS {
+            return Err(SourceError::TooManyListings { max_listings: MAX_LISTINGS });
+        }
+        let listing = self.lister.list().await?;
+        if listing.generated_time != self.generated_time {
+            return Err(SourceError::SnapshotReplaced {
+                expected: self.generated_time,
+                found: listing.generated_time,
+            });
+        }
+        let listed_at = self.lister.client.clock().now();
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // By the path alone: the same blob has another signature in each listing (facts §2.1).
+        let mut found: HashMap<_, _> =
+            listing.urls.into_iter().map(|url| (url.part_name().to_owned(), url)).collect();
+        for url in &mut current.urls {
+            // One that is no longer listed keeps its old URL, and fails with that where it has ended.
+            if let Some(renewed) = found.remove(url.part_name()) {
+                *url = renewed;
+            }
+        }
+        let num_parts = current.urls.len();
+        *current = Current { urls: std::mem::take(&mut current.urls), round: round + 1, listed_at };
+        if let Some(unknown) = found.into_keys().next() {
+            return Err(SourceError::PartsChanged { name: unknown });
+        }
+        tracing::info!(num_parts, "export listed again");
+        Ok(())
+    }
+}
+
+/// Whether a URL ends soon. One whose whole life is that short is used for the first half of it.
+fn is_ending(url: &SignedUrl, now: DateTime<Utc>) -> bool {
+    let Some(ends_at) = signature_end(url.url.as_url()) else { return false };
+    let left = ends_at - now;
+    // One that had ended when it came is tried all the same: another listing would be no better.
+    ends_at > url.listed_at && left < MIN_LEFT && left < (ends_at - url.listed_at) / 2
+}
+
+/// `se` of a signed URL. What documentation says of its lifetime differs by page and year (facts §2.3).
+fn signature_end(url: &Url) -> Option<DateTime<Utc>> {
+    let (_, text) = url.query_pairs().find(|(name, _)| name == "se")?;
+    let exact = DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc());
+    // Storage takes a date alone as well, and a time without seconds.
+    exact
+        .or_else(|_| {
+            DateTime::parse_from_rfc3339(&format!("{}:00Z", text.trim_end_matches('Z'))).map(|t| t.to_utc())
+        })
+        .or_else(|_| DateTime::parse_from_rfc3339(&format!("{text}T00:00:00Z")).map(|t| t.to_utc()))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        format!("2021-01-11T{text}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn the_end_is_read_in_every_form_that_storage_takes() {
+        let check = |se: &str, expected: Option<&str>| {
+            let url = Url::parse(&format!("https://h/p?sv=1&se={se}&sig=x")).unwrap();
+            assert_eq!(signature_end(&url).map(|end| end.to_rfc3339()).as_deref(), expected, "{se}");
+        };
+        check("2021-01-11T12%3A55%3A51Z", Some("2021-01-11T12:55:51+00:00"));
+        check("2021-01-11T12:55:51.5Z", Some("2021-01-11T12:55:51.500+00:00"));
+        check("2021-01-11T12:55Z", Some("2021-01-11T12:55:00+00:00"));
+        check("2021-01-11", Some("2021-01-11T00:00:00+00:00"));
+        check("soon", None);
+        assert_eq!(signature_end(&Url::parse("https://h/p").unwrap()), None);
+    }
+
+    #[test]
+    fn a_url_is_renewed_before_its_end_and_not_at_once() {
+        let check = |listed_at: &str, now: &str, expected: bool| {
+            let url = Url::parse("https://h/p?se=2021-01-11T12:00:00Z").unwrap();
+            let url = SignedUrl { url: url.into(), round: 1, listed_at: time(listed_at) };
+            assert_eq!(is_ending(&url, time(now)), expected, "listed {listed_at}, now {now}");
+        };
+        check("11:00:00", "11:57:59", false);
+        check("11:00:00", "11:58:01", true);
+        check("11:00:00", "12:30:00", true);
+        // A life of a minute is no reason to list before each part.
+        check("11:59:00", "11:59:20", false);
+        check("11:59:00", "11:59:31", true);
+        check("12:00:05", "12:00:06", false);
+    }
+}

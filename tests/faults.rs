@@ -1,0 +1,385 @@
+//! What goes wrong between the service and the spool: each fault, what becomes of the run, and that the lake is whole or
+//! as it was. The table of all of them is in the docs of `pipeline::fetch`.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use fixtures::{At, Clock, Emulator, EmulatorOptions, Fault, RetryAfter, Tenant, TenantOptions};
+
+use crate::support::{Run, Sandbox, tenant, unlimited};
+
+/// An emulator of six small parts.
+fn emulator() -> Emulator {
+    unlimited(six_parts())
+}
+
+fn six_parts() -> Tenant {
+    Tenant::new(TenantOptions { devices: 12, parts: 6, ..TenantOptions::default() })
+}
+
+/// Downloads of the part at a position, with their statuses.
+fn downloads(emulator: &Emulator, index: u32) -> Vec<(u16, Option<String>)> {
+    let path = format!("/{}", six_parts().part_path(index));
+    let calls = emulator.calls().into_iter();
+    calls.filter(|call| call.path.replace("%3D", "=") == path).map(|call| (call.status, call.range)).collect()
+}
+
+fn listings(emulator: &Emulator) -> usize {
+    emulator.calls().iter().filter(|call| call.path.ends_with("Export")).count()
+}
+
+/// Runs into a fault and gets over it: the lake is as it is without.
+#[track_caller]
+fn survives(emulator: &Emulator, args: &[&str]) -> (Sandbox, Run) {
+    let sandbox = Sandbox::new();
+    let run = sandbox.ingest_via(emulator, args).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, six_parts().num_records());
+    assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
+    let spools = std::fs::read_dir(sandbox.work_dir().join("software_inventory")).unwrap();
+    assert_eq!(spools.count(), 0, "nothing is left in the spool");
+    (sandbox, run)
+}
+
+/// Runs into a fault and ends with `code`, having published nothing; and what is said.
+#[track_caller]
+fn fails(emulator: &Emulator, args: &[&str], code: i32) -> String {
+    let sandbox = Sandbox::new();
+    let run = sandbox.ingest_via(emulator, args).expect(code);
+    let lake = sandbox.lake_listing();
+    assert!(lake.keys().all(|name| !name.contains("snapshot_date")), "{lake:?}");
+    assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
+    let error = run.error();
+    assert!(error.contains("; hint: "), "{error}");
+    error.to_owned()
+}
+
+fn check_error(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
+fn a_part_that_is_still_copied_is_waited_for() {
+    let emulator = emulator();
+    emulator.script(At::Part(2), 2, Fault::Empty);
+    survives(&emulator, &[]);
+    assert_eq!(downloads(&emulator, 2).len(), 3);
+}
+
+#[test]
+fn a_part_that_is_not_there_yet_is_waited_for() {
+    let emulator = emulator();
+    emulator.script(At::Part(0), 1, Fault::Status(404));
+    emulator.script(At::Part(1), 1, Fault::Status(503));
+    emulator.script(At::Part(2), 1, Fault::Status(500));
+    emulator.script(At::Part(3), 1, Fault::Throttled(RetryAfter::Secs(1)));
+    survives(&emulator, &[]);
+    assert_eq!(downloads(&emulator, 0).iter().map(|call| call.0).collect::<Vec<_>>(), [404, 200]);
+}
+
+#[test]
+fn a_reset_goes_on_by_range() {
+    let emulator = emulator();
+    emulator.script(At::Part(4), 1, Fault::Reset { after_bytes: 3000 });
+    survives(&emulator, &[]);
+    let (status, range) = downloads(&emulator, 4)[1].clone();
+    assert_eq!(status, 206);
+    assert!(range.unwrap().starts_with("bytes="));
+}
+
+#[test]
+fn a_wrong_md5_is_fetched_again() {
+    let emulator = emulator();
+    emulator.script(At::Part(1), 1, Fault::WrongMd5);
+    survives(&emulator, &[]);
+    assert_eq!(downloads(&emulator, 1), [(200, None), (200, None)]);
+}
+
+#[test]
+fn a_short_body_and_a_failed_crc_start_the_run_over_once() {
+    for fault in [Fault::Short { bytes: 2000 }, Fault::Damaged { at_byte: 4000 }] {
+        let emulator = emulator();
+        emulator.script(At::Part(3), 1, fault);
+        let (_, run) = survives(&emulator, &[]);
+        assert!(run.stderr.contains("starting over from a new listing"), "{}", run.stderr);
+        assert_eq!(downloads(&emulator, 3).len(), 2);
+        assert_eq!(downloads(&emulator, 5).len(), 1, "whole parts are not fetched again");
+    }
+}
+
+#[test]
+fn a_part_that_stays_damaged_is_named_and_the_others_are_kept() {
+    let emulator = emulator();
+    emulator.script(At::Part(3), u32::MAX, Fault::Short { bytes: 2000 });
+    let sandbox = Sandbox::new();
+    let run = sandbox.ingest_via(&emulator, &[]).expect(4);
+    check_error(run.error(), &[&six_parts().part_path(3), "is damaged", "hint: run again"]);
+    emulator.clear_faults();
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    for index in [0, 1, 2, 4, 5] {
+        assert_eq!(downloads(&emulator, index).len(), 1, "part {index}");
+    }
+}
+
+#[test]
+fn an_expired_url_is_listed_again() {
+    let emulator = emulator();
+    emulator.script(At::Part(2), 1, Fault::SasExpired);
+    emulator.script(At::Part(3), 1, Fault::SasExpired);
+    survives(&emulator, &[]);
+    assert!((2..=3).contains(&listings(&emulator)), "once for all, or twice");
+}
+
+#[test]
+fn urls_about_to_expire_are_listed_again_before_they_do() {
+    let options = EmulatorOptions {
+        sas_lifetime: Some(TimeDelta::seconds(3)),
+        rate_limits: None,
+        ..EmulatorOptions::new(six_parts())
+    };
+    let emulator = Emulator::start(options);
+    // The first part takes some seconds, one after the other.
+    emulator.script(At::Part(0), 3, Fault::Status(503));
+    survives(&emulator, &["--downloads", "1"]);
+    assert!(listings(&emulator) >= 2);
+    assert!(emulator.calls().iter().all(|call| call.status != 403), "none was used after its end");
+}
+
+#[test]
+fn a_url_that_is_refused_for_ever_ends_the_run() {
+    let emulator = emulator();
+    emulator.script(At::Part(2), u32::MAX, Fault::SasExpired);
+    let error = fails(&emulator, &[], 4);
+    check_error(
+        &error,
+        &[
+            &six_parts().part_path(2),
+            "403: AuthenticationFailed (the download url has expired or is not valid yet)",
+        ],
+    );
+    assert!(downloads(&emulator, 2).len() <= 4);
+}
+
+fn later() -> DateTime<Utc> {
+    TenantOptions::default().generated_time + TimeDelta::hours(6)
+}
+
+#[test]
+fn a_new_snapshot_in_between_starts_the_run_over() {
+    let emulator = emulator();
+    emulator.script(At::Part(2), 1, Fault::SasExpired);
+    emulator.script(At::List, 1, Fault::Nothing);
+    emulator.script(At::List, 1, Fault::NewSnapshot(later()));
+    let (sandbox, run) = survives(&emulator, &["--json"]);
+    assert_eq!(run.report()["generated_time"], "2021-01-11T17:01:00Z");
+    assert_eq!(sandbox.manifests().len(), 1);
+    let parts = sandbox.manifests()[0]["parts"].to_string();
+    assert!(!parts.contains("/1101/"), "snapshots are never mixed: {parts}");
+}
+
+#[test]
+fn a_snapshot_that_keeps_moving_ends_the_run() {
+    let emulator = emulator();
+    emulator.script(At::AnyPart, u32::MAX, Fault::SasExpired);
+    for hours in 0..6 {
+        emulator.script(At::List, 1, Fault::NewSnapshot(later() + TimeDelta::hours(hours)));
+    }
+    let error = fails(&emulator, &[], 4);
+    check_error(&error, &["the export was generated anew while it was downloaded", "hint: run again later"]);
+    assert_eq!(listings(&emulator), 4, "two rounds");
+}
+
+#[test]
+fn an_empty_export_publishes_nothing() {
+    let emulator = emulator();
+    emulator.script(At::List, 1, Fault::ExportFiles(vec![]));
+    let error = fails(&emulator, &[], 4);
+    check_error(&error, &["the export lists no files; nothing published", "run again later"]);
+}
+
+#[test]
+fn an_empty_export_leaves_yesterdays_snapshot_alone() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    let before = sandbox.lake_listing();
+    emulator.regenerate(later()).unwrap();
+    emulator.script(At::List, 1, Fault::ExportFiles(vec![]));
+    sandbox.ingest_via(&emulator, &[]).expect(4);
+    assert_eq!(sandbox.lake_listing(), before);
+}
+
+#[test]
+fn what_is_no_listing_is_said_without_being_quoted() {
+    for (body, expected) in [
+        ("<html>", "unexpected json at line 1 column 1"),
+        (r#"{"exportFiles":["x?sig=LEAK"]}"#, "no `generatedTime`"),
+        (r#"{"exportFiles":"#, "unexpected json"),
+        (
+            r#"{"exportFiles":["https://evil.example/p?sig=LEAK"],"generatedTime":"2021-01-11T11:01:00Z"}"#,
+            "evil.example/p is not fetched: the host is not allowed",
+        ),
+        (
+            r#"{"exportFiles":["http://a.blob.core.windows.net/p?sig=LEAK"],"generatedTime":"2021-01-11T11:01:00Z"}"#,
+            "only https is allowed",
+        ),
+    ] {
+        let emulator = emulator();
+        emulator.script(At::List, 1, Fault::Body(body.to_owned()));
+        let sandbox = Sandbox::new();
+        let run = sandbox.ingest_via(&emulator, &["-vv"]).expect(4);
+        check_error(run.error(), &[expected]);
+        assert!(!run.stderr.contains("LEAK"), "{}", run.stderr);
+    }
+    let emulator = emulator();
+    emulator.script(At::List, 1, Fault::Body(format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))));
+    check_error(&fails_without_hint(&emulator), &["unexpected json"]);
+}
+
+fn fails_without_hint(emulator: &Emulator) -> String {
+    Sandbox::new().ingest_via(emulator, &[]).expect(4).error().to_owned()
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let emulator = emulator();
+    emulator.script(At::List, 1, Fault::Redirect("https://evil.example/?token".to_owned()));
+    check_error(&fails_without_hint(&emulator), &["302 redirects to evil.example, which is not followed"]);
+    emulator.script(At::Part(1), 1, Fault::Redirect("https://evil.example/?sig=1".to_owned()));
+    check_error(&fails_without_hint(&emulator), &["302 redirects to evil.example, which is not followed"]);
+}
+
+#[test]
+fn a_listing_of_100_000_parts_is_taken() {
+    let emulator = emulator();
+    let urls = (0..100_000).map(|n| format!("{}/c/part-{n}.json.gz?sv=1&sig=x", emulator.api_url()));
+    emulator.list_urls(Some(urls.collect()));
+    let run = Sandbox::new().ingest_via(&emulator, &["--dry-run", "--json"]).expect(0);
+    assert_eq!(run.report()["num_parts"], 100_000);
+}
+
+#[test]
+fn many_small_parts_are_one_snapshot() {
+    let tenant = Tenant::new(TenantOptions { devices: 20, parts: 1500, ..TenantOptions::default() });
+    let (emulator, sandbox) = (unlimited(tenant.clone()), Sandbox::new());
+    let report = sandbox.ingest_via(&emulator, &["--json"]).expect(0).report();
+    assert_eq!(report["totals"]["parts"], 1500);
+    assert_eq!(report["totals"]["rows"], tenant.num_records());
+}
+
+#[test]
+fn parts_with_one_base_name_are_two_parts() {
+    let tenant = Tenant::new(TenantOptions { devices: 40, parts: 40, ..TenantOptions::default() });
+    let names: Vec<_> = (0..40).map(|index| tenant.part_path(index)).collect();
+    let base = |name: &String| name.rsplit('/').next().unwrap().to_owned();
+    let base_names: std::collections::BTreeSet<_> = names.iter().map(base).collect();
+    assert!(base_names.len() < names.len(), "the tenant has such parts");
+    let sandbox = Sandbox::new();
+    sandbox.ingest_via(&unlimited(tenant.clone()), &[]).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, tenant.num_records());
+}
+
+#[test]
+fn an_outage_ends_the_run_and_keeps_the_lake() {
+    let emulator = emulator();
+    emulator.script(At::List, u32::MAX, Fault::Status(503));
+    let error = fails(&emulator, &[], 4);
+    check_error(&error, &["gave up after 5 attempts", "503: InternalServerError", "hint: run again later"]);
+}
+
+#[test]
+fn a_429_is_waited_for_as_it_says() {
+    for retry_after in [RetryAfter::Secs(1), RetryAfter::Date(1)] {
+        let emulator = emulator();
+        emulator.script(At::List, 1, Fault::Throttled(retry_after));
+        let started = std::time::Instant::now();
+        let (_, run) = survives(&emulator, &[]);
+        assert!(run.stderr.contains("the call rate is used up, waiting"), "{}", run.stderr);
+        assert!(started.elapsed().as_millis() >= 1000 || retry_after == RetryAfter::Date(1));
+    }
+}
+
+#[test]
+fn a_429_for_long_says_when_to_come_back() {
+    for retry_after in [RetryAfter::Secs(1800), RetryAfter::Date(1800)] {
+        let (emulator, sandbox) = (emulator(), Sandbox::new());
+        emulator.script(At::List, 1, Fault::Throttled(retry_after));
+        let run = sandbox.ingest_via(&emulator, &[]).expect(7);
+        let (_, text) = run.error().rsplit_once("hint: run again after ").unwrap();
+        let retry_at: DateTime<Utc> = text.parse().unwrap();
+        let wait = (retry_at - Utc::now()).num_seconds();
+        assert!((1700..=1801).contains(&wait), "{wait}");
+        // A scheduler that comes back at once is told the same, and the service is not asked.
+        let again = sandbox.ingest_via(&emulator, &[]).expect(7);
+        assert!(again.error().ends_with(&format!("run again after {text}")), "{}", again.error());
+        assert_eq!(listings(&emulator), 1);
+    }
+}
+
+#[test]
+fn a_crash_loop_does_not_burn_the_budget() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    // As runs of the last half hour would have left it.
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    let calls = sandbox.work_dir().join("calls");
+    let records = std::fs::read_dir(calls).unwrap().map(|entry| entry.unwrap().path());
+    let record =
+        records.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "json")).unwrap();
+    let half_an_hour_ago = (Utc::now() - TimeDelta::minutes(30)).timestamp_millis();
+    std::fs::write(&record, serde_json::json!({ "calls": vec![half_an_hour_ago; 20] }).to_string()).unwrap();
+    let num_calls = emulator.calls().len();
+    for _ in 0..3 {
+        let run = sandbox.ingest_via(&emulator, &[]).expect(7);
+        let (_, text) = run.error().rsplit_once("hint: run again after ").unwrap();
+        let wait = (text.parse::<DateTime<Utc>>().unwrap() - Utc::now()).num_minutes();
+        assert!((28..=30).contains(&wait), "{wait}");
+    }
+    let listed = emulator.calls().split_off(num_calls);
+    assert!(listed.iter().all(|call| !call.path.starts_with("/api/")), "{listed:?}");
+}
+
+#[test]
+fn a_clock_that_is_off_is_noticed() {
+    for hours in [-3, 5] {
+        let clock = Clock::ahead_by(TimeDelta::hours(hours));
+        let emulator = Emulator::start(EmulatorOptions { clock, ..EmulatorOptions::new(six_parts()) });
+        let (_, run) = survives(&emulator, &["--sas-valid-hours", "1"]);
+        assert!(run.stderr.contains("skew_secs="), "{}", run.stderr);
+        assert_eq!(listings(&emulator), 1, "planned by the service's clock");
+    }
+}
+
+#[test]
+fn pages_that_break_off_are_fetched_again() {
+    let emulator = emulator();
+    emulator.script(At::Page, 1, Fault::Reset { after_bytes: 2000 });
+    emulator.script(At::Page, 1, Fault::Short { bytes: 2000 });
+    emulator.script(At::Page, 1, Fault::Status(502));
+    survives(&emulator, &["--via", "json", "--page-size", "500"]);
+}
+
+#[test]
+fn links_that_lead_astray_are_not_followed() {
+    let emulator = emulator();
+    let json = ["--via", "json", "--page-size", "500"];
+    emulator.script(At::Page, 1, Fault::NextLink("https://evil.example/api?$skiptoken=1".to_owned()));
+    let error = Sandbox::new().ingest_via(&emulator, &json).expect(4).error().to_owned();
+    check_error(&error, &["https://evil.example/api: not at the API's own origin"]);
+    emulator.script(At::Page, 1, Fault::Nothing);
+    emulator.script(At::Page, u32::MAX, Fault::NextLinkToItself);
+    check_error(&fails(&emulator, &json, 4), &["was followed before; the pages would never end"]);
+    emulator.clear_faults();
+    emulator.script(At::Page, u32::MAX, Fault::Body(r#"{"error":{"code":"x"}}"#.to_owned()));
+    check_error(&fails(&emulator, &json, 4), &["no page: it has no `value`"]);
+    let deep = format!(r#"{{"value":[{{"DeviceId":{}1{}}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    emulator.clear_faults();
+    emulator.script(At::Page, u32::MAX, Fault::Body(deep));
+    check_error(&fails(&emulator, &json, 5), &["1 of 1 records were rejected"]);
+}
+
+#[test]
+fn pages_stay_on_their_snapshot_when_a_new_one_is_generated() {
+    let emulator = emulator();
+    emulator.script(At::Page, 1, Fault::Nothing);
+    emulator.script(At::Page, 1, Fault::NewSnapshot(later()));
+    let (sandbox, _) = survives(&emulator, &["--via", "json", "--page-size", "300"]);
+    assert_eq!(sandbox.manifests()[0]["generated_time"], "2021-01-11T11:01:00Z");
+}

@@ -1,0 +1,140 @@
+//! No secret appears anywhere: every byte of output, spool, lake and manifests is searched, in success and in failures.
+
+use std::path::{Path, PathBuf};
+
+use fixtures::{At, Emulator, EmulatorOptions, Fault, RetryAfter, Tenant, TenantOptions};
+
+use crate::support::{Run, Sandbox};
+
+/// What all tokens and signatures of the emulator contain, in any encoding that a log could choose.
+fn secrets(emulator: &Emulator) -> Vec<String> {
+    let mut secrets: Vec<String> =
+        [Emulator::CLIENT_SECRET, Emulator::FEDERATED_TOKEN, Emulator::IDENTITY_HEADER]
+            .map(str::to_owned)
+            .into();
+    // Tokens and certificates' statements begin with these (`$skiptoken`, no secret, only with `eyJ`); bearer headers
+    // have that in front.
+    secrets.extend(
+        ["eyJ0eXAi", "eyJhbGci", "Bearer ", "bearer ", "sig=", "sig%3D", "PRIVATE KEY"].map(str::to_owned),
+    );
+    // The signatures that were really sent, without their name too.
+    for query in emulator.calls().into_iter().filter_map(|call| call.query) {
+        if let Some((_, signature)) = query.split_once("sig=") {
+            secrets.push(signature.replace("%3D", "").replace("%2B", "+").replace("%2F", "/"));
+            secrets.push(signature.trim_end_matches("%3D").to_owned());
+        }
+    }
+    secrets
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[track_caller]
+fn assert_none(emulator: &Emulator, sandbox: &Sandbox, run: &Run) {
+    let secrets = secrets(emulator);
+    let look = |place: &str, bytes: &[u8]| {
+        for secret in &secrets {
+            let is_found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!is_found, "{secret} is in {place}");
+        }
+    };
+    look("stdout", run.stdout.as_bytes());
+    look("stderr", run.stderr.as_bytes());
+    for path in files(sandbox.path()) {
+        // Parquet and gzip hold rows; the names and footers are searched as they are.
+        look(&path.display().to_string(), path.display().to_string().as_bytes());
+        look(&path.display().to_string(), &std::fs::read(&path).unwrap());
+    }
+}
+
+fn emulator() -> Emulator {
+    let tenant = Tenant::new(TenantOptions { devices: 4, parts: 3, ..TenantOptions::default() });
+    Emulator::start(EmulatorOptions { rate_limits: None, ..EmulatorOptions::new(tenant) })
+}
+
+#[test]
+fn in_success_there_is_no_secret_anywhere() {
+    for route in ["files", "json"] {
+        for format in ["text", "json"] {
+            let (emulator, sandbox) = (emulator(), Sandbox::new());
+            let args = [
+                "-vv",
+                "--via",
+                route,
+                "--log-format",
+                format,
+                "--json",
+                "--keep-parts",
+                "--page-size",
+                "200",
+            ];
+            let run = sandbox.ingest_via(&emulator, &args).expect(0);
+            assert_none(&emulator, &sandbox, &run);
+            let run = sandbox.run("snapshots", &["--json"]).expect(0);
+            assert_none(&emulator, &sandbox, &run);
+        }
+    }
+}
+
+#[test]
+fn in_failures_there_is_no_secret_anywhere() {
+    let leak = "https://evil.example/p?sig=LEAK&token=eyJhbGciOi.x.y".to_owned();
+    let always = u32::MAX;
+    let cases: Vec<(&str, At, u32, Fault, i32)> = vec![
+        ("token refused", At::Token, always, Fault::Status(401), 3),
+        ("token garbled", At::Token, always, Fault::Body(r#"{"access_token":"eyJ.LEAK"}"#.into()), 3),
+        ("token redirected", At::Token, always, Fault::Redirect(leak.clone()), 3),
+        ("unauthorised", At::List, always, Fault::Status(401), 3),
+        ("forbidden", At::List, always, Fault::Status(403), 3),
+        ("throttled", At::List, always, Fault::Throttled(RetryAfter::Secs(3000)), 7),
+        ("list redirected", At::List, always, Fault::Redirect(leak.clone()), 4),
+        ("list foreign", At::List, always, Fault::ExportFiles(vec![leak.clone()]), 4),
+        ("list garbled", At::List, always, Fault::Body(format!(r#"{{"exportFiles":["{leak}",1]}}"#)), 4),
+        ("list empty", At::List, always, Fault::ExportFiles(vec![]), 4),
+        ("part expired", At::Part(1), always, Fault::SasExpired, 4),
+        ("part redirected", At::Part(1), always, Fault::Redirect(leak.clone()), 4),
+        ("part refused", At::Part(1), always, Fault::Status(400), 4),
+        ("part damaged", At::Part(1), always, Fault::Short { bytes: 500 }, 4),
+        ("part reset once", At::Part(1), 1, Fault::Reset { after_bytes: 900 }, 0),
+        ("part expired once", At::Part(1), 1, Fault::SasExpired, 0),
+        ("unauthorised once", At::List, 1, Fault::Status(401), 0),
+    ];
+    for (name, at, times, fault, code) in cases {
+        let (emulator, sandbox) = (emulator(), Sandbox::new());
+        emulator.script(at, times, fault);
+        let run = sandbox.ingest_via(&emulator, &["-vv"]);
+        assert_eq!(run.code, code, "{name}: {}", run.stderr);
+        assert_none(&emulator, &sandbox, &run);
+        assert!(!run.stderr.contains("LEAK"), "{name}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn in_failures_of_pages_there_is_no_secret_anywhere() {
+    // A page is kept as it came, so the link in it is none of the words that are searched for in the spool.
+    let leak = "https://evil.example/p?$skiptoken=LEAK".to_owned();
+    for fault in [
+        Fault::NextLink(leak.clone()),
+        Fault::Redirect(leak),
+        Fault::Status(403),
+        Fault::Body("<a sig=LEAK>".into()),
+    ] {
+        let (emulator, sandbox) = (emulator(), Sandbox::new());
+        emulator.script(At::Page, 1, Fault::Nothing);
+        emulator.script(At::Page, u32::MAX, fault);
+        let run = sandbox.ingest_via(&emulator, &["-vv", "--via", "json", "--page-size", "100"]);
+        assert!([3, 4].contains(&run.code), "{run:?}");
+        assert_none(&emulator, &sandbox, &run);
+        assert!(!run.stderr.contains("LEAK"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_secret_is_never_an_argument() {
+    let run = Sandbox::new().run("ingest", &["--help"]).expect(0);
+    assert!(!run.stdout.to_lowercase().contains("--client-secret") && !run.stdout.contains("password"));
+}
