@@ -15,3 +15,5 @@ mod auth;
 mod faults;
 mod resume;
 mod secrets;
+mod azurite;
+mod soak;

@@ -104,7 +104,8 @@ impl Downloader {
                     refusals += 1;
                     // One that has ended is replaced at once. Another one may be too new for the clock of
                     // that server (facts §4 F3): it gets a moment first.
-                    if (refusals == 1) == *is_out_of_time || refusals == 3 {
+                    let is_out_of_time = *is_out_of_time || self.urls.has_ended(&signed);
+                    if (refusals == 1) == is_out_of_time || refusals == 3 {
                         tracing::warn!(part = signed.url.part_name(), error = %err, "listing again");
                         let renewed = self.urls.renew(&signed).await;
                         renewed.map_err(|err| DownloadError::Listing(Box::new(err)))?;

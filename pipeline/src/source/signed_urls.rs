@@ -82,6 +82,12 @@ impl SignedUrls {
         Ok(self.get(index))
     }
 
+    /// Whether a URL's time is over by the service's clock. Storage does not always say that this is why it
+    /// refuses one.
+    pub(super) fn has_ended(&self, url: &SignedUrl) -> bool {
+        signature_end(url.url.as_url()).is_some_and(|ends_at| ends_at < self.lister.client.clock().now())
+    }
+
     /// Lists again, unless that was done since `old` was listed.
     pub(super) async fn renew(&self, old: &SignedUrl) -> Result<(), SourceError> {
         let _listing = self.listing.lock().await;
