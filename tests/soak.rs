@@ -20,7 +20,7 @@ const NUM_PARTS: u32 = 12;
 /// Runs until one has to complete: the last one meets no fault and no kill.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// SplitMix64: a seed's dice are the same everywhere.
+/// `SplitMix64`: a seed's dice are the same everywhere.
 struct Dice(u64);
 
 impl Dice {
@@ -92,6 +92,7 @@ fn run(sandbox: &Sandbox, emulator: &Emulator, kill_after: Option<Duration>) -> 
     Run::of(child.wait_with_output().unwrap())
 }
 
+#[expect(clippy::print_stdout, reason = "what happened is the result; the runner shows it on demand")]
 fn soak(test: u64) {
     let num_runs = setting("SOAK_RUNS", DEFAULT_RUNS).div_ceil(NUM_TESTS);
     let seed = setting("SOAK_SEED", 1) + test * 1000;
@@ -131,7 +132,7 @@ fn soak(test: u64) {
                     call.path
                 );
             }
-            assert!([0, 4, 137].contains(&run.code), "{where_we_are}: {run:?}");
+            assert!([0, 3, 4, 137].contains(&run.code), "{where_we_are}: {run:?}");
             assert!(!is_calm || run.code == 0, "{where_we_are}: {run:?}");
             let after = sandbox.manifests_or_none();
             if after.len() > before.len() {
@@ -152,7 +153,8 @@ fn soak(test: u64) {
     }
     // That much happened that the above says something.
     assert!(endings.get(&0).is_some_and(|times| *times > 0), "{endings:?}");
-    eprintln!("soak {test}: {runs} runs over {days} days, by exit code {endings:?}");
+    // Shown by `cargo nextest run --no-capture`.
+    println!("soak {test}: {runs} runs over {days} days, by exit code {endings:?}");
 }
 
 fn newest_date(manifests: &[serde_json::Value]) -> String {

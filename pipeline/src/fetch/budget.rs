@@ -231,7 +231,7 @@ mod tests {
         for _ in 0..2 {
             budget(&dir, Keeping::Recorded).take(at(0)).unwrap();
         }
-        assert_eq!(budget(&dir, Keeping::ReadOnly).take(at(0)).unwrap(), Some(Duration::from_secs(60)));
+        assert_eq!(budget(&dir, Keeping::ReadOnly).take(at(0)).unwrap(), Some(Duration::from_mins(1)));
     }
 
     #[test]

@@ -1,4 +1,10 @@
 //! The JSON route: page after page, each streamed into the spool while its envelope is read.
+//!
+//! A page is decoded from the spool as soon as it is whole, while the next one comes in: never in memory,
+//! and not before its last byte either. Rows of a page that breaks off would be among others by then, and
+//! the link to the next page stands at the very end of this one; the service decides the pace here, so
+//! that the time of one page is all that this costs. The first page is fetched anew by every run: it says
+//! which snapshot there is, and so whether what the spool holds is still of use.
 
 use std::{collections::HashSet, path::Path};
 

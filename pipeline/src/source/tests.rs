@@ -309,7 +309,7 @@ async fn urls_are_renewed_by_their_path() {
     // new listing has them in another order.
     world.api.on(LISTING, [listing(3, &["/a/p", "/b/p"]), listing(7200, &["/b/p", "/a/p"])]);
     let busy = || reply(503, "");
-    world.blobs.on("/a/p", [busy(), busy(), reply(200, "a").after(Duration::from_millis(2000))]);
+    world.blobs.on("/a/p", [busy(), busy(), reply(200, "a").after(Duration::from_secs(2))]);
     world.blobs.on("/b/p", [reply(200, "b")]);
     let mut config = world.files();
     config.downloads = NonZeroUsize::MIN;

@@ -61,7 +61,7 @@ impl TokenClaims {
     }
 
     /// Why the API may have refused this token, and what to do about it.
-    pub fn explain(&self, permission: &Permission) -> String {
+    pub fn explain(&self, status: u16, permission: &Permission) -> String {
         let audience = self.audience.trim_end_matches('/');
         if !KNOWN_AUDIENCES.iter().any(|known| known.eq_ignore_ascii_case(audience)) {
             return format!(
@@ -69,6 +69,10 @@ impl TokenClaims {
                  --cloud (worldwide it is {}/.default, whatever the host of --api-url)",
                 self.audience, KNOWN_AUDIENCES[0],
             );
+        }
+        if status == 401 {
+            return "a new token is refused as well: check --login-url and --cloud, and run again later"
+                .into();
         }
         let (who, needed, held) = match &self.scopes {
             Some(scopes) => ("the signed-in user's token", permission.delegated, scopes),
@@ -96,7 +100,7 @@ mod tests {
 
     fn explain(claims: &str) -> String {
         let token = Secret::new(format!("e30.{}.c2ln", BASE64.encode(claims)));
-        TokenClaims::read(&token).unwrap().explain(&PERMISSION)
+        TokenClaims::read(&token).unwrap().explain(403, &PERMISSION)
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! What runs that were killed left, and the locks that tell it from what is in use.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use super::{KEPT, SpoolError};
+use crate::snapshot::SnapshotId;
+
+/// Removes what runs that were killed left of snapshots before `current`. What cannot be removed is
+/// no reason to stop: it is tried again by the next run.
+pub(super) fn sweep(parent: &Path, current: SnapshotId) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    let mut removed = 0;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if name.starts_with("incoming-") {
+            let is_held = fs::File::open(&path).is_ok_and(|file| file.try_lock().is_err());
+            removed += u32::from(!is_held && fs::remove_file(&path).is_ok());
+        } else if let Some(snapshot) = SnapshotId::parse(name.strip_suffix(".lock").unwrap_or(name))
+            && snapshot < current
+        {
+            let (dir, lock_path) =
+                (parent.join(snapshot.to_string()), parent.join(format!("{snapshot}.lock")));
+            if dir.join(KEPT).exists() || (path == lock_path && dir.exists()) {
+                continue; // where both are there, the folder's own turn takes the lock file along
+            }
+            // Held until both are gone, so that no run begins to use them meanwhile.
+            let Ok(Some(_lock)) = try_lock(&lock_path) else { continue };
+            let is_gone = !dir.exists() || fs::remove_dir_all(&dir).is_ok();
+            removed += u32::from(is_gone && fs::remove_file(&lock_path).is_ok());
+        }
+    }
+    if removed > 0 {
+        tracing::info!(removed, "swept what earlier runs left in the work dir");
+    }
+}
+
+/// Locks the file at `path`, made where it is not there; `None` while another run holds it, or where the
+/// one locked is no longer the one at `path` because its run removed it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<fs::File>, SpoolError> {
+    let lock = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(SpoolError::new("open", path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::Error(err)) => return Err(SpoolError::new("lock", path)(err)),
+    }
+    let locked = lock.metadata().map_err(SpoolError::new("read", path))?;
+    let is_current =
+        fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()));
+    Ok(is_current.then_some(lock))
+}
