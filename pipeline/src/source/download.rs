@@ -16,6 +16,8 @@ use crate::{
 
 /// Largest part. Real ones have some 10 MB.
 const MAX_PART_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// An attempt that got so much further than all before it was no failure: the bounds count from there.
+const MIN_HEADWAY_BYTES: u64 = 8 * 1024 * 1024;
 /// Refusals of one part's signature, with a new one in between, until it is given up.
 const MAX_REFUSALS: u32 = 4;
 
@@ -89,6 +91,7 @@ impl Downloader {
     ) -> Result<(), DownloadError> {
         let mut retry = self.retry.start();
         let mut refusals = 0;
+        let mut furthest_bytes = partial.writer.bytes();
         loop {
             let signed = self.urls.valid(index).await.map_err(|err| DownloadError::Listing(Box::new(err)))?;
             let err = match self.attempt(&signed.url, partial, progress).await {
@@ -96,6 +99,10 @@ impl Downloader {
                 Err(DownloadError::Fetch(err)) => err,
                 Err(err) => return Err(err),
             };
+            if partial.writer.bytes() >= furthest_bytes + MIN_HEADWAY_BYTES {
+                furthest_bytes = partial.writer.bytes();
+                retry = self.retry.start();
+            }
             match &err {
                 FetchError::Md5Mismatch { .. } | FetchError::Changed { .. } => {
                     partial.restart(progress).await?;

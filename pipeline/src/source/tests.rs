@@ -514,6 +514,16 @@ async fn throttling_is_waited_for_or_reported() {
 }
 
 #[tokio::test]
+async fn answers_of_too_many_headers_are_not_read() {
+    let world = World::new().await;
+    let many = |reply: Reply| (0..5000).fold(reply, |reply, n| reply.header(&format!("x-{n}"), "y"));
+    world.api.on(LISTING, [many(reply(200, "{}"))]);
+    let err = world.fails(&world.files()).await;
+    assert!(chain(&err).contains("the transfer failed"), "{}", chain(&err));
+    assert_eq!(err.exit_code(), ExitCode::Source);
+}
+
+#[tokio::test]
 async fn an_empty_export_and_redirects_end_the_run() {
     let world = World::new().await;
     world.list(&[]);
