@@ -150,8 +150,10 @@ impl ApiClient {
                     continue;
                 }
             };
-            while let Some(delay) = self.budget.take(Utc::now())? {
-                self.wait_for_budget(url, delay, &mut throttled).await?;
+            loop {
+                let now = Utc::now();
+                let Some(delay) = self.budget.take(now)? else { break };
+                wait_for_budget(url, now, delay, &mut throttled).await?;
             }
             let request = self.http.request(Method::GET, url).bearer_auth(token.expose());
             let response = match request.send().await {
@@ -188,7 +190,7 @@ impl ApiClient {
                     // the service's clock.
                     let delay = retry_after(&response, self.clock.at(now)).unwrap_or(DEFAULT_RETRY_AFTER);
                     self.budget.block(now, now + TimeDelta::from_std(delay).unwrap_or_default())?;
-                    self.wait_for_budget(url, delay, &mut throttled).await?;
+                    wait_for_budget(url, now, delay, &mut throttled).await?;
                 }
                 _ => retry.wait(status_error(url, response).await).await?,
             }
@@ -203,32 +205,30 @@ struct Throttled {
     times: u32,
 }
 
-impl ApiClient {
-    /// Waits for `delay`, and a little more, so that several runs do not come back at one moment.
-    ///
-    /// # Errors
-    ///
-    /// [`FetchError::Throttled`] where that is longer than a run waits, `throttled` included.
-    async fn wait_for_budget(
-        &self,
-        url: &Url,
-        delay: Duration,
-        throttled: &mut Throttled,
-    ) -> Result<(), FetchError> {
-        if throttled.total + delay > MAX_THROTTLED || throttled.times == MAX_TIMES_THROTTLED {
-            let retry_at = Utc::now() + TimeDelta::from_std(delay).unwrap_or_default();
-            // A whole second, and not the one before.
-            let retry_at = (retry_at + TimeDelta::milliseconds(999)).trunc_subsecs(0);
-            return Err(FetchError::Throttled { url: url.into(), retry_at });
-        }
-        throttled.total += delay;
-        throttled.times += 1;
-        let jitter = getrandom::u32().unwrap_or(0) >> 16;
-        let delay = delay + (delay / 10 + MIN_JITTER) * jitter / (1 << 16);
-        tracing::warn!(url = %RedactedUrl::from(url), ?delay, "the call rate is used up, waiting");
-        tokio::time::sleep(delay).await;
-        Ok(())
+/// Waits for `delay`, and a little more, so that several runs do not come back at one moment.
+///
+/// # Errors
+///
+/// [`FetchError::Throttled`] where that is longer than a run waits, `throttled` included.
+async fn wait_for_budget(
+    url: &Url,
+    now: DateTime<Utc>,
+    delay: Duration,
+    throttled: &mut Throttled,
+) -> Result<(), FetchError> {
+    if throttled.total + delay > MAX_THROTTLED || throttled.times == MAX_TIMES_THROTTLED {
+        let retry_at = now + TimeDelta::from_std(delay).unwrap_or_default();
+        // A whole second, and not the one before.
+        let retry_at = (retry_at + TimeDelta::milliseconds(999)).trunc_subsecs(0);
+        return Err(FetchError::Throttled { url: url.into(), retry_at });
     }
+    throttled.total += delay;
+    throttled.times += 1;
+    let jitter = getrandom::u32().unwrap_or(0) >> 16;
+    let delay = delay + (delay / 10 + MIN_JITTER) * jitter / (1 << 16);
+    tracing::warn!(url = %RedactedUrl::from(url), ?delay, "the call rate is used up, waiting");
+    tokio::time::sleep(delay).await;
+    Ok(())
 }
 
 /// The error of an answer that is neither a success nor something its client deals with.
