@@ -383,3 +383,43 @@ fn pages_stay_on_their_snapshot_when_a_new_one_is_generated() {
     let (sandbox, _) = survives(&emulator, &["--via", "json", "--page-size", "300"]);
     assert_eq!(sandbox.manifests()[0]["generated_time"], "2021-01-11T11:01:00Z");
 }
+
+/// Speaks TLS with a certificate that nobody vouches for, and counts what it is sent under it.
+fn stranger() -> (String, std::thread::JoinHandle<usize>) {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    use std::io::Read as _;
+
+    let pem = Emulator::STRANGERS_PEM.as_bytes();
+    let (certificate, key) =
+        (CertificateDer::from_pem_slice(pem).unwrap(), PrivateKeyDer::from_pem_slice(pem).unwrap());
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let mut sent = Vec::new();
+        // As often as a call is tried.
+        for _ in 0..5 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            // Ends with the client's alert.
+            let _ = rustls::Stream::new(&mut connection, &mut stream).read_to_end(&mut sent);
+        }
+        sent.len()
+    });
+    (url, server)
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_gets_no_token() {
+    let (emulator, (url, server)) = (emulator(), stranger());
+    let error = fails(&emulator, &["--api-url", &url], 4);
+    check_error(&error, &["the transfer failed", "invalid peer certificate"]);
+    assert_eq!(server.join().unwrap(), 0, "bytes that came through");
+}

@@ -28,6 +28,7 @@
 //! | 100,000 parts | take them | 0 | `faults::a_listing_of_100_000_parts_is_taken`, `faults::many_small_parts_are_one_snapshot` |
 //! | two parts with one base name (F11), other paths than before (F12) | the whole path is the name, and is not read for meaning | 0 | `faults::parts_with_one_base_name_are_two_parts` |
 //! | a part elsewhere than allowed, or not by https | refuse before a byte is sent | 4 | `faults::what_is_no_listing_is_said_without_being_quoted` |
+//! | a server without a valid certificate | nothing is sent | 4 | `faults::a_server_that_nobody_vouches_for_gets_no_token` |
 //! | a redirect | not followed | 4 | `faults::a_redirect_is_not_followed` |
 //! | 200 and no bytes, copy pending (F1) | ask again with backoff, 10 times in some two minutes | 0, then 4 | `faults::a_part_that_is_still_copied_is_waited_for` |
 //! | 404 after listing, 5xx, 429 of storage | the same | 0, then 4 | `faults::a_part_that_is_not_there_yet_is_waited_for` |
