@@ -21,6 +21,9 @@ use super::FetchError;
 /// Most bytes of a state file that are read: a thousand times in milliseconds and what is around them.
 const MAX_STATE_BYTES: u64 = 256 * 1024;
 
+/// Records that nobody has written to for so long are of no use: they would say nothing of this hour.
+const MAX_RECORD_AGE: Duration = Duration::from_hours(24);
+
 /// How many calls an API allows.
 #[derive(Debug, Clone, Copy)]
 pub struct CallRate {
@@ -109,6 +112,9 @@ impl CallBudget {
         }
         let folder = self.path.parent().expect("a file in a folder");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        if !self.path.exists() {
+            sweep(folder);
+        }
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(self.path.with_extension("lock")).map_err(failed)?;
@@ -126,6 +132,20 @@ impl CallBudget {
         options.truncate(true).open(&partial).and_then(|mut file| file.write_all(&text)).map_err(failed)?;
         fs::rename(&partial, &self.path).map_err(failed)?;
         Ok(result)
+    }
+}
+
+/// Removes the records of callers that have not called for a day: an emulator is another API each time.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let age = fs::metadata(&path).and_then(|record| record.modified()).map(|modified| modified.elapsed());
+        let is_record = path.extension().is_some_and(|ending| ending == "json");
+        if is_record && age.is_ok_and(|age| age.is_ok_and(|age| age > MAX_RECORD_AGE)) {
+            // What stays is swept another time.
+            let _ = fs::remove_file(path.with_extension("lock"));
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -211,6 +231,18 @@ mod tests {
             let budget = CallBudget::new(dir.path(), key, RATE, Keeping::Recorded);
             assert_eq!(budget.take(at(0)).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn records_of_yesterday_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = CallBudget::new(dir.path(), "old", RATE, Keeping::Recorded);
+        old.take(at(0)).unwrap();
+        let two_days_ago = std::time::SystemTime::now() - 2 * MAX_RECORD_AGE;
+        fs::File::options().write(true).open(&old.path).unwrap().set_modified(two_days_ago).unwrap();
+        budget(&dir, Keeping::Recorded).take(at(0)).unwrap();
+        assert!(!old.path.exists() && !old.path.with_extension("lock").exists());
+        assert_eq!(fs::read_dir(dir.path().join("calls")).unwrap().count(), 2);
     }
 
     #[test]
