@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that lacks what it needs ends there")]
 
 mod support;
+mod oracle;
 
 mod ingest;
 mod sources;
@@ -10,3 +11,4 @@ mod publishing;
 mod layout;
 mod cli;
 mod readers;
+mod decode_laws;
