@@ -11,4 +11,6 @@ mod publishing;
 mod layout;
 mod cli;
 mod readers;
+mod samples;
+mod corrupt;
 mod decode_laws;

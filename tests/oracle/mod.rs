@@ -128,7 +128,7 @@ pub enum Damage {
 pub fn decode(text: &[u8], capture_extra_fields: bool) -> Result<Decoded, Damage> {
     let mut decoded = Decoded::default();
     for piece in pieces(text)? {
-        let line = 1 + text[..piece.start].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let line = text[..piece.start].split(|byte| *byte == b'\n').count() as u64;
         let raw = trim_end(&text[piece.start..piece.end]);
         let reject =
             |field, raw: &[u8]| Reject { line, offset: piece.start as u64, field, raw: raw.to_vec() };
@@ -351,7 +351,7 @@ fn is_word(byte: u8) -> bool {
 fn string(text: &[u8], mut at: usize) -> Result<usize, usize> {
     loop {
         match (text.get(at), text.get(at + 1)) {
-            (None, _) | (Some(b'\n'), _) => return Err(at),
+            (None | Some(b'\n'), _) => return Err(at),
             (Some(b'"'), _) => return Ok(at + 1),
             (Some(b'\\'), Some(b'\n')) => return Err(at + 1),
             (Some(b'\\'), _) => at += 2,
@@ -407,20 +407,14 @@ fn read_record(raw: &[u8], capture_extra_fields: bool) -> Option<Record> {
     for (name, value) in &members {
         validate(value)?;
         let column = COLUMNS.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
-        let earlier = match column {
-            Some((column, _)) => known.insert(column, value).is_some(),
-            None => match extra.iter_mut().find(|(known, _)| known == name) {
-                Some((_, last)) => {
-                    *last = value;
-                    true
-                }
-                None => {
-                    extra.push((name, value));
-                    false
-                }
-            },
-        };
-        duplicate_names += u64::from(earlier);
+        if let Some((column, _)) = column {
+            duplicate_names += u64::from(known.insert(column, value).is_some());
+        } else if let Some((_, earlier)) = extra.iter_mut().find(|(known, _)| known == name) {
+            duplicate_names += 1;
+            *earlier = value;
+        } else {
+            extra.push((name, value));
+        }
     }
     match read(known.get("DeviceId")?) {
         Json::Text(text) if !text.is_empty() => {}

@@ -159,7 +159,7 @@ impl<R: Read> Framer<R> {
         self.offset
     }
 
-    /// The bytes of a frame; valid until the next call of `next`, `settle` or `consume`.
+    /// The bytes of a frame; valid until the next call of `next_record`, `settle` or `consume`.
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
         &self.buffer[frame.start..frame.end]
     }
@@ -235,7 +235,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Finds the next record. It stays until [`Self::consume`].
-    pub fn next(&mut self) -> Result<Next, FramingError> {
+    pub fn next_record(&mut self) -> Result<Next, FramingError> {
         if self.shape == Shape::Unknown {
             self.recognise()?;
         }
@@ -436,22 +436,22 @@ impl<R: Read> Framer<R> {
             return self.broken_frame();
         }
         let mut scanner = ValueScanner::default();
-        let mut scanned = 0;
+        let mut num_passed = 0;
         loop {
-            match scanner.feed(&self.buffer[self.start + scanned..self.end]) {
-                Scan::Done(len) if scanned + len > MAX_RECORD_BYTES => return self.too_long(true),
+            match scanner.feed(&self.buffer[self.start + num_passed..self.end]) {
+                Scan::Done(len) if num_passed + len > MAX_RECORD_BYTES => return self.too_long(true),
                 Scan::Done(len) => {
                     if bare {
                         self.shape = Shape::Records { rest_of_line: true };
                     }
-                    return Ok(self.frame(scanned + len, false));
+                    return Ok(self.frame(num_passed + len, false));
                 }
                 // Told by where it breaks, not by how much of it is buffered.
-                Scan::Invalid(len) if scanned + len > MAX_RECORD_BYTES => return self.too_long(true),
+                Scan::Invalid(len) if num_passed + len > MAX_RECORD_BYTES => return self.too_long(true),
                 Scan::Invalid(_) => return self.broken_frame(),
                 Scan::More(len) => {
-                    scanned += len;
-                    if scanned > MAX_RECORD_BYTES {
+                    num_passed += len;
+                    if num_passed > MAX_RECORD_BYTES {
                         return self.too_long(true);
                     }
                     if !self.read_more()? {

@@ -15,7 +15,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub enum Inflate<R> {
     /// gzip, one or more members.
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     /// Text as it is.
     Plain(BufReader<R>),
 }
@@ -28,7 +28,7 @@ impl<R: Read> Inflate<R> {
         Ok(match head {
             [] => None,
             // The first byte is enough, and may be all that the first read gives: no text begins with it.
-            [0x1f, ..] => Some(Self::Gzip(MultiGzDecoder::new(reader))),
+            [0x1f, ..] => Some(Self::Gzip(Box::new(MultiGzDecoder::new(reader)))),
             _ => Some(Self::Plain(reader)),
         })
     }

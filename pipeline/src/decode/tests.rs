@@ -1,5 +1,6 @@
 //! Whole parts through the decoder: shapes, containers, buffers of any size.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use flate2::Compression;
@@ -20,8 +21,8 @@ impl Sink for Collected {
         for cell in cells {
             match cell {
                 Cell::Null => {}
-                Cell::List(list) => list.for_each(|text| row.push_str(&format!("{text:?},"))),
-                cell => row.push_str(&format!("{cell:?} ")),
+                Cell::List(list) => list.for_each(|text| write!(row, "{text:?},").unwrap()),
+                cell => write!(row, "{cell:?} ").unwrap(),
             }
         }
         row.push_str(extra_fields.unwrap_or_default());
@@ -65,7 +66,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
+        write!(text, ": {error}").unwrap();
         source = error.source();
     }
     text
