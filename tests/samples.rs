@@ -212,7 +212,7 @@ fn hundreds_of_platforms_fit_the_memory_budget() {
     let sandbox = Sandbox::new();
     let from = parts.path().to_str().unwrap();
     let mut command = sandbox.command("ingest");
-    command.args(["--json", "--memory", "128MiB", "--from", from]);
+    command.args(["--json", "--threads", "2", "--memory", "128MiB", "--from", from]);
     let child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let (output, peak_bytes) = wait_measured(child);
     let report: Value = serde_json::from_slice(&output).unwrap();
