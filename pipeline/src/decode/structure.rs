@@ -57,11 +57,6 @@ impl Default for ValueScanner {
 }
 
 impl ValueScanner {
-    /// Whether the scan has met nothing but white space so far.
-    pub fn is_at_start(&self) -> bool {
-        self.depth == 0 && self.expect == Expect::Value
-    }
-
     fn push(&mut self, object: bool) {
         let (word, bit) = (self.depth / 64, self.depth % 64);
         if word == self.open.len() {
