@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that lacks what it needs ends there")]
 
 mod support;
+mod oracle;
 
 mod ingest;
 mod sources;
+mod samples;
+mod corrupt;
+mod decode_laws;
 mod publishing;
 mod layout;
 mod cli;

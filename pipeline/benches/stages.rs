@@ -69,7 +69,7 @@ fn framing(bencher: Bencher<'_, '_>) {
     bencher.counter(bytes()).bench(|| {
         let mut framer = Framer::new(&PART.plain[..]);
         let mut num_bytes = 0;
-        while let Next::Frame(frame) = framer.next().expect("the part is whole") {
+        while let Next::Frame(frame) = framer.next_record().expect("the part is whole") {
             num_bytes += framer.bytes(&frame).len();
             framer.consume(&frame);
         }

@@ -14,7 +14,7 @@ fn main() -> anyhow::Result<()> {
     find(Path::new(&folder), &mut parts)?;
     parts.into_par_iter().try_for_each(|part| {
         let Some(mut text) = Inflate::try_new(File::open(&part)?)? else {
-            anyhow::bail!("{part:?} is empty")
+            anyhow::bail!("{} is empty", part.display())
         };
         copy(&mut text.by_ref(), &mut sink())?;
         Ok(())

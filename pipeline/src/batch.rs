@@ -170,18 +170,21 @@ enum Builder {
 }
 
 impl Columns {
+    /// Begins with builders that hold no memory: partitions may be many, each with a few rows, and
+    /// what Arrow sets aside by default is more than most of them need.
     fn new(fields: &[Filled]) -> Self {
+        let text = || StringBuilder::with_capacity(0, 0);
         let builder = |filled: &Filled| match filled {
-            Filled::ExtraFields | Filled::Cell(_, ColumnType::Utf8) => Builder::Utf8(StringBuilder::new()),
-            Filled::Cell(_, ColumnType::Int32) => Builder::Int32(Int32Builder::new()),
+            Filled::ExtraFields | Filled::Cell(_, ColumnType::Utf8) => Builder::Utf8(text()),
+            Filled::Cell(_, ColumnType::Int32) => Builder::Int32(Int32Builder::with_capacity(0)),
             Filled::Cell(_, ColumnType::Utf8List) => Builder::Utf8List(
-                ListBuilder::new(StringBuilder::new()).with_field(schema::arrow::list_element()),
+                ListBuilder::with_capacity(text(), 0).with_field(schema::arrow::list_element()),
             ),
             Filled::Cell(_, ColumnType::TimestampMicros) => Builder::TimestampMicros(
-                TimestampMicrosecondBuilder::new()
+                TimestampMicrosecondBuilder::with_capacity(0)
                     .with_data_type(schema::arrow::data_type(ColumnType::TimestampMicros)),
             ),
-            Filled::Cell(_, ColumnType::Date32) => Builder::Date32(Date32Builder::new()),
+            Filled::Cell(_, ColumnType::Date32) => Builder::Date32(Date32Builder::with_capacity(0)),
             Filled::GeneratedTime => Builder::GeneratedTime,
         };
         Self { builders: fields.iter().map(builder).collect(), num_rows: 0, num_bytes: 0 }

@@ -486,8 +486,9 @@ impl MemoryShares {
     fn new(memory_bytes: u64, threads: NonZeroUsize) -> Self {
         /// Beyond this, larger batches save nothing.
         const MAX_BATCH_BYTES: u64 = 8 << 20;
-        /// Beyond this, row groups are full anyway but for tenants of very many platforms.
-        const MAX_ROW_GROUP_BYTES: u64 = 48 << 20;
+        /// Beyond this, row groups are full anyway but for tenants of very many platforms; a third
+        /// is what the columns of a usual tenant's platforms hold before their first row.
+        const MAX_ROW_GROUP_BYTES: u64 = 72 << 20;
         let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
             batch_bytes: share((memory_bytes / 8 / threads.get() as u64).min(MAX_BATCH_BYTES)),

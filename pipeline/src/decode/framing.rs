@@ -2,12 +2,13 @@
 //!
 //! Shapes, recognised by the first bytes of the text after an optional byte order mark:
 //! - records on lines of their own, over several lines, or one behind the other;
-//! - an array of records;
-//! - a page of the API, `{"@odata.context": …, "value": [records], …}`.
+//! - an array of records; commas between them are not insisted on, no record depends on one;
+//! - a page of the API, `{"@odata.context": …, "value": [records], …}`, its other members anywhere.
 //!
 //! One rule says what a record is, whatever the buffers: where a whole JSON value stands, that
-//! value; where the structure breaks, the rest of the line. Reading goes on right behind it, so
-//! that a broken record never takes the next line with it.
+//! value; where the structure breaks, the rest of the line. By themselves only objects are values.
+//! Reading goes on right behind it, so that a broken record never takes the next line with it.
+//! What structure is, says `structure.rs`.
 
 use std::io::{self, Read};
 
@@ -18,6 +19,8 @@ pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
 
 /// Text held at a time, unless a record needs more. Fits a core's second-level cache with what is built from it.
 const BUFFER_BYTES: usize = 512 * 1024;
+
+const NOT_JSON: &str = "is not JSON";
 
 /// Where one record lies in the framer's buffer.
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +87,12 @@ pub enum FramingError {
         /// Its line.
         line: u64,
     },
-    /// A page's own members are not JSON.
-    #[error("line {line}, byte {offset}: the page is not JSON")]
+    /// A page is none beside its records.
+    #[error("line {line}, byte {offset}: the page {problem}")]
     Page {
-        /// Where it breaks.
+        /// What is wrong.
+        problem: &'static str,
+        /// Where.
         offset: u64,
         /// Its line.
         line: u64,
@@ -104,7 +109,11 @@ enum Shape {
     /// Inside the array that is the part.
     Array,
     /// Inside the page's object.
-    Page,
+    Page {
+        /// A member has ended: a comma or the page's end is next.
+        member_ended: bool,
+        has_value: bool,
+    },
     /// Inside the `value` array of a page.
     PageValue,
     /// Behind the array or page.
@@ -150,7 +159,7 @@ impl<R: Read> Framer<R> {
         self.offset
     }
 
-    /// The bytes of a frame; valid until the next call of `next`, `settle` or `consume`.
+    /// The bytes of a frame; valid until the next call of `next_record`, `settle` or `consume`.
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
         &self.buffer[frame.start..frame.end]
     }
@@ -226,7 +235,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Finds the next record. It stays until [`Self::consume`].
-    pub fn next(&mut self) -> Result<Next, FramingError> {
+    pub fn next_record(&mut self) -> Result<Next, FramingError> {
         if self.shape == Shape::Unknown {
             self.recognise()?;
         }
@@ -234,7 +243,7 @@ impl<R: Read> Framer<R> {
             if !self.skip_whitespace()? {
                 return match self.shape {
                     Shape::Array => Err(FramingError::Unclosed { shape: "array", offset: self.offset }),
-                    Shape::Page | Shape::PageValue => {
+                    Shape::Page { .. } | Shape::PageValue => {
                         Err(FramingError::Unclosed { shape: "page", offset: self.offset })
                     }
                     _ => Ok(Next::End),
@@ -250,12 +259,24 @@ impl<R: Read> Framer<R> {
                 }
                 Shape::PageValue if byte == b']' => {
                     self.advance(1);
-                    self.shape = Shape::Page;
+                    self.shape = Shape::Page { member_ended: true, has_value: true };
                 }
                 Shape::Records { rest_of_line: true } | Shape::Array | Shape::PageValue => {
                     return self.value_frame();
                 }
-                Shape::Page => self.page_member()?,
+                Shape::Page { member_ended: false, has_value } => self.page_member(has_value)?,
+                Shape::Page { has_value, .. } => match byte {
+                    b',' => {
+                        self.advance(1);
+                        self.shape = Shape::Page { member_ended: false, has_value };
+                    }
+                    b'}' if has_value => {
+                        self.advance(1);
+                        self.shape = Shape::Closed("page");
+                    }
+                    b'}' => return Err(self.page_error("has no `value`")),
+                    _ => return Err(self.page_error(NOT_JSON)),
+                },
                 Shape::Closed(shape) => {
                     return Err(FramingError::Trailing { shape, offset: self.offset, line: self.line });
                 }
@@ -289,7 +310,7 @@ impl<R: Read> Framer<R> {
             }
             b'{' if self.begins_page()? => {
                 self.advance(1);
-                self.shape = Shape::Page;
+                self.shape = Shape::Page { member_ended: false, has_value: false };
             }
             _ => {}
         }
@@ -304,53 +325,53 @@ impl<R: Read> Framer<R> {
         while self.end - self.start < LOOK_AHEAD_BYTES && self.read_more()? {}
         let text = &self.buffer[self.start..self.end];
         let text = &text[..text.len().min(LOOK_AHEAD_BYTES)];
-        let Some(text) = text[1..].trim_ascii_start().strip_prefix(b"\"") else { return Ok(false) };
+        let Some(text) = trim_start(&text[1..]).strip_prefix(b"\"") else { return Ok(false) };
         let Some(quote) = memchr::memchr(b'"', text) else { return Ok(false) };
         Ok(match &text[..quote] {
             b"@odata.context" | b"@odata.count" | b"@odata.nextLink" | b"@odata.deltaLink" => true,
-            b"value" => text[quote + 1..]
-                .trim_ascii_start()
+            b"value" => trim_start(&text[quote + 1..])
                 .strip_prefix(b":")
-                .is_some_and(|text| text.trim_ascii_start().starts_with(b"[")),
+                .is_some_and(|text| trim_start(text).starts_with(b"[")),
             _ => false,
         })
     }
 
-    /// Passes over one member of a page, or into its `value` array, or over its end.
-    fn page_member(&mut self) -> Result<(), FramingError> {
-        match self.buffer[self.start] {
-            b',' => {
-                self.advance(1);
-                return Ok(());
-            }
-            b'}' => {
-                self.advance(1);
-                self.shape = Shape::Closed("page");
-                return Ok(());
-            }
-            b'"' => {}
-            _ => return Err(FramingError::Page { offset: self.offset, line: self.line }),
+    fn page_error(&self, problem: &'static str) -> FramingError {
+        FramingError::Page { problem, offset: self.offset, line: self.line }
+    }
+
+    /// Passes over one member of a page, or into its `value` array. Where the part ends inside, so
+    /// does this.
+    fn page_member(&mut self, has_value: bool) -> Result<(), FramingError> {
+        const VALUE: &[u8] = br#""value""#;
+        if self.buffer[self.start] != b'"' {
+            return Err(self.page_error(NOT_JSON));
         }
-        let is_value = loop {
-            let text = &self.buffer[self.start..self.end];
-            if text.len() >= br#""value""#.len() || !self.read_more()? {
-                break self.buffer[self.start..self.end].starts_with(br#""value""#);
-            }
-        };
+        while self.end - self.start < VALUE.len() && self.read_more()? {}
+        let is_value = self.buffer[self.start..self.end].starts_with(VALUE);
         self.pass_over_value()?;
-        if !self.skip_whitespace()? || self.buffer[self.start] != b':' {
-            return Err(FramingError::Page { offset: self.offset, line: self.line });
+        if !self.skip_whitespace()? {
+            return Ok(());
+        }
+        if self.buffer[self.start] != b':' {
+            return Err(self.page_error(NOT_JSON));
         }
         self.advance(1);
         if !self.skip_whitespace()? {
             return Ok(());
         }
-        if is_value && self.buffer[self.start] == b'[' {
+        if !is_value {
+            self.pass_over_value()?;
+            self.shape = Shape::Page { member_ended: true, has_value };
+        } else if self.buffer[self.start] != b'[' {
+            return Err(self.page_error("has a `value` that is no array"));
+        } else if has_value {
+            return Err(self.page_error("has a second `value`"));
+        } else {
             self.advance(1);
             self.shape = Shape::PageValue;
-            return Ok(());
         }
-        self.pass_over_value()
+        Ok(())
     }
 
     /// Passes over a value without holding it.
@@ -365,22 +386,24 @@ impl<R: Read> Framer<R> {
                 Scan::More(len) => {
                     self.advance(len);
                     if !self.read_more()? {
+                        // A backslash whose escape is cut off has been left.
+                        self.advance(self.end - self.start);
                         return Ok(());
                     }
                 }
                 Scan::Invalid(len) => {
                     self.advance(len);
-                    return Err(FramingError::Page { offset: self.offset, line: self.line });
+                    return Err(self.page_error(NOT_JSON));
                 }
             }
         }
     }
 
     fn frame(&self, len: usize, tentative: bool) -> Next {
-        let text = self.buffer[self.start..self.start + len].trim_ascii_end();
+        let text = &self.buffer[self.start..self.start + len];
         Next::Frame(Frame {
             start: self.start,
-            end: self.start + text.len(),
+            end: self.start + trimmed_len(text),
             offset: self.offset,
             line: self.line,
             tentative,
@@ -413,20 +436,22 @@ impl<R: Read> Framer<R> {
             return self.broken_frame();
         }
         let mut scanner = ValueScanner::default();
-        let mut scanned = 0;
+        let mut num_passed = 0;
         loop {
-            match scanner.feed(&self.buffer[self.start + scanned..self.end]) {
-                Scan::Done(len) if scanned + len > MAX_RECORD_BYTES => return self.too_long(true),
+            match scanner.feed(&self.buffer[self.start + num_passed..self.end]) {
+                Scan::Done(len) if num_passed + len > MAX_RECORD_BYTES => return self.too_long(true),
                 Scan::Done(len) => {
                     if bare {
                         self.shape = Shape::Records { rest_of_line: true };
                     }
-                    return Ok(self.frame(scanned + len, false));
+                    return Ok(self.frame(num_passed + len, false));
                 }
+                // Told by where it breaks, not by how much of it is buffered.
+                Scan::Invalid(len) if num_passed + len > MAX_RECORD_BYTES => return self.too_long(true),
                 Scan::Invalid(_) => return self.broken_frame(),
                 Scan::More(len) => {
-                    scanned += len;
-                    if scanned > MAX_RECORD_BYTES {
+                    num_passed += len;
+                    if num_passed > MAX_RECORD_BYTES {
                         return self.too_long(true);
                     }
                     if !self.read_more()? {
@@ -497,4 +522,19 @@ impl<R: Read> Framer<R> {
             }
         }
     }
+}
+
+fn is_whitespace(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// `text` without the white space of JSON before it, which is less than that of ASCII: a form feed
+/// taken for one would belong to no record.
+fn trim_start(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| is_whitespace(**byte)).count()..]
+}
+
+/// Length of `text` without the white space of JSON behind it.
+fn trimmed_len(text: &[u8]) -> usize {
+    text.len() - text.iter().rev().take_while(|byte| is_whitespace(**byte)).count()
 }

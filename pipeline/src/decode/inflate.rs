@@ -15,7 +15,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub enum Inflate<R> {
     /// gzip, one or more members.
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     /// Text as it is.
     Plain(BufReader<R>),
 }
@@ -27,7 +27,8 @@ impl<R: Read> Inflate<R> {
         let head = reader.fill_buf()?;
         Ok(match head {
             [] => None,
-            [0x1f, 0x8b, ..] => Some(Self::Gzip(MultiGzDecoder::new(reader))),
+            // The first byte is enough, and may be all that the first read gives: no text begins with it.
+            [0x1f, ..] => Some(Self::Gzip(Box::new(MultiGzDecoder::new(reader)))),
             _ => Some(Self::Plain(reader)),
         })
     }

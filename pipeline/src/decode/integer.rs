@@ -11,8 +11,9 @@ pub fn from_number(text: &[u8]) -> Option<i32> {
     let (mantissa, exponent) = text.split_at(exponent_at);
     let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
     let digits: Vec<u8> = mantissa.iter().filter(|byte| byte.is_ascii_digit()).copied().collect();
-    let Some(first) = digits.iter().position(|&digit| digit != b'0') else { return Some(0) };
-    let last = digits.iter().rposition(|&digit| digit != b'0').expect("one digit is not zero");
+    let is_zero = |&digit: &u8| digit == b'0';
+    let Some(first) = digits.iter().position(|digit| !is_zero(digit)) else { return Some(0) };
+    let last = digits.iter().rposition(|digit| !is_zero(digit)).unwrap_or(first);
     let exponent = match exponent {
         [] => 0,
         [_, rest @ ..] => std::str::from_utf8(rest).ok()?.parse::<i64>().ok()?,

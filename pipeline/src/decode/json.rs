@@ -343,6 +343,10 @@ impl<'a> Reader<'a> {
 }
 
 /// Returns the text of a string value given with its quotes, as [`Reader::value`] gave it.
+///
+/// # Panics
+///
+/// Where the reader has not given it.
 pub fn unescape(text: &[u8]) -> Cow<'_, str> {
     Reader::new(text).string().expect("the reader has read this string before")
 }

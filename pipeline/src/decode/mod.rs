@@ -16,9 +16,15 @@
 //! | a value that cannot become its column's type; a platform that no directory can be named after | a row with null there; a reject of kind `field` | `field_rejects` |
 //! | `3.0` or `"3"` for an integer, a number for text, bare text for a list, a number in a list of text | a row with the value converted | `coerced` |
 //! | `""` for an integer, date or timestamp; `{}` or the year 0001 for a date or timestamp; a null or absent field | a row with null there | |
-//! | a name given twice, whatever its case | a row with the last value | `duplicate_names` |
-//! | a field that no column claims | a row; with capture, its text in `ExtraFields` | `undocumented_fields` |
-//! | gzip that is cut off, fails its checksum or has bytes behind it; no bytes at all; an array or page that is not closed or has text behind it | an error: the part is damaged | |
+//! | a column's name given twice, whatever its case; another name given twice as it is | a row with the last value | `duplicate_names` |
+//! | a field that no column claims | a row; with capture, its text in `ExtraFields` | `undocumented_fields`, rows that have it; beyond 1024 names of a part, or 256 bytes of a name, under `(other names)` |
+//! | white space, a byte order mark at the start, commas between the records of an array | nothing | `json_bytes` |
+//! | gzip of nothing, text of nothing but white space, `[]`, `{"value":[]}` | a part without records | |
+//! | no bytes at all; gzip that is cut off, fails its checksum or has bytes behind it | an error: the part is damaged | |
+//! | an array or page that is not closed or has text behind it; a page that is no JSON beside its records, or has not one array `value` | an error: the part is damaged | |
+//!
+//! What counts as a record where text is broken, says `framing.rs`. Counts of a record that is
+//! rejected stop at that: it is neither coerced nor undocumented.
 
 pub mod binding;
 pub mod careful;
@@ -138,7 +144,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             binding,
             is_gzip: inflate.is_gzip(),
             framer: framer(inflate),
-            tape: TapeReader::new(),
+            tape: TapeReader::default(),
             names: Names::new(),
             counts: DecodeCounts::default(),
         })
@@ -164,7 +170,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         let rejects = |counts: &DecodeCounts| counts.rejected_records + counts.field_rejects;
         let until_rejects = rejects(&self.counts) + STRETCH_REJECTS;
         while self.framer.num_bytes() < until && rejects(&self.counts) < until_rejects {
-            let next = self.framer.next().map_err(|error| self.damaged(error))?;
+            let next = self.framer.next_record().map_err(|error| self.damaged(error))?;
             if !self.decode_next(next, sink)? {
                 return Ok(false);
             }

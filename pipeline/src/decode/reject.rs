@@ -32,7 +32,7 @@ pub struct Reject {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct RejectLine<'a> {
     part: &'a str,
     line: u64,
     offset: u64,
@@ -50,7 +50,7 @@ impl Reject {
     /// as `raw_base64`.
     pub fn write_line(&self, part: &str, mut out: impl std::io::Write) -> std::io::Result<()> {
         let raw = std::str::from_utf8(&self.raw).ok();
-        let line = Line {
+        let line = RejectLine {
             part,
             line: self.line,
             offset: self.offset,

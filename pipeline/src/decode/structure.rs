@@ -1,9 +1,16 @@
 //! Takes bytes of JSON in pieces of any size; gives where the value in them ends.
 //!
 //! Looks at structure only: brackets, commas, colons, and which bytes are inside strings. What
-//! numbers, words and escapes mean is for those who read the value. Needs no room for the value
-//! and nests without recursion, so neither length nor depth of hostile input costs more than time
-//! and one bit a level.
+//! numbers, words and escapes mean is for those who read the value. Two things break it that could
+//! go on for a whole part otherwise: a line feed in a string, and one with too many brackets open.
+//! Needs no room for the value and nests without recursion, so neither length nor depth of hostile
+//! input costs more than time and one bit a level.
+
+/// Most brackets open at the end of a line. Where a line opens an object and never closes it, the
+/// lines below are read as its inside, then again by themselves; each that does the same nests one
+/// deeper, so that this bounds how often any byte is read. Twice what a record may nest, so that
+/// one laid out over lines and somewhat too deep is still one reject.
+pub const MAX_OPEN_AT_LINE_END: usize = 256;
 
 /// Finds the end of one JSON value, fed piece by piece.
 #[derive(Debug)]
@@ -50,11 +57,6 @@ impl Default for ValueScanner {
 }
 
 impl ValueScanner {
-    /// Whether the scan has met nothing but white space so far.
-    pub fn is_at_start(&self) -> bool {
-        self.depth == 0 && self.expect == Expect::Value
-    }
-
     fn push(&mut self, object: bool) {
         let (word, bit) = (self.depth / 64, self.depth % 64);
         if word == self.open.len() {
@@ -107,6 +109,7 @@ impl ValueScanner {
                         return Scan::Done(at);
                     }
                 }
+                _ if byte == b'\n' && self.depth > MAX_OPEN_AT_LINE_END => return Scan::Invalid(at),
                 _ if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => at += 1,
                 expect => {
                     match (expect, byte) {
@@ -228,6 +231,13 @@ mod tests {
         check("[1}", Scan::Invalid(2));
         check("{1", Scan::Invalid(1));
         check("}", Scan::Invalid(0));
+    }
+
+    #[test]
+    fn lines_do_not_nest_without_bound() {
+        let nested = |depth: usize| format!("{}\n{}", "[".repeat(depth), "]".repeat(depth));
+        check(&nested(MAX_OPEN_AT_LINE_END), Scan::Done(2 * MAX_OPEN_AT_LINE_END + 1));
+        check(&nested(MAX_OPEN_AT_LINE_END + 1), Scan::Invalid(MAX_OPEN_AT_LINE_END + 1));
     }
 
     #[test]

@@ -38,9 +38,9 @@ impl std::fmt::Debug for TapeReader {
     }
 }
 
-impl TapeReader {
+impl Default for TapeReader {
     /// Begins with small buffers; they grow with the records.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             buffers: Buffers::with_max_depth(4096, MAX_TAPE_DEPTH),
             tape: Tape::null(),
@@ -49,7 +49,9 @@ impl TapeReader {
             undocumented: Vec::new(),
         }
     }
+}
 
+impl TapeReader {
     /// Decodes `record`, whole and without white space around it, and gives its cells to `row`.
     pub fn decode(
         &mut self,

@@ -1,5 +1,6 @@
 //! Whole parts through the decoder: shapes, containers, buffers of any size.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use flate2::Compression;
@@ -20,8 +21,8 @@ impl Sink for Collected {
         for cell in cells {
             match cell {
                 Cell::Null => {}
-                Cell::List(list) => list.for_each(|text| row.push_str(&format!("{text:?},"))),
-                cell => row.push_str(&format!("{cell:?} ")),
+                Cell::List(list) => list.for_each(|text| write!(row, "{text:?},").unwrap()),
+                cell => write!(row, "{cell:?} ").unwrap(),
             }
         }
         row.push_str(extra_fields.unwrap_or_default());
@@ -65,7 +66,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
+        write!(text, ": {error}").unwrap();
         source = error.source();
     }
     text
@@ -110,6 +111,23 @@ fn records_come_in_every_shape() {
 #[test]
 fn line_separators_of_unicode_are_text() {
     check("{\"DeviceId\":\"a\u{2028}\u{85}b\"}\n", &["Text(\"a\\u{2028}\\u{85}b\")"], &[]);
+}
+
+/// White space to ASCII is not always white space to JSON: such a line never ended.
+#[test]
+fn form_feed_is_text_of_its_record() {
+    let reason = "not JSON: expected a JSON value at byte 0";
+    check("\u{c}", &[], &[&format!("1@0 {reason}")]);
+    check(&format!("{A}\u{c}\n{B}"), &ROWS, &[&format!("1@16 {reason}")]);
+    check("{\u{c}\"value\":[]}", &[], &["1@0 not JSON: expected a name in double quotes at byte 1"]);
+}
+
+#[test]
+fn lines_that_nest_into_each_other_end_in_time() {
+    let mut text = "{\"a\":[\n".repeat(200_000);
+    text.push_str(A);
+    let (collected, counts) = decode_with(text.as_bytes(), 1 << 20).unwrap();
+    assert_eq!((collected.rows.len(), counts.rejected_records), (1, 200_000));
 }
 
 #[test]
@@ -201,6 +219,17 @@ fn record_longer_than_the_limit_is_passed_over() {
         assert_eq!(collected.rejects, [format!("{line}@{offset} {reason}")]);
         assert_eq!(counts.json_bytes, text.len() as u64);
     }
+    // In an array, one that breaks beyond the limit is as long as what was read of it, and the line.
+    let breaks = format!("{{\"DeviceId\":\n\"{long}\" x}}");
+    let text = format!("[{A},{breaks}\n{B}]");
+    let reason = format!("longer than 16777216 bytes: {}; raw holds the first 16777216", breaks.len());
+    for buffer_bytes in [1 << 16, 17 << 20, 40 << 20] {
+        let (collected, _) = decode_with(text.as_bytes(), buffer_bytes).unwrap();
+        assert_eq!(
+            (&collected.rows[..], &collected.rejects[..]),
+            (&ROWS.map(str::to_owned)[..], &[format!("1@18 {reason}")][..])
+        );
+    }
     let just_fits = format!(r#"{{"DeviceId":"a","x":"{}"}}"#, "x".repeat(framing::MAX_RECORD_BYTES - 23));
     assert_eq!(just_fits.len(), framing::MAX_RECORD_BYTES);
     for text in [format!("{just_fits}\n{B}"), format!("[{just_fits},{B}]"), format!("{just_fits}{B}")] {
@@ -251,5 +280,28 @@ fn damage_is_an_error_and_never_a_shorter_part() {
     );
     check_damage(b"[] []", "line 1, byte 3: text after the array that begins the part");
     check_damage(b"{\"value\":[]\n} x", "line 2, byte 14: text after the page that begins the part");
-    check_damage(b"{\"value\":[] 1}", "line 1, byte 12: the page is not JSON");
+    let page = |text: &str, expected: &str| check_damage(text.as_bytes(), expected);
+    page(r#"{"value":[] 1}"#, "line 1, byte 12: the page is not JSON");
+    page(r#"{"value":[],}"#, "line 1, byte 12: the page is not JSON");
+    page(r#"{"@odata.context":"x",,"value":[]}"#, "line 1, byte 22: the page is not JSON");
+    page(r#"{"@odata.context":}"#, "line 1, byte 18: the page is not JSON");
+    page(r#"{"@odata.context" 1}"#, "line 1, byte 18: the page is not JSON");
+    page(r#"{"value":[],"value":[{}]}"#, "line 1, byte 20: the page has a second `value`");
+    page(r#"{"@odata.context":"x","value":{}}"#, "line 1, byte 30: the page has a `value` that is no array");
+    // The answer of a call for one entity: its fields are no members of a page.
+    page(r#"{"@odata.context":"x","DeviceId":"a"}"#, "line 1, byte 36: the page has no `value`");
+    let unclosed = |text: &str| {
+        let expected = "the page that begins the part is not closed when the part ends, after";
+        page(text, &format!("{expected} {} bytes of JSON", text.len()));
+    };
+    for text in [
+        r#"{"@odata.context""#,
+        r#"{"@odata.context":"#,
+        r#"{"@odata.context":"x"#,
+        r#"{"@odata.context":"x""#,
+        r#"{"@odata.context":"x","va"#,
+        r#"{"@odata.context":"x","value":[]"#,
+    ] {
+        unclosed(text);
+    }
 }

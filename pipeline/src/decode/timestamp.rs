@@ -35,7 +35,11 @@ pub fn parse(text: &[u8]) -> ParsedTime {
     }
 }
 
-/// The UTC date of an instant, in days since the epoch.
+/// The UTC date of an instant that [`parse`] gave, in days since the epoch.
+///
+/// # Panics
+///
+/// Where the instant is millions of years away.
 pub fn days(micros: i64) -> i32 {
     let days = micros.div_euclid(SECONDS_PER_DAY * MICROS_PER_SECOND);
     i32::try_from(days).expect("four-digit years are a few million days")

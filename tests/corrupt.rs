@@ -1,0 +1,235 @@
+//! Every corrupt file through the real program: the whole message, and that nothing of it was published.
+
+use crate::samples::{FIXTURES, ingest_args, outcome, published_rejects, rejects_of};
+use crate::support::Sandbox;
+
+/// A sandbox whose lake holds an earlier snapshot.
+fn lake_with_a_snapshot() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let sample = format!("{FIXTURES}/samples/software-inventory/array.json");
+    sandbox.run("ingest", &["--generated-time", "2021-01-10T11:01:00Z", "--from", &sample]).expect(0);
+    sandbox
+}
+
+fn corrupt(file: &str) -> String {
+    format!("{FIXTURES}/corrupt/{file}")
+}
+
+/// Ingests a damaged part beside a whole one: the error, and the lake as it was.
+#[track_caller]
+fn check_damage(file: &str, expected: &str) {
+    let sandbox = lake_with_a_snapshot();
+    let before = sandbox.lake_listing();
+    let paths = [corrupt(file), format!("{FIXTURES}/samples/software-inventory/files-route.ndjson")];
+    let run = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(4);
+    assert_eq!(run.stdout, "", "no report without a snapshot");
+    let path = &paths[0];
+    let hint = "run again to fetch it anew; a local file has to be replaced by a whole one";
+    assert_eq!(run.error(), format!("error: part {path} is damaged: {expected}; hint: {hint}"));
+    assert_eq!(sandbox.lake_listing(), before);
+    assert_eq!(sandbox.staged_runs(), [""; 0]);
+}
+
+#[test]
+fn truncated_part_publishes_nothing() {
+    check_damage("truncated.json.gz", "gzip is damaged: after 876 bytes of JSON: incomplete deflate stream");
+}
+
+#[test]
+fn part_with_bad_checksum_publishes_nothing() {
+    check_damage(
+        "bad-crc.json.gz",
+        "gzip is damaged: after 2021 bytes of JSON: corrupt gzip stream does not have a matching checksum",
+    );
+}
+
+#[test]
+fn part_with_wrong_length_publishes_nothing() {
+    check_damage(
+        "wrong-length.json.gz",
+        "gzip is damaged: after 435 bytes of JSON: corrupt gzip stream does not have a matching checksum",
+    );
+}
+
+#[test]
+fn part_with_bytes_behind_its_gzip_publishes_nothing() {
+    check_damage("trailing-bytes.json.gz", "gzip is damaged: after 435 bytes of JSON: invalid gzip header");
+}
+
+#[test]
+fn part_whose_second_member_is_cut_publishes_nothing() {
+    check_damage(
+        "second-member-cut.json.gz",
+        "gzip is damaged: after 722 bytes of JSON: incomplete deflate stream",
+    );
+}
+
+#[test]
+fn empty_body_is_not_an_empty_part() {
+    check_damage("empty-body.json.gz", "the part is empty: no bytes, not even of compression");
+}
+
+#[test]
+fn array_without_its_end_publishes_nothing() {
+    check_damage(
+        "array-not-closed.json",
+        "the array that begins the part is not closed when the part ends, after 294 bytes of JSON",
+    );
+}
+
+#[test]
+fn page_without_its_end_publishes_nothing() {
+    check_damage(
+        "page-not-closed.json",
+        "the page that begins the part is not closed when the part ends, after 323 bytes of JSON",
+    );
+}
+
+#[test]
+fn text_after_an_array_publishes_nothing() {
+    check_damage("text-after-array.json", "line 2, byte 151: text after the array that begins the part");
+}
+
+#[test]
+fn text_after_a_page_publishes_nothing() {
+    check_damage("text-after-page.json", "line 2, byte 161: text after the page that begins the part");
+}
+
+#[test]
+fn answer_for_one_entity_is_no_page() {
+    check_damage("page-of-one-entity.json", "line 1, byte 126: the page has no `value`");
+}
+
+#[test]
+fn page_whose_value_is_no_array_publishes_nothing() {
+    check_damage("page-value-no-array.json", "line 1, byte 30: the page has a `value` that is no array");
+}
+
+#[test]
+fn page_with_two_values_publishes_nothing() {
+    check_damage("page-with-two-values.json", "line 1, byte 168: the page has a second `value`");
+}
+
+#[test]
+fn page_that_is_no_json_publishes_nothing() {
+    check_damage("page-not-json.json", "line 1, byte 22: the page is not JSON");
+}
+
+/// An export of nothing but empty parts says more of the service than of the tenant.
+#[test]
+fn export_without_records_publishes_nothing() {
+    let sandbox = lake_with_a_snapshot();
+    let before = sandbox.lake_listing();
+    let paths = [format!("{FIXTURES}/samples/software-inventory/nothing.json.gz")];
+    let run = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(4);
+    assert_eq!(
+        run.error(),
+        "error: the export of 20210111T110100Z holds no records; nothing was published; hint: look in the \
+         Defender portal whether the tenant has devices; the lake keeps its last snapshot"
+    );
+    assert_eq!(sandbox.lake_listing(), before);
+}
+
+/// Ingests a part with rejected records, `rejected` of `records`: once with a limit that is one too
+/// low, once with one that is just met. Returns what the latter made of it.
+#[track_caller]
+fn check_rejects(file: &str, rejected: u64, records: u64) -> String {
+    let sandbox = lake_with_a_snapshot();
+    let before = sandbox.lake_listing();
+    let paths = [corrupt(file)];
+    let too_low = (rejected - 1).to_string();
+    let too_small_a_share = format!("{:.6}%", (rejected * 100) as f64 / records as f64 - 0.000_001);
+    let mut kept = Vec::new();
+    for limit in [&too_low, &too_small_a_share] {
+        let run = sandbox.run("ingest", &ingest_args(&paths, &["--max-rejects", limit])).expect(5);
+        assert_eq!(run.stdout, "", "no report without a snapshot");
+        let hint = "; hint: read their reasons there; raise --max-rejects if they may be left out";
+        let (message, path) = run.error().split_once("; the rejects are in ").unwrap();
+        let expected = format!("error: {rejected} of {records} records were rejected, more than {limit}");
+        assert_eq!(message, expected);
+        let path = path.strip_suffix(hint).unwrap_or_else(|| panic!("{path}"));
+        assert!(path.starts_with(sandbox.work_dir().to_str().unwrap()), "{path}");
+        kept.push(rejects_of(path.as_ref()));
+        assert_eq!(sandbox.lake_listing(), before);
+        assert_eq!(sandbox.staged_runs(), [""; 0]);
+    }
+    let fresh = Sandbox::new();
+    let limit = rejected.to_string();
+    let run = fresh.run("ingest", &ingest_args(&paths, &["--max-rejects", &limit]));
+    if rejected == records {
+        // Every record was rejected: there is no row to publish, and the snapshot is an empty one.
+        return kept.swap_remove(0).join("\n");
+    }
+    let report = run.expect(0).report();
+    assert_eq!(report["totals"]["rejected_records"], rejected);
+    assert_eq!(report["totals"]["records"], records);
+    let published = rejects_of(&published_rejects(&fresh));
+    assert_eq!(kept, [published.clone(), published]);
+    fresh.run("verify", &[]).expect(0);
+    outcome(&fresh, &report)
+}
+
+#[test]
+fn line_that_is_no_json_is_rejected() {
+    insta::assert_snapshot!(check_rejects("not-json.ndjson", 1, 3));
+}
+
+#[test]
+fn line_that_is_no_object_is_rejected() {
+    insta::assert_snapshot!(check_rejects("not-objects.ndjson", 4, 6));
+}
+
+#[test]
+fn line_that_is_cut_off_at_the_end_is_rejected() {
+    insta::assert_snapshot!(check_rejects("cut-line.ndjson", 1, 3));
+}
+
+#[test]
+fn line_that_is_cut_off_takes_no_other_with_it() {
+    insta::assert_snapshot!(check_rejects("line-without-end.ndjson", 1, 3));
+}
+
+#[test]
+fn form_feed_is_rejected() {
+    insta::assert_snapshot!(check_rejects("form-feed.ndjson", 1, 3));
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_rejected_and_kept() {
+    insta::assert_snapshot!(check_rejects("not-utf8.ndjson", 1, 3));
+}
+
+#[test]
+fn surrogate_without_its_pair_is_rejected() {
+    insta::assert_snapshot!(check_rejects("lone-surrogate.ndjson", 2, 4));
+}
+
+#[test]
+fn record_that_nests_too_deep_is_rejected() {
+    insta::assert_snapshot!(check_rejects("too-deep.ndjson", 1, 2));
+}
+
+#[test]
+fn record_without_usable_device_id_is_rejected() {
+    insta::assert_snapshot!(check_rejects("no-device-id.ndjson", 7, 8));
+}
+
+/// Rejected fields are no rejected records: they pass any `--max-rejects`.
+#[track_caller]
+fn check_field_rejects(file: &str) -> String {
+    let sandbox = Sandbox::new();
+    let paths = [corrupt(file)];
+    let report = sandbox.run("ingest", &ingest_args(&paths, &["--max-rejects", "0"])).expect(0).report();
+    sandbox.run("verify", &[]).expect(0);
+    outcome(&sandbox, &report)
+}
+
+#[test]
+fn values_that_cannot_become_their_column_are_null_and_rejected() {
+    insta::assert_snapshot!(check_field_rejects("wrong-values.ndjson"));
+}
+
+#[test]
+fn platform_that_no_directory_can_be_named_after_is_null_and_rejected() {
+    insta::assert_snapshot!(check_field_rejects("platform-too-long.ndjson"));
+}

@@ -1,0 +1,389 @@
+//! Laws of decoding, on generated parts: what the oracle says, in any shape, buffer and split.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::oracle::agreement::{Reading, check, check_all, decode_part};
+
+const NAMES: &[&str] = &[
+    "DeviceId",
+    "DeviceId",
+    "deviceid",
+    "DEVICEID",
+    r"\u0044eviceId",
+    "DeviceName",
+    "RbacGroupName",
+    "SoftwareVendor",
+    "SoftwareName",
+    "softwareVersion",
+    "NumberOfWeaknesses",
+    "numberofweaknesses",
+    "DiskPaths",
+    "diskPaths",
+    "RegistryPaths",
+    "SoftwareFirstSeenTimestamp",
+    "EndOfSupportStatus",
+    "EndOfSupportDate",
+    "endOfSupportDate",
+    "OSPlatform",
+    "OsPlatform",
+    "GeneratedTime",
+    "snapshot_date",
+    "ExtraFields",
+    "RbacGroupId",
+    "rbacGroupId",
+    "",
+    "x",
+    "X",
+    r"\ud83d\ude00",
+    r#"\""#,
+    "(other names)",
+    "value",
+    "@odata.context",
+];
+
+/// Texts of single values, each at some boundary of the contract.
+const VALUES: &[&str] = &[
+    "null",
+    "true",
+    "false",
+    "{}",
+    "{ }",
+    "[]",
+    "[ ]",
+    "0",
+    "-0",
+    "3",
+    "3.0",
+    "-3.00",
+    "3.5",
+    "30e-1",
+    "0.3e1",
+    "3.00000000000000001",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "-2147483649",
+    "1e400",
+    "-1e400",
+    "1e-400",
+    "0e999999999999999999999",
+    "1e99999999999999999999",
+    "9223372036854775808",
+    "18446744073709551616",
+    "123456789012345678901234567890",
+    "0.1",
+    "1E5",
+    "1e+5",
+    "7.0",
+    "20.5",
+    "5e-324",
+    "1.7976931348623159e308",
+    "01",
+    "1.",
+    ".5",
+    "-",
+    "+1",
+    "1e",
+    "1e+",
+    "0x1",
+    "NaN",
+    "Infinity",
+    "nul",
+    "True",
+    "truee",
+    "nullnull",
+    "--1",
+    r#""""#,
+    r#""3""#,
+    r#""-3""#,
+    r#""007""#,
+    r#""3.0""#,
+    r#""+3""#,
+    r#"" 3""#,
+    r#""2147483648""#,
+    r#""\u0033""#,
+    r#""a""#,
+    r#""a\\b\/c\"d""#,
+    r#""\u0000""#,
+    r#""\u001f\b\f\n\r\t""#,
+    "\"\u{2028}\u{85}\u{feff}\"",
+    "\"é\u{10ffff}\"",
+    r#""\ud83d\ude00""#,
+    r#""\ud83d""#,
+    r#""\ude00""#,
+    r#""\ud83d\u0041""#,
+    r#""\ud83d\ud83d""#,
+    r#""\ud83d\uffff""#,
+    r#""\ud83dx""#,
+    r#""\uD83D\n""#,
+    r#""\u12""#,
+    r#""\u12g4""#,
+    r#""\x""#,
+    r#""\""#,
+    "\"\t\"",
+    "\"\u{1f}\"",
+    "\"\u{7f}\"",
+    "\"\u{0}\"",
+    "\"a\nb\"",
+    "\"a\\\nb\"",
+    "\"a\rb\"",
+    r#""2020-12-30""#,
+    r#""2021-02-30""#,
+    r#""2020-02-29""#,
+    r#""2019-04-07 02:06:47""#,
+    r#""2021-01-11 09:47:58.854""#,
+    r#""2020-11-03 10:13:34.8476889""#,
+    r#""2020-11-03T10:13:34.123456789012Z""#,
+    r#""2021-05-11T00:30:00+02:00""#,
+    r#""2021-05-11 23:30:00-02:30""#,
+    r#""0001-01-01T00:00:00Z""#,
+    r#""0001-01-01""#,
+    r#""0001-02-30""#,
+    r#""0000-01-01T00:00:00+23:59""#,
+    r#""9999-12-31T23:59:59.9999999-23:59""#,
+    r#""2021-01-11T24:00:00Z""#,
+    r#""2021-01-11T11:01:60Z""#,
+    r#""2021-01-11T11:01:00.Z""#,
+    r#""2021-01-11T11:01:00+0200""#,
+    r#""2021-01-11t11:01:00z""#,
+    r#""2021-1-1""#,
+    r#""2021-01-11 ""#,
+    r#""٢٠٢١-٠١-١١""#,
+    r#"["a","b"]"#,
+    r#"["a",null,"b"]"#,
+    "[null]",
+    r#"["a",3,2.50]"#,
+    r#"["a",true]"#,
+    r#"[["a"]]"#,
+    "[{}]",
+    "[1,]",
+    "[,1]",
+    r#"{"a":{"DeviceId":"no"},"a":[{}]}"#,
+    r#"{"a":"\ud800"}"#,
+    r#"{"a":01}"#,
+    r#"{"a":1,}"#,
+    "{a:1}",
+    "{'a':1}",
+    "[1 2]",
+    r#""__HIVE_DEFAULT_PARTITION__""#,
+    r#""..""#,
+    r#""a/b=c%""#,
+];
+
+fn value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        6 => select(VALUES).prop_map(str::to_owned),
+        2 => any::<String>().prop_map(|text| serde_json::Value::from(text).to_string()),
+        1 => any::<f64>().prop_map(|number| number.to_string()),
+        1 => any::<i64>().prop_map(|number| number.to_string()),
+        1 => (0..400_usize, select(&["x", "%", "é", "/"][..]))
+            .prop_map(|(len, text)| format!("\"{}\"", text.repeat(len))),
+        1 => (select(&["[", "{\"a\":"][..]), select(&[1, 60, 63, 64, 65, 126, 127, 128, 129, 255, 256, 257][..]), any::<bool>())
+            .prop_map(|(open, depth, newlines)| {
+                let close = if open == "[" { "]" } else { "}" };
+                let line = if newlines { "\n" } else { "" };
+                format!("{}0{}", format!("{open}{line}").repeat(depth), close.repeat(depth))
+            }),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(|elements| format!("[{}]", elements.join(", "))),
+            vec((select(NAMES), inner), 0..4).prop_map(|members| object(&members, " ")),
+        ]
+    })
+}
+
+fn object<V: AsRef<str>>(members: &[(&str, V)], space: &str) -> String {
+    let members: Vec<_> = members
+        .iter()
+        .map(|(name, value)| format!("{space}\"{name}\"{space}:{space}{}", value.as_ref()))
+        .collect();
+    format!("{{{}{space}}}", members.join(&format!("{space},")))
+}
+
+fn space() -> impl Strategy<Value = &'static str> {
+    prop_oneof![8 => Just(""), 2 => Just(" "), 1 => Just("\n  "), 1 => Just("\r\n\t"), 1 => Just("\u{c}")]
+}
+
+fn record() -> impl Strategy<Value = String> {
+    (any::<bool>(), vec((select(NAMES), value()), 0..8), space()).prop_map(|(usable, mut members, space)| {
+        if usable {
+            members.push(("DeviceId", "\"d\"".to_owned()));
+        }
+        object(&members, space)
+    })
+}
+
+/// What stands where a record is expected.
+fn line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        12 => record(),
+        1 => value(),
+        1 => Just("<html>\r\n<body class=\"x\">{not json}</body>".to_owned()),
+        1 => (record(), any::<prop::sample::Index>()).prop_map(|(mut record, at)| {
+            let at = at.index(record.len() + 1);
+            record.truncate((0..=at).rev().find(|at| record.is_char_boundary(*at)).unwrap_or(0));
+            record
+        }),
+    ]
+}
+
+/// The text of a part in one of its shapes.
+fn part() -> impl Strategy<Value = String> {
+    let separator = select(&["\n", "\n", "\n", "\r\n", "\n\n \n", "", " ", ",", "\u{c}\n", "\u{feff}\n"][..]);
+    let records = vec((line(), separator), 0..6);
+    let wrap = select(
+        &[
+            ("", ""),
+            ("", ""),
+            ("", ""),
+            ("\u{feff}", ""),
+            (" \r\n", "\n"),
+            ("[", "]"),
+            ("\u{feff} [\n", "\n] \n"),
+            ("[", ""),
+            ("[", "] x"),
+            (r#"{"value":["#, "]}"),
+            (r#"{"@odata.context":"c","value":["#, r#"],"@odata.nextLink":"https://h/?a=]}"}"#),
+            ("{\n\"@odata.count\" : 3 ,\n \"value\" :\n [", "\n]\n}\n"),
+            (r#"{"@odata.context":{"value":[1]},"value":["#, r#"],"value":[]}"#),
+            (r#"{"@odata.context":1,,"value":["#, "]}"),
+            (r#"{"@odata.context":1,"value":["#, "],}"),
+            (r#"{"@odata.context":1,"Value":["#, "]}"),
+            ("{\u{c}\"value\":[", "]}"),
+        ][..],
+    );
+    (wrap, records, any::<bool>()).prop_map(|((before, after), records, commas)| {
+        let is_list = before.trim_end().ends_with('[');
+        let mut text = before.to_owned();
+        for (index, (record, separator)) in records.iter().enumerate() {
+            if is_list && commas && index > 0 {
+                text.push(',');
+            }
+            text.push_str(record);
+            text.push_str(separator);
+        }
+        text + after
+    })
+}
+
+/// Bytes with some of them changed.
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![
+        4 => select(b"{}[]\":,\\\n\r\t 0129.eE+-untfa/\x0c\x00\x1f\x7f\xff\xc3\xed\xa0\x80\xef\xbb\xbf".to_vec()),
+        1 => any::<u8>(),
+    ];
+    (part(), vec((any::<prop::sample::Index>(), 0..3_u8, byte), 0..5)).prop_map(|(text, changes)| {
+        let mut bytes = text.into_bytes();
+        for (at, change, byte) in changes {
+            let at = at.index(bytes.len() + 1);
+            match change {
+                0 => bytes.insert(at, byte),
+                1 => bytes.truncate(at),
+                _ if at < bytes.len() => bytes[at] = byte,
+                _ => {}
+            }
+        }
+        bytes
+    })
+}
+
+fn reading() -> impl Strategy<Value = Reading> {
+    (prop_oneof![1..80_usize, Just(4096), Just(1 << 20)], any::<bool>(), any::<bool>()).prop_map(
+        |(buffer_bytes, gzip, capture_extra_fields)| Reading { buffer_bytes, gzip, capture_extra_fields },
+    )
+}
+
+const WHOLE: Reading = Reading { buffer_bytes: 1 << 20, gzip: false, capture_extra_fields: true };
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn decoder_agrees_with_the_oracle(text in part(), reading in reading()) {
+        check(text.as_bytes(), reading);
+    }
+
+    #[test]
+    fn decoder_agrees_with_the_oracle_on_damaged_text(text in mutated(), reading in reading()) {
+        check(&text, reading);
+    }
+
+    #[test]
+    fn any_split_of_lines_into_parts_gives_the_same_rows_and_rejects(
+        lines in vec((record(), select(&["\n", "\r\n", " \n\n"][..])), 1..8),
+        splits in vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        // Lines that are whole by themselves: one that is not may be completed by the next.
+        let lines: Vec<String> = lines
+            .into_iter()
+            .filter(|(record, _)| !record.contains('\n') && is_whole(record))
+            .map(|(record, end)| record + end)
+            .collect();
+        let mut splits: Vec<usize> = splits.iter().map(|at| at.index(lines.len() + 1)).collect();
+        splits.extend([0, lines.len()]);
+        splits.sort_unstable();
+        let decode = |lines: &[String]| decode_part(&crate::oracle::agreement::gzip(lines.concat().as_bytes()), WHOLE)
+            .expect("lines are no damage").0;
+        let whole = decode(&lines);
+        let mut rows = Vec::new();
+        let mut rejects = Vec::new();
+        let (mut coerced, mut duplicate_names) = (0, 0);
+        for ends in splits.windows(2) {
+            let part = decode(&lines[ends[0]..ends[1]]);
+            rows.extend(part.rows);
+            rejects.extend(part.rejects.into_iter().map(|reject| (reject.field, reject.raw)));
+            coerced += part.coerced;
+            duplicate_names += part.duplicate_names;
+        }
+        prop_assert_eq!(rows, whole.rows);
+        prop_assert_eq!(rejects, whole.rejects.into_iter().map(|reject| (reject.field, reject.raw)).collect::<Vec<_>>());
+        prop_assert_eq!((coerced, duplicate_names), (whole.coerced, whole.duplicate_names));
+    }
+}
+
+/// Whether `record` is one object to the decoder wherever it stands, and no page.
+fn is_whole(record: &str) -> bool {
+    let object = format!("{{}}\n{record}\n");
+    let (decoded, _) = decode_part(object.as_bytes(), WHOLE).expect("lines are no damage");
+    let whole = record.trim_end_matches([' ', '\t', '\r', '\n']).len();
+    decoded.records == 2
+        && decoded.rejects.iter().skip(1).all(|reject| reject.raw.len() == whole)
+        && !record.starts_with("{\"value\"")
+        && !record.starts_with("{ \"value\"")
+        && !record.contains("\"@odata")
+}
+
+#[test]
+fn decoder_agrees_with_the_oracle_on_every_fixture() {
+    let mut num_files = 0;
+    for folder in ["samples/software-inventory", "corrupt"] {
+        let folder = format!("{}/../fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "gz") {
+                check_all(&std::fs::read(&path).unwrap());
+                num_files += 1;
+            }
+        }
+    }
+    assert!(num_files >= 7);
+}
+
+#[test]
+fn decoder_agrees_with_the_oracle_on_every_truncation() {
+    let text = concat!(
+        "\u{feff}{\"DeviceId\":\"a\",\"DiskPaths\":[\"C:\\\\x\\u00e9\",null]}\r\n",
+        "{\n \"deviceId\": 1.50,\n \"x\": {\"y\": [true, -1e5]}\n}{\"DeviceId\":\"\\ud83d\\ude00\"} {\"a\"\n",
+        "nonsense\n",
+    );
+    for len in 0..=text.len() {
+        check_all(&text.as_bytes()[..len]);
+    }
+    let page = "{\"@odata.context\":\"h\",\n\"value\":[{\"DeviceId\":\"a\"},\n{\"DeviceId\" 1},\n 5 ],\"x\":{\"y\":[1]}} ";
+    for len in 0..=page.len() {
+        check_all(&page.as_bytes()[..len]);
+    }
+}
