@@ -291,7 +291,8 @@ impl IngestError {
             Self::Write(WriteError::TooManyPartitions { .. }) => {
                 Some("such an export is not one of Defender's; look at the values in the parts".to_owned())
             }
-            Self::OpenPart { .. } | Self::KeepRejects { .. } => None,
+            Self::OpenPart { .. } => Some("make the file readable, or run again to fetch it anew".to_owned()),
+            Self::KeepRejects { .. } => Some("make --work-dir writable, or choose another".to_owned()),
         }
     }
 }
@@ -740,9 +741,7 @@ impl Decode<'_> {
             }
             let counts = decoder.counts();
             let rejected = counts.rejected_records - before.rejected_records;
-            progress.json_bytes.fetch_add(counts.json_bytes - before.json_bytes, Ordering::Relaxed);
             progress.rows.fetch_add(counts.records - before.records - rejected, Ordering::Relaxed);
-            progress.rejected_records.fetch_add(rejected, Ordering::Relaxed);
             before = counts;
             if !more {
                 break;
@@ -768,7 +767,6 @@ impl Decode<'_> {
         tracing::debug!(part = part.name, records = facts.records, bytes = facts.bytes, "part decoded");
         locked(&self.parts).push((part.index, facts));
         progress.decoded_parts.fetch_add(1, Ordering::Relaxed);
-        progress.decoded_bytes.fetch_add(part.bytes, Ordering::Relaxed);
         Ok(())
     }
 

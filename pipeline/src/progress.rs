@@ -29,22 +29,15 @@ pub struct Progress {
     pub num_parts: AtomicU64,
     /// Parts decoded.
     pub decoded_parts: AtomicU64,
-    /// Bytes of the parts decoded, as they came.
-    pub decoded_bytes: AtomicU64,
-    /// Bytes of JSON decoded.
-    pub json_bytes: AtomicU64,
     /// Rows decoded.
     pub rows: AtomicU64,
-    /// Records rejected.
-    pub rejected_records: AtomicU64,
 }
 
 impl Progress {
     /// Forgets what was counted: the run begins again.
     pub fn restart(&self) {
         let FetchProgress { bytes, parts } = &*self.fetch;
-        let decoded = [&self.decoded_parts, &self.decoded_bytes, &self.json_bytes, &self.rows];
-        for counter in [bytes, parts, &self.num_parts, &self.rejected_records].into_iter().chain(decoded) {
+        for counter in [bytes, parts, &self.num_parts, &self.decoded_parts, &self.rows] {
             counter.store(0, Ordering::Relaxed);
         }
     }
