@@ -9,16 +9,18 @@ use std::error::Error;
 use std::fs::File;
 use std::hint::black_box;
 
+use chrono::DateTime;
+use pipeline::batch::{BatchLayout, Batcher, RowGroups};
 use pipeline::decode::binding::Binding;
-use pipeline::decode::cell::Cell;
+use pipeline::decode::columns::Columns;
 use pipeline::decode::reject::Reject;
 use pipeline::decode::{PartDecoder, Sink};
 
-struct Discard;
+struct Batches<'g>(Batcher<'g>);
 
-impl Sink for Discard {
-    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        black_box((cells, extra_fields));
+impl Sink for Batches<'_> {
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        self.0.columns(partition)
     }
 
     fn reject(&mut self, reject: Reject) {
@@ -29,10 +31,16 @@ impl Sink for Discard {
 #[expect(clippy::print_stdout, reason = "the result of the program")]
 fn main() -> Result<(), Box<dyn Error>> {
     let binding = Binding::new(schema::DATASETS[0], false);
+    let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
+    let row_groups = RowGroups::new(&layout, 96 << 20);
     for path in std::env::args().skip(1) {
+        let mut sink = Batches(row_groups.batcher());
         let mut decoder = PartDecoder::try_new(File::open(&path)?, &binding)?;
-        while decoder.decode_some(&mut Discard)? {}
+        while decoder.decode_some(&mut sink)? {
+            black_box(sink.0.take());
+        }
         println!("{path}: {:?}", decoder.counts());
     }
+    black_box(row_groups.finish());
     Ok(())
 }

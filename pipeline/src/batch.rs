@@ -1,47 +1,26 @@
-//! Takes cells; gives record batches, one set of columns for each partition.
+//! Takes columns of rows as they are decoded; gives record batches, each one row group of a partition.
 //!
-//! Rows are routed as they come, so that nothing is ever split or copied again by partition. Rows
-//! held are bounded in number for a partition, and in bytes for all of them together.
+//! Rows are routed as they come, so that nothing is ever split or copied again by partition. Open
+//! row groups are shared by all threads: one takes a partition's columns for a stretch of rows, and
+//! puts them back. They are bounded in rows each, and in bytes all together.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::builder::{
-    ArrayBuilder, Date32Builder, Int32Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder,
-};
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Origin};
 
 use crate::decode::binding::Binding;
-use crate::decode::cell::Cell;
+use crate::decode::columns::{self, Columns, Finished};
 use crate::partition::PartitionKey;
 
-/// Rows of a batch: enough that handing one over costs nothing next to encoding it.
-const MAX_BATCH_ROWS: usize = 16 * 1024;
-
-/// Fixed cost of a row in the builders, beside the bytes of its text: offsets, numbers, validity.
-const ROW_BYTES: usize = 96;
-
-/// Rows on their way into batches, by partition.
-#[derive(Debug)]
-pub struct Batcher<'b> {
-    layout: &'b BatchLayout<'b>,
-    partitions: Vec<(PartitionKey, Columns)>,
-    index: HashMap<PartitionKey, usize>,
-    /// The last row's partition: a device's rows stand together, so the next row mostly has it too.
-    last: usize,
-    num_bytes: usize,
-    max_bytes: usize,
-    /// Partitions that have reached [`MAX_BATCH_ROWS`].
-    full: Vec<usize>,
-}
-
-/// How a dataset's cells become the columns of its files.
+/// How a dataset's columns become batches.
 #[derive(Debug)]
 pub struct BatchLayout<'b> {
     binding: &'b Binding,
+    file_schema: SchemaRef,
     schema: SchemaRef,
     fields: Vec<Filled>,
     generated_time: DateTime<Utc>,
@@ -50,7 +29,7 @@ pub struct BatchLayout<'b> {
 /// What fills a column of the files.
 #[derive(Debug, Clone, Copy)]
 enum Filled {
-    Cell(usize, ColumnType),
+    Property(usize),
     GeneratedTime,
     ExtraFields,
 }
@@ -63,203 +42,181 @@ impl<'b> BatchLayout<'b> {
     /// Where the binding is of another dataset than it says: a mistake of ours.
     pub fn new(binding: &'b Binding, generated_time: DateTime<Utc>) -> Self {
         let dataset = binding.dataset();
-        let schema = schema::arrow::file_schema(dataset, binding.captures_extra_fields());
         let filled = |column: &'static Column| match column.origin {
-            Origin::Property => {
-                Filled::Cell(binding.property_of(column).expect("a property is bound"), column.column_type)
-            }
+            Origin::Property => Filled::Property(binding.property_of(column).expect("a property is bound")),
             Origin::Export => Filled::GeneratedTime,
             Origin::Undocumented => Filled::ExtraFields,
         };
         let extra = binding.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
-        let fields = dataset.file_columns().chain(extra).map(filled).collect();
-        Self { binding, schema, fields, generated_time }
+        let columns = || dataset.file_columns().chain(extra);
+        let field = |column: &Column| {
+            Field::new(
+                column.name,
+                columns::data_type(column.column_type),
+                schema::arrow::field(column).is_nullable(),
+            )
+        };
+        Self {
+            binding,
+            file_schema: schema::arrow::file_schema(dataset, binding.captures_extra_fields()),
+            schema: Arc::new(Schema::new(columns().map(field).collect::<Vec<_>>())),
+            fields: columns().map(filled).collect(),
+            generated_time,
+        }
     }
 
-    /// The Arrow schema of the batches.
+    /// The Arrow schema of the files.
+    pub fn file_schema(&self) -> &SchemaRef {
+        &self.file_schema
+    }
+
+    /// The Arrow schema of the batches: that of the files, with text as dictionaries.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
-}
 
-impl<'b> Batcher<'b> {
-    /// Begins with no rows; [`Self::take`] hands over early what exceeds `max_bytes`.
-    pub fn new(layout: &'b BatchLayout<'b>, max_bytes: usize) -> Self {
-        Self {
-            layout,
-            partitions: Vec::new(),
-            index: HashMap::new(),
-            last: 0,
-            num_bytes: 0,
-            max_bytes,
-            full: Vec::new(),
-        }
+    fn batch(&self, finished: Finished) -> RecordBatch {
+        let Finished { mut properties, extra_fields, num_rows } = finished;
+        let columns = self
+            .fields
+            .iter()
+            .map(|filled| match filled {
+                Filled::Property(index) => properties[*index].take().expect("each fills one column"),
+                Filled::ExtraFields => Arc::clone(&extra_fields),
+                Filled::GeneratedTime => self.generated_times(num_rows),
+            })
+            .collect();
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
     }
 
-    /// Adds a row to its partition.
-    pub fn push(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        let platform = match cells[self.layout.binding.partition()] {
-            Cell::Text(text) if !text.is_empty() => Some(text),
-            _ => None,
+    fn generated_times(&self, num_rows: usize) -> ArrayRef {
+        let DataType::Timestamp(_, zone) = schema::arrow::data_type(ColumnType::TimestampMicros) else {
+            unreachable!("timestamps are timestamps")
         };
-        let partition = self.partition(platform);
-        let (_, columns) = &mut self.partitions[partition];
-        self.num_bytes += columns.push(&self.layout.fields, cells, extra_fields);
-        if columns.num_rows == MAX_BATCH_ROWS {
-            self.full.push(partition);
-        }
-    }
-
-    fn partition(&mut self, platform: Option<&str>) -> usize {
-        if self.partitions.get(self.last).is_some_and(|(key, _)| key.value() == platform) {
-            return self.last;
-        }
-        let key = PartitionKey::new(platform);
-        self.last = *self.index.entry(key).or_insert_with_key(|key| {
-            self.partitions.push((key.clone(), Columns::new(&self.layout.fields)));
-            self.partitions.len() - 1
-        });
-        self.last
-    }
-
-    /// Takes the batches that are due: those that are full, and all where the rows held exceed the
-    /// bytes allowed. Call it between stretches of rows.
-    pub fn take(&mut self) -> Vec<(PartitionKey, RecordBatch)> {
-        if self.num_bytes > self.max_bytes {
-            return self.take_all();
-        }
-        let full = std::mem::take(&mut self.full);
-        full.into_iter().map(|partition| self.finish(partition)).collect()
-    }
-
-    /// Takes everything.
-    pub fn take_all(&mut self) -> Vec<(PartitionKey, RecordBatch)> {
-        self.full.clear();
-        (0..self.partitions.len())
-            .filter(|partition| self.partitions[*partition].1.num_rows > 0)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|partition| self.finish(partition))
-            .collect()
-    }
-
-    fn finish(&mut self, partition: usize) -> (PartitionKey, RecordBatch) {
-        let (key, columns) = &mut self.partitions[partition];
-        self.num_bytes -= columns.num_bytes;
-        (key.clone(), columns.finish(self.layout))
+        let micros = self.generated_time.timestamp_micros();
+        Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_timezone_opt(zone))
     }
 }
 
-/// Builders of one partition's columns.
+/// Row groups that are being gathered, shared by all threads.
 #[derive(Debug)]
-struct Columns {
-    builders: Vec<Builder>,
-    num_rows: usize,
+pub struct RowGroups<'b> {
+    layout: &'b BatchLayout<'b>,
+    idle: Mutex<Idle>,
+    max_bytes: usize,
+}
+
+/// Those that no thread is adding to.
+#[derive(Debug, Default)]
+struct Idle {
+    partitions: HashMap<PartitionKey, Vec<Columns>>,
     num_bytes: usize,
 }
 
+impl<'b> RowGroups<'b> {
+    /// Begins with none. They may hold about `max_bytes` together before the largest is closed early.
+    pub fn new(layout: &'b BatchLayout<'b>, max_bytes: usize) -> Self {
+        Self { layout, idle: Mutex::default(), max_bytes }
+    }
+
+    /// Row groups for one thread to add to.
+    pub fn batcher(&self) -> Batcher<'_> {
+        Batcher { row_groups: self, held: Vec::new(), index: HashMap::new(), last: 0 }
+    }
+
+    /// Takes all that are left; no thread may be adding to one.
+    pub fn finish(self) -> Vec<(PartitionKey, RecordBatch)> {
+        let Idle { partitions, .. } = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let layout = self.layout;
+        partitions
+            .into_iter()
+            .flat_map(|(key, all)| all.into_iter().map(move |columns| (key.clone(), columns)))
+            .filter(|(_, columns)| columns.num_rows() > 0)
+            .map(|(key, mut columns)| (key, layout.batch(columns.finish())))
+            .collect()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // A thread that panicked ends the run; what it left behind is never published.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The row groups that one thread is adding to.
 #[derive(Debug)]
-enum Builder {
-    Utf8(StringBuilder),
-    Int32(Int32Builder),
-    Utf8List(ListBuilder<StringBuilder>),
-    TimestampMicros(TimestampMicrosecondBuilder),
-    Date32(Date32Builder),
-    /// The same for every row: built when the batch is.
-    GeneratedTime,
+pub struct Batcher<'g> {
+    row_groups: &'g RowGroups<'g>,
+    held: Vec<(PartitionKey, Columns)>,
+    index: HashMap<PartitionKey, usize>,
+    /// The last row's: a device's rows stand together, so the next row mostly has it too.
+    last: usize,
 }
 
-impl Columns {
-    /// Begins with builders that hold no memory: partitions may be many, each with a few rows, and
-    /// what Arrow sets aside by default is more than most of them need.
-    fn new(fields: &[Filled]) -> Self {
-        let text = || StringBuilder::with_capacity(0, 0);
-        let builder = |filled: &Filled| match filled {
-            Filled::ExtraFields | Filled::Cell(_, ColumnType::Utf8) => Builder::Utf8(text()),
-            Filled::Cell(_, ColumnType::Int32) => Builder::Int32(Int32Builder::with_capacity(0)),
-            Filled::Cell(_, ColumnType::Utf8List) => Builder::Utf8List(
-                ListBuilder::with_capacity(text(), 0).with_field(schema::arrow::list_element()),
-            ),
-            Filled::Cell(_, ColumnType::TimestampMicros) => Builder::TimestampMicros(
-                TimestampMicrosecondBuilder::with_capacity(0)
-                    .with_data_type(schema::arrow::data_type(ColumnType::TimestampMicros)),
-            ),
-            Filled::Cell(_, ColumnType::Date32) => Builder::Date32(Date32Builder::with_capacity(0)),
-            Filled::GeneratedTime => Builder::GeneratedTime,
-        };
-        Self { builders: fields.iter().map(builder).collect(), num_rows: 0, num_bytes: 0 }
-    }
-
-    /// Appends one row and returns about how many bytes it takes.
-    fn push(&mut self, fields: &[Filled], cells: &[Cell<'_>], extra_fields: Option<&str>) -> usize {
-        let mut num_bytes = ROW_BYTES;
-        for (builder, filled) in self.builders.iter_mut().zip(fields) {
-            let cell = match filled {
-                Filled::Cell(index, _) => cells[*index],
-                Filled::ExtraFields => extra_fields.map_or(Cell::Null, Cell::Text),
-                Filled::GeneratedTime => continue,
-            };
-            num_bytes += builder.append(cell);
+impl Batcher<'_> {
+    /// The columns that a row with this partition goes to.
+    pub fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        if self.held.get(self.last).is_none_or(|(key, _)| key.value() != partition) {
+            self.last = self.hold(PartitionKey::new(partition));
         }
-        self.num_rows += 1;
-        self.num_bytes += num_bytes;
-        num_bytes
+        &mut self.held[self.last].1
     }
 
-    fn finish(&mut self, layout: &BatchLayout<'_>) -> RecordBatch {
-        let num_rows = std::mem::take(&mut self.num_rows);
-        self.num_bytes = 0;
-        let columns =
-            self.builders.iter_mut().map(|builder| builder.finish(layout.generated_time, num_rows)).collect();
-        RecordBatch::try_new(Arc::clone(&layout.schema), columns).expect("builders follow the schema")
+    fn hold(&mut self, key: PartitionKey) -> usize {
+        if let Some(held) = self.index.get(&key) {
+            return *held;
+        }
+        let columns = self.row_groups.idle().take(&key);
+        let columns = columns.unwrap_or_else(|| Columns::new(self.row_groups.layout.binding));
+        self.index.insert(key.clone(), self.held.len());
+        self.held.push((key, columns));
+        self.held.len() - 1
+    }
+
+    /// Gives back what is held, and takes the row groups that are due: those that are full, and the
+    /// largest where all together hold more than they may. Call it between stretches of rows.
+    pub fn take(&mut self) -> Vec<(PartitionKey, RecordBatch)> {
+        self.index.clear();
+        let layout = self.row_groups.layout;
+        let mut due = Vec::new();
+        for (key, mut columns) in self.held.drain(..) {
+            if columns.num_rows() >= columns::MAX_ROWS {
+                due.push((key.clone(), layout.batch(columns.finish())));
+            }
+            self.row_groups.idle().put(key, columns);
+        }
+        loop {
+            let mut idle = self.row_groups.idle();
+            if idle.num_bytes <= self.row_groups.max_bytes {
+                return due;
+            }
+            let Some((key, mut columns)) = idle.take_largest() else { return due };
+            drop(idle);
+            due.push((key, layout.batch(columns.finish())));
+        }
     }
 }
 
-impl Builder {
-    /// Appends a cell and returns how many bytes of text it has.
-    fn append(&mut self, cell: Cell<'_>) -> usize {
-        match (self, cell) {
-            (Self::Utf8(builder), Cell::Text(text)) => {
-                builder.append_value(text);
-                return text.len();
-            }
-            (Self::Utf8(builder), Cell::Null) => builder.append_null(),
-            (Self::Int32(builder), Cell::Int32(number)) => builder.append_value(number),
-            (Self::Int32(builder), Cell::Null) => builder.append_null(),
-            (Self::TimestampMicros(builder), Cell::Micros(micros)) => builder.append_value(micros),
-            (Self::TimestampMicros(builder), Cell::Null) => builder.append_null(),
-            (Self::Date32(builder), Cell::Days(days)) => builder.append_value(days),
-            (Self::Date32(builder), Cell::Null) => builder.append_null(),
-            (Self::Utf8List(builder), Cell::Null) => builder.append_null(),
-            (Self::Utf8List(builder), Cell::List(list)) => {
-                let mut num_bytes = 0;
-                list.for_each(|text| {
-                    builder.values().append_option(text);
-                    num_bytes += size_of::<i32>() + text.map_or(0, str::len);
-                });
-                builder.append(true);
-                return num_bytes;
-            }
-            (builder, cell) => unreachable!("{cell:?} is not for {builder:?}"),
-        }
-        0
+impl Idle {
+    /// The columns of a partition that have most rows.
+    fn take(&mut self, key: &PartitionKey) -> Option<Columns> {
+        let all = self.partitions.get_mut(key)?;
+        let most = (0..all.len()).max_by_key(|position| all[*position].num_rows())?;
+        let columns = all.swap_remove(most);
+        self.num_bytes -= columns.num_bytes();
+        Some(columns)
     }
 
-    fn finish(&mut self, generated_time: DateTime<Utc>, num_rows: usize) -> ArrayRef {
-        match self {
-            Self::Utf8(builder) => Arc::new(builder.finish()),
-            Self::Int32(builder) => Arc::new(builder.finish()),
-            Self::Utf8List(builder) => ArrayBuilder::finish(builder),
-            Self::TimestampMicros(builder) => Arc::new(builder.finish()),
-            Self::Date32(builder) => Arc::new(builder.finish()),
-            Self::GeneratedTime => {
-                let micros = generated_time.timestamp_micros();
-                let DataType::Timestamp(_, zone) = schema::arrow::data_type(ColumnType::TimestampMicros)
-                else {
-                    unreachable!("timestamps are timestamps")
-                };
-                Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_timezone_opt(zone))
-            }
-        }
+    fn put(&mut self, key: PartitionKey, columns: Columns) {
+        self.num_bytes += columns.num_bytes();
+        self.partitions.entry(key).or_default().push(columns);
+    }
+
+    fn take_largest(&mut self) -> Option<(PartitionKey, Columns)> {
+        let size = |all: &Vec<Columns>| all.iter().map(Columns::num_bytes).max();
+        let (key, all) = self.partitions.iter_mut().max_by_key(|(_, all)| size(all))?;
+        let largest = (0..all.len()).max_by_key(|position| all[*position].num_bytes())?;
+        let (key, columns) = (key.clone(), all.swap_remove(largest));
+        self.num_bytes -= columns.num_bytes();
+        Some((key, columns))
     }
 }

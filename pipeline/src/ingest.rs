@@ -17,11 +17,11 @@ use schema::Dataset;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-use crate::batch::{BatchLayout, Batcher};
+use crate::batch::{BatchLayout, Batcher, RowGroups};
 use crate::cancel::Cancel;
 use crate::commit::{CommitError, Recovered, Staging};
 use crate::decode::binding::{Binding, OTHER_NAMES};
-use crate::decode::cell::Cell;
+use crate::decode::columns::Columns;
 use crate::decode::reject::Reject;
 use crate::decode::{DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
@@ -474,30 +474,6 @@ struct Run<'r> {
     started_at: DateTime<Utc>,
 }
 
-/// How the run's memory is shared out. The rest is for what is not counted: compressors, the
-/// network, the program.
-struct MemoryShares {
-    /// Rows on their way into batches, for each thread.
-    batch_bytes: usize,
-    /// Open row groups, for all threads together.
-    row_group_bytes: usize,
-}
-
-impl MemoryShares {
-    fn new(memory_bytes: u64, threads: NonZeroUsize) -> Self {
-        /// Beyond this, larger batches save nothing.
-        const MAX_BATCH_BYTES: u64 = 8 << 20;
-        /// Beyond this, row groups are full anyway but for tenants of very many platforms; a third
-        /// is what the columns of a usual tenant's platforms hold before their first row.
-        const MAX_ROW_GROUP_BYTES: u64 = 72 << 20;
-        let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Self {
-            batch_bytes: share((memory_bytes / 8 / threads.get() as u64).min(MAX_BATCH_BYTES)),
-            row_group_bytes: share((memory_bytes / 3).min(MAX_ROW_GROUP_BYTES)),
-        }
-    }
-}
-
 impl Run<'_> {
     fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
         let snapshot = self.export.snapshot_id();
@@ -527,11 +503,18 @@ impl Run<'_> {
         })
     }
 
+    /// Bytes that open row groups may hold together. The rest is for what is not counted: the one
+    /// that each thread encodes, compressors, the network, the program.
+    fn row_group_bytes(&self) -> usize {
+        /// Beyond this, row groups are full anyway but for tenants of very many platforms.
+        const MAX_BYTES: u64 = 96 << 20;
+        usize::try_from((self.config.memory_bytes / 3).min(MAX_BYTES)).unwrap_or(usize::MAX)
+    }
+
     /// Fetches, decodes and writes everything into staging.
     fn write(&self, staging: &Staging, source: Source) -> Result<Manifest, IngestError> {
         let config = self.config;
         let snapshot = self.export.snapshot_id();
-        let shares = MemoryShares::new(config.memory_bytes, config.threads);
         let pool = ThreadPoolBuilder::new()
             .num_threads(config.threads.get())
             .thread_name(|index| format!("decode-{index}"))
@@ -542,19 +525,18 @@ impl Run<'_> {
         let writer = SnapshotWriter::new(
             staging,
             config.dataset,
-            layout.schema(),
+            layout.file_schema(),
             snapshot,
             self.id.clone(),
-            shares.row_group_bytes,
+            usize::MAX,
         );
+        let row_groups = RowGroups::new(&layout, self.row_group_bytes());
         let decode = Decode {
             run: self,
             binding: &binding,
-            layout: &layout,
-            batch_bytes: shares.batch_bytes,
+            row_groups: &row_groups,
             writer: &writer,
             rejects: Rejects::new(staging),
-            idle: Mutex::default(),
             parts: Mutex::default(),
             undocumented: Mutex::default(),
             failure: Mutex::default(),
@@ -564,7 +546,11 @@ impl Run<'_> {
         decode.all_parts(&pool, source)?;
         let Decode { rejects, parts, undocumented, .. } = decode;
         rejects.finish()?;
-        let files = pool.install(|| writer.finish())?;
+        let files = pool.install(|| {
+            let last = row_groups.finish().into_par_iter();
+            last.try_for_each(|(key, batch)| writer.write(key, &batch))?;
+            writer.finish()
+        })?;
 
         let mut parts = unpoisoned(parts);
         parts.sort_by_key(|(index, _)| *index);
@@ -631,13 +617,9 @@ fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
 struct Decode<'d> {
     run: &'d Run<'d>,
     binding: &'d Binding,
-    layout: &'d BatchLayout<'d>,
-    batch_bytes: usize,
+    row_groups: &'d RowGroups<'d>,
     writer: &'d SnapshotWriter<'d>,
     rejects: Rejects<'d>,
-    /// Batchers that no thread is using. Parts can be many and small: what one leaves behind the
-    /// next one adds to.
-    idle: Mutex<Vec<Batcher<'d>>>,
     parts: Mutex<Vec<(u64, PartFacts)>>,
     undocumented: Mutex<BTreeMap<String, u64>>,
     /// The first failure; later ones follow from it.
@@ -698,12 +680,6 @@ impl Decode<'_> {
             return Err(failure);
         }
         delivered?;
-        let batchers = std::mem::take(&mut *locked(&self.idle));
-        pool.install(|| {
-            batchers.into_par_iter().try_for_each(|mut batcher| {
-                batcher.take_all().into_iter().try_for_each(|(key, batch)| self.writer.write(key, &batch))
-            })
-        })?;
         Ok(())
     }
 
@@ -723,9 +699,8 @@ impl Decode<'_> {
             source,
         })?;
         let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
-        let batcher = locked(&self.idle).pop();
         let mut sink = PartSink {
-            batcher: batcher.unwrap_or_else(|| Batcher::new(self.layout, self.batch_bytes)),
+            batcher: self.row_groups.batcher(),
             rejects: &self.rejects,
             part: &part.name,
             failure: None,
@@ -750,7 +725,6 @@ impl Decode<'_> {
                 return Ok(());
             }
         }
-        locked(&self.idle).push(sink.batcher);
         self.count_undocumented(decoder.undocumented());
         let counts = decoder.counts();
         let facts = PartFacts {
@@ -798,8 +772,8 @@ struct PartSink<'p, 'd> {
 }
 
 impl Sink for PartSink<'_, '_> {
-    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        self.batcher.push(cells, extra_fields);
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        self.batcher.columns(partition)
     }
 
     fn reject(&mut self, reject: Reject) {

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use arrow_array::types::UInt32Type;
+use arrow_array::{
+    Array, Date32Array, DictionaryArray, Int32Array, ListArray, StringArray, TimestampMicrosecondArray,
+};
 use chrono::{DateTime, Duration, NaiveDate};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use pipeline::decode::binding::Binding;
-use pipeline::decode::cell::Cell;
+use pipeline::decode::columns::Columns;
 use pipeline::decode::reject::{self, RejectKind};
 use pipeline::decode::{DecodeError, PartDecoder, Sink};
 
@@ -23,20 +27,23 @@ pub struct Reading {
 
 struct Collect<'b> {
     binding: &'b Binding,
-    rows: Vec<Row>,
+    partitions: Vec<(Option<String>, Columns)>,
+    /// Partition of each row.
+    order: Vec<usize>,
+    last: usize,
     rejects: Vec<Reject>,
     reasons: Vec<String>,
 }
 
 impl Sink for Collect<'_> {
-    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        assert_eq!(cells.len(), self.binding.properties().len());
-        let mut row = Row::new();
-        for (column, cell) in self.binding.properties().iter().zip(cells) {
-            row.extend(to_value(*cell).map(|value| (column.name, value)));
-        }
-        row.extend(extra_fields.map(|text| (EXTRA_FIELDS, Value::Text(text.to_owned()))));
-        self.rows.push(row);
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        self.note_rows();
+        let position = self.partitions.iter().position(|(key, _)| key.as_deref() == partition);
+        self.last = position.unwrap_or_else(|| {
+            self.partitions.push((partition.map(str::to_owned), Columns::new(self.binding)));
+            self.partitions.len() - 1
+        });
+        &mut self.partitions[self.last].1
     }
 
     fn reject(&mut self, reject: reject::Reject) {
@@ -47,28 +54,84 @@ impl Sink for Collect<'_> {
     }
 }
 
-fn to_value(cell: Cell<'_>) -> Option<Value> {
-    Some(match cell {
-        Cell::Null => return None,
-        Cell::Text(text) => Value::Text(text.to_owned()),
-        Cell::Int32(number) => Value::Integer(number),
-        Cell::Micros(micros) => Value::Time(DateTime::from_timestamp_micros(micros).expect("in range")),
-        Cell::Days(days) => {
-            let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date");
-            Value::Date(epoch + Duration::days(i64::from(days)))
+impl Collect<'_> {
+    /// Notes where the rows went that came since the last call.
+    fn note_rows(&mut self) {
+        if let Some((_, columns)) = self.partitions.get(self.last) {
+            let before = self.order.iter().filter(|partition| **partition == self.last).count();
+            self.order.resize(self.order.len() + columns.num_rows() - before, self.last);
         }
-        Cell::List(list) => {
-            let mut elements = Vec::new();
-            list.for_each(|text| elements.push(text.map(str::to_owned)));
-            Value::List(elements)
-        }
+    }
+
+    fn into_rows(mut self) -> Vec<Row> {
+        self.note_rows();
+        let properties = self.binding.properties();
+        let mut partitions: Vec<_> = self
+            .partitions
+            .iter_mut()
+            .map(|(key, columns)| {
+                let finished = columns.finish();
+                let mut rows = vec![Row::new(); finished.num_rows];
+                let columns = properties.iter().map(|column| column.name).zip(&finished.properties);
+                let extra = (EXTRA_FIELDS, &Some(finished.extra_fields));
+                for (name, array) in columns.chain([extra]) {
+                    let Some(array) = array else {
+                        let value = |row: &mut Row| {
+                            row.extend(key.as_ref().map(|key| (name, Value::Text(key.clone()))));
+                        };
+                        rows.iter_mut().for_each(value);
+                        continue;
+                    };
+                    assert_eq!(array.len(), finished.num_rows);
+                    for (index, row) in rows.iter_mut().enumerate() {
+                        row.extend(to_value(array, index).map(|value| (name, value)));
+                    }
+                }
+                rows.into_iter()
+            })
+            .collect();
+        let rows = self.order.iter().map(|partition| partitions[*partition].next().expect("noted"));
+        rows.collect()
+    }
+}
+
+fn to_text(texts: &dyn Array, index: usize) -> Option<String> {
+    let texts = texts.as_any().downcast_ref::<DictionaryArray<UInt32Type>>().expect("a dictionary");
+    let values = texts.values().as_any().downcast_ref::<StringArray>().expect("of text");
+    texts.key(index).map(|key| values.value(key).to_owned())
+}
+
+fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
+    if array.is_null(index) {
+        return None;
+    }
+    let any = array.as_any();
+    Some(if let Some(numbers) = any.downcast_ref::<Int32Array>() {
+        Value::Integer(numbers.value(index))
+    } else if let Some(times) = any.downcast_ref::<TimestampMicrosecondArray>() {
+        Value::Time(DateTime::from_timestamp_micros(times.value(index)).expect("in range"))
+    } else if let Some(dates) = any.downcast_ref::<Date32Array>() {
+        let epoch = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date");
+        Value::Date(epoch + Duration::days(i64::from(dates.value(index))))
+    } else if let Some(lists) = any.downcast_ref::<ListArray>() {
+        let elements = lists.value(index);
+        Value::List((0..elements.len()).map(|element| to_text(&elements, element)).collect())
+    } else {
+        Value::Text(to_text(array, index)?)
     })
 }
 
 /// Decodes a part with the real decoder: what it holds, and the reason of each reject.
 pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String>), DecodeError> {
     let binding = Binding::new(schema::DATASETS[0], reading.capture_extra_fields);
-    let mut sink = Collect { binding: &binding, rows: Vec::new(), rejects: Vec::new(), reasons: Vec::new() };
+    let mut sink = Collect {
+        binding: &binding,
+        partitions: Vec::new(),
+        order: Vec::new(),
+        last: 0,
+        rejects: Vec::new(),
+        reasons: Vec::new(),
+    };
     let mut decoder = PartDecoder::with_buffer_bytes(part, &binding, reading.buffer_bytes)?;
     while decoder.decode_some(&mut sink)? {}
     let counts = decoder.counts();
@@ -76,9 +139,11 @@ pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String
     for (name, count) in decoder.undocumented() {
         *undocumented.entry(name.to_owned()).or_default() += count;
     }
+    let rejects = std::mem::take(&mut sink.rejects);
+    let reasons = std::mem::take(&mut sink.reasons);
     let part = Decoded {
-        rows: sink.rows,
-        rejects: sink.rejects,
+        rows: sink.into_rows(),
+        rejects,
         records: counts.records,
         rejected_records: counts.rejected_records,
         field_rejects: counts.field_rejects,
@@ -86,7 +151,7 @@ pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String
         duplicate_names: counts.duplicate_names,
         undocumented,
     };
-    Ok((part, sink.reasons))
+    Ok((part, reasons))
 }
 
 /// Compresses a text as the service does.

@@ -36,6 +36,19 @@ pub struct Frame {
     pub tentative: bool,
 }
 
+/// Where the framer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before a record that is to be a line of its own.
+    Line,
+    /// Before a record behind another one on its line.
+    RestOfLine,
+    /// Before a record inside an array.
+    Element,
+    /// At the end of the part.
+    End,
+}
+
 /// What comes next in a part.
 #[derive(Debug)]
 pub enum Next {
@@ -236,6 +249,14 @@ impl<R: Read> Framer<R> {
 
     /// Finds the next record. It stays until [`Self::consume`].
     pub fn next_record(&mut self) -> Result<Next, FramingError> {
+        match self.seek()? {
+            Place::End => Ok(Next::End),
+            _ => self.frame(),
+        }
+    }
+
+    /// Goes to where the next record begins.
+    pub fn seek(&mut self) -> Result<Place, FramingError> {
         if self.shape == Shape::Unknown {
             self.recognise()?;
         }
@@ -246,12 +267,12 @@ impl<R: Read> Framer<R> {
                     Shape::Page { .. } | Shape::PageValue => {
                         Err(FramingError::Unclosed { shape: "page", offset: self.offset })
                     }
-                    _ => Ok(Next::End),
+                    _ => Ok(Place::End),
                 };
             }
             let byte = self.buffer[self.start];
             match self.shape {
-                Shape::Records { rest_of_line: false } => return self.line_frame(),
+                Shape::Records { rest_of_line: false } => return Ok(Place::Line),
                 Shape::Array | Shape::PageValue if byte == b',' => self.advance(1),
                 Shape::Array if byte == b']' => {
                     self.advance(1);
@@ -261,9 +282,8 @@ impl<R: Read> Framer<R> {
                     self.advance(1);
                     self.shape = Shape::Page { member_ended: true, has_value: true };
                 }
-                Shape::Records { rest_of_line: true } | Shape::Array | Shape::PageValue => {
-                    return self.value_frame();
-                }
+                Shape::Records { rest_of_line: true } => return Ok(Place::RestOfLine),
+                Shape::Array | Shape::PageValue => return Ok(Place::Element),
                 Shape::Page { member_ended: false, has_value } => self.page_member(has_value)?,
                 Shape::Page { has_value, .. } => match byte {
                     b',' => {
@@ -283,6 +303,27 @@ impl<R: Read> Framer<R> {
                 Shape::Unknown => unreachable!("recognised above"),
             }
         }
+    }
+
+    /// Frames the record that begins here, which must have been sought.
+    pub fn frame(&mut self) -> Result<Next, FramingError> {
+        match self.shape {
+            Shape::Records { rest_of_line: false } => self.line_frame(),
+            _ => self.value_frame(),
+        }
+    }
+
+    /// What is buffered from here on; a record that begins here may go on behind it.
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Moves past `len` bytes with this many line feeds.
+    pub fn pass(&mut self, len: usize, num_lines: u64) {
+        debug_assert_eq!(memchr::memchr_iter(b'\n', &self.buffered()[..len]).count() as u64, num_lines);
+        self.start += len;
+        self.offset += len as u64;
+        self.line += num_lines;
     }
 
     /// Finds the record that a tentative frame is, by the rule.
@@ -399,7 +440,7 @@ impl<R: Read> Framer<R> {
         }
     }
 
-    fn frame(&self, len: usize, tentative: bool) -> Next {
+    fn framed(&self, len: usize, tentative: bool) -> Next {
         let text = &self.buffer[self.start..self.start + len];
         Next::Frame(Frame {
             start: self.start,
@@ -416,14 +457,14 @@ impl<R: Read> Framer<R> {
         loop {
             let text = &self.buffer[self.start..self.end];
             if let Some(at) = memchr::memchr(b'\n', &text[searched..]) {
-                return Ok(self.frame(searched + at, true));
+                return Ok(self.framed(searched + at, true));
             }
             searched = text.len();
             if searched > MAX_RECORD_BYTES {
                 return self.value_frame();
             }
             if !self.read_more()? {
-                return Ok(self.frame(searched, true));
+                return Ok(self.framed(searched, true));
             }
         }
     }
@@ -444,7 +485,7 @@ impl<R: Read> Framer<R> {
                     if bare {
                         self.shape = Shape::Records { rest_of_line: true };
                     }
-                    return Ok(self.frame(num_passed + len, false));
+                    return Ok(self.framed(num_passed + len, false));
                 }
                 // Told by where it breaks, not by how much of it is buffered.
                 Scan::Invalid(len) if num_passed + len > MAX_RECORD_BYTES => return self.too_long(true),
@@ -473,11 +514,11 @@ impl<R: Read> Framer<R> {
                 return self.too_long(false);
             }
             if newline.is_some() {
-                return Ok(self.frame(len, false));
+                return Ok(self.framed(len, false));
             }
             searched = len;
             if !self.read_more()? {
-                return Ok(self.frame(len, false));
+                return Ok(self.framed(len, false));
             }
         }
     }

@@ -97,6 +97,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes over `byte` behind white space; `None` where another one is there.
+    pub fn pass(&mut self, byte: u8) -> Option<()> {
+        self.skip_whitespace();
+        (self.bytes.get(self.at) == Some(&byte)).then(|| self.at += 1)
+    }
+
     /// Passes over one value and returns its kind and text.
     pub fn value(&mut self, depth: usize) -> Result<(JsonKind, &'a [u8]), JsonError> {
         self.skip_whitespace();

@@ -1,13 +1,16 @@
 //! Takes a part's bytes; gives rows and rejects. Pure: no IO but the reader it is given, no clock.
 //!
 //! ```text
-//! bytes ─▶ inflate ─▶ framing ─▶ tape ──────────────────▶ cells ─▶ batch
-//!          gzip?      records      └─▶ careful ─▶ cells
-//!                                  surprise  └──▶ rejects
+//! bytes ─▶ inflate ─▶ framing ─▶ predict ───────────────────▶ columns ─▶ batch
+//!          gzip?      records      └─▶ tape ───────▶ cells ─▶ columns
+//!                                  miss └─▶ careful ▶ cells ─▶ columns
+//!                                    surprise  └────▶ rejects
 //! ```
 //!
-//! A record that is just as documented goes over simd-json's tape. Anything else goes, from its
-//! bytes again, through the careful path, where every coercion and every reject is decided:
+//! A record that is written as those before it is read by prediction. Another one that is just as
+//! documented goes over simd-json's tape, and what it looks like is predicted from then on. Anything
+//! else goes, from its bytes again, through the careful path, where every coercion and every reject
+//! is decided:
 //!
 //! | input | outcome | counted as |
 //! |---|---|---|
@@ -29,10 +32,13 @@
 pub mod binding;
 pub mod careful;
 pub mod cell;
+pub mod columns;
+mod dictionary;
 pub mod framing;
 pub mod inflate;
 pub mod integer;
 pub mod json;
+mod predict;
 pub mod reject;
 pub mod structure;
 pub mod tape;
@@ -42,8 +48,10 @@ use std::io::Read;
 
 use binding::{Binding, Names};
 use cell::Cell;
-use framing::{Frame, Framer, FramingError, Next};
+use columns::Columns;
+use framing::{Frame, Framer, FramingError, Next, Place};
 use inflate::Inflate;
+use predict::{Miss, Predictor, Run};
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
 
@@ -86,8 +94,8 @@ pub struct DecodeCounts {
 
 /// Where rows and rejects go.
 pub trait Sink {
-    /// Takes a row: its cells in the order of [`Binding::properties`], and its captured fields.
-    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>);
+    /// Gives the columns that the next row goes to: those of its partition, null where there is none.
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns;
     /// Takes a reject.
     fn reject(&mut self, reject: Reject);
 }
@@ -98,9 +106,14 @@ pub struct PartDecoder<'b, R> {
     binding: &'b Binding,
     framer: Framer<Inflate<R>>,
     is_gzip: bool,
+    predictor: Predictor,
     tape: TapeReader,
     names: Names,
     counts: DecodeCounts,
+    /// Partition of the last row: a device's rows stand together.
+    partition: Option<Box<str>>,
+    /// Records before this offset are not predicted: there is an invalid string among them.
+    unpredicted_until: u64,
 }
 
 /// Bytes of JSON that one call of [`PartDecoder::decode_some`] takes before it returns.
@@ -144,9 +157,12 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             binding,
             is_gzip: inflate.is_gzip(),
             framer: framer(inflate),
+            predictor: Predictor::default(),
             tape: TapeReader::default(),
             names: Names::new(),
             counts: DecodeCounts::default(),
+            partition: None,
+            unpredicted_until: 0,
         })
     }
 
@@ -160,7 +176,8 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         self.names.undocumented()
     }
 
-    /// Decodes a stretch of records into `sink`; false once the part has ended.
+    /// Decodes a stretch of records into `sink`; false once the part has ended. Returns at once
+    /// where columns have as many rows as a row group takes.
     ///
     /// # Errors
     ///
@@ -169,13 +186,14 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         let until = self.framer.num_bytes() + STRETCH_BYTES;
         let rejects = |counts: &DecodeCounts| counts.rejected_records + counts.field_rejects;
         let until_rejects = rejects(&self.counts) + STRETCH_REJECTS;
-        while self.framer.num_bytes() < until && rejects(&self.counts) < until_rejects {
-            let next = self.framer.next_record().map_err(|error| self.damaged(error))?;
-            if !self.decode_next(next, sink)? {
-                return Ok(false);
-            }
+        let mut step = Step::Row { is_full: false };
+        while step == (Step::Row { is_full: false })
+            && self.framer.num_bytes() < until
+            && rejects(&self.counts) < until_rejects
+        {
+            step = self.step(sink).map_err(|error| self.damaged(error))?;
         }
-        Ok(true)
+        Ok(step != Step::End)
     }
 
     fn damaged(&self, error: FramingError) -> DecodeError {
@@ -185,9 +203,66 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         }
     }
 
-    fn decode_next(&mut self, next: Next, sink: &mut impl Sink) -> Result<bool, DecodeError> {
+    fn step(&mut self, sink: &mut impl Sink) -> Result<Step, FramingError> {
+        let place = self.framer.seek()?;
+        if place == Place::End {
+            return Ok(Step::End);
+        }
+        if let Some(step) = self.predicted(place, sink) {
+            return Ok(step);
+        }
+        let num_buffered = self.framer.buffered().len();
+        let next = self.framer.frame()?;
+        // Where the record went on behind what was buffered, it is whole now.
+        if self.framer.buffered().len() > num_buffered
+            && let Some(step) = self.predicted(place, sink)
+        {
+            return Ok(step);
+        }
+        self.framed(next, sink)
+    }
+
+    /// Reads the next records by prediction, if they can be.
+    #[inline]
+    fn predicted(&mut self, place: Place, sink: &mut impl Sink) -> Option<Step> {
+        let are_lines = match place {
+            Place::Line => true,
+            Place::Element => false,
+            Place::RestOfLine | Place::End => return None,
+        };
+        let offset = self.framer.num_bytes();
+        if offset < self.unpredicted_until {
+            return None;
+        }
+        let text = self.framer.buffered();
+        let mut decode = |partition: Option<&str>| {
+            let columns = sink.columns(partition);
+            let names = &mut self.names;
+            let run = self.predictor.decode(text, are_lines, partition, columns, self.binding, names)?;
+            Ok((run, columns.num_rows() >= columns::MAX_ROWS))
+        };
+        let mut decoded = decode(self.partition.as_deref());
+        if let Err(Miss::Partition(partition)) = decoded {
+            decoded = decode(partition);
+            self.partition = partition.map(Into::into);
+        }
+        match decoded {
+            Ok((Run { num_bytes, num_lines, num_rows }, is_full)) => {
+                self.framer.pass(num_bytes, num_lines);
+                self.counts.records += num_rows as u64;
+                Some(Step::Row { is_full })
+            }
+            Err(Miss::Invalid(num_bytes)) => {
+                self.unpredicted_until = offset + num_bytes as u64;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn framed(&mut self, next: Next, sink: &mut impl Sink) -> Result<Step, FramingError> {
         match next {
-            Next::End => return Ok(false),
+            Next::End => Ok(Step::End),
             Next::TooLong { head, offset, line, num_bytes } => {
                 self.counts.records += 1;
                 self.counts.rejected_records += 1;
@@ -200,36 +275,33 @@ impl<'b, R: Read> PartDecoder<'b, R> {
                     reason: format!("longer than {limit} bytes: {num_bytes}; raw holds the first {limit}"),
                     raw: head,
                 });
+                Ok(Step::Row { is_full: false })
             }
             Next::Frame(frame) => {
                 let record = self.framer.bytes(&frame);
-                let row = |cells: &[Cell<'_>]| sink.row(cells, None);
-                if self.tape.decode(record, self.binding, &mut self.names, row).is_ok() {
+                let (binding, partition) = (self.binding, &mut self.partition);
+                let row = |cells: &[Cell<'_>]| push(cells, None, binding, partition, sink);
+                if let Ok(step) = self.tape.decode(record, binding, &mut self.names, row) {
+                    self.predictor.learn(record, binding, &mut self.names);
                     self.counts.records += 1;
                     self.framer.consume(&frame);
+                    Ok(step)
                 } else if frame.tentative {
-                    let settled = self.framer.settle(&frame).map_err(|error| self.damaged(error))?;
-                    return self.decode_settled(settled, sink);
+                    match self.framer.settle(&frame)? {
+                        Next::Frame(frame) => {
+                            debug_assert!(!frame.tentative);
+                            Ok(self.careful(&frame, sink))
+                        }
+                        other => self.framed(other, sink),
+                    }
                 } else {
-                    self.decode_careful(&frame, sink);
+                    Ok(self.careful(&frame, sink))
                 }
             }
         }
-        Ok(true)
     }
 
-    fn decode_settled(&mut self, settled: Next, sink: &mut impl Sink) -> Result<bool, DecodeError> {
-        match settled {
-            Next::Frame(frame) => {
-                debug_assert!(!frame.tentative);
-                self.decode_careful(&frame, sink);
-                Ok(true)
-            }
-            other => self.decode_next(other, sink),
-        }
-    }
-
-    fn decode_careful(&mut self, frame: &Frame, sink: &mut impl Sink) {
+    fn careful(&mut self, frame: &Frame, sink: &mut impl Sink) -> Step {
         let record = self.framer.bytes(frame);
         let reject = |kind, field, reason| Reject {
             line: frame.line,
@@ -240,24 +312,60 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             raw: record.to_vec(),
         };
         self.counts.records += 1;
-        match careful::decode(record, self.binding, &mut self.names) {
+        let step = match careful::decode(record, self.binding, &mut self.names) {
             Ok(row) => {
                 self.counts.field_rejects += row.field_rejects.len() as u64;
                 self.counts.coerced += row.num_coerced;
                 self.counts.duplicate_names += row.num_duplicate_names;
-                sink.row(&row.cells(), row.extra_fields.as_deref());
+                let extra_fields = row.extra_fields.as_deref();
+                let step = push(&row.cells(), extra_fields, self.binding, &mut self.partition, sink);
                 for (index, reason) in row.field_rejects {
                     let column = self.binding.properties()[index];
                     sink.reject(reject(RejectKind::Field, Some(column.name), reason));
                 }
+                step
             }
             Err(reason) => {
                 self.counts.rejected_records += 1;
                 sink.reject(reject(RejectKind::Record, None, reason));
+                Step::Row { is_full: false }
             }
-        }
+        };
         self.framer.consume(frame);
+        step
     }
+}
+
+/// What one step of decoding did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It took a record.
+    Row {
+        /// Its columns take no more.
+        is_full: bool,
+    },
+    /// There was none.
+    End,
+}
+
+/// Gives a row of cells to the columns of its partition, which is the likeliest one of the next row.
+fn push(
+    cells: &[Cell<'_>],
+    extra_fields: Option<&str>,
+    binding: &Binding,
+    partition: &mut Option<Box<str>>,
+    sink: &mut impl Sink,
+) -> Step {
+    let value = match cells[binding.partition()] {
+        Cell::Text(text) if !text.is_empty() => Some(text),
+        _ => None,
+    };
+    if partition.as_deref() != value {
+        *partition = value.map(Into::into);
+    }
+    let columns = sink.columns(value);
+    columns.push(cells, extra_fields);
+    Step::Row { is_full: columns.num_rows() >= columns::MAX_ROWS }
 }
 
 #[cfg(test)]

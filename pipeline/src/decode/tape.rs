@@ -9,12 +9,9 @@ use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
 use super::binding::{Binding, MAX_PROPERTIES, Names, OTHER_NAMES_INDEX, Target};
 use super::cell::{Cell, List};
+use super::columns::Surprise;
 use super::timestamp::{self, ParsedTime};
 use crate::partition;
-
-/// The record is not just as documented.
-#[derive(Debug)]
-pub struct Surprise;
 
 /// Longest record that goes on the tape, which takes many times the record's size.
 const MAX_TAPE_RECORD_BYTES: usize = 1024 * 1024;
@@ -53,13 +50,13 @@ impl Default for TapeReader {
 
 impl TapeReader {
     /// Decodes `record`, whole and without white space around it, and gives its cells to `row`.
-    pub fn decode(
+    pub fn decode<T>(
         &mut self,
         record: &[u8],
         binding: &Binding,
         names: &mut Names,
-        row: impl FnOnce(&[Cell<'_>]),
-    ) -> Result<(), Surprise> {
+        row: impl FnOnce(&[Cell<'_>]) -> T,
+    ) -> Result<T, Surprise> {
         if record.len() > MAX_TAPE_RECORD_BYTES {
             return Err(Surprise);
         }
@@ -95,7 +92,7 @@ struct Members<'m> {
 }
 
 impl Members<'_> {
-    fn row(&mut self, nodes: &[Node<'_>], row: impl FnOnce(&[Cell<'_>])) -> Result<(), Surprise> {
+    fn row<T>(&mut self, nodes: &[Node<'_>], row: impl FnOnce(&[Cell<'_>]) -> T) -> Result<T, Surprise> {
         let Some(Node::Object { len, .. }) = nodes.first() else { return Err(Surprise) };
         self.undocumented.clear();
         let mut slots = [0_usize; MAX_PROPERTIES];
@@ -136,8 +133,7 @@ impl Members<'_> {
         for index in self.undocumented.drain(..) {
             self.names.count(index);
         }
-        row(cells);
-        Ok(())
+        Ok(row(cells))
     }
 
     fn target(&mut self, position: usize, name: &str) -> Target {

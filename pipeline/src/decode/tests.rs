@@ -3,6 +3,10 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_schema::DataType;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -15,18 +19,17 @@ struct Collected {
     rejects: Vec<String>,
 }
 
-impl Sink for Collected {
-    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        let mut row = String::new();
-        for cell in cells {
-            match cell {
-                Cell::Null => {}
-                Cell::List(list) => list.for_each(|text| write!(row, "{text:?},").unwrap()),
-                cell => write!(row, "{cell:?} ").unwrap(),
-            }
-        }
-        row.push_str(extra_fields.unwrap_or_default());
-        self.rows.push(row.trim_end().to_owned());
+/// One set of columns for all partitions: rows stay in their order.
+struct Collect {
+    columns: Columns,
+    partitions: Vec<(usize, Option<String>)>,
+    rejects: Vec<String>,
+}
+
+impl Sink for Collect {
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        self.partitions.push((self.columns.num_rows(), partition.map(str::to_owned)));
+        &mut self.columns
     }
 
     fn reject(&mut self, reject: Reject) {
@@ -34,12 +37,46 @@ impl Sink for Collected {
     }
 }
 
+impl Collect {
+    fn collected(mut self) -> Collected {
+        let finished = self.columns.finish();
+        let show = |row: usize| {
+            let mut shown: Vec<String> = Vec::new();
+            for column in finished.properties.iter().flatten() {
+                shown.extend(value(column, row));
+            }
+            // The last call before the row was pushed named its partition.
+            let partition = self.partitions.iter().rev().find(|(num_rows, _)| *num_rows <= row);
+            shown.extend(partition.and_then(|(_, partition)| partition.clone()));
+            shown.join(" ")
+        };
+        Collected { rows: (0..finished.num_rows).map(show).collect(), rejects: self.rejects }
+    }
+}
+
+fn value(column: &dyn Array, row: usize) -> Option<String> {
+    let text = |column: &dyn Array, row: usize| {
+        let column = column.as_dictionary_opt::<UInt32Type>()?;
+        column.key(row).map(|key| column.values().as_string::<i32>().value(key).to_owned())
+    };
+    match column.data_type() {
+        _ if column.is_null(row) => None,
+        DataType::Dictionary(..) => text(column, row).map(|text| format!("Text({text:?})")),
+        DataType::List(_) => {
+            let elements = column.as_list::<i32>().value(row);
+            Some((0..elements.len()).map(|index| format!("{:?},", text(&elements, index))).collect())
+        }
+        other => panic!("no test has values of {other}"),
+    }
+}
+
 fn decode_with(bytes: &[u8], buffer_bytes: usize) -> Result<(Collected, DecodeCounts), DecodeError> {
     let binding = Binding::new(schema::DATASETS[0], false);
     let mut decoder = PartDecoder::with_buffer_bytes(bytes, &binding, buffer_bytes)?;
-    let mut collected = Collected::default();
-    while decoder.decode_some(&mut collected)? {}
-    Ok((collected, decoder.counts()))
+    let mut collect =
+        Collect { columns: Columns::new(&binding), partitions: Vec::new(), rejects: Vec::new() };
+    while decoder.decode_some(&mut collect)? {}
+    Ok((collect.collected(), decoder.counts()))
 }
 
 /// Decodes `text` with every small buffer size and checks rows and rejects.

@@ -1,0 +1,555 @@
+//! Takes values, as JSON text or as cells; gives the columns of one partition's next row group.
+//!
+//! Rows come in runs, or one by one as cells. In a run, values are read where they stand in the
+//! text ([`Columns::read`]) and made rows of ([`Columns::end_row`]); the strings among them are
+//! looked up when the run ends ([`Columns::end_run`]), a column at a time. A run is whole or it is
+//! not there ([`Columns::undo_run`]).
+
+use std::sync::Arc;
+
+use arrow_array::builder::NullBufferBuilder;
+use arrow_array::types::{ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field, FieldRef};
+use schema::ColumnType;
+
+use super::binding::Binding;
+use super::cell::{Cell, List};
+use super::dictionary::{Dictionary, Invalid, NULL_KEY, Span, begins_with};
+use super::timestamp::{self, ParsedTime};
+
+/// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
+/// open for each thread.
+pub const MAX_ROWS: usize = 122_880;
+
+/// What a set of columns holds before its first row, about.
+const EMPTY_BYTES: usize = 8 * 1024;
+
+/// The value is not just as documented.
+#[derive(Debug)]
+pub struct Surprise;
+
+impl From<Invalid> for Surprise {
+    fn from(_: Invalid) -> Self {
+        Self
+    }
+}
+
+/// Rows of one partition on their way into a row group, as columns.
+#[derive(Debug)]
+pub struct Columns {
+    /// In the order of [`Binding::properties`]; none for the one that names the partition.
+    properties: Vec<Option<Column>>,
+    extra_fields: Texts,
+    num_rows: usize,
+    /// Those among them that are of the run.
+    num_run_rows: usize,
+    /// Which properties the row that is being read has.
+    seen: u32,
+    all: u32,
+}
+
+/// A finished column: in the order of the properties, `None` for the one that names the partition.
+#[derive(Debug)]
+pub struct Finished {
+    /// The properties' columns.
+    pub properties: Vec<Option<ArrayRef>>,
+    /// Captured fields.
+    pub extra_fields: ArrayRef,
+    /// Length of each.
+    pub num_rows: usize,
+}
+
+#[derive(Debug)]
+enum Column {
+    Utf8(Texts),
+    Utf8List(Lists),
+    Int32(Numbers<Int32Type>),
+    TimestampMicros(Numbers<TimestampMicrosecondType>),
+    Date32(Numbers<Date32Type>),
+}
+
+/// The Arrow type of the columns that text fills here; files have text without a dictionary.
+pub fn dictionary_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
+}
+
+/// The Arrow type of the columns that a declared type fills here.
+pub fn data_type(column_type: ColumnType) -> DataType {
+    match column_type {
+        ColumnType::Utf8 => dictionary_type(),
+        ColumnType::Utf8List => DataType::List(list_element()),
+        other => schema::arrow::data_type(other),
+    }
+}
+
+fn list_element() -> FieldRef {
+    Arc::new(Field::new(schema::arrow::list_element().name(), dictionary_type(), true))
+}
+
+impl Columns {
+    /// Begins without rows.
+    pub fn new(binding: &Binding) -> Self {
+        let column = |(index, column): (usize, &&'static schema::Column)| {
+            (index != binding.partition()).then(|| Column::new(column.column_type))
+        };
+        let properties: Vec<_> = binding.properties().iter().enumerate().map(column).collect();
+        let all = properties
+            .iter()
+            .enumerate()
+            .fold(0, |all, (index, column)| all | (u32::from(column.is_some()) << index));
+        Self { properties, extra_fields: Texts::new(), num_rows: 0, num_run_rows: 0, seen: 0, all }
+    }
+
+    /// Rows held.
+    pub fn num_rows(&self) -> usize {
+        self.num_rows
+    }
+
+    /// Memory held, about.
+    pub fn num_bytes(&self) -> usize {
+        let columns = self.properties.iter().flatten().map(Column::num_bytes).sum::<usize>();
+        EMPTY_BYTES + columns + self.extra_fields.num_bytes()
+    }
+
+    /// Reads the value of a property at `at` in the text of the run to the end of its column;
+    /// returns where it ends. What follows a number must be looked at by the caller.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not just as documented, or the row has it already.
+    #[inline]
+    pub fn read(&mut self, property: usize, text: &[u8], at: usize) -> Result<usize, Surprise> {
+        let bit = 1 << property;
+        if self.seen & bit != 0 {
+            return Err(Surprise);
+        }
+        self.seen |= bit;
+        match &mut self.properties[property] {
+            Some(Column::Utf8(column)) => column.read(text, at),
+            Some(Column::Utf8List(column)) => column.read(text, at),
+            Some(Column::Int32(column)) => column.read(text, at, integer),
+            Some(Column::TimestampMicros(column)) => column.read(text, at, micros),
+            Some(Column::Date32(column)) => column.read(text, at, days),
+            None => Err(Surprise),
+        }
+    }
+
+    /// Whether the row that is being read has text for this property.
+    #[inline]
+    pub fn has_text(&self, property: usize) -> bool {
+        match &self.properties[property] {
+            Some(Column::Utf8(column)) if self.seen & (1 << property) != 0 => column.ends_with_text(),
+            _ => false,
+        }
+    }
+
+    /// Makes a row of what was read; the properties that it does not have are null.
+    #[inline]
+    pub fn end_row(&mut self) {
+        let mut absent = self.all & !self.seen;
+        while absent != 0 {
+            let property = absent.trailing_zeros() as usize;
+            absent &= absent - 1;
+            if let Some(column) = &mut self.properties[property] {
+                column.read_absent();
+            }
+        }
+        self.seen = 0;
+        self.num_rows += 1;
+        self.num_run_rows += 1;
+    }
+
+    /// Takes away what was read of a row that is none.
+    pub fn undo_row(&mut self) {
+        self.seen = 0;
+        for column in self.properties.iter_mut().flatten() {
+            column.truncate(self.num_rows, self.num_run_rows);
+        }
+    }
+
+    /// Ends the run that `text` is the text of.
+    ///
+    /// # Errors
+    ///
+    /// Where a string is invalid; the columns are then as before the run.
+    pub fn end_run(&mut self, text: &[u8]) -> Result<(), Surprise> {
+        let ended = self.properties.iter_mut().flatten().try_for_each(|column| match column {
+            Column::Utf8(column) => column.end_run(text),
+            Column::Utf8List(column) => column.elements.end_run(text),
+            Column::Int32(_) | Column::TimestampMicros(_) | Column::Date32(_) => Ok(()),
+        });
+        if ended.is_err() {
+            self.num_rows -= self.num_run_rows;
+            self.num_run_rows = 0;
+            self.undo_row();
+        }
+        self.num_run_rows = 0;
+        ended
+    }
+
+    /// Adds a row of cells, in the order of the properties, and its captured fields.
+    pub fn push(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
+        for (column, cell) in self.properties.iter_mut().zip(cells) {
+            if let Some(column) = column {
+                column.push(*cell);
+            }
+        }
+        // Rows before that have none are filled up then, or in the end.
+        if let Some(text) = extra_fields {
+            self.extra_fields.keys.resize(self.num_rows, NULL_KEY);
+            self.extra_fields.push(text);
+        }
+        self.num_rows += 1;
+    }
+
+    /// Takes all rows and begins anew.
+    pub fn finish(&mut self) -> Finished {
+        let num_rows = std::mem::take(&mut self.num_rows);
+        self.extra_fields.keys.resize(num_rows, NULL_KEY);
+        Finished {
+            properties: self
+                .properties
+                .iter_mut()
+                .map(|column| column.as_mut().map(|column| column.finish()))
+                .collect(),
+            extra_fields: Arc::new(self.extra_fields.finish()),
+            num_rows,
+        }
+    }
+}
+
+impl Column {
+    fn new(column_type: ColumnType) -> Self {
+        match column_type {
+            ColumnType::Utf8 => Self::Utf8(Texts::new()),
+            ColumnType::Utf8List => Self::Utf8List(Lists::new()),
+            ColumnType::Int32 => Self::Int32(Numbers::new()),
+            ColumnType::TimestampMicros => Self::TimestampMicros(Numbers::new()),
+            ColumnType::Date32 => Self::Date32(Numbers::new()),
+        }
+    }
+
+    fn push(&mut self, cell: Cell<'_>) {
+        match (self, cell) {
+            (Self::Utf8(column), Cell::Text(text)) => column.push(text),
+            (Self::Utf8(column), Cell::Null) => column.keys.push(NULL_KEY),
+            (Self::Utf8List(column), Cell::List(list)) => column.push(list),
+            (Self::Utf8List(column), Cell::Null) => column.push_null(),
+            (Self::Int32(column), Cell::Int32(number)) => column.push(Some(number)),
+            (Self::Int32(column), Cell::Null) => column.push(None),
+            (Self::TimestampMicros(column), Cell::Micros(micros)) => column.push(Some(micros)),
+            (Self::TimestampMicros(column), Cell::Null) => column.push(None),
+            (Self::Date32(column), Cell::Days(days)) => column.push(Some(days)),
+            (Self::Date32(column), Cell::Null) => column.push(None),
+            (column, cell) => unreachable!("{cell:?} is not for {column:?}"),
+        }
+    }
+
+    fn read_absent(&mut self) {
+        match self {
+            Self::Utf8(column) => column.spans.push(Span::NULL),
+            column => column.push(Cell::Null),
+        }
+    }
+
+    /// Cuts the column to `num_rows`, of which `num_run_rows` are of the run.
+    fn truncate(&mut self, num_rows: usize, num_run_rows: usize) {
+        match self {
+            Self::Utf8(column) => column.truncate(num_rows - num_run_rows, num_run_rows),
+            Self::Utf8List(column) => column.truncate(num_rows),
+            Self::Int32(column) => column.truncate(num_rows),
+            Self::TimestampMicros(column) => column.truncate(num_rows),
+            Self::Date32(column) => column.truncate(num_rows),
+        }
+    }
+
+    fn num_bytes(&self) -> usize {
+        match self {
+            Self::Utf8(column) => column.num_bytes(),
+            Self::Utf8List(column) => column.num_bytes(),
+            Self::Int32(column) => column.num_bytes(),
+            Self::TimestampMicros(column) => column.num_bytes(),
+            Self::Date32(column) => column.num_bytes(),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Utf8(column) => Arc::new(column.finish()),
+            Self::Utf8List(column) => Arc::new(column.finish()),
+            Self::Int32(column) => Arc::new(column.finish()),
+            Self::TimestampMicros(column) => {
+                let zone = match schema::arrow::data_type(ColumnType::TimestampMicros) {
+                    DataType::Timestamp(_, zone) => zone,
+                    _ => unreachable!("timestamps are timestamps"),
+                };
+                Arc::new(column.finish().with_timezone_opt(zone))
+            }
+            Self::Date32(column) => Arc::new(column.finish()),
+        }
+    }
+}
+
+/// Strings: one key each, or a span while they are of the run.
+#[derive(Debug)]
+struct Texts {
+    dictionary: Dictionary,
+    keys: Vec<u32>,
+    spans: Vec<Span>,
+}
+
+impl Texts {
+    fn new() -> Self {
+        Self { dictionary: Dictionary::new(), keys: Vec::new(), spans: Vec::new() }
+    }
+
+    #[inline]
+    fn read(&mut self, text: &[u8], at: usize) -> Result<usize, Surprise> {
+        if text.get(at) != Some(&b'"') {
+            self.spans.push(Span::NULL);
+            return null(text, at);
+        }
+        let start = at + 1;
+        let rest = &text[start..];
+        // A device's rows stand together: half of the columns repeat the row before.
+        if let Some(&last) = self.spans.last()
+            && last != Span::NULL
+            && let content = last.of(text)
+            && rest.get(content.len()) == Some(&b'"')
+            && begins_with(rest, content)
+        {
+            self.spans.push(last);
+            return Ok(start + content.len() + 1);
+        }
+        let len = content_len(rest)?;
+        self.spans.push(Span::new(start, len));
+        Ok(start + len + 1)
+    }
+
+    fn ends_with_text(&self) -> bool {
+        self.spans.last().is_some_and(|span| *span != Span::NULL && !span.is_empty())
+    }
+
+    fn end_run(&mut self, text: &[u8]) -> Result<(), Surprise> {
+        self.dictionary.intern_all(text, &self.spans, &mut self.keys)?;
+        self.spans.clear();
+        Ok(())
+    }
+
+    fn truncate(&mut self, num_keys: usize, num_spans: usize) {
+        self.keys.truncate(num_keys);
+        self.spans.truncate(num_spans);
+    }
+
+    fn push(&mut self, text: &str) {
+        self.keys.push(self.dictionary.intern_text(text));
+    }
+
+    fn num_bytes(&self) -> usize {
+        self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
+    }
+
+    fn finish(&mut self) -> DictionaryArray<arrow_array::types::UInt32Type> {
+        dictionary_array(&mut self.keys, &mut self.dictionary)
+    }
+}
+
+/// A column of lists: where each ends, and one key an element.
+#[derive(Debug)]
+struct Lists {
+    elements: Texts,
+    offsets: Vec<i32>,
+    nulls: NullBufferBuilder,
+}
+
+impl Lists {
+    fn new() -> Self {
+        Self { elements: Texts::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
+    }
+
+    #[inline]
+    fn read(&mut self, text: &[u8], mut at: usize) -> Result<usize, Surprise> {
+        if text.get(at) != Some(&b'[') {
+            self.push_null();
+            return null(text, at);
+        }
+        at += 1;
+        if text.get(at) == Some(&b']') {
+            at += 1;
+        } else {
+            loop {
+                at = self.elements.read(text, at)? + 1;
+                match text.get(at - 1) {
+                    Some(b',') => {}
+                    Some(b']') => break,
+                    _ => return Err(Surprise),
+                }
+            }
+        }
+        self.end();
+        Ok(at)
+    }
+
+    fn push(&mut self, list: List<'_>) {
+        list.for_each(|text| match text {
+            Some(text) => self.elements.push(text),
+            None => self.elements.keys.push(NULL_KEY),
+        });
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.push_offset();
+        self.nulls.append_non_null();
+    }
+
+    fn push_null(&mut self) {
+        self.push_offset();
+        self.nulls.append_null();
+    }
+
+    fn push_offset(&mut self) {
+        let num_elements = self.elements.keys.len() + self.elements.spans.len();
+        self.offsets.push(i32::try_from(num_elements).expect("fewer elements than bytes"));
+    }
+
+    fn truncate(&mut self, num_rows: usize) {
+        self.offsets.truncate(num_rows + 1);
+        self.nulls.truncate(num_rows);
+        let end = self.offsets.last().copied().unwrap_or_default();
+        let end = usize::try_from(end).expect("offsets are not negative");
+        let num_keys = self.elements.keys.len().min(end);
+        self.elements.truncate(num_keys, end - num_keys);
+    }
+
+    fn num_bytes(&self) -> usize {
+        self.elements.num_bytes() + self.offsets.capacity() * size_of::<i32>() + self.nulls.allocated_size() / 8
+    }
+
+    fn finish(&mut self) -> ListArray {
+        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        let elements = Arc::new(self.elements.finish());
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        ListArray::new(list_element(), offsets, elements, self.nulls.finish())
+    }
+}
+
+/// A column of numbers.
+#[derive(Debug)]
+struct Numbers<T: ArrowPrimitiveType> {
+    values: Vec<T::Native>,
+    nulls: NullBufferBuilder,
+}
+
+impl<T: ArrowPrimitiveType> Numbers<T> {
+    fn new() -> Self {
+        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
+    }
+
+    #[inline]
+    fn read(
+        &mut self,
+        text: &[u8],
+        at: usize,
+        parse: impl FnOnce(&[u8]) -> Result<(Option<T::Native>, usize), Surprise>,
+    ) -> Result<usize, Surprise> {
+        let (value, len) = parse(&text[at..])?;
+        self.push(value);
+        Ok(at + len)
+    }
+
+    #[inline]
+    fn push(&mut self, value: Option<T::Native>) {
+        self.values.push(value.unwrap_or_default());
+        self.nulls.append(value.is_some());
+    }
+
+    fn truncate(&mut self, num_rows: usize) {
+        self.values.truncate(num_rows);
+        self.nulls.truncate(num_rows);
+    }
+
+    fn num_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<T::Native>() + self.nulls.allocated_size() / 8
+    }
+
+    fn finish(&mut self) -> PrimitiveArray<T> {
+        let values = ScalarBuffer::from(std::mem::take(&mut self.values));
+        PrimitiveArray::new(values, self.nulls.finish())
+    }
+}
+
+fn dictionary_array(
+    keys: &mut Vec<u32>,
+    dictionary: &mut Dictionary,
+) -> DictionaryArray<arrow_array::types::UInt32Type> {
+    let mut keys = std::mem::take(keys);
+    let mut nulls = NullBufferBuilder::new(keys.len());
+    if keys.contains(&NULL_KEY) {
+        for key in &mut keys {
+            nulls.append(*key != NULL_KEY);
+            if *key == NULL_KEY {
+                *key = 0;
+            }
+        }
+    }
+    let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls.finish());
+    DictionaryArray::new(keys, Arc::new(dictionary.finish()))
+}
+
+/// `null` at `at` in `text`: where it ends.
+fn null(text: &[u8], at: usize) -> Result<usize, Surprise> {
+    const NULL: &[u8] = b"null";
+    if text[at..].starts_with(NULL) { Ok(at + NULL.len()) } else { Err(Surprise) }
+}
+
+/// Length of a string's content, given what follows its opening quote.
+#[inline]
+fn content_len(text: &[u8]) -> Result<usize, Surprise> {
+    let mut end = memchr::memchr(b'"', text).ok_or(Surprise)?;
+    // A quote behind an odd number of backslashes is one of them escaped.
+    while text[..end].ends_with(br"\")
+        && text[..end].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+    {
+        let rest = &text[end + 1..];
+        end += 1 + memchr::memchr(b'"', rest).ok_or(Surprise)?;
+    }
+    Ok(end)
+}
+
+/// An integer in its plain form.
+#[inline]
+fn integer(text: &[u8]) -> Result<(Option<i32>, usize), Surprise> {
+    /// As many digits as always fit.
+    const MAX_DIGITS: usize = 9;
+    let len = text.iter().take(MAX_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    match &text[..len] {
+        [] => null(text, 0).map(|len| (None, len)),
+        [b'0', _, ..] => Err(Surprise),
+        digits if len <= MAX_DIGITS => {
+            let number = digits.iter().fold(0, |number, digit| number * 10 + i32::from(digit - b'0'));
+            Ok((Some(number), len))
+        }
+        _ => Err(Surprise),
+    }
+}
+
+#[inline]
+fn micros(text: &[u8]) -> Result<(Option<i64>, usize), Surprise> {
+    let Some((b'"', rest)) = text.split_first() else {
+        return null(text, 0).map(|len| (None, len));
+    };
+    let len = content_len(rest)?;
+    match timestamp::parse(&rest[..len]) {
+        ParsedTime::Micros(micros) => Ok((Some(micros), len + 2)),
+        ParsedTime::Null => Ok((None, len + 2)),
+        ParsedTime::Invalid => Err(Surprise),
+    }
+}
+
+#[inline]
+fn days(text: &[u8]) -> Result<(Option<i32>, usize), Surprise> {
+    micros(text).map(|(micros, len)| (micros.map(timestamp::days), len))
+}
