@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    ArrayBuilder, Date32Builder, Int32Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, Date32Builder, Int32Builder, ListBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondBuilder,
 };
+use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, SchemaRef};
 use chrono::{DateTime, Utc};
@@ -18,8 +20,8 @@ use crate::decode::binding::Binding;
 use crate::decode::cell::Cell;
 use crate::partition::PartitionKey;
 
-/// Rows of a batch: enough that handing one over costs nothing next to encoding it.
-const MAX_BATCH_ROWS: usize = 16 * 1024;
+/// Rows of a batch: it becomes a row group.
+const MAX_BATCH_ROWS: usize = crate::write::MAX_ROW_GROUP_ROWS;
 
 /// Fixed cost of a row in the builders, beside the bytes of its text: offsets, numbers, validity.
 const ROW_BYTES: usize = 96;
@@ -43,6 +45,7 @@ pub struct Batcher<'b> {
 pub struct BatchLayout<'b> {
     binding: &'b Binding,
     schema: SchemaRef,
+    batch_schema: SchemaRef,
     fields: Vec<Filled>,
     generated_time: DateTime<Utc>,
 }
@@ -73,10 +76,11 @@ impl<'b> BatchLayout<'b> {
         };
         let extra = binding.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
         let fields = dataset.file_columns().chain(extra).map(filled).collect();
-        Self { binding, schema, fields, generated_time }
+        let batch_schema = schema::arrow::batch_schema(dataset, binding.captures_extra_fields());
+        Self { binding, schema, batch_schema, fields, generated_time }
     }
 
-    /// The Arrow schema of the batches.
+    /// The Arrow schema of the files.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -158,27 +162,39 @@ struct Columns {
     num_bytes: usize,
 }
 
-#[derive(Debug)]
 enum Builder {
-    Utf8(StringBuilder),
+    Utf8(StringDictionaryBuilder<UInt32Type>),
     Int32(Int32Builder),
-    Utf8List(ListBuilder<StringBuilder>),
+    Utf8List(ListBuilder<StringDictionaryBuilder<UInt32Type>>),
     TimestampMicros(TimestampMicrosecondBuilder),
     Date32(Date32Builder),
     /// The same for every row: built when the batch is.
     GeneratedTime,
 }
 
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Utf8(_) => "Utf8",
+            Self::Int32(_) => "Int32",
+            Self::Utf8List(_) => "Utf8List",
+            Self::TimestampMicros(_) => "TimestampMicros",
+            Self::Date32(_) => "Date32",
+            Self::GeneratedTime => "GeneratedTime",
+        })
+    }
+}
+
 impl Columns {
     /// Begins with builders that hold no memory: partitions may be many, each with a few rows, and
     /// what Arrow sets aside by default is more than most of them need.
     fn new(fields: &[Filled]) -> Self {
-        let text = || StringBuilder::with_capacity(0, 0);
+        let text = || StringDictionaryBuilder::with_capacity(0, 0, 0);
         let builder = |filled: &Filled| match filled {
             Filled::ExtraFields | Filled::Cell(_, ColumnType::Utf8) => Builder::Utf8(text()),
             Filled::Cell(_, ColumnType::Int32) => Builder::Int32(Int32Builder::with_capacity(0)),
             Filled::Cell(_, ColumnType::Utf8List) => Builder::Utf8List(
-                ListBuilder::with_capacity(text(), 0).with_field(schema::arrow::list_element()),
+                ListBuilder::with_capacity(text(), 0).with_field(schema::arrow::batch_list_element()),
             ),
             Filled::Cell(_, ColumnType::TimestampMicros) => Builder::TimestampMicros(
                 TimestampMicrosecondBuilder::with_capacity(0)
@@ -211,7 +227,7 @@ impl Columns {
         self.num_bytes = 0;
         let columns =
             self.builders.iter_mut().map(|builder| builder.finish(layout.generated_time, num_rows)).collect();
-        RecordBatch::try_new(Arc::clone(&layout.schema), columns).expect("builders follow the schema")
+        RecordBatch::try_new(Arc::clone(&layout.batch_schema), columns).expect("builders follow the schema")
     }
 }
 
@@ -221,7 +237,7 @@ impl Builder {
         match (self, cell) {
             (Self::Utf8(builder), Cell::Text(text)) => {
                 builder.append_value(text);
-                return text.len();
+                return size_of::<u32>() + text.len();
             }
             (Self::Utf8(builder), Cell::Null) => builder.append_null(),
             (Self::Int32(builder), Cell::Int32(number)) => builder.append_value(number),
