@@ -479,22 +479,14 @@ struct Run<'r> {
 struct MemoryShares {
     /// Rows on their way into batches, for each thread.
     batch_bytes: usize,
-    /// Open row groups, for all threads together.
-    row_group_bytes: usize,
 }
 
 impl MemoryShares {
     fn new(memory_bytes: u64, threads: NonZeroUsize) -> Self {
         /// Beyond this, larger batches save nothing.
-        const MAX_BATCH_BYTES: u64 = 8 << 20;
-        /// Beyond this, row groups are full anyway but for tenants of very many platforms; a third
-        /// is what the columns of a usual tenant's platforms hold before their first row.
-        const MAX_ROW_GROUP_BYTES: u64 = 72 << 20;
+        const MAX_BATCH_BYTES: u64 = 72 << 20;
         let share = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Self {
-            batch_bytes: share((memory_bytes / 8 / threads.get() as u64).min(MAX_BATCH_BYTES)),
-            row_group_bytes: share((memory_bytes / 3).min(MAX_ROW_GROUP_BYTES)),
-        }
+        Self { batch_bytes: share((memory_bytes / 3 / threads.get() as u64).min(MAX_BATCH_BYTES)) }
     }
 }
 
@@ -539,14 +531,7 @@ impl Run<'_> {
             .map_err(|error| internal("cannot start threads", &error))?;
         let binding = Binding::new(config.dataset, config.capture_extra_fields);
         let layout = BatchLayout::new(&binding, snapshot.generated_time());
-        let writer = SnapshotWriter::new(
-            staging,
-            config.dataset,
-            layout.schema(),
-            snapshot,
-            self.id.clone(),
-            shares.row_group_bytes,
-        );
+        let writer = SnapshotWriter::new(staging, config.dataset, layout.schema(), snapshot, self.id.clone());
         let decode = Decode {
             run: self,
             binding: &binding,
