@@ -528,7 +528,6 @@ impl Run<'_> {
             layout.file_schema(),
             snapshot,
             self.id.clone(),
-            usize::MAX,
         );
         let row_groups = RowGroups::new(&layout, self.row_group_bytes());
         let decode = Decode {

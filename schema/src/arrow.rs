@@ -20,6 +20,32 @@ pub fn file_schema(dataset: &Dataset, extra_fields: bool) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// Returns the schema of record batches on their way into data files: that of [`file_schema`] with
+/// text in dictionaries, so that a writer need not find again what repeats.
+///
+/// ```
+/// let schema = schema::arrow::batch_schema(schema::DATASETS[0], false);
+/// assert_eq!(schema.field(0).data_type(), &schema::arrow::dictionary());
+/// ```
+pub fn batch_schema(dataset: &Dataset, extra_fields: bool) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => field.as_ref().clone().with_data_type(dictionary()),
+        DataType::List(_) => field.as_ref().clone().with_data_type(DataType::List(batch_list_element())),
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(file_schema(dataset, extra_fields).fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Returns the type of text in record batches.
+pub fn dictionary() -> DataType {
+    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
+}
+
+/// Returns the field of a list's elements in record batches.
+pub fn batch_list_element() -> Arc<Field> {
+    Arc::new(list_element().as_ref().clone().with_data_type(dictionary()))
+}
+
 /// Returns the Arrow field of one column.
 pub fn field(column: &Column) -> Field {
     Field::new(column.name, data_type(column.column_type), column.presence == Presence::Optional)

@@ -1,25 +1,32 @@
 //! Takes record batches with their partition, from any thread; gives staged data files and their facts.
 //!
-//! Every thread encodes the batches that it brings: it takes one of the partition's open row
-//! groups, adds the batch, and puts it back, so that no thread waits for another's encoding. What
-//! waits is only the appending of a finished row group to the partition's file, a copy of
-//! compressed bytes. Row groups that are open are bounded in bytes for all partitions together;
-//! beyond that the largest is closed early.
+//! A batch becomes one row group. The thread that brings it encodes it, so that no thread waits for
+//! another's encoding; what waits is only the appending of a finished row group to its partition's
+//! file, a copy of compressed bytes. Nothing is held from one batch to the next.
 
 mod properties;
 mod rolling;
+mod row_group;
+
+mod text;
+mod numbers;
+mod levels;
+mod hybrid;
+mod statistics;
+mod column_chunk;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterPropertiesPtr;
-use parquet::schema::types::TypePtr;
+use parquet::schema::types::SchemaDescPtr;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::commit::Staging;
@@ -30,15 +37,11 @@ use crate::snapshot::{RunId, SnapshotId};
 
 pub use properties::{MAX_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
 use rolling::RollingFile;
+pub use row_group::{RowGroup, RowGroupEncoder};
 
 /// Most partitions of a snapshot. Tenants have about 25 platforms; each open partition holds a file
 /// and buffers, and a lake of a directory for every device helps nobody.
 pub const MAX_PARTITIONS: usize = 1000;
-
-/// What an open column holds beside what it says of itself: encoders and zstd's contexts, of which
-/// the larger is one for reading that the library makes and never uses. Measured as what of it is
-/// resident. Where partitions are many and small, their row groups are little else.
-const COLUMN_WRITER_BYTES: usize = 64 * 1024;
 
 /// Why data files could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +101,8 @@ impl WriteError {
 pub struct SnapshotWriter<'s> {
     format: FileFormat<'s>,
     partitions: Mutex<HashMap<PartitionKey, Arc<Partition>>>,
-    /// Bytes held by all open row groups.
-    num_bytes: AtomicUsize,
-    max_bytes: usize,
+    /// Encoders that no thread is using: never more than threads that write.
+    encoders: Mutex<Vec<RowGroupEncoder>>,
 }
 
 /// What all files of a snapshot have in common.
@@ -108,8 +110,7 @@ pub struct SnapshotWriter<'s> {
 struct FileFormat<'s> {
     staging: &'s Staging,
     partition_column: &'static str,
-    schema: SchemaRef,
-    parquet_schema: TypePtr,
+    parquet_schema: SchemaDescPtr,
     properties: WriterPropertiesPtr,
     snapshot: SnapshotId,
     run_id: RunId,
@@ -119,25 +120,7 @@ struct FileFormat<'s> {
 struct Partition {
     key: PartitionKey,
     directory: String,
-    /// Open row groups that no thread is adding to.
-    idle: Mutex<Vec<RowGroup>>,
     file: Mutex<RollingFile>,
-}
-
-/// A row group being encoded.
-struct RowGroup {
-    columns: Vec<ArrowColumnWriter>,
-    num_rows: usize,
-    num_bytes: usize,
-}
-
-impl std::fmt::Debug for RowGroup {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowGroup")
-            .field("num_rows", &self.num_rows)
-            .field("num_bytes", &self.num_bytes)
-            .finish_non_exhaustive()
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -146,7 +129,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl<'s> SnapshotWriter<'s> {
-    /// Begins a snapshot of `dataset`; open row groups hold about `max_bytes` together.
+    /// Begins a snapshot of `dataset`, whose files have `schema`.
     ///
     /// # Panics
     ///
@@ -157,55 +140,44 @@ impl<'s> SnapshotWriter<'s> {
         schema: &SchemaRef,
         snapshot: SnapshotId,
         run_id: RunId,
-        max_bytes: usize,
     ) -> Self {
         let properties = properties::properties(dataset, schema, snapshot);
         let parquet_schema = ArrowSchemaConverter::new()
             .with_coerce_types(properties.coerce_types())
             .convert(schema)
-            .expect("declared types have Parquet types")
-            .root_schema_ptr();
+            .expect("declared types have Parquet types");
         let format = FileFormat {
             staging,
             partition_column: dataset.partition_by[0],
-            schema: Arc::clone(schema),
-            parquet_schema,
+            parquet_schema: Arc::new(parquet_schema),
             properties,
             snapshot,
             run_id,
         };
-        Self { format, partitions: Mutex::default(), num_bytes: AtomicUsize::new(0), max_bytes }
+        Self { format, partitions: Mutex::default(), encoders: Mutex::default() }
     }
 
-    /// Encodes `batch` into an open row group of its partition.
+    /// Writes `batch`, see [`RowGroupEncoder::encode`], as one row group of its partition.
     ///
     /// # Errors
     ///
     /// [`WriteError`]; the snapshot cannot be completed then.
     pub fn write(&self, key: PartitionKey, batch: &RecordBatch) -> Result<(), WriteError> {
+        debug_assert!(batch.num_rows() <= MAX_ROW_GROUP_ROWS, "a batch is a row group");
         let partition = self.partition(key)?;
-        let mut offset = 0;
-        while offset < batch.num_rows() {
-            let idle = lock(&partition.idle).pop();
-            let mut row_group = match idle {
-                Some(row_group) => row_group,
-                None => self.open_row_group(&partition)?,
-            };
-            let len = (MAX_ROW_GROUP_ROWS - row_group.num_rows).min(batch.num_rows() - offset);
-            let num_bytes = row_group.num_bytes;
-            row_group
-                .add(&self.format.schema, &batch.slice(offset, len))
+        let encoder = lock(&self.encoders).pop();
+        let mut encoder =
+            encoder.unwrap_or_else(|| RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema)));
+        for offset in (0..batch.num_rows()).step_by(MAX_ROW_GROUP_ROWS) {
+            let len = MAX_ROW_GROUP_ROWS.min(batch.num_rows() - offset);
+            let mut row_group = encoder
+                .encode(&batch.slice(offset, len))
                 .map_err(|error| WriteError::encode(&partition.directory, error))?;
-            offset += len;
-            self.num_bytes.fetch_add(row_group.num_bytes.saturating_sub(num_bytes), Ordering::Relaxed);
-            self.num_bytes.fetch_sub(num_bytes.saturating_sub(row_group.num_bytes), Ordering::Relaxed);
-            if row_group.num_rows == MAX_ROW_GROUP_ROWS {
-                self.close_row_group(&partition, row_group)?;
-            } else {
-                lock(&partition.idle).push(row_group);
-            }
+            lock(&partition.file).append(&self.format, &partition, &mut row_group)?;
+            encoder.reuse(row_group);
         }
-        self.keep_within_budget()
+        lock(&self.encoders).push(encoder);
+        Ok(())
     }
 
     /// Closes every file and returns their facts, ordered by path.
@@ -217,13 +189,7 @@ impl<'s> SnapshotWriter<'s> {
         let partitions: Vec<_> = lock(&self.partitions).drain().map(|(_, partition)| partition).collect();
         let mut files = partitions
             .into_par_iter()
-            .map(|partition| {
-                let idle = std::mem::take(&mut *lock(&partition.idle));
-                for row_group in idle {
-                    self.close_row_group(&partition, row_group)?;
-                }
-                lock(&partition.file).finish(&self.format, &partition)
-            })
+            .map(|partition| lock(&partition.file).finish(&self.format, &partition))
             .try_fold(Vec::new, |mut all, files| {
                 all.extend(files?);
                 Ok::<_, WriteError>(all)
@@ -247,61 +213,9 @@ impl<'s> SnapshotWriter<'s> {
         let partition = Arc::new(Partition {
             directory: key.directory(self.format.partition_column),
             key: key.clone(),
-            idle: Mutex::default(),
             file: Mutex::default(),
         });
         partitions.insert(key, Arc::clone(&partition));
         Ok(partition)
-    }
-
-    fn open_row_group(&self, partition: &Partition) -> Result<RowGroup, WriteError> {
-        let columns = lock(&partition.file).column_writers(&self.format, partition)?;
-        let num_bytes = columns.len() * COLUMN_WRITER_BYTES;
-        self.num_bytes.fetch_add(num_bytes, Ordering::Relaxed);
-        Ok(RowGroup { columns, num_rows: 0, num_bytes })
-    }
-
-    fn close_row_group(&self, partition: &Partition, row_group: RowGroup) -> Result<(), WriteError> {
-        let RowGroup { columns, num_rows, num_bytes } = row_group;
-        let chunks: Result<Vec<ArrowColumnChunk>, ParquetError> =
-            columns.into_iter().map(ArrowColumnWriter::close).collect();
-        let chunks = chunks.map_err(|error| WriteError::encode(&partition.directory, error))?;
-        self.num_bytes.fetch_sub(num_bytes, Ordering::Relaxed);
-        lock(&partition.file).append(&self.format, partition, chunks, num_rows as u64)
-    }
-
-    /// Closes the largest idle row groups until the open ones are within their budget.
-    fn keep_within_budget(&self) -> Result<(), WriteError> {
-        while self.num_bytes.load(Ordering::Relaxed) > self.max_bytes {
-            let partitions: Vec<_> = lock(&self.partitions).values().cloned().collect();
-            let largest = partitions.iter().max_by_key(|partition| {
-                lock(&partition.idle).iter().map(|row_group| row_group.num_bytes).max().unwrap_or(0)
-            });
-            let Some(partition) = largest else { return Ok(()) };
-            let row_group = {
-                let mut idle = lock(&partition.idle);
-                let position = (0..idle.len()).max_by_key(|position| idle[*position].num_bytes);
-                position.map(|position| idle.swap_remove(position))
-            };
-            // None: the rest is in the hands of other threads, which come here after their batch.
-            let Some(row_group) = row_group else { return Ok(()) };
-            self.close_row_group(partition, row_group)?;
-        }
-        Ok(())
-    }
-}
-
-impl RowGroup {
-    fn add(&mut self, schema: &SchemaRef, batch: &RecordBatch) -> Result<(), ParquetError> {
-        let mut columns = self.columns.iter_mut();
-        for (field, array) in schema.fields().iter().zip(batch.columns()) {
-            for leaf in compute_leaves(field, array)? {
-                columns.next().expect("one writer for each leaf").write(&leaf)?;
-            }
-        }
-        self.num_rows += batch.num_rows();
-        let encoded: usize = self.columns.iter().map(ArrowColumnWriter::memory_size).sum();
-        self.num_bytes = encoded + self.columns.len() * COLUMN_WRITER_BYTES;
-        Ok(())
     }
 }

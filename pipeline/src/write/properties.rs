@@ -4,25 +4,42 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use parquet::arrow::add_encoded_arrow_schema_to_metadata;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr, WriterVersion};
+use parquet::schema::types::ColumnDescriptor;
 
 use crate::snapshot::SnapshotId;
 
-/// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
-/// open for each thread.
-pub const MAX_ROW_GROUP_ROWS: usize = 122_880;
+/// Rows of a row group, at most: those that columns are gathered to.
+pub const MAX_ROW_GROUP_ROWS: usize = crate::decode::columns::MAX_ROWS;
 
 /// Size at which a data file is closed and the next one begun.
 pub const TARGET_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Bytes of a column's distinct values in a row group up to which it stays dictionary-encoded.
-/// Paths repeat across devices: giving up at the library's 1 MiB would store them whole.
-const MAX_DICTIONARY_BYTES: usize = 4 * 1024 * 1024;
+/// Rows of a page: the least that a reader fetches and decodes of a column, and what it skips by.
+pub(super) const MAX_PAGE_ROWS: usize = 20_000;
 
-/// Returns the writer's settings. `dataset` and the snapshot are noted in the file's metadata,
-/// with the Arrow schema that gives readers the exact types back.
+/// Bytes of values from which on the rest of a page's rows go to the next: what a reader holds of a
+/// column at a time.
+pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
+
+/// Elements of a page of lists: their keys are that many bytes in memory.
+pub(super) const MAX_PAGE_VALUES: usize = MAX_PAGE_BYTES / size_of::<u32>();
+
+/// How hard zstd tries.
+pub(super) const ZSTD_LEVEL: i32 = 1;
+
+/// Columns with a bloom filter, and how often it may be wrong. None has one yet.
+const BLOOM_FILTERS: &[(&str, f64)] = &[];
+
+/// Returns how often a text column's bloom filter may be wrong, if it has one.
+pub(super) fn bloom_filter_fpp(column: &ColumnDescriptor) -> Option<f64> {
+    let name = column.path().parts().first()?;
+    BLOOM_FILTERS.iter().find(|(with_filter, _)| with_filter == name).map(|(_, fpp)| *fpp)
+}
+
+/// Returns what the library is to know of the files; pages are ours. `dataset` and the snapshot are
+/// noted in the file's metadata, with the Arrow schema that gives readers the exact types back.
 pub fn properties(
     dataset: &schema::Dataset,
     schema: &SchemaRef,
@@ -32,10 +49,6 @@ pub fn properties(
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("defender-lake ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("a level that zstd has")))
-        .set_dictionary_page_size_limit(MAX_DICTIONARY_BYTES)
-        .set_max_row_group_row_count(Some(MAX_ROW_GROUP_ROWS))
-        .set_statistics_enabled(EnabledStatistics::Page)
         .set_key_value_metadata(Some(vec![
             note("dataset", dataset.name.to_owned()),
             note("schema_version", dataset.version.to_string()),

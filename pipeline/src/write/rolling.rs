@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::writer::SerializedFileWriter;
 
 use super::properties::TARGET_FILE_BYTES;
+use super::row_group::RowGroup;
 use super::{FileFormat, Partition, WriteError};
 use crate::commit::StagedFile;
 use crate::manifest::DataFile;
@@ -22,7 +22,6 @@ pub(super) struct RollingFile {
 
 struct OpenFile {
     writer: SerializedFileWriter<StagedFile>,
-    factory: ArrowRowGroupWriterFactory,
     num_rows: u64,
 }
 
@@ -33,17 +32,6 @@ impl std::fmt::Debug for RollingFile {
 }
 
 impl RollingFile {
-    /// Gives encoders for a new row group. All files of a snapshot take the same.
-    pub(super) fn column_writers(
-        &mut self,
-        format: &FileFormat<'_>,
-        partition: &Partition,
-    ) -> Result<Vec<ArrowColumnWriter>, WriteError> {
-        let open = self.open(format, partition)?;
-        // The index is for encryption alone, which the files do not have.
-        open.factory.create_column_writers(0).map_err(|error| WriteError::encode(&partition.directory, error))
-    }
-
     fn open(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<&mut OpenFile, WriteError> {
         if self.open.is_none() {
             let number = self.finished.len();
@@ -51,12 +39,11 @@ impl RollingFile {
             let file = format.staging.create_data_file(&partition.directory, &name)?;
             let writer = SerializedFileWriter::new(
                 file,
-                Arc::clone(&format.parquet_schema),
+                format.parquet_schema.root_schema_ptr(),
                 Arc::clone(&format.properties),
             )
             .map_err(|error| WriteError::encode(&partition.directory, error))?;
-            let factory = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&format.schema));
-            self.open = Some(OpenFile { writer, factory, num_rows: 0 });
+            self.open = Some(OpenFile { writer, num_rows: 0 });
         }
         Ok(self.open.as_mut().expect("opened above"))
     }
@@ -66,11 +53,13 @@ impl RollingFile {
         &mut self,
         format: &FileFormat<'_>,
         partition: &Partition,
-        chunks: Vec<ArrowColumnChunk>,
-        num_rows: u64,
+        row_group: &mut RowGroup,
     ) -> Result<(), WriteError> {
         let open = self.open(format, partition)?;
-        open.append(chunks, num_rows).map_err(|error| WriteError::encode(&partition.directory, error))?;
+        row_group
+            .append_to(&mut open.writer)
+            .map_err(|error| WriteError::encode(&partition.directory, error))?;
+        open.num_rows += row_group.num_rows() as u64;
         if open.writer.bytes_written() as u64 >= TARGET_FILE_BYTES {
             self.close(format, partition)?;
         }
@@ -106,18 +95,6 @@ impl RollingFile {
     ) -> Result<Vec<DataFile>, WriteError> {
         self.close(format, partition)?;
         Ok(std::mem::take(&mut self.finished))
-    }
-}
-
-impl OpenFile {
-    fn append(&mut self, chunks: Vec<ArrowColumnChunk>, num_rows: u64) -> Result<(), ParquetError> {
-        let mut row_group = self.writer.next_row_group()?;
-        for chunk in chunks {
-            chunk.append_to_row_group(&mut row_group)?;
-        }
-        row_group.close()?;
-        self.num_rows += num_rows;
-        Ok(())
     }
 }
 

@@ -1,0 +1,208 @@
+//! Takes pages as they are to be encoded; gives a column chunk, compressed, and what the footer says of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel};
+use parquet::bloom_filter::Sbbf;
+use parquet::column::page::{CompressedPage, Page as PageContent, PageWriteSpec, PageWriter as _};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, LevelHistogram, OffsetIndexBuilder, PageEncodingStats};
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+use zstd::bulk::Compressor;
+
+use super::levels::{Levels, Page};
+use super::properties::ZSTD_LEVEL;
+use super::statistics::{ColumnStatistics, Value};
+
+/// Where encoded pages go: the bytes of a whole row group.
+pub(super) type PageSink = TrackedWrite<Vec<u8>>;
+
+/// Compresses one page after the other with the same context and buffers.
+pub(super) struct PageCompressor {
+    context: Compressor<'static>,
+    /// A page as it is before compression.
+    plain: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+impl PageCompressor {
+    pub(super) fn new() -> Self {
+        let context = Compressor::new(ZSTD_LEVEL).expect("a level that zstd has");
+        Self { context, plain: Vec::new(), compressed: Vec::new() }
+    }
+
+    /// Compresses the page in `plain` and appends it, as `content` describes it, to `sink`.
+    fn write(
+        &mut self,
+        sink: &mut PageSink,
+        content: impl FnOnce(Bytes) -> PageContent,
+    ) -> Result<PageWriteSpec, ParquetError> {
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+        self.context
+            .compress_to_buffer(&self.plain, &mut self.compressed)
+            .map_err(|error| ParquetError::External(Box::new(error)))?;
+        let compressed = Bytes::from(std::mem::take(&mut self.compressed));
+        let page = CompressedPage::new(content(compressed.clone()), self.plain.len());
+        let written = SerializedPageWriter::new(sink).write_page(page)?;
+        // The page is gone: the buffer comes back without a copy.
+        self.compressed = compressed.into();
+        Ok(written)
+    }
+}
+
+/// A column chunk being written.
+pub(super) struct ChunkWriter<'w, V> {
+    column: ColumnDescPtr,
+    sink: &'w mut PageSink,
+    compressor: &'w mut PageCompressor,
+    statistics: ColumnStatistics<V>,
+    offset_index: OffsetIndexBuilder,
+    histograms: [Option<LevelHistogram>; 2],
+    encodings: EncodingMask,
+    page_stats: Vec<PageEncodingStats>,
+    /// Where the chunk begins in the sink.
+    start: usize,
+    dictionary_offset: Option<i64>,
+    data_offset: Option<i64>,
+    num_rows: usize,
+    num_levels: usize,
+    num_text_bytes: usize,
+    uncompressed_bytes: usize,
+}
+
+impl<'w, V: Value> ChunkWriter<'w, V> {
+    pub(super) fn new(
+        column: &ColumnDescPtr,
+        sink: &'w mut PageSink,
+        compressor: &'w mut PageCompressor,
+    ) -> Self {
+        assert_eq!(column.physical_type(), V::TYPE, "{} has the type of its values", column.name());
+        Self {
+            statistics: ColumnStatistics::new(),
+            offset_index: OffsetIndexBuilder::new(),
+            histograms: [column.max_rep_level(), column.max_def_level()].map(LevelHistogram::try_new),
+            encodings: EncodingMask::new_from_encodings([Encoding::RLE].iter()),
+            page_stats: Vec::new(),
+            start: sink.bytes_written(),
+            dictionary_offset: None,
+            data_offset: None,
+            num_rows: 0,
+            num_levels: 0,
+            num_text_bytes: 0,
+            uncompressed_bytes: 0,
+            column: Arc::clone(column),
+            sink,
+            compressor,
+        }
+    }
+
+    /// Writes the dictionary page, which is the first; `fill` appends its values as they are.
+    pub(super) fn dictionary_page(
+        &mut self,
+        num_values: usize,
+        is_sorted: bool,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ParquetError> {
+        assert!(self.dictionary_offset.is_none() && self.data_offset.is_none(), "a dictionary comes first");
+        self.compressor.plain.clear();
+        fill(&mut self.compressor.plain);
+        let written = self.compressor.write(self.sink, |buf| PageContent::DictionaryPage {
+            buf,
+            num_values: num_values as u32,
+            encoding: Encoding::PLAIN,
+            is_sorted,
+        })?;
+        self.dictionary_offset = Some(written.offset as i64);
+        self.count(PageType::DICTIONARY_PAGE, Encoding::PLAIN, &written);
+        Ok(())
+    }
+
+    /// Writes a data page: its levels, and then what `fill` appends. `range` is of its values,
+    /// `num_text_bytes` their bytes where they are text.
+    pub(super) fn data_page(
+        &mut self,
+        page: &Page,
+        levels: Levels<'_>,
+        range: Option<(V, V)>,
+        num_text_bytes: usize,
+        encoding: Encoding,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), ParquetError> {
+        assert_eq!(range.is_none(), page.values.is_empty(), "what has values has a least and a greatest");
+        self.compressor.plain.clear();
+        levels.encode(page, &mut self.compressor.plain);
+        fill(&mut self.compressor.plain);
+        let written = self.compressor.write(self.sink, |buf| PageContent::DataPage {
+            buf,
+            num_values: page.levels.len() as u32,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        })?;
+        self.data_offset.get_or_insert(written.offset as i64);
+        self.count(PageType::DATA_PAGE, encoding, &written);
+
+        let histograms = levels.histograms(page);
+        for (all, histogram) in self.histograms.iter_mut().zip(&histograms) {
+            if let (Some(all), Some(histogram)) = (all, histogram) {
+                all.add(histogram);
+            }
+        }
+        self.statistics.add(range, page.num_nulls(), &histograms);
+        self.offset_index.append_offset_and_size(written.offset as i64, written.compressed_size as i32);
+        self.offset_index.append_row_count(page.num_rows as i64);
+        if V::TYPE == Type::BYTE_ARRAY {
+            self.offset_index.append_unencoded_byte_array_data_bytes(Some(num_text_bytes as i64));
+        }
+        self.num_rows += page.num_rows;
+        self.num_levels += page.levels.len();
+        self.num_text_bytes += num_text_bytes;
+        Ok(())
+    }
+
+    fn count(&mut self, page_type: PageType, encoding: Encoding, written: &PageWriteSpec) {
+        self.uncompressed_bytes += written.uncompressed_size;
+        self.encodings.insert(encoding);
+        match self.page_stats.last_mut() {
+            Some(last) if last.page_type == page_type && last.encoding == encoding => last.count += 1,
+            _ => self.page_stats.push(PageEncodingStats { page_type, encoding, count: 1 }),
+        }
+    }
+
+    /// Ends the chunk and returns what the file's writer is to know of it. Offsets are those of the
+    /// sink.
+    pub(super) fn finish(self, bloom_filter: Option<Sbbf>) -> Result<ColumnCloseResult, ParquetError> {
+        let (statistics, column_index) = self.statistics.finish()?;
+        let [repetition, definition] = self.histograms;
+        let compressed_bytes = self.sink.bytes_written() - self.start;
+        let zstd = ZstdLevel::try_new(ZSTD_LEVEL).expect("a level that zstd has");
+        let is_text = V::TYPE == Type::BYTE_ARRAY;
+        let metadata = ColumnChunkMetaData::builder(self.column)
+            .set_compression(Compression::ZSTD(zstd))
+            .set_encodings_mask(self.encodings)
+            .set_page_encoding_stats(self.page_stats)
+            .set_total_compressed_size(compressed_bytes as i64)
+            .set_total_uncompressed_size(self.uncompressed_bytes as i64)
+            .set_num_values(self.num_levels as i64)
+            .set_data_page_offset(self.data_offset.unwrap_or(self.start as i64))
+            .set_dictionary_page_offset(self.dictionary_offset)
+            .set_statistics(statistics)
+            .set_unencoded_byte_array_data_bytes(is_text.then_some(self.num_text_bytes as i64))
+            .set_repetition_level_histogram(repetition)
+            .set_definition_level_histogram(definition)
+            .build()?;
+        Ok(ColumnCloseResult {
+            bytes_written: compressed_bytes as u64,
+            rows_written: self.num_rows as u64,
+            metadata,
+            bloom_filter,
+            column_index: Some(column_index),
+            offset_index: Some(self.offset_index.build()),
+        })
+    }
+}

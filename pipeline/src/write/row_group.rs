@@ -1,0 +1,216 @@
+//! Takes a record batch; gives a row group, encoded and compressed in memory, to be appended to any file.
+//!
+//! The batch's text is in dictionaries already: its keys become Parquet's keys, and nothing is hashed
+//! again. Readers see plain text: a dictionary is an encoding, not a type of the file.
+
+use std::io::Write;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
+use arrow_schema::{DataType, TimeUnit};
+use bytes::Bytes;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::writer::{SerializedFileWriter, TrackedWrite};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
+
+use super::column_chunk::{ChunkWriter, PageCompressor, PageSink};
+use super::levels::{self, Levels, ListLevels};
+use super::numbers::{Number, NumberEncoder};
+use super::properties::bloom_filter_fpp;
+use super::text::{TextEncoder, Texts};
+
+/// Encodes row groups, one after the other, with the same buffers.
+pub struct RowGroupEncoder {
+    schema: SchemaDescPtr,
+    compressor: PageCompressor,
+    text: TextEncoder,
+    numbers: NumberEncoder,
+    lists: ListLevels,
+    /// Values that are not null, where some are.
+    keys: Vec<u32>,
+    ints: Vec<i32>,
+    longs: Vec<i64>,
+    /// The bytes of the last row group.
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for RowGroupEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowGroupEncoder").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// A row group that no file has yet.
+#[derive(Debug)]
+pub struct RowGroup {
+    bytes: Bytes,
+    columns: Vec<ColumnCloseResult>,
+    num_rows: usize,
+}
+
+impl RowGroupEncoder {
+    /// Begins with empty buffers, for files of `schema`.
+    pub fn new(schema: SchemaDescPtr) -> Self {
+        Self {
+            schema,
+            compressor: PageCompressor::new(),
+            text: TextEncoder::default(),
+            numbers: NumberEncoder::default(),
+            lists: ListLevels::default(),
+            keys: Vec::new(),
+            ints: Vec::new(),
+            longs: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Encodes `batch` as a row group. Its columns are those of the file, text as
+    /// `Dictionary(UInt32, Utf8)`, whose texts are not null; they may repeat, and not all need be used.
+    ///
+    /// # Errors
+    ///
+    /// What the library says of sizes that its format cannot hold.
+    ///
+    /// # Panics
+    ///
+    /// Where the columns are not those of the file: a mistake of ours.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<RowGroup, ParquetError> {
+        assert_eq!(batch.num_columns(), self.schema.num_columns(), "one array for each column of the file");
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut sink = TrackedWrite::new(bytes);
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (index, array) in batch.columns().iter().enumerate() {
+            let column = self.schema.column(index);
+            columns.push(self.encode_column(&column, array, &mut sink)?);
+        }
+        Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
+    }
+
+    /// Takes back the memory of a row group that was appended.
+    pub fn reuse(&mut self, row_group: RowGroup) {
+        if let Ok(bytes) = row_group.bytes.try_into_mut() {
+            self.bytes = bytes.into();
+        }
+    }
+
+    fn encode_column(
+        &mut self,
+        column: &ColumnDescPtr,
+        array: &dyn Array,
+        sink: &mut PageSink,
+    ) -> Result<ColumnCloseResult, ParquetError> {
+        match array.data_type() {
+            DataType::Dictionary(_, _) => {
+                let dictionary = array.as_dictionary::<UInt32Type>();
+                let nulls = dictionary.nulls().filter(|nulls| nulls.null_count() > 0);
+                let pages = levels::pages(array.len(), nulls);
+                let keys = match nulls {
+                    None => &dictionary.keys().values()[..],
+                    Some(nulls) => {
+                        levels::compact(dictionary.keys().values(), nulls, &mut self.keys);
+                        &self.keys[..]
+                    }
+                };
+                let texts = Texts {
+                    texts: dictionary.values().as_string(),
+                    keys,
+                    levels: flat_levels(column, nulls),
+                };
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                self.text.encode(texts, pages, bloom_filter_fpp(column), chunk)
+            }
+            DataType::List(_) => {
+                assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
+                let lists = array.as_list::<i32>();
+                let pages = self.lists.fill(lists, column.max_def_level() as u8, &mut self.keys);
+                let texts = Texts {
+                    texts: lists.values().as_dictionary::<UInt32Type>().values().as_string(),
+                    keys: &self.keys,
+                    levels: Levels::List(&self.lists),
+                };
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                self.text.encode(texts, pages, bloom_filter_fpp(column), chunk)
+            }
+            DataType::Int32 => {
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                encode_numbers::<Int32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
+            }
+            DataType::Date32 => {
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                encode_numbers::<Date32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                encode_numbers::<TimestampMicrosecondType>(
+                    column,
+                    array,
+                    &mut self.numbers,
+                    &mut self.longs,
+                    chunk,
+                )
+            }
+            other => unreachable!("{}: no column is declared as {other}", column.path()),
+        }
+    }
+}
+
+impl RowGroup {
+    /// Counts its rows.
+    pub fn num_rows(&self) -> usize {
+        self.num_rows
+    }
+
+    /// Appends it to `file`, once.
+    ///
+    /// # Errors
+    ///
+    /// What the library says, and what writing says.
+    pub fn append_to<W: Write + Send>(
+        &mut self,
+        file: &mut SerializedFileWriter<W>,
+    ) -> Result<(), ParquetError> {
+        let mut row_group = file.next_row_group()?;
+        for column in self.columns.drain(..) {
+            row_group.append_column(&self.bytes, column)?;
+        }
+        row_group.close()?;
+        Ok(())
+    }
+}
+
+/// Returns the levels of a column without lists.
+fn flat_levels<'c>(column: &ColumnDescPtr, nulls: Option<&'c arrow_buffer::NullBuffer>) -> Levels<'c> {
+    assert_eq!(column.max_rep_level(), 0, "{} is no list", column.path());
+    if column.max_def_level() > 0 {
+        Levels::Optional(nulls)
+    } else {
+        assert!(nulls.is_none(), "{} is required", column.path());
+        Levels::Required
+    }
+}
+
+fn encode_numbers<T: ArrowPrimitiveType>(
+    column: &ColumnDescPtr,
+    array: &dyn Array,
+    encoder: &mut NumberEncoder,
+    buffer: &mut Vec<T::Native>,
+    chunk: ChunkWriter<'_, T::Native>,
+) -> Result<ColumnCloseResult, ParquetError>
+where
+    T::Native: Number,
+{
+    let array = array.as_primitive::<T>();
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let pages = levels::pages(array.len(), nulls);
+    let values = match nulls {
+        None => &array.values()[..],
+        Some(nulls) => {
+            levels::compact(array.values(), nulls, buffer);
+            &buffer[..]
+        }
+    };
+    encoder.encode(values, flat_levels(column, nulls), &pages, chunk)
+}
