@@ -178,6 +178,10 @@ pub fn check(text: &[u8], reading: Reading) {
         (Err(_), Err(_)) => return,
         (expected, found) => panic!("{reading:?}: expected {expected:#?}, found {found:#?}"),
     };
+    // A partition is named by its value, and the empty text counts as null there.
+    for row in &mut expected.rows {
+        row.retain(|name, value| *name != "OSPlatform" || *value != Value::Text(String::new()));
+    }
     // Beyond this many names, names are no longer counted one by one.
     if text.split(|byte| *byte == b'"').count() > 1024 {
         expected.undocumented.clone_from(&found.undocumented);
