@@ -7,14 +7,25 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_select::take::take;
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Origin};
 
 use crate::decode::binding::Binding;
 use crate::decode::columns::{self, Columns, Finished};
 use crate::partition::PartitionKey;
+
+/// Rows of which those of one product stand together. Exports have a device's rows together, and
+/// its products in no order: who asks for a product then reads every page of every column. Sorting
+/// whole row groups would help that question more, and the one for all of a device would pay for it.
+/// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: README, Benchmarks.
+const BLOCK_ROWS: usize = 15 * 2048;
 
 /// How a dataset's columns become batches.
 #[derive(Debug)]
@@ -23,6 +34,8 @@ pub struct BatchLayout<'b> {
     file_schema: SchemaRef,
     schema: SchemaRef,
     fields: Vec<Filled>,
+    /// Properties that rows are ordered by inside a block, the coarsest first.
+    cluster_by: Vec<usize>,
     generated_time: DateTime<Utc>,
 }
 
@@ -61,6 +74,11 @@ impl<'b> BatchLayout<'b> {
             file_schema: schema::arrow::file_schema(dataset, binding.captures_extra_fields()),
             schema: Arc::new(Schema::new(columns().map(field).collect::<Vec<_>>())),
             fields: columns().map(filled).collect(),
+            cluster_by: dataset
+                .cluster_by
+                .iter()
+                .filter_map(|name| binding.properties().iter().position(|column| column.name == *name))
+                .collect(),
             generated_time,
         }
     }
@@ -76,17 +94,47 @@ impl<'b> BatchLayout<'b> {
     }
 
     fn batch(&self, finished: Finished) -> RecordBatch {
-        let Finished { mut properties, extra_fields, num_rows } = finished;
+        let Finished { properties, extra_fields, num_rows } = finished;
+        let order = self.order(&properties, num_rows);
+        let ordered = |column: &dyn Array| take(column, &order, None).expect("the order has these rows");
         let columns = self
             .fields
             .iter()
             .map(|filled| match filled {
-                Filled::Property(index) => properties[*index].take().expect("each fills one column"),
-                Filled::ExtraFields => Arc::clone(&extra_fields),
+                Filled::Property(index) => ordered(properties[*index].as_ref().expect("fills a column")),
+                Filled::ExtraFields => ordered(&extra_fields),
                 Filled::GeneratedTime => self.generated_times(num_rows),
             })
             .collect();
         RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
+    }
+
+    /// Where each row of the batch is taken from.
+    fn order(&self, properties: &[Option<ArrayRef>], num_rows: usize) -> UInt32Array {
+        let mut order: Vec<u32> = (0..).take(num_rows).collect();
+        let mut sorted = vec![0; num_rows.min(BLOCK_ROWS)];
+        // Stable sorts from the finest column to the coarsest, each by counting.
+        for property in self.cluster_by.iter().rev() {
+            let column = properties[*property].as_ref().expect("fills a column").as_dictionary();
+            let (ranks, num_ranks) = ranks(column);
+            let mut ends = vec![0; num_ranks];
+            for block in order.chunks_mut(BLOCK_ROWS) {
+                ends.fill(0);
+                block.iter().for_each(|row| ends[ranks[*row as usize] as usize] += 1);
+                let mut end = 0;
+                for count in &mut ends {
+                    end += *count;
+                    *count = end;
+                }
+                for row in block.iter().rev() {
+                    let end = &mut ends[ranks[*row as usize] as usize];
+                    *end -= 1;
+                    sorted[*end] = *row;
+                }
+                block.copy_from_slice(&sorted[..block.len()]);
+            }
+        }
+        UInt32Array::from(order)
     }
 
     fn generated_times(&self, num_rows: usize) -> ArrayRef {
@@ -96,6 +144,18 @@ impl<'b> BatchLayout<'b> {
         let micros = self.generated_time.timestamp_micros();
         Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_timezone_opt(zone))
     }
+}
+
+/// The place of each row's text among the texts of its column, nulls first, and how many places
+/// there are.
+fn ranks(column: &DictionaryArray<UInt32Type>) -> (Vec<u32>, usize) {
+    let texts = column.values().as_string::<i32>();
+    let mut keys: Vec<u32> = (0..).take(texts.len()).collect();
+    keys.sort_unstable_by_key(|key| texts.value(*key as usize));
+    let mut ranks = vec![0; texts.len()];
+    (1..).zip(&keys).for_each(|(rank, key)| ranks[*key as usize] = rank);
+    let rank = |key: Option<u32>| key.map_or(0, |key| ranks[key as usize]);
+    (column.keys().iter().map(rank).collect(), texts.len() + 1)
 }
 
 /// Row groups that are being gathered, shared by all threads.
