@@ -230,8 +230,8 @@ async fn read_page(
         }
         scanner.push(&chunk).map_err(bad_page)?;
         if let Some(writer) = &mut writer {
-            writer.write(&chunk).await?;
             progress.add_bytes(chunk.len() as u64);
+            writer.write(chunk).await?;
         }
     }
     Ok((scanner.finish().map_err(bad_page)?, date))
