@@ -200,3 +200,16 @@ fn decoding_begins_before_the_last_part_is_there() {
     let third_retry = at("attempt=4").unwrap();
     assert!(at("part decoded").unwrap() < third_retry, "{}", run.stderr);
 }
+
+#[test]
+fn a_page_is_decoded_while_the_next_one_is_fetched() {
+    let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
+    emulator.script(At::Page, 1, Fault::Nothing);
+    emulator.script(At::Page, 3, Fault::Reset { after_bytes: 2000 });
+    let args = ["--via", "json", "--page-size", "3000", "-vv"];
+    let run = sandbox.ingest_via(&emulator, &args).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, ten_parts().num_records());
+    let at = |text: &str| run.stderr.lines().position(|line| line.contains(text));
+    let third_retry = at("attempt=4").unwrap();
+    assert!(at("part decoded").unwrap() < third_retry, "{}", run.stderr);
+}

@@ -747,6 +747,28 @@ async fn a_part_of_an_earlier_run_is_held_against_the_servers_md5() {
 }
 
 #[tokio::test]
+async fn a_page_goes_to_the_disk_as_it_comes() {
+    const SENT: usize = 6 << 20;
+    let world = World::new().await;
+    world.api.on(PAGES, [reply(200, format!(r#"{{"value":["{}"]}}"#, "x".repeat(SENT))).stalls_at(SENT)]);
+    let mut config = world.json();
+    config.rate_floor.window = Duration::from_mins(1);
+    let work_dir = world.work_dir.path().to_owned();
+    let opening = tokio::spawn(async move { Source::open(&config, dataset(), &work_dir).await.is_ok() });
+    let folder = world.work_dir.path().join("software_inventory");
+    let at_rest = || {
+        let files = std::fs::read_dir(&folder).into_iter().flatten();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).max().unwrap_or(0)
+    };
+    // The end of the page never comes; what did is with the disk, but for the last batch.
+    while at_rest() < SENT as u64 - (1 << 20) {
+        assert!(!opening.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    opening.abort();
+}
+
+#[tokio::test]
 async fn the_spool_goes_when_it_is_removed() {
     let world = World::new().await;
     world.list(&["/c/a"]);
