@@ -7,13 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt32Type;
-use arrow_array::{
-    Array, ArrayRef, DictionaryArray, RecordBatch, TimestampMicrosecondArray, UInt32Array,
-};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use arrow_select::take::take;
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Origin};
 
@@ -93,16 +88,15 @@ impl<'b> BatchLayout<'b> {
         &self.schema
     }
 
-    fn batch(&self, finished: Finished) -> RecordBatch {
-        let Finished { properties, extra_fields, num_rows } = finished;
-        let order = self.order(&properties, num_rows);
-        let ordered = |column: &dyn Array| take(column, &order, None).expect("the order has these rows");
+    fn batch(&self, columns: &mut Columns) -> RecordBatch {
+        let order = self.order(columns);
+        let Finished { mut properties, extra_fields, num_rows } = columns.finish(&order);
         let columns = self
             .fields
             .iter()
             .map(|filled| match filled {
-                Filled::Property(index) => ordered(properties[*index].as_ref().expect("fills a column")),
-                Filled::ExtraFields => ordered(&extra_fields),
+                Filled::Property(index) => properties[*index].take().expect("each fills one column"),
+                Filled::ExtraFields => Arc::clone(&extra_fields),
                 Filled::GeneratedTime => self.generated_times(num_rows),
             })
             .collect();
@@ -110,13 +104,12 @@ impl<'b> BatchLayout<'b> {
     }
 
     /// Where each row of the batch is taken from.
-    fn order(&self, properties: &[Option<ArrayRef>], num_rows: usize) -> UInt32Array {
-        let mut order: Vec<u32> = (0..).take(num_rows).collect();
-        let mut sorted = vec![0; num_rows.min(BLOCK_ROWS)];
+    fn order(&self, columns: &Columns) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+        let mut sorted = vec![0; order.len().min(BLOCK_ROWS)];
         // Stable sorts from the finest column to the coarsest, each by counting.
         for property in self.cluster_by.iter().rev() {
-            let column = properties[*property].as_ref().expect("fills a column").as_dictionary();
-            let (ranks, num_ranks) = ranks(column);
+            let (ranks, num_ranks) = columns.ranks(*property);
             let mut ends = vec![0; num_ranks];
             for block in order.chunks_mut(BLOCK_ROWS) {
                 ends.fill(0);
@@ -134,7 +127,7 @@ impl<'b> BatchLayout<'b> {
                 block.copy_from_slice(&sorted[..block.len()]);
             }
         }
-        UInt32Array::from(order)
+        order
     }
 
     fn generated_times(&self, num_rows: usize) -> ArrayRef {
@@ -144,18 +137,6 @@ impl<'b> BatchLayout<'b> {
         let micros = self.generated_time.timestamp_micros();
         Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_timezone_opt(zone))
     }
-}
-
-/// The place of each row's text among the texts of its column, nulls first, and how many places
-/// there are.
-fn ranks(column: &DictionaryArray<UInt32Type>) -> (Vec<u32>, usize) {
-    let texts = column.values().as_string::<i32>();
-    let mut keys: Vec<u32> = (0..).take(texts.len()).collect();
-    keys.sort_unstable_by_key(|key| texts.value(*key as usize));
-    let mut ranks = vec![0; texts.len()];
-    (1..).zip(&keys).for_each(|(rank, key)| ranks[*key as usize] = rank);
-    let rank = |key: Option<u32>| key.map_or(0, |key| ranks[key as usize]);
-    (column.keys().iter().map(rank).collect(), texts.len() + 1)
 }
 
 /// Row groups that are being gathered, shared by all threads.
@@ -184,21 +165,57 @@ impl<'b> RowGroups<'b> {
         Batcher { row_groups: self, held: Vec::new(), index: HashMap::new(), last: 0 }
     }
 
-    /// Takes all that are left; no thread may be adding to one.
-    pub fn finish(self) -> Vec<(PartitionKey, RecordBatch)> {
+    /// Takes all that are left, those of one partition that fit into one row group together; no
+    /// thread may be adding to one.
+    pub fn finish(self) -> Vec<LastRowGroup<'b>> {
         let Idle { partitions, .. } = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let layout = self.layout;
-        partitions
-            .into_iter()
-            .flat_map(|(key, all)| all.into_iter().map(move |columns| (key.clone(), columns)))
-            .filter(|(_, columns)| columns.num_rows() > 0)
-            .map(|(key, mut columns)| (key, layout.batch(columns.finish())))
-            .collect()
+        let mut last: Vec<LastRowGroup<'b>> = Vec::new();
+        for (key, mut all) in partitions {
+            let first = last.len();
+            all.sort_unstable_by_key(|columns| std::cmp::Reverse(columns.num_rows()));
+            for columns in all.into_iter().filter(|columns| columns.num_rows() > 0) {
+                let fits = |group: &&mut LastRowGroup<'b>| {
+                    group.num_rows() + columns.num_rows() <= columns::MAX_ROWS
+                };
+                match last[first..].iter_mut().find(fits) {
+                    Some(group) => group.columns.push(columns),
+                    None => last.push(LastRowGroup {
+                        layout: self.layout,
+                        key: key.clone(),
+                        columns: vec![columns],
+                    }),
+                }
+            }
+        }
+        last
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
         // A thread that panicked ends the run; what it left behind is never published.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What several threads have gathered for one row group in the end.
+#[derive(Debug)]
+pub struct LastRowGroup<'b> {
+    layout: &'b BatchLayout<'b>,
+    key: PartitionKey,
+    /// The largest first.
+    columns: Vec<Columns>,
+}
+
+impl LastRowGroup<'_> {
+    fn num_rows(&self) -> usize {
+        self.columns.iter().map(Columns::num_rows).sum()
+    }
+
+    /// Makes a batch of it.
+    pub fn into_batch(self) -> (PartitionKey, RecordBatch) {
+        let mut all = self.columns.into_iter();
+        let mut columns = all.next().unwrap_or_else(|| Columns::new(self.layout.binding));
+        all.for_each(|other| columns.append(other));
+        (self.key, self.layout.batch(&mut columns))
     }
 }
 
@@ -240,7 +257,7 @@ impl Batcher<'_> {
         let mut due = Vec::new();
         for (key, mut columns) in self.held.drain(..) {
             if columns.num_rows() >= columns::MAX_ROWS {
-                due.push((key.clone(), layout.batch(columns.finish())));
+                due.push((key.clone(), layout.batch(&mut columns)));
             }
             self.row_groups.idle().put(key, columns);
         }
@@ -251,8 +268,15 @@ impl Batcher<'_> {
             }
             let Some((key, mut columns)) = idle.take_largest() else { return due };
             drop(idle);
-            due.push((key, layout.batch(columns.finish())));
+            due.push((key, layout.batch(&mut columns)));
         }
+    }
+}
+
+impl Drop for Batcher<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.row_groups.idle();
+        self.held.drain(..).for_each(|(key, columns)| idle.put(key, columns));
     }
 }
 

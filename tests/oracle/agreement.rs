@@ -70,7 +70,8 @@ impl Collect<'_> {
             .partitions
             .iter_mut()
             .map(|(key, columns)| {
-                let finished = columns.finish();
+                let order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+                let finished = columns.finish(&order);
                 let mut rows = vec![Row::new(); finished.num_rows];
                 let columns = properties.iter().map(|column| column.name).zip(&finished.properties);
                 let extra = (EXTRA_FIELDS, &Some(finished.extra_fields));
