@@ -43,6 +43,7 @@ impl Sink for Batches<'_> {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let encoder = arguments.next().unwrap_or_default();
+    let rounds: usize = arguments.next().as_deref().unwrap_or("5").parse()?;
     let binding = Binding::new(schema::DATASETS[0], false);
     let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
     let mut batches = Batches { batcher: Batcher::new(&layout, usize::MAX) };
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let batches: Vec<RecordBatch> = taken.into_iter().map(|(_, batch)| batch).collect();
     let num_rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
 
-    for _ in 0..5 {
+    for _ in 0..rounds {
         let start = Instant::now();
         let num_bytes = match encoder.as_str() {
             "library" => with_library(&batches)?,
