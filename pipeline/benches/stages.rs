@@ -12,7 +12,10 @@ use chrono::DateTime;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use fixtures::{PartFormat, Tenant, TenantOptions};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use pipeline::batch::{BatchLayout, Batcher};
 use pipeline::decode::binding::Binding;
 use pipeline::decode::cell::Cell;
@@ -21,6 +24,7 @@ use pipeline::decode::inflate::Inflate;
 use pipeline::decode::reject::Reject;
 use pipeline::decode::{PartDecoder, Sink};
 use pipeline::partition::PartitionKey;
+use pipeline::write::RowGroupEncoder;
 
 /// About 18 MB of JSON and 30,000 records: more than any cache holds.
 const DEVICES: u32 = 250;
@@ -163,21 +167,39 @@ fn arrow_json(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Batches to Parquet, with the library's defaults but for zstd.
+/// Batches to Parquet.
 #[divan::bench]
-fn write(bencher: Bencher<'_, '_>) {
-    use parquet::basic::{Compression, ZstdLevel};
-    use parquet::file::properties::WriterProperties;
+fn encode(bencher: Bencher<'_, '_>) {
+    let batches = batches();
+    let schema = ArrowSchemaConverter::new().convert(LAYOUT.schema()).expect("the schema is supported");
+    let schema = Arc::new(schema);
+    let mut encoder = RowGroupEncoder::new(Arc::clone(&schema));
+    bencher.counter(bytes()).bench_local(|| {
+        let mut file = SerializedFileWriter::new(sink(), schema.root_schema_ptr(), Arc::default())
+            .expect("memory takes what is written");
+        for (_, batch) in &batches {
+            let mut row_group = encoder.encode(batch).expect("the rows fit into a page");
+            row_group.append_to(&mut file).expect("memory takes what is written");
+            encoder.reuse(row_group);
+        }
+        file.close().expect("memory takes what is written")
+    });
+}
+
+/// The control: the same batches to Parquet with the library's own writer, and its defaults but for zstd.
+#[divan::bench]
+fn arrow_writer(bencher: Bencher<'_, '_>) {
     let batches = batches();
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("zstd has level 1")))
         .build();
     bencher.counter(bytes()).bench(|| {
-        let schema = Arc::clone(LAYOUT.schema());
+        let schema = batches[0].1.schema();
         let mut writer =
             ArrowWriter::try_new(sink(), schema, Some(properties.clone())).expect("the schema is supported");
         for (_, batch) in &batches {
             writer.write(batch).expect("memory takes what is written");
+            writer.flush().expect("memory takes what is written");
         }
         writer.close().expect("memory takes what is written")
     });
