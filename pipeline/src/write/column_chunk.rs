@@ -14,7 +14,7 @@ use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
 use super::levels::{Levels, Page};
-use super::properties::ZSTD_LEVEL;
+use super::properties::{ZSTD_LEVEL, is_compressed};
 use super::statistics::{ColumnStatistics, Value};
 
 /// Where encoded pages go: the bytes of a whole row group.
@@ -34,22 +34,29 @@ impl PageCompressor {
         Self { context, plain: Vec::new(), compressed: Vec::new() }
     }
 
-    /// Compresses the page in `plain` and appends it, as `content` describes it, to `sink`.
+    /// Compresses the page in `plain`, if it is to be, and appends it, as `content` describes it, to `sink`.
     fn write(
         &mut self,
         sink: &mut PageSink,
+        is_compressed: bool,
         content: impl FnOnce(Bytes) -> PageContent,
     ) -> Result<PageWriteSpec, ParquetError> {
-        self.compressed.clear();
-        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
-        self.context
-            .compress_to_buffer(&self.plain, &mut self.compressed)
-            .map_err(|error| ParquetError::External(Box::new(error)))?;
-        let compressed = Bytes::from(std::mem::take(&mut self.compressed));
-        let page = CompressedPage::new(content(compressed.clone()), self.plain.len());
+        let uncompressed_bytes = self.plain.len();
+        let buffer = if is_compressed {
+            self.compressed.clear();
+            self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+            self.context
+                .compress_to_buffer(&self.plain, &mut self.compressed)
+                .map_err(|error| ParquetError::External(Box::new(error)))?;
+            &mut self.compressed
+        } else {
+            &mut self.plain
+        };
+        let bytes = Bytes::from(std::mem::take(buffer));
+        let page = CompressedPage::new(content(bytes.clone()), uncompressed_bytes);
         let written = SerializedPageWriter::new(sink).write_page(page)?;
         // The page is gone: the buffer comes back without a copy.
-        self.compressed = compressed.into();
+        *buffer = bytes.into();
         Ok(written)
     }
 }
@@ -59,6 +66,7 @@ pub(super) struct ChunkWriter<'w, V> {
     column: ColumnDescPtr,
     sink: &'w mut PageSink,
     compressor: &'w mut PageCompressor,
+    is_compressed: bool,
     statistics: ColumnStatistics<V>,
     offset_index: OffsetIndexBuilder,
     histograms: [Option<LevelHistogram>; 2],
@@ -94,6 +102,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
             num_levels: 0,
             num_text_bytes: 0,
             uncompressed_bytes: 0,
+            is_compressed: is_compressed(column),
             column: Arc::clone(column),
             sink,
             compressor,
@@ -110,7 +119,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         assert!(self.dictionary_offset.is_none() && self.data_offset.is_none(), "a dictionary comes first");
         self.compressor.plain.clear();
         fill(&mut self.compressor.plain);
-        let written = self.compressor.write(self.sink, |buf| PageContent::DictionaryPage {
+        let written = self.compressor.write(self.sink, self.is_compressed, |buf| PageContent::DictionaryPage {
             buf,
             num_values: num_values as u32,
             encoding: Encoding::PLAIN,
@@ -136,7 +145,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         self.compressor.plain.clear();
         levels.encode(page, &mut self.compressor.plain);
         fill(&mut self.compressor.plain);
-        let written = self.compressor.write(self.sink, |buf| PageContent::DataPage {
+        let written = self.compressor.write(self.sink, self.is_compressed, |buf| PageContent::DataPage {
             buf,
             num_values: page.levels.len() as u32,
             encoding,
@@ -181,9 +190,11 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         let [repetition, definition] = self.histograms;
         let compressed_bytes = self.sink.bytes_written() - self.start;
         let zstd = ZstdLevel::try_new(ZSTD_LEVEL).expect("a level that zstd has");
+        let compression =
+            if self.is_compressed { Compression::ZSTD(zstd) } else { Compression::UNCOMPRESSED };
         let is_text = V::TYPE == Type::BYTE_ARRAY;
         let metadata = ColumnChunkMetaData::builder(self.column)
-            .set_compression(Compression::ZSTD(zstd))
+            .set_compression(compression)
             .set_encodings_mask(self.encodings)
             .set_page_encoding_stats(self.page_stats)
             .set_total_compressed_size(compressed_bytes as i64)

@@ -9,7 +9,7 @@ use arrow_buffer::NullBuffer;
 use parquet::file::metadata::LevelHistogram;
 
 use super::hybrid;
-use super::properties::{MAX_PAGE_ROWS, MAX_PAGE_VALUES};
+use super::properties::{MAX_LIST_PAGE_ROWS, MAX_PAGE_ROWS, MAX_PAGE_VALUES};
 
 /// Rows that stand together, as positions among the levels and among the values of their column.
 /// A row without lists has one level; what is not null has a value.
@@ -238,11 +238,11 @@ impl ListLevels {
     /// Sets the levels of all rows as if no element were null; returns the pages.
     fn fill_rows(&mut self, offsets: &[i32], is_null: impl Fn(usize) -> bool) -> Vec<Page> {
         let num_rows = offsets.len() - 1;
-        let mut pages = Vec::with_capacity(num_rows.div_ceil(MAX_PAGE_ROWS));
+        let mut pages = Vec::with_capacity(num_rows.div_ceil(MAX_LIST_PAGE_ROWS));
         let (mut row, mut level, mut value) = (0, 0, 0);
         while row < num_rows {
             let (first_row, first_level, first_value) = (row, level, value);
-            while row < num_rows.min(first_row + MAX_PAGE_ROWS) {
+            while row < num_rows.min(first_row + MAX_LIST_PAGE_ROWS) {
                 let is_null = is_null(row);
                 let len = if is_null { 0 } else { (offsets[row + 1] - offsets[row]) as usize };
                 if level - first_level + len > MAX_PAGE_VALUES && row > first_row {
