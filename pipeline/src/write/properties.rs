@@ -10,8 +10,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use crate::snapshot::SnapshotId;
 
-/// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
-/// open for each thread.
+/// Rows of a row group: DuckDB's unit of work, and small enough to be in memory whole.
 pub const MAX_ROW_GROUP_ROWS: usize = 122_880;
 
 /// Size at which a data file is closed and the next one begun.

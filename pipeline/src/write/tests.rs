@@ -582,3 +582,20 @@ fn a_constant_column_takes_no_room() {
         assert!(column.compressed_size() < 600, "{}: {}", column.column_path(), column.compressed_size());
     }
 }
+
+#[test]
+fn a_bloom_filter_knows_what_is_used_and_little_else() {
+    let texts: Vec<String> = (0..2000).map(|text| format!("text {text}")).collect();
+    let batch = batch_of(texts, (0..5000).map(|row| Some(row % 1000)).collect());
+    let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
+    let mut encoder = RowGroupEncoder::new(schema);
+    encoder.bloom_filters[1] = Some(0.01);
+    encoder.encode(&batch).unwrap().append_to(&mut file).unwrap();
+    let reader = reader(&file.into_inner().unwrap().into());
+    let filter = reader.get_row_group_column_bloom_filter(0, 1).unwrap().expect("a filter");
+    let is_known = |text: &u32| filter.check(format!("text {text}").as_str());
+    assert!((0..1000).all(|text| is_known(&text)));
+    assert!((1000..2000).filter(is_known).count() < 50);
+    assert!(reader.get_row_group_column_bloom_filter(0, 0).unwrap().is_none());
+}
