@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, SchemaRef};
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Origin};
 
@@ -56,19 +56,11 @@ impl<'b> BatchLayout<'b> {
             Origin::Undocumented => Filled::ExtraFields,
         };
         let extra = binding.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
-        let columns = || dataset.file_columns().chain(extra);
-        let field = |column: &Column| {
-            Field::new(
-                column.name,
-                columns::data_type(column.column_type),
-                schema::arrow::field(column).is_nullable(),
-            )
-        };
         Self {
             binding,
             file_schema: schema::arrow::file_schema(dataset, binding.captures_extra_fields()),
-            schema: Arc::new(Schema::new(columns().map(field).collect::<Vec<_>>())),
-            fields: columns().map(filled).collect(),
+            schema: schema::arrow::batch_schema(dataset, binding.captures_extra_fields()),
+            fields: dataset.file_columns().chain(extra).map(filled).collect(),
             cluster_by: dataset
                 .cluster_by
                 .iter()

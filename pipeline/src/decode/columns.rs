@@ -13,7 +13,7 @@ use arrow_array::types::{
 };
 use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::DataType;
 use schema::ColumnType;
 
 use super::binding::Binding;
@@ -70,24 +70,6 @@ enum Column {
     Int32(Numbers<Int32Type>),
     TimestampMicros(Numbers<TimestampMicrosecondType>),
     Date32(Numbers<Date32Type>),
-}
-
-/// The Arrow type of the columns that text fills here; files have text without a dictionary.
-pub fn dictionary_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))
-}
-
-/// The Arrow type of the columns that a declared type fills here.
-pub fn data_type(column_type: ColumnType) -> DataType {
-    match column_type {
-        ColumnType::Utf8 => dictionary_type(),
-        ColumnType::Utf8List => DataType::List(list_element()),
-        other => schema::arrow::data_type(other),
-    }
-}
-
-fn list_element() -> FieldRef {
-    Arc::new(Field::new(schema::arrow::list_element().name(), dictionary_type(), true))
 }
 
 impl Columns {
@@ -510,7 +492,7 @@ impl Lists {
         }
         let elements = Arc::new(self.elements.finish_with(ordered));
         let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-        ListArray::new(list_element(), offsets, elements, ordered_nulls(&mut self.nulls, order))
+        ListArray::new(schema::arrow::batch_list_element(), offsets, elements, ordered_nulls(&mut self.nulls, order))
     }
 }
 

@@ -24,6 +24,8 @@ use super::text::{TextEncoder, Texts};
 /// Encodes row groups, one after the other, with the same buffers.
 pub struct RowGroupEncoder {
     schema: SchemaDescPtr,
+    /// For each column how often its bloom filter may be wrong, if it has one.
+    pub(super) bloom_filters: Vec<Option<f64>>,
     compressor: PageCompressor,
     text: TextEncoder,
     numbers: NumberEncoder,
@@ -54,6 +56,7 @@ impl RowGroupEncoder {
     /// Begins with empty buffers, for files of `schema`.
     pub fn new(schema: SchemaDescPtr) -> Self {
         Self {
+            bloom_filters: schema.columns().iter().map(|column| bloom_filter_fpp(column)).collect(),
             schema,
             compressor: PageCompressor::new(),
             text: TextEncoder::default(),
@@ -84,7 +87,7 @@ impl RowGroupEncoder {
         let mut columns = Vec::with_capacity(batch.num_columns());
         for (index, array) in batch.columns().iter().enumerate() {
             let column = self.schema.column(index);
-            columns.push(self.encode_column(&column, array, &mut sink)?);
+            columns.push(self.encode_column(&column, array, self.bloom_filters[index], &mut sink)?);
         }
         Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
     }
@@ -100,6 +103,7 @@ impl RowGroupEncoder {
         &mut self,
         column: &ColumnDescPtr,
         array: &dyn Array,
+        bloom_filter_fpp: Option<f64>,
         sink: &mut PageSink,
     ) -> Result<ColumnCloseResult, ParquetError> {
         match array.data_type() {
@@ -120,7 +124,7 @@ impl RowGroupEncoder {
                     levels: flat_levels(column, nulls),
                 };
                 let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
-                self.text.encode(texts, pages, bloom_filter_fpp(column), chunk)
+                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
             }
             DataType::List(_) => {
                 assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
@@ -132,7 +136,7 @@ impl RowGroupEncoder {
                     levels: Levels::List(&self.lists),
                 };
                 let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
-                self.text.encode(texts, pages, bloom_filter_fpp(column), chunk)
+                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
             }
             DataType::Int32 => {
                 let chunk = ChunkWriter::new(column, sink, &mut self.compressor);

@@ -28,9 +28,10 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
 
-use super::properties::{MAX_PAGE_BYTES, MAX_PAGE_ROWS};
+use super::properties::{MAX_LIST_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS};
 use super::{RowGroupEncoder, hybrid};
 
 /// A generator that gives the same for the same seed.
@@ -94,6 +95,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
         6 => 2..200_usize,
         1 => Just(MAX_PAGE_ROWS),
         2 => MAX_PAGE_ROWS + 1..3 * MAX_PAGE_ROWS,
+        1 => MAX_LIST_PAGE_ROWS..2 * MAX_LIST_PAGE_ROWS,
     ];
     let null_percent = prop_oneof![Just(0), Just(0), Just(3), Just(50), Just(97), Just(100)];
     let num_texts = prop_oneof![1..5_usize, 1..300_usize, 1..70_000_usize];
@@ -137,7 +139,7 @@ impl Shape {
                 characters(random, &['\u{10ffff}', '\u{10ffff}', '\u{ffff}'], len)
             }
             Text::Long => {
-                let len = random.below(400) * if random.percent(2) { 1000 } else { 1 };
+                let len = random.below(400) * if self.num_rows <= 200 && random.percent(5) { 100 } else { 1 };
                 characters(random, &['x', 'y', 'é'], len)
             }
             Text::Path => format!("C:\\Program Files\\{}\\{}.exe", random.below(40), random.below(100_000)),
@@ -292,6 +294,10 @@ fn encoded(batches: &[RecordBatch]) -> Bytes {
 fn written_by_library(batch: &RecordBatch) -> Bytes {
     let properties = WriterProperties::builder()
         .set_data_page_row_count_limit(MAX_PAGE_ROWS)
+        .set_column_data_page_row_count_limit(
+            ColumnPath::from(vec!["list".to_owned(), "list".to_owned(), "element".to_owned()]),
+            MAX_LIST_PAGE_ROWS,
+        )
         .set_write_batch_size(MAX_PAGE_ROWS)
         .set_data_page_size_limit(usize::MAX)
         .set_dictionary_page_size_limit(usize::MAX)
@@ -387,7 +393,7 @@ fn is_misjudged_by_library(index: &ColumnIndexMetaData, page_rows: &[i64]) -> bo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn readers_find_the_rows_and_what_the_library_says_of_them(shape in shapes()) {
@@ -546,17 +552,17 @@ fn text_that_repeats_is_a_dictionary_of_what_is_used() {
     let texts: Vec<String> = (0..1000).map(|text| format!("text {text} {}", "x".repeat(2000))).collect();
     let keys = (0..30_000).map(|row| Some(row / 7 % 10 * 3)).collect();
     let batch = batch_of(texts, keys);
-    check_encodings(&batch, true, &[20_000, 10_000]);
+    check_encodings(&batch, true, &[4096, 4096, 4096, 4096, 4096, 4096, 4096, 1328]);
     let file = encoded(&[batch]);
     assert!(footer(&file).row_group(0).column(1).uncompressed_size() < 40_000, "unused text is not stored");
 }
 
 #[test]
 fn text_that_does_not_repeat_is_stored_as_it_is_in_pages_bounded_in_bytes() {
-    let texts: Vec<String> = (0..5000).map(|text| format!("{text:0400}")).collect();
-    let keys = (0..5000).map(Some).collect();
+    let texts: Vec<String> = (0..3000).map(|text| format!("{text:0400}")).collect();
+    let keys = (0..3000).map(Some).collect();
     let rows_per_page = (MAX_PAGE_BYTES / 404) as i64;
-    check_encodings(&batch_of(texts, keys), false, &[rows_per_page, 5000 - rows_per_page]);
+    check_encodings(&batch_of(texts, keys), false, &[rows_per_page, 3000 - rows_per_page]);
 }
 
 #[test]
@@ -567,7 +573,7 @@ fn a_row_larger_than_a_page_has_one_of_its_own() {
 
 #[test]
 fn nothing_but_null_needs_no_dictionary() {
-    check_encodings(&batch_of(vec!["unused".to_owned()], vec![None; 20_001]), false, &[20_000, 1]);
+    check_encodings(&batch_of(vec!["unused".to_owned()], vec![None; 4097]), false, &[4096, 1]);
 }
 
 #[test]
@@ -579,6 +585,24 @@ fn a_constant_column_takes_no_room() {
     for index in [1, 6] {
         let column = footer.row_group(0).column(index);
         assert!(column.dictionary_page_offset().is_some(), "{}", column.column_path());
-        assert!(column.compressed_size() < 600, "{}: {}", column.column_path(), column.compressed_size());
+        // 30 pages of little but their headers.
+        assert!(column.compressed_size() < 1500, "{}: {}", column.column_path(), column.compressed_size());
     }
+}
+
+#[test]
+fn a_bloom_filter_knows_what_is_used_and_little_else() {
+    let texts: Vec<String> = (0..2000).map(|text| format!("text {text}")).collect();
+    let batch = batch_of(texts, (0..5000).map(|row| Some(row % 1000)).collect());
+    let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
+    let mut encoder = RowGroupEncoder::new(schema);
+    encoder.bloom_filters[1] = Some(0.01);
+    encoder.encode(&batch).unwrap().append_to(&mut file).unwrap();
+    let reader = reader(&file.into_inner().unwrap().into());
+    let filter = reader.get_row_group_column_bloom_filter(0, 1).unwrap().expect("a filter");
+    let is_known = |text: &u32| filter.check(format!("text {text}").as_str());
+    assert!((0..1000).all(|text| is_known(&text)));
+    assert!((1000..2000).filter(is_known).count() < 50);
+    assert!(reader.get_row_group_column_bloom_filter(0, 0).unwrap().is_none());
 }
