@@ -26,14 +26,15 @@ NEXTEST_PROFILE := $(if $(CI),ci,default)
 # Options that go on to the program: make ingest INGEST_ARGS='--via json -v'
 INGEST_ARGS ?=
 VERIFY_ARGS ?=
+INSTRUCTIONS_ARGS ?=
 # A question of your own: make query SQL='FROM software_inventory LIMIT 5'
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest test check generate verify query bench fuzz clean
+.PHONY: help ingest test check generate verify query bench instructions fuzz clean
 
 help: ## Print the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---- the program ----
 
@@ -120,6 +121,10 @@ $(BENCH_PARTS):
 	@rm -rf $@.unfinished
 	$(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16 --out $@.unfinished
 	@mv $@.unfinished $@
+
+instructions: program ## Count the instructions of a row, hold them against their budget; INSTRUCTIONS_ARGS=--renew
+	@command -v valgrind >/dev/null || { echo 'needs valgrind (Debian: valgrind)' >&2; exit 1; }
+	@$(PYTHON) pipeline/benches/instructions.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant $(INSTRUCTIONS_ARGS)
 
 # FUZZ_BUILD=--dev builds in a third of the time and runs slower: what CI does, for the corpus above all.
 FUZZ_BUILD ?=
