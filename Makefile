@@ -26,14 +26,15 @@ NEXTEST_PROFILE := $(if $(CI),ci,default)
 # Options that go on to the program: make ingest INGEST_ARGS='--via json -v'
 INGEST_ARGS ?=
 VERIFY_ARGS ?=
+INSTRUCTIONS_ARGS ?=
 # A question of your own: make query SQL='FROM software_inventory LIMIT 5'
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest test check generate verify query bench fuzz clean
+.PHONY: help ingest test check generate verify query bench instructions fuzz clean
 
 help: ## Print the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---- the program ----
 
@@ -103,14 +104,27 @@ generate: ## Rewrite the files that derive from the declared datasets
 
 # About 1.3 million rows and 800 MB of JSON.
 BENCH_DEVICES ?= 11200
-BENCH_PARTS := $(TARGET)/bench/$(BENCH_DEVICES)-devices
+BENCH := $(TARGET)/bench
+BENCH_PARTS := $(BENCH)/$(BENCH_DEVICES)-devices
 
-bench: program $(VENV)/.bench ## Measure each stage, and whole runs against DuckDB, chDB, Polars and pyarrow
-	$(CARGO) bench --locked -p pipeline --bench stages
-	$(CARGO) build --locked --release -p pipeline --example inflate
-	@[ -d $(BENCH_PARTS) ] || $(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16 --out $(BENCH_PARTS)
+bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, whole runs against DuckDB, chDB, Polars and pyarrow, and queries
+	@$(CARGO) build --locked --release -p pipeline --example inflate
+	@$(CARGO) bench --locked -p pipeline --bench stages --no-run
+	{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
+	  $(CARGO) bench --locked --quiet -p pipeline --bench stages; echo '```'; } | tee $(BENCH)/stages.md
 	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
-	  --parts $(BENCH_PARTS) --out $(TARGET)/bench/table.md
+	  --parts $(BENCH_PARTS) --out $(BENCH)/compare.md
+	$(VENV)/bin/python pipeline/benches/queries.py --program $(PROGRAM) --parts $(BENCH_PARTS) --out $(BENCH)/queries.md
+	@echo 'the tables: $(BENCH)/stages.md, compare.md, queries.md'
+
+$(BENCH_PARTS):
+	@rm -rf $@.unfinished
+	$(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16 --out $@.unfinished
+	@mv $@.unfinished $@
+
+instructions: program ## Count the instructions of a row, hold them against their budget; INSTRUCTIONS_ARGS=--renew
+	@command -v valgrind >/dev/null || { echo 'needs valgrind (Debian: valgrind)' >&2; exit 1; }
+	@$(PYTHON) pipeline/benches/instructions.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant $(INSTRUCTIONS_ARGS)
 
 # FUZZ_BUILD=--dev builds in a third of the time and runs slower: what CI does, for the corpus above all.
 FUZZ_BUILD ?=

@@ -9,25 +9,27 @@ use std::sync::{Arc, LazyLock};
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
 use chrono::DateTime;
+use divan::Bencher;
 use divan::counter::BytesCount;
-use divan::{Bencher, black_box};
 use fixtures::{PartFormat, Tenant, TenantOptions};
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
-use pipeline::batch::{BatchLayout, Batcher};
+use pipeline::batch::{BatchLayout, Batcher, LastRowGroup, RowGroups};
 use pipeline::decode::binding::Binding;
-use pipeline::decode::cell::Cell;
+use pipeline::decode::columns::Columns;
 use pipeline::decode::framing::{Framer, Next};
 use pipeline::decode::inflate::Inflate;
 use pipeline::decode::reject::Reject;
 use pipeline::decode::{PartDecoder, Sink};
-use pipeline::partition::PartitionKey;
 use pipeline::write::RowGroupEncoder;
 
-/// About 18 MB of JSON and 30,000 records: more than any cache holds.
-const DEVICES: u32 = 250;
+/// About 72 MB of JSON and 120,000 records: row groups of thousands of rows, not of a handful.
+const DEVICES: u32 = 1000;
+
+/// Of a tenth of a second each, about.
+const SAMPLES: u32 = 30;
 
 struct Part {
     plain: Vec<u8>,
@@ -59,7 +61,7 @@ fn bytes() -> BytesCount {
 }
 
 /// gzip to text: what nothing can be faster than.
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES)]
 fn inflate(bencher: Bencher<'_, '_>) {
     bencher.counter(bytes()).bench(|| {
         let mut text = Inflate::try_new(&PART.gzip[..]).expect("memory is read").expect("there are bytes");
@@ -68,7 +70,7 @@ fn inflate(bencher: Bencher<'_, '_>) {
 }
 
 /// Text to records.
-#[divan::bench]
+#[divan::bench(sample_count = SAMPLES)]
 fn framing(bencher: Bencher<'_, '_>) {
     bencher.counter(bytes()).bench(|| {
         let mut framer = Framer::new(&PART.plain[..]);
@@ -81,16 +83,12 @@ fn framing(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Counts what it is given.
-#[derive(Default)]
-struct Count {
-    rows: u64,
-}
+/// Columns by partition, as a run gathers them.
+struct Gathered<'g>(Batcher<'g>);
 
-impl Sink for Count {
-    fn row(&mut self, cells: &[Cell<'_>], _: Option<&str>) {
-        black_box(cells);
-        self.rows += 1;
+impl Sink for Gathered<'_> {
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        self.0.columns(partition)
     }
 
     fn reject(&mut self, reject: Reject) {
@@ -98,53 +96,34 @@ impl Sink for Count {
     }
 }
 
-/// Text to cells.
-#[divan::bench]
+fn batches(part: &[u8]) -> Vec<RecordBatch> {
+    let row_groups = RowGroups::new(&LAYOUT, usize::MAX);
+    let mut decoder = PartDecoder::try_new(part, &BINDING).expect("memory is read");
+    let mut gathered = Gathered(row_groups.batcher());
+    let mut batches = Vec::new();
+    while decoder.decode_some(&mut gathered).expect("the part is whole") {
+        batches.extend(gathered.0.take());
+    }
+    batches.extend(gathered.0.take());
+    batches.extend(row_groups.finish().into_iter().map(LastRowGroup::into_batch));
+    batches.into_iter().map(|(_, batch)| batch).collect()
+}
+
+/// Text to columns, as batches of whole row groups.
+#[divan::bench(sample_count = SAMPLES)]
 fn decode(bencher: Bencher<'_, '_>) {
-    bencher.counter(bytes()).bench(|| {
-        let mut decoder = PartDecoder::try_new(&PART.plain[..], &BINDING).expect("the part is whole");
-        let mut count = Count::default();
-        while decoder.decode_some(&mut count).expect("the part is whole") {}
-        count.rows
-    });
+    bencher.counter(bytes()).bench(|| batches(&PART.plain));
 }
 
-/// Cells to batches of their partition.
-struct Batches {
-    batcher: Batcher<'static>,
-    batches: Vec<(PartitionKey, RecordBatch)>,
-}
-
-impl Sink for Batches {
-    fn row(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        self.batcher.push(cells, extra_fields);
-    }
-
-    fn reject(&mut self, reject: Reject) {
-        panic!("the tenant has no rejects: {reject:?}");
-    }
-}
-
-fn batches() -> Vec<(PartitionKey, RecordBatch)> {
-    let mut decoder = PartDecoder::try_new(&PART.plain[..], &BINDING).expect("the part is whole");
-    let mut sink = Batches { batcher: Batcher::new(&LAYOUT, 16 << 20), batches: Vec::new() };
-    while decoder.decode_some(&mut sink).expect("the part is whole") {
-        let due = sink.batcher.take();
-        sink.batches.extend(due);
-    }
-    sink.batches.extend(sink.batcher.take_all());
-    sink.batches
-}
-
-/// Text to batches.
-#[divan::bench]
-fn decode_and_batch(bencher: Bencher<'_, '_>) {
-    bencher.counter(bytes()).bench(batches);
+/// A whole part: gzip to batches.
+#[divan::bench(sample_count = SAMPLES)]
+fn inflate_and_decode(bencher: Bencher<'_, '_>) {
+    bencher.counter(bytes()).bench(|| batches(&PART.gzip));
 }
 
 /// The control: text to batches by `arrow-json`, dates left as text since it does not read these forms.
-#[divan::bench]
-fn arrow_json(bencher: Bencher<'_, '_>) {
+#[divan::bench(sample_count = SAMPLES)]
+fn decode_by_arrow_json(bencher: Bencher<'_, '_>) {
     let declared = schema::arrow::file_schema(schema::DATASETS[0], false);
     let fields: Vec<Field> = declared
         .fields()
@@ -167,40 +146,38 @@ fn arrow_json(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Batches to Parquet.
-#[divan::bench]
+/// Batches to row groups of a Parquet file.
+#[divan::bench(sample_count = SAMPLES)]
 fn encode(bencher: Bencher<'_, '_>) {
-    let batches = batches();
+    let batches = batches(&PART.plain);
     let schema = ArrowSchemaConverter::new().convert(LAYOUT.schema()).expect("the schema is supported");
-    let schema = Arc::new(schema);
-    let mut encoder = RowGroupEncoder::new(Arc::clone(&schema));
+    let mut encoder = RowGroupEncoder::new(Arc::new(schema.clone()));
     bencher.counter(bytes()).bench_local(|| {
         let mut file = SerializedFileWriter::new(sink(), schema.root_schema_ptr(), Arc::default())
             .expect("memory takes what is written");
-        for (_, batch) in &batches {
-            let mut row_group = encoder.encode(batch).expect("the rows fit into a page");
+        for batch in &batches {
+            let mut row_group = encoder.encode(batch).expect("sizes are small");
             row_group.append_to(&mut file).expect("memory takes what is written");
             encoder.reuse(row_group);
         }
-        file.close().expect("memory takes what is written")
+        file.finish().expect("memory takes what is written")
     });
 }
 
-/// The control: the same batches to Parquet with the library's own writer, and its defaults but for zstd.
-#[divan::bench]
-fn arrow_writer(bencher: Bencher<'_, '_>) {
-    let batches = batches();
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("zstd has level 1")))
-        .build();
+/// The control: the same row groups by the library's writer, with its defaults but for zstd.
+#[divan::bench(sample_count = SAMPLES)]
+fn encode_by_library(bencher: Bencher<'_, '_>) {
+    let batches = batches(&PART.plain);
+    let level = ZstdLevel::try_new(1).expect("zstd has level 1");
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     bencher.counter(bytes()).bench(|| {
-        let schema = batches[0].1.schema();
-        let mut writer =
+        let schema = Arc::clone(LAYOUT.schema());
+        let mut file =
             ArrowWriter::try_new(sink(), schema, Some(properties.clone())).expect("the schema is supported");
-        for (_, batch) in &batches {
-            writer.write(batch).expect("memory takes what is written");
-            writer.flush().expect("memory takes what is written");
+        for batch in &batches {
+            file.write(batch).expect("memory takes what is written");
+            file.flush().expect("memory takes what is written");
         }
-        writer.close().expect("memory takes what is written")
+        file.close().expect("memory takes what is written")
     });
 }
