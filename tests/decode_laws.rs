@@ -289,7 +289,9 @@ fn usual(name: &str) -> impl Strategy<Value = &'static str> {
             r#""""#,
             "null",
         ],
-        "OSPlatform" => &[r#""Windows11""#, r#""Windows11""#, r#""Linux""#, r#""""#, "null", r#""a\\b""#, r#""a\b""#],
+        "OSPlatform" => {
+            &[r#""Windows11""#, r#""Windows11""#, r#""Linux""#, r#""""#, "null", r#""a\\b""#, r#""a\b""#]
+        }
         "x" | "RbacGroupId" => &["1", "1", "14", "null", r#""a""#, r#"{"a":[1,"}"]}"#, "[]"],
         _ => &[r#""a""#, r#""a""#, r#""ab""#, r#""a\"b""#, r#""a\\""#, r#""é""#, r#""\u0061""#, "\"\u{7f}\""],
     };
@@ -299,8 +301,22 @@ fn usual(name: &str) -> impl Strategy<Value = &'static str> {
 /// Records as one program writes them: names in one order, some of them left out, now and then a
 /// value that is not usual. What is predicted of a record is nearly always right.
 fn alike() -> impl Strategy<Value = String> {
-    let names = Just(&["DeviceId", "DeviceName", "OSPlatform", "SoftwareName", "x", "NumberOfWeaknesses", "DiskPaths",
-        "RegistryPaths", "SoftwareFirstSeenTimestamp", "EndOfSupportDate", "RbacGroupId", "softwareVendor"][..]);
+    let names = Just(
+        &[
+            "DeviceId",
+            "DeviceName",
+            "OSPlatform",
+            "SoftwareName",
+            "x",
+            "NumberOfWeaknesses",
+            "DiskPaths",
+            "RegistryPaths",
+            "SoftwareFirstSeenTimestamp",
+            "EndOfSupportDate",
+            "RbacGroupId",
+            "softwareVendor",
+        ][..],
+    );
     let member = |name: &'static str| {
         let text = prop_oneof![30 => usual(name).prop_map(str::to_owned), 1 => value()];
         (prop::bool::weighted(0.9), text).prop_map(move |(is_there, text)| is_there.then_some((name, text)))

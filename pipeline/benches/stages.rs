@@ -105,6 +105,7 @@ fn batches(part: &[u8]) -> Vec<RecordBatch> {
         batches.extend(gathered.0.take());
     }
     batches.extend(gathered.0.take());
+    drop(gathered);
     batches.extend(row_groups.finish().into_iter().map(LastRowGroup::into_batch));
     batches.into_iter().map(|(_, batch)| batch).collect()
 }

@@ -105,7 +105,9 @@ impl<'b> BatchLayout<'b> {
             let mut ends = vec![0; num_ranks];
             for block in order.chunks_mut(BLOCK_ROWS) {
                 ends.fill(0);
-                block.iter().for_each(|row| ends[ranks[*row as usize] as usize] += 1);
+                for row in &*block {
+                    ends[ranks[*row as usize] as usize] += 1;
+                }
                 let mut end = 0;
                 for count in &mut ends {
                     end += *count;

@@ -523,13 +523,8 @@ impl Run<'_> {
             .map_err(|error| internal("cannot start threads", &error))?;
         let binding = Binding::new(config.dataset, config.capture_extra_fields);
         let layout = BatchLayout::new(&binding, snapshot.generated_time());
-        let writer = SnapshotWriter::new(
-            staging,
-            config.dataset,
-            layout.file_schema(),
-            snapshot,
-            self.id.clone(),
-        );
+        let writer =
+            SnapshotWriter::new(staging, config.dataset, layout.file_schema(), snapshot, self.id.clone());
         let row_groups = RowGroups::new(&layout, self.row_group_bytes());
         let decode = Decode {
             run: self,

@@ -8,9 +8,7 @@
 use std::sync::Arc;
 
 use arrow_array::builder::NullBufferBuilder;
-use arrow_array::types::{
-    ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type,
-};
+use arrow_array::types::{ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
 use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
@@ -305,9 +303,9 @@ impl Column {
             Self::Utf8List(column) => Arc::new(column.finish(order)),
             Self::Int32(column) => Arc::new(column.finish(order)),
             Self::TimestampMicros(column) => {
-                let zone = match schema::arrow::data_type(ColumnType::TimestampMicros) {
-                    DataType::Timestamp(_, zone) => zone,
-                    _ => unreachable!("timestamps are timestamps"),
+                let DataType::Timestamp(_, zone) = schema::arrow::data_type(ColumnType::TimestampMicros)
+                else {
+                    unreachable!("timestamps are timestamps")
                 };
                 Arc::new(column.finish(order).with_timezone_opt(zone))
             }
@@ -467,7 +465,9 @@ impl Lists {
     }
 
     fn num_bytes(&self) -> usize {
-        self.elements.num_bytes() + self.offsets.capacity() * size_of::<i32>() + self.nulls.allocated_size() / 8
+        self.elements.num_bytes()
+            + self.offsets.capacity() * size_of::<i32>()
+            + self.nulls.allocated_size() / 8
     }
 
     fn append(&mut self, mut other: Self) {
@@ -492,7 +492,12 @@ impl Lists {
         }
         let elements = Arc::new(self.elements.finish_with(ordered));
         let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-        ListArray::new(schema::arrow::batch_list_element(), offsets, elements, ordered_nulls(&mut self.nulls, order))
+        ListArray::new(
+            schema::arrow::batch_list_element(),
+            offsets,
+            elements,
+            ordered_nulls(&mut self.nulls, order),
+        )
     }
 }
 

@@ -212,16 +212,18 @@ impl Dictionary {
 #[inline]
 pub fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
     let Some(text) = text.get(..prefix.len()) else { return false };
-    // Two blocks that overlap cover every length between one and two of them.
-    fn ends<const N: usize>(text: &[u8], prefix: &[u8]) -> bool {
-        text.first_chunk::<N>() == prefix.first_chunk() && text.last_chunk::<N>() == prefix.last_chunk()
-    }
     match prefix.len() {
-        8..16 => ends::<8>(text, prefix),
-        16..=32 => ends::<16>(text, prefix),
-        33..=64 => ends::<32>(text, prefix),
+        8..16 => has_ends_of::<8>(text, prefix),
+        16..=32 => has_ends_of::<16>(text, prefix),
+        33..=64 => has_ends_of::<32>(text, prefix),
         _ => text == prefix,
     }
+}
+
+/// Whether two texts of one length, of `N` to twice as many bytes, are equal: their first and their
+/// last block cover them.
+fn has_ends_of<const N: usize>(text: &[u8], other: &[u8]) -> bool {
+    text.first_chunk::<N>() == other.first_chunk() && text.last_chunk::<N>() == other.last_chunk()
 }
 
 /// Whether `content` has escapes, where it is the content of a JSON string. Nearly all of it is
@@ -329,7 +331,15 @@ mod tests {
     fn what_is_no_content_of_a_string_is_refused() {
         let mut dictionary = Dictionary::new();
         let contents: [&[u8]; 9] = [
-            b"a\x1f", b"\xff", b"\xed\xa0\x80", br"\", br"\x", br"\u12", br"\ud800", br"\ud800\u0041", br#"a"b"#,
+            b"a\x1f",
+            b"\xff",
+            b"\xed\xa0\x80",
+            br"\",
+            br"\x",
+            br"\u12",
+            br"\ud800",
+            br"\ud800\u0041",
+            br#"a"b"#,
         ];
         for content in contents {
             assert!(dictionary.intern(content).is_err(), "{}", content.escape_ascii());

@@ -247,13 +247,13 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             self.partition = partition.map(Into::into);
         }
         match decoded {
-            Ok((Run { num_bytes, num_lines, num_rows }, is_full)) => {
-                self.framer.pass(num_bytes, num_lines);
+            Ok((Run { len, num_lines, num_rows }, is_full)) => {
+                self.framer.pass(len, num_lines);
                 self.counts.records += num_rows as u64;
                 Some(Step::Row { is_full })
             }
-            Err(Miss::Invalid(num_bytes)) => {
-                self.unpredicted_until = offset + num_bytes as u64;
+            Err(Miss::Invalid(len)) => {
+                self.unpredicted_until = offset + len as u64;
                 None
             }
             Err(_) => None,

@@ -31,7 +31,7 @@ const MAX_FORGOTTEN: u32 = 256;
 #[derive(Debug)]
 pub struct Run {
     /// Bytes from the start of the first record to the end of the last.
-    pub num_bytes: usize,
+    pub len: usize,
     /// Line feeds among them.
     pub num_lines: u64,
     /// How many records.
@@ -95,14 +95,14 @@ impl Predictor {
         let text = &text[..text.len().min(MAX_RUN_BYTES)];
         let separators: &[&[u8]] = if are_lines { &[b"\n{", b"\r\n{"] } else { &[b",{"] };
         self.undocumented.clear();
-        let (mut at, mut num_bytes, mut num_rows) = (0, 0, 0);
+        let (mut at, mut len, mut num_rows) = (0, 0, 0);
         loop {
             let num_undocumented = self.undocumented.len();
             match self.read(text, at, are_lines, partition, columns, binding) {
                 Ok(end) => {
                     columns.end_row();
                     num_rows += 1;
-                    num_bytes = end;
+                    len = end;
                 }
                 Err(miss) => {
                     columns.undo_row();
@@ -113,21 +113,21 @@ impl Predictor {
                     break;
                 }
             }
-            let rest = &text[num_bytes..];
+            let rest = &text[len..];
             let separator = separators.iter().find(|separator| rest.starts_with(separator));
             match separator {
                 Some(separator) if num_rows < MAX_RUN_ROWS && columns.num_rows() < MAX_ROWS => {
-                    at = num_bytes + separator.len() - 1;
+                    at = len + separator.len() - 1;
                 }
                 _ => break,
             }
         }
-        columns.end_run(text).map_err(|_| Miss::Invalid(num_bytes))?;
+        columns.end_run(text).map_err(|_| Miss::Invalid(len))?;
         for index in &self.undocumented {
             names.count(*index);
         }
         let num_lines = if are_lines { num_rows as u64 - 1 } else { 0 };
-        Ok(Run { num_bytes, num_lines, num_rows })
+        Ok(Run { len, num_lines, num_rows })
     }
 
     /// Reads the record at `at`; returns where it ends.

@@ -65,7 +65,9 @@ fn value(column: &dyn Array, row: usize) -> Option<String> {
         DataType::Dictionary(..) => text(column, row).map(|text| format!("Text({text:?})")),
         DataType::List(_) => {
             let elements = column.as_list::<i32>().value(row);
-            Some((0..elements.len()).map(|index| format!("{:?},", text(&elements, index))).collect())
+            let shown: Vec<_> =
+                (0..elements.len()).map(|index| format!("{:?},", text(&elements, index))).collect();
+            Some(shown.concat())
         }
         other => panic!("no test has values of {other}"),
     }

@@ -119,12 +119,13 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         assert!(self.dictionary_offset.is_none() && self.data_offset.is_none(), "a dictionary comes first");
         self.compressor.plain.clear();
         fill(&mut self.compressor.plain);
-        let written = self.compressor.write(self.sink, self.is_compressed, |buf| PageContent::DictionaryPage {
-            buf,
-            num_values: num_values as u32,
-            encoding: Encoding::PLAIN,
-            is_sorted,
-        })?;
+        let written =
+            self.compressor.write(self.sink, self.is_compressed, |buf| PageContent::DictionaryPage {
+                buf,
+                num_values: num_values as u32,
+                encoding: Encoding::PLAIN,
+                is_sorted,
+            })?;
         self.dictionary_offset = Some(written.offset as i64);
         self.count(PageType::DICTIONARY_PAGE, Encoding::PLAIN, &written);
         Ok(())
