@@ -46,7 +46,12 @@ fn files_have_the_declared_columns_and_the_index_that_engines_use() {
 
     for row_group in footer.row_groups() {
         for column in row_group.columns() {
-            assert!(matches!(column.compression(), Compression::ZSTD(_)), "{}", column.column_path());
+            let name = column.column_path().string();
+            let is_looked_up =
+                ["DeviceId", "DeviceName", "SoftwareVendor", "SoftwareName"].contains(&name.as_str());
+            assert_eq!(matches!(column.compression(), Compression::ZSTD(_)), !is_looked_up, "{name}");
+            let has_filter = ["DeviceId", "SoftwareName"].contains(&name.as_str());
+            assert_eq!(column.bloom_filter_offset().is_some(), has_filter, "{name}");
             assert!(column.statistics().is_some(), "{}", column.column_path());
             assert!(column.offset_index_offset().is_some() && column.column_index_offset().is_some());
         }

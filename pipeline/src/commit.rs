@@ -687,14 +687,44 @@ impl StagedFile {
     ///
     /// Storage. A file that is dropped unfinished stays in staging, and is no part of any manifest.
     pub fn finish(self) -> Result<FinishedFile, LakeError> {
+        let (finished, unsynced) = self.close()?;
+        unsynced.sync()?;
+        Ok(finished)
+    }
+
+    /// As [`Self::finish`], but for bringing it to disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::finish`].
+    pub fn close(self) -> Result<(FinishedFile, UnsyncedFile), LakeError> {
         let path = self.writer.get_ref().path.clone();
         let hashing = self.writer.into_inner().map_err(|error| unwrap_io(error.into_error(), &path))?;
-        lake::sync_file(&hashing.file, &path)?;
-        Ok(FinishedFile {
+        let finished = FinishedFile {
             path: self.table_path,
             bytes: hashing.bytes,
             sha256: hex(&hashing.sha256.finalize()),
-        })
+        };
+        Ok((finished, UnsyncedFile { file: hashing.file, path }))
+    }
+}
+
+/// A whole file that the disk may not have yet.
+#[derive(Debug)]
+#[must_use = "a snapshot is published when the disk has all of it"]
+pub struct UnsyncedFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl UnsyncedFile {
+    /// Brings the file to disk.
+    ///
+    /// # Errors
+    ///
+    /// Storage.
+    pub fn sync(&self) -> Result<(), LakeError> {
+        lake::sync_file(&self.file, &self.path)
     }
 }
 

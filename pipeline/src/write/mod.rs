@@ -36,7 +36,7 @@ use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::SchemaDescPtr;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::commit::Staging;
+use crate::commit::{Staging, UnsyncedFile};
 use crate::lake::LakeError;
 use crate::manifest::DataFile;
 use crate::partition::PartitionKey;
@@ -135,6 +135,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Brings files to disk, many at a time: that is waiting, not work, and a file system brings together
+/// what is asked of it together.
+fn sync_all(files: Vec<UnsyncedFile>) -> Result<(), LakeError> {
+    const MAX_THREADS: usize = 32;
+    let per_thread = files.len().div_ceil(MAX_THREADS).max(1);
+    std::thread::scope(|scope| {
+        let sync = |files: &[UnsyncedFile]| files.iter().try_for_each(UnsyncedFile::sync);
+        let threads: Vec<_> =
+            files.chunks(per_thread).map(|files| scope.spawn(move || sync(files))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("syncing does not panic"))
+    })
+}
+
 impl<'s> SnapshotWriter<'s> {
     /// Begins a snapshot of `dataset`, whose files have `schema`.
     ///
@@ -194,17 +207,13 @@ impl<'s> SnapshotWriter<'s> {
     /// [`WriteError`]; the snapshot cannot be completed then.
     pub fn finish(self) -> Result<Vec<DataFile>, WriteError> {
         let partitions: Vec<_> = lock(&self.partitions).drain().map(|(_, partition)| partition).collect();
-        let mut files = partitions
+        let finished: Vec<_> = partitions
             .into_par_iter()
             .map(|partition| lock(&partition.file).finish(&self.format, &partition))
-            .try_fold(Vec::new, |mut all, files| {
-                all.extend(files?);
-                Ok::<_, WriteError>(all)
-            })
-            .try_reduce(Vec::new, |mut all, mut files| {
-                all.append(&mut files);
-                Ok(all)
-            })?;
+            .collect::<Result<_, WriteError>>()?;
+        let (files, unsynced): (Vec<_>, Vec<_>) = finished.into_iter().unzip();
+        sync_all(unsynced.into_iter().flatten().collect())?;
+        let mut files: Vec<DataFile> = files.into_iter().flatten().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
     }

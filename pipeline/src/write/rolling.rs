@@ -10,7 +10,7 @@ use parquet::file::writer::SerializedFileWriter;
 use super::properties::TARGET_FILE_BYTES;
 use super::row_group::RowGroup;
 use super::{FileFormat, Partition, WriteError};
-use crate::commit::StagedFile;
+use crate::commit::{StagedFile, UnsyncedFile};
 use crate::manifest::DataFile;
 
 /// A partition's open file, and the facts of those before it.
@@ -61,16 +61,20 @@ impl RollingFile {
             .map_err(|error| WriteError::encode(&partition.directory, error))?;
         open.num_rows += row_group.num_rows() as u64;
         if open.writer.bytes_written() as u64 >= TARGET_FILE_BYTES {
-            self.close(format, partition)?;
+            self.close(format, partition)?.iter().try_for_each(UnsyncedFile::sync)?;
         }
         Ok(())
     }
 
-    fn close(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<(), WriteError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
+    fn close(
+        &mut self,
+        format: &FileFormat<'_>,
+        partition: &Partition,
+    ) -> Result<Option<UnsyncedFile>, WriteError> {
+        let Some(open) = self.open.take() else { return Ok(None) };
         let encode = |error| WriteError::encode(&partition.directory, error);
         let row_groups = open.writer.flushed_row_groups().len() as u64;
-        let file = open.writer.into_inner().map_err(encode)?.finish()?;
+        let (file, unsynced) = open.writer.into_inner().map_err(encode)?.close()?;
         let found = rows_in_footer(&format.staging.open_data_file(&file.path)?).map_err(encode)?;
         if found != open.num_rows {
             return Err(WriteError::Rows { path: file.path, expected: open.num_rows, found });
@@ -84,17 +88,17 @@ impl RollingFile {
             row_groups,
             sha256: file.sha256,
         });
-        Ok(())
+        Ok(Some(unsynced))
     }
 
-    /// Closes the open file and returns the facts of all.
+    /// Closes the open file; returns the facts of all, and the last to be synced.
     pub(super) fn finish(
         &mut self,
         format: &FileFormat<'_>,
         partition: &Partition,
-    ) -> Result<Vec<DataFile>, WriteError> {
-        self.close(format, partition)?;
-        Ok(std::mem::take(&mut self.finished))
+    ) -> Result<(Vec<DataFile>, Option<UnsyncedFile>), WriteError> {
+        let unsynced = self.close(format, partition)?;
+        Ok((std::mem::take(&mut self.finished), unsynced))
     }
 }
 
