@@ -380,8 +380,9 @@ impl Texts {
     }
 
     fn finish(&mut self, order: &[u32]) -> DictionaryArray<UInt32Type> {
-        let keys = std::mem::take(&mut self.keys);
-        self.finish_with(order.iter().map(|row| keys[*row as usize]).collect())
+        let keys = order.iter().map(|row| self.keys[*row as usize]).collect();
+        self.keys.clear();
+        self.finish_with(keys)
     }
 
     /// Takes the entries, with these keys of them.
@@ -479,8 +480,7 @@ impl Lists {
     }
 
     fn finish(&mut self, order: &[u32]) -> ListArray {
-        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        let keys = std::mem::take(&mut self.elements.keys);
+        let (offsets, keys) = (&self.offsets, &self.elements.keys);
         let position = |offset: i32| usize::try_from(offset).expect("offsets are not negative");
         let mut ordered = Vec::with_capacity(keys.len());
         let mut ends = Vec::with_capacity(offsets.len());
@@ -490,6 +490,8 @@ impl Lists {
             ordered.extend_from_slice(&keys[position(start)..position(end)]);
             ends.push(ends[ends.len() - 1] + (end - start));
         }
+        self.offsets.truncate(1);
+        self.elements.keys.clear();
         let elements = Arc::new(self.elements.finish_with(ordered));
         let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
         ListArray::new(
@@ -546,8 +548,8 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
     }
 
     fn finish(&mut self, order: &[u32]) -> PrimitiveArray<T> {
-        let values = std::mem::take(&mut self.values);
-        let ordered: Vec<T::Native> = order.iter().map(|row| values[*row as usize]).collect();
+        let ordered: Vec<T::Native> = order.iter().map(|row| self.values[*row as usize]).collect();
+        self.values.clear();
         PrimitiveArray::new(ScalarBuffer::from(ordered), ordered_nulls(&mut self.nulls, order))
     }
 }

@@ -140,7 +140,11 @@ impl Dictionary {
     #[inline]
     fn find(&mut self, content: &[u8], hash: u32) -> Result<u32, Invalid> {
         let bytes = &self.bytes;
-        let is_same = |slot: &Slot| slot.hash == hash && slot.content.of(bytes) == content;
+        let is_same = |slot: &Slot| {
+            slot.hash == hash
+                && slot.content.len as usize == content.len()
+                && begins_with(content, slot.content.of(bytes))
+        };
         match self.table.find(spread(hash), is_same) {
             Some(slot) => Ok(slot.key),
             None => self.insert(content, hash),
@@ -200,9 +204,14 @@ impl Dictionary {
     pub fn finish(&mut self) -> StringArray {
         self.table.clear();
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        let bytes = std::mem::take(&mut self.bytes);
-        let (offsets, bytes) =
-            if std::mem::take(&mut self.has_escapes) { unescape(offsets, &bytes) } else { (offsets, bytes) };
+        let (offsets, bytes) = if std::mem::take(&mut self.has_escapes) {
+            let unescaped = unescape(offsets, &self.bytes);
+            // Its memory has been paid for: the next row group has about as much text.
+            self.bytes.clear();
+            unescaped
+        } else {
+            (offsets, std::mem::take(&mut self.bytes))
+        };
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         StringArray::try_new(offsets, Buffer::from_vec(bytes), None).expect("entries are valid text")
     }
@@ -216,6 +225,7 @@ pub fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
         8..16 => has_ends_of::<8>(text, prefix),
         16..=32 => has_ends_of::<16>(text, prefix),
         33..=64 => has_ends_of::<32>(text, prefix),
+        65..=128 => has_ends_of::<64>(text, prefix),
         _ => text == prefix,
     }
 }
