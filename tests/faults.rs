@@ -1,8 +1,13 @@
 //! What goes wrong between the service and the spool: each fault, what becomes of the run, and that the lake is whole or
 //! as it was. The table of all of them is in the docs of `pipeline::fetch`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use fixtures::{At, Clock, Emulator, EmulatorOptions, Fault, RetryAfter, Tenant, TenantOptions};
+use fixtures::{At, Clock, Emulator, EmulatorOptions, Fault, PartFormat, RetryAfter, Tenant, TenantOptions};
+use pipeline::exit_code::ExitCode;
+use pipeline::fetch::error_chain;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Run, Sandbox, tenant, unlimited};
 
@@ -17,7 +22,11 @@ fn six_parts() -> Tenant {
 
 /// Downloads of the part at a position, with their statuses.
 fn downloads(emulator: &Emulator, index: u32) -> Vec<(u16, Option<String>)> {
-    let path = format!("/{}", six_parts().part_path(index));
+    downloads_of(&six_parts(), emulator, index)
+}
+
+fn downloads_of(tenant: &Tenant, emulator: &Emulator, index: u32) -> Vec<(u16, Option<String>)> {
+    let path = format!("/{}", tenant.part_path(index));
     let calls = emulator.calls().into_iter();
     calls.filter(|call| call.path.replace("%3D", "=") == path).map(|call| (call.status, call.range)).collect()
 }
@@ -87,37 +96,120 @@ fn a_reset_goes_on_by_range() {
 }
 
 #[test]
-fn a_wrong_md5_is_fetched_again() {
-    let emulator = emulator();
-    emulator.script(At::Part(1), 1, Fault::WrongMd5);
-    survives(&emulator, &[]);
-    assert_eq!(downloads(&emulator, 1), [(200, None), (200, None)]);
+fn a_transfer_that_stalls_goes_on_by_range() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    emulator.script(At::Part(4), 1, Fault::Stall { after_bytes: 3000 });
+    sandbox.ingest_impatiently(&emulator).unwrap();
+    assert_eq!(sandbox.rows().len() as u64, six_parts().num_records());
+    assert_eq!(downloads(&emulator, 4), [(200, None), (206, Some("bytes=3000-".to_owned()))]);
 }
 
 #[test]
-fn a_short_body_and_a_failed_crc_start_the_run_over_once() {
-    for fault in [Fault::Short { bytes: 2000 }, Fault::Damaged { at_byte: 4000 }] {
-        let emulator = emulator();
-        emulator.script(At::Part(3), 1, fault);
-        let (_, run) = survives(&emulator, &[]);
-        assert!(run.stderr.contains("starting over from a new listing"), "{}", run.stderr);
-        assert_eq!(downloads(&emulator, 3).len(), 2);
-        assert_eq!(downloads(&emulator, 5).len(), 1, "whole parts are not fetched again");
+fn a_transfer_that_stalls_for_ever_ends_the_run() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    emulator.script(At::Part(4), u32::MAX, Fault::Stall { after_bytes: 100 });
+    let error = sandbox.ingest_impatiently(&emulator).unwrap_err();
+    check_error(&error_chain(&error), &[&six_parts().part_path(4), "as good as stopped: 0 bytes in 300ms"]);
+    assert_eq!(error.exit_code(), ExitCode::Source);
+}
+
+#[test]
+fn a_wrong_md5_is_fetched_again() {
+    let emulator = emulator();
+    emulator.script(At::Part(1), 1, Fault::WrongMd5);
+    let (_, run) = survives(&emulator, &[]);
+    assert_eq!(downloads(&emulator, 1), [(200, None), (200, None)]);
+    // Found before its first row was read: nothing had to be taken back.
+    assert!(!run.stderr.contains("starting over"), "{}", run.stderr);
+    assert_eq!(listings(&emulator), 1);
+    for index in [0, 2, 3, 4, 5] {
+        assert_eq!(downloads(&emulator, index).len(), 1, "part {index}");
     }
+}
+
+/// A part that is damaged however often it is fetched ends a run that names it, when there is a snapshot already.
+#[track_caller]
+fn names_the_part(fault: Fault, expected: &str) {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    let before = sandbox.lake_listing();
+    emulator.regenerate(later()).unwrap();
+    emulator.script(At::Part(3), u32::MAX, fault);
+    let error = sandbox.ingest_impatiently(&emulator).unwrap_err();
+    let tenant = Tenant::new(TenantOptions { generated_time: later(), ..six_parts().options().clone() });
+    let name = format!("part {} could not be fetched: gave up after 4 attempts", tenant.part_path(3));
+    check_error(&error_chain(&error), &[&name, "what came is damaged", expected]);
+    assert_eq!(error.exit_code(), ExitCode::Source);
+    assert_eq!(error.hint().unwrap(), "run again later; whole parts are kept");
+    assert!(!format!("{error:?}").contains("sig="), "{error:?}");
+    assert_eq!(sandbox.lake_listing(), before);
+    assert_eq!(listings(&emulator), 2, "no second round");
+
+    emulator.clear_faults();
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    let num_downloads = |index| downloads_of(&tenant, &emulator, index).len();
+    assert_eq!([0, 1, 2, 3, 4, 5].map(num_downloads), [1, 1, 1, 5, 1, 1]);
+}
+
+#[test]
+fn a_part_whose_md5_never_fits_is_named_and_the_others_are_kept() {
+    names_the_part(Fault::WrongMd5, "Content-MD5 is AAAAAAAAAAAAAAAAAAAAAA==, the bytes have ");
 }
 
 #[test]
 fn a_part_that_stays_damaged_is_named_and_the_others_are_kept() {
-    let emulator = emulator();
-    emulator.script(At::Part(3), u32::MAX, Fault::Short { bytes: 2000 });
-    let sandbox = Sandbox::new();
-    let run = sandbox.ingest_via(&emulator, &[]).expect(4);
-    check_error(run.error(), &[&six_parts().part_path(3), "is damaged", "hint: run again"]);
+    names_the_part(Fault::Short { bytes: 2000 }, "gzip is damaged: after ");
+}
+
+#[test]
+fn a_run_that_is_interrupted_while_it_waits_for_a_part_to_get_well_ends_at_once() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    emulator.script(At::Part(1), u32::MAX, Fault::WrongMd5);
+    let mut child = sandbox.spawn_ingest(&emulator, &[]);
+    while downloads(&emulator, 1).len() < 3 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let run = Run::of(child.wait_with_output().unwrap()).expect(130);
+    assert!(run.error().contains("interrupted"), "{}", run.error());
+    assert!(downloads(&emulator, 1).len() <= 4, "it did not go on until it gave up");
+    assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
+
     emulator.clear_faults();
     sandbox.ingest_via(&emulator, &[]).expect(0);
-    for index in [0, 1, 2, 4, 5] {
-        assert_eq!(downloads(&emulator, index).len(), 1, "part {index}");
-    }
+    assert_eq!(sandbox.rows().len() as u64, six_parts().num_records());
+    assert_eq!(downloads(&emulator, 0).len(), 1);
+}
+
+#[test]
+fn a_part_that_is_cut_before_its_first_row_is_fetched_again() {
+    let emulator = emulator();
+    emulator.script(At::Part(3), 1, Fault::Short { bytes: 20 });
+    let (_, run) = survives(&emulator, &[]);
+    assert!(!run.stderr.contains("starting over"), "{}", run.stderr);
+    assert_eq!(downloads(&emulator, 3).len(), 2);
+}
+
+#[test]
+fn a_short_body_and_a_failed_crc_start_the_run_over_once() {
+    // Large enough that rows are out before the damage is met.
+    let tenant = Tenant::new(TenantOptions { devices: 120, parts: 3, ..TenantOptions::default() });
+    let num_bytes = |index| {
+        let mut part = Vec::new();
+        tenant.write_part(index, PartFormat::GZIP, &mut part).unwrap();
+        part.len() as u64
+    };
+    let emulator = unlimited(tenant.clone());
+    emulator.script(At::Part(0), 1, Fault::Short { bytes: num_bytes(0) - 100 });
+    emulator.script(At::Part(2), 1, Fault::Damaged { at_byte: num_bytes(2) - 8 });
+    let sandbox = Sandbox::new();
+    let run = sandbox.ingest_via(&emulator, &[]).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, tenant.num_records());
+    assert!(run.stderr.contains("starting over from a new listing"), "{}", run.stderr);
+    assert_eq!(listings(&emulator), 2, "once, for both");
+    let num_downloads = |index| downloads_of(&tenant, &emulator, index).len();
+    assert_eq!([0, 1, 2].map(num_downloads), [2, 1, 2]);
 }
 
 #[test]

@@ -101,6 +101,31 @@ fn what_the_spool_holds_is_checked_and_not_trusted() {
 }
 
 #[test]
+fn what_the_spool_holds_is_held_against_the_servers_md5() {
+    let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
+    emulator.script(At::Part(0), u32::MAX, Fault::Status(400));
+    sandbox.ingest_via(&emulator, &[]).expect(4);
+    let spooled = files(&sandbox.work_dir().join("software_inventory"));
+    let path = spooled.iter().find(|path| path.extension().is_some_and(|ending| ending == "part")).unwrap();
+    // As it is where a part came in damaged and the run ended before anybody looked at it.
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(path, &bytes).unwrap();
+    let facts_path = path.with_extension("json");
+    let mut facts: serde_json::Value = serde_json::from_slice(&std::fs::read(&facts_path).unwrap()).unwrap();
+    assert!(facts["server_md5"].is_string() && facts["written_crc32"].is_u64(), "{facts}");
+    facts["written_crc32"] = crc32fast::hash(&bytes).into();
+    std::fs::write(&facts_path, facts.to_string()).unwrap();
+    emulator.clear_faults();
+    let run = sandbox.ingest_via(&emulator, &[]).expect(0);
+    assert!(run.stderr.contains("Content-MD5 is "), "{}", run.stderr);
+    assert!(!run.stderr.contains("starting over"), "{}", run.stderr);
+    assert_eq!(sandbox.rows().len() as u64, ten_parts().num_records());
+    let refetched = downloads(&emulator).values().filter(|calls| calls.len() > 1).count();
+    assert_eq!(refetched, 2, "the one that failed and the one that was damaged");
+}
+
+#[test]
 fn the_spool_is_private() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
     emulator.script(At::Part(0), u32::MAX, Fault::Status(400));
@@ -171,6 +196,19 @@ fn decoding_begins_before_the_last_part_is_there() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
     emulator.script(At::Part(9), 3, Fault::Status(503));
     let run = sandbox.ingest_via(&emulator, &["-vv"]).expect(0);
+    let at = |text: &str| run.stderr.lines().position(|line| line.contains(text));
+    let third_retry = at("attempt=4").unwrap();
+    assert!(at("part decoded").unwrap() < third_retry, "{}", run.stderr);
+}
+
+#[test]
+fn a_page_is_decoded_while_the_next_one_is_fetched() {
+    let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
+    emulator.script(At::Page, 1, Fault::Nothing);
+    emulator.script(At::Page, 3, Fault::Reset { after_bytes: 2000 });
+    let args = ["--via", "json", "--page-size", "3000", "-vv"];
+    let run = sandbox.ingest_via(&emulator, &args).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, ten_parts().num_records());
     let at = |text: &str| run.stderr.lines().position(|line| line.contains(text));
     let third_retry = at("attempt=4").unwrap();
     assert!(at("part decoded").unwrap() < third_retry, "{}", run.stderr);

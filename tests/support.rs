@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
@@ -12,6 +14,12 @@ use arrow_schema::DataType;
 use chrono::{DateTime, TimeDelta, Utc};
 use fixtures::{Emulator, EmulatorOptions, Tenant, TenantOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use pipeline::cancel::Cancel;
+use pipeline::config::IngestOptions;
+use pipeline::fetch::{Credentials, RateFloor, RetryPolicy, Secret};
+use pipeline::ingest::{IngestError, ingest};
+use pipeline::report::RunReport;
+use pipeline::source::RouteConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,6 +79,35 @@ impl Sandbox {
     /// Starts an ingest with its output kept for [`Run::of`].
     pub fn spawn_ingest(&self, emulator: &Emulator, args: &[&str]) -> Child {
         self.ingest_command(emulator, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Ingests from the emulator in this process, giving up so soon that a test can wait for it.
+    pub fn ingest_impatiently(&self, emulator: &Emulator) -> Result<RunReport, IngestError> {
+        let options = IngestOptions {
+            lake: Some(self.lake().to_str().unwrap().to_owned()),
+            work_dir: Some(self.work_dir()),
+            api_url: Some(emulator.api_url().parse().unwrap()),
+            login_url: Some(emulator.login_url().parse().unwrap()),
+            ..IngestOptions::default()
+        };
+        let mut config = options.to_config().unwrap();
+        config.source.unlimited_calls = true;
+        config.source.part_retry = RetryPolicy {
+            min_delay: Duration::from_millis(1),
+            max_delay: Duration::from_millis(4),
+            max_attempts: 4,
+            max_elapsed: Duration::from_mins(1),
+        };
+        config.source.rate_floor = RateFloor { window: Duration::from_millis(300), min_bytes: 1 };
+        let RouteConfig::Files { api, .. } = &mut config.source.route else { panic!("the default route") };
+        api.credentials = Credentials {
+            tenant_id: Some(emulator.tenant_id().to_owned()),
+            client_id: Some(emulator.client_id().to_owned()),
+            client_secret: Some(Secret::new(emulator.client_secret())),
+            ..Credentials::default()
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        ingest(&config, &runtime, &Arc::default(), &Cancel::default())
     }
 
     /// Every file of the lake with its bytes' hash: equal listings are equal lakes.

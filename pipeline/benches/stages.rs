@@ -16,7 +16,7 @@ use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
-use pipeline::batch::{BatchLayout, Batcher, RowGroups};
+use pipeline::batch::{BatchLayout, Batcher, LastRowGroup, RowGroups};
 use pipeline::decode::binding::Binding;
 use pipeline::decode::columns::Columns;
 use pipeline::decode::framing::{Framer, Next};
@@ -105,7 +105,8 @@ fn batches(part: &[u8]) -> Vec<RecordBatch> {
         batches.extend(gathered.0.take());
     }
     batches.extend(gathered.0.take());
-    batches.extend(row_groups.finish());
+    drop(gathered);
+    batches.extend(row_groups.finish().into_iter().map(LastRowGroup::into_batch));
     batches.into_iter().map(|(_, batch)| batch).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Fetches an export's parts into a spool and does nothing else: what a download is measured by
-//! against other programs. Takes the environment's tenant and a work dir.
+//! against other programs. Takes the environment's tenant, a work dir, and `check` where the parts are
+//! to be held against the server's MD5 as well, on as many threads as decoding has.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use tokio::sync::mpsc;
 #[expect(clippy::print_stdout, reason = "the figure is what the program is for")]
 fn main() -> anyhow::Result<()> {
     let work_dir =
-        PathBuf::from(std::env::args_os().nth(1).ok_or_else(|| anyhow::anyhow!("usage: fetch DIR"))?);
+        PathBuf::from(std::env::args_os().nth(1).ok_or_else(|| anyhow::anyhow!("usage: fetch DIR [check]"))?);
+    let is_checked = std::env::args_os().nth(2).is_some_and(|arg| arg == "check");
     // The environment stands behind the command line, which this program has none of.
     let url = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let options = IngestOptions {
@@ -32,6 +34,13 @@ fn main() -> anyhow::Result<()> {
         while let Some(part) = receiver.recv().await {
             num_parts += 1;
             num_bytes += part.bytes;
+            if is_checked {
+                rayon::spawn(move || {
+                    if let Err(damage) = part.open() {
+                        part.give_back(&damage);
+                    }
+                });
+            }
         }
         delivery.await??;
         let seconds = started.elapsed().as_secs_f64();

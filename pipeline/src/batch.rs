@@ -16,6 +16,12 @@ use crate::decode::binding::Binding;
 use crate::decode::columns::{self, Columns, Finished};
 use crate::partition::PartitionKey;
 
+/// Rows of which those of one product stand together. Exports have a device's rows together, and
+/// its products in no order: who asks for a product then reads every page of every column. Sorting
+/// whole row groups would help that question more, and the one for all of a device would pay for it.
+/// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: README, Benchmarks.
+const BLOCK_ROWS: usize = 15 * 2048;
+
 /// How a dataset's columns become batches.
 #[derive(Debug)]
 pub struct BatchLayout<'b> {
@@ -23,6 +29,8 @@ pub struct BatchLayout<'b> {
     file_schema: SchemaRef,
     schema: SchemaRef,
     fields: Vec<Filled>,
+    /// Properties that rows are ordered by inside a block, the coarsest first.
+    cluster_by: Vec<usize>,
     generated_time: DateTime<Utc>,
 }
 
@@ -61,6 +69,11 @@ impl<'b> BatchLayout<'b> {
             file_schema: schema::arrow::file_schema(dataset, binding.captures_extra_fields()),
             schema: Arc::new(Schema::new(columns().map(field).collect::<Vec<_>>())),
             fields: columns().map(filled).collect(),
+            cluster_by: dataset
+                .cluster_by
+                .iter()
+                .filter_map(|name| binding.properties().iter().position(|column| column.name == *name))
+                .collect(),
             generated_time,
         }
     }
@@ -75,8 +88,9 @@ impl<'b> BatchLayout<'b> {
         &self.schema
     }
 
-    fn batch(&self, finished: Finished) -> RecordBatch {
-        let Finished { mut properties, extra_fields, num_rows } = finished;
+    fn batch(&self, columns: &mut Columns) -> RecordBatch {
+        let order = self.order(columns);
+        let Finished { mut properties, extra_fields, num_rows } = columns.finish(&order);
         let columns = self
             .fields
             .iter()
@@ -87,6 +101,33 @@ impl<'b> BatchLayout<'b> {
             })
             .collect();
         RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
+    }
+
+    /// Where each row of the batch is taken from.
+    fn order(&self, columns: &Columns) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+        let mut sorted = vec![0; order.len().min(BLOCK_ROWS)];
+        // Stable sorts from the finest column to the coarsest, each by counting.
+        for property in self.cluster_by.iter().rev() {
+            let (ranks, num_ranks) = columns.ranks(*property);
+            let mut ends = vec![0; num_ranks];
+            for block in order.chunks_mut(BLOCK_ROWS) {
+                ends.fill(0);
+                block.iter().for_each(|row| ends[ranks[*row as usize] as usize] += 1);
+                let mut end = 0;
+                for count in &mut ends {
+                    end += *count;
+                    *count = end;
+                }
+                for row in block.iter().rev() {
+                    let end = &mut ends[ranks[*row as usize] as usize];
+                    *end -= 1;
+                    sorted[*end] = *row;
+                }
+                block.copy_from_slice(&sorted[..block.len()]);
+            }
+        }
+        order
     }
 
     fn generated_times(&self, num_rows: usize) -> ArrayRef {
@@ -124,21 +165,57 @@ impl<'b> RowGroups<'b> {
         Batcher { row_groups: self, held: Vec::new(), index: HashMap::new(), last: 0 }
     }
 
-    /// Takes all that are left; no thread may be adding to one.
-    pub fn finish(self) -> Vec<(PartitionKey, RecordBatch)> {
+    /// Takes all that are left, those of one partition that fit into one row group together; no
+    /// thread may be adding to one.
+    pub fn finish(self) -> Vec<LastRowGroup<'b>> {
         let Idle { partitions, .. } = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let layout = self.layout;
-        partitions
-            .into_iter()
-            .flat_map(|(key, all)| all.into_iter().map(move |columns| (key.clone(), columns)))
-            .filter(|(_, columns)| columns.num_rows() > 0)
-            .map(|(key, mut columns)| (key, layout.batch(columns.finish())))
-            .collect()
+        let mut last: Vec<LastRowGroup<'b>> = Vec::new();
+        for (key, mut all) in partitions {
+            let first = last.len();
+            all.sort_unstable_by_key(|columns| std::cmp::Reverse(columns.num_rows()));
+            for columns in all.into_iter().filter(|columns| columns.num_rows() > 0) {
+                let fits = |group: &&mut LastRowGroup<'b>| {
+                    group.num_rows() + columns.num_rows() <= columns::MAX_ROWS
+                };
+                match last[first..].iter_mut().find(fits) {
+                    Some(group) => group.columns.push(columns),
+                    None => last.push(LastRowGroup {
+                        layout: self.layout,
+                        key: key.clone(),
+                        columns: vec![columns],
+                    }),
+                }
+            }
+        }
+        last
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
         // A thread that panicked ends the run; what it left behind is never published.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What several threads have gathered for one row group in the end.
+#[derive(Debug)]
+pub struct LastRowGroup<'b> {
+    layout: &'b BatchLayout<'b>,
+    key: PartitionKey,
+    /// The largest first.
+    columns: Vec<Columns>,
+}
+
+impl LastRowGroup<'_> {
+    fn num_rows(&self) -> usize {
+        self.columns.iter().map(Columns::num_rows).sum()
+    }
+
+    /// Makes a batch of it.
+    pub fn into_batch(self) -> (PartitionKey, RecordBatch) {
+        let mut all = self.columns.into_iter();
+        let mut columns = all.next().unwrap_or_else(|| Columns::new(self.layout.binding));
+        all.for_each(|other| columns.append(other));
+        (self.key, self.layout.batch(&mut columns))
     }
 }
 
@@ -180,7 +257,7 @@ impl Batcher<'_> {
         let mut due = Vec::new();
         for (key, mut columns) in self.held.drain(..) {
             if columns.num_rows() >= columns::MAX_ROWS {
-                due.push((key.clone(), layout.batch(columns.finish())));
+                due.push((key.clone(), layout.batch(&mut columns)));
             }
             self.row_groups.idle().put(key, columns);
         }
@@ -191,8 +268,15 @@ impl Batcher<'_> {
             }
             let Some((key, mut columns)) = idle.take_largest() else { return due };
             drop(idle);
-            due.push((key, layout.batch(columns.finish())));
+            due.push((key, layout.batch(&mut columns)));
         }
+    }
+}
+
+impl Drop for Batcher<'_> {
+    fn drop(&mut self) {
+        let mut idle = self.row_groups.idle();
+        self.held.drain(..).for_each(|(key, columns)| idle.put(key, columns));
     }
 }
 

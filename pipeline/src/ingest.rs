@@ -25,13 +25,14 @@ use crate::decode::columns::Columns;
 use crate::decode::reject::Reject;
 use crate::decode::{DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
+use crate::fetch::error_chain;
 use crate::lake::{Lake, LakeError, Table, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
 use crate::progress::Progress;
 use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::snapshot::{RunId, SnapshotId};
-use crate::source::{Export, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
+use crate::source::{Export, OpenError, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
 use crate::write::{SnapshotWriter, WriteError};
 
 /// Parts that wait between fetch and decode; their bytes wait in the spool.
@@ -547,7 +548,10 @@ impl Run<'_> {
         rejects.finish()?;
         let files = pool.install(|| {
             let last = row_groups.finish().into_par_iter();
-            last.try_for_each(|(key, batch)| writer.write(key, &batch))?;
+            last.try_for_each(|row_group| {
+                let (key, batch) = row_group.into_batch();
+                writer.write(key, &batch)
+            })?;
             writer.finish()
         })?;
 
@@ -624,7 +628,8 @@ struct Decode<'d> {
     /// The first failure; later ones follow from it.
     failure: Mutex<Option<IngestError>>,
     failed: AtomicBool,
-    /// A part is damaged: the others are still fetched, for the next round or run.
+    /// Rows of a damaged part are among others. The rest is still fetched and checked, so that nothing
+    /// else is in the way of the next round; what comes of it is dropped.
     is_draining: AtomicBool,
 }
 
@@ -653,16 +658,13 @@ impl Decode<'_> {
         pool.in_place_scope(|scope| {
             while let Some(part) = receiver.blocking_recv() {
                 if self.is_ending() {
-                    if self.is_draining.load(Ordering::Relaxed) && !run.cancel.is_cancelled() {
-                        continue;
-                    }
                     break;
                 }
                 scope.spawn(move |_| {
-                    if let Err(error) = self.part(&part) {
-                        let is_damage = matches!(error, IngestError::Part { .. });
-                        self.is_draining.fetch_or(is_damage, Ordering::Relaxed);
-                        self.failed.store(true, Ordering::Relaxed);
+                    if let Err(error) = self.part(part) {
+                        let is_curable = error.reason_to_start_over(run.config).is_some();
+                        let flag = if is_curable { &self.is_draining } else { &self.failed };
+                        flag.store(true, Ordering::Relaxed);
                         locked(&self.failure).get_or_insert(error);
                     }
                 });
@@ -676,7 +678,8 @@ impl Decode<'_> {
             return Err(IngestError::Interrupted);
         }
         if let Some(failure) = locked(&self.failure).take() {
-            return Err(failure);
+            // A damaged part that could not be had whole either is the source's failure.
+            return delivered.and(Err(failure));
         }
         delivered?;
         Ok(())
@@ -686,32 +689,54 @@ impl Decode<'_> {
         self.failed.load(Ordering::Relaxed) || self.run.cancel.is_cancelled()
     }
 
-    fn part(&self, part: &StoredPart) -> Result<(), IngestError> {
+    /// Decodes a part that is well, and gives one back that is damaged. That is an error only where
+    /// something of it is among the others by then, or where it will not be delivered again.
+    fn part(&self, part: StoredPart) -> Result<(), IngestError> {
         if self.is_ending() {
             return Ok(());
         }
-        let progress = self.run.progress;
-        let damaged = |source| self.damaged(part, source);
-        let file = File::open(&part.path).map_err(|source| IngestError::OpenPart {
-            part: part.name.clone(),
-            path: part.path.clone(),
-            source,
-        })?;
-        let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
+        let file = match part.open() {
+            Ok(file) => file,
+            Err(OpenError::Unreadable(source)) => {
+                return Err(IngestError::OpenPart { part: part.name, path: part.path, source });
+            }
+            Err(damage) => {
+                tracing::debug!(part = part.name, error = %damage, "part is damaged");
+                // To be fetched again. Where that is not to be, delivery has ended, and says why.
+                part.give_back(&damage);
+                return Ok(());
+            }
+        };
         let mut sink = PartSink {
             batcher: self.row_groups.batcher(),
             rejects: &self.rejects,
             part: &part.name,
+            is_untouched: true,
             failure: None,
         };
+        let decoded = self.decode(&part, file, &mut sink);
+        let is_untouched = sink.is_untouched;
+        drop(sink);
+        match decoded {
+            Err(IngestError::Part { source, .. }) => self.damaged(part, source, is_untouched),
+            decoded => decoded,
+        }
+    }
+
+    fn decode(&self, part: &StoredPart, file: File, sink: &mut PartSink<'_, '_>) -> Result<(), IngestError> {
+        let progress = self.run.progress;
+        let damaged = |source| IngestError::Part { part: part.name.clone(), source };
+        let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
         let mut before = decoder.counts();
         loop {
-            let more = decoder.decode_some(&mut sink).map_err(damaged)?;
+            let more = decoder.decode_some(sink).map_err(damaged)?;
             if let Some(error) = sink.failure.take() {
                 return Err(error.into());
             }
             for (key, batch) in sink.batcher.take() {
-                self.writer.write(key, &batch)?;
+                if !self.is_draining.load(Ordering::Relaxed) {
+                    self.writer.write(key, &batch)?;
+                }
             }
             let counts = decoder.counts();
             let rejected = counts.rejected_records - before.rejected_records;
@@ -743,14 +768,20 @@ impl Decode<'_> {
         Ok(())
     }
 
-    fn damaged(&self, part: &StoredPart, source: DecodeError) -> IngestError {
-        // What was fetched damaged is to be fetched again, not taken from the spool for ever.
-        if self.run.export.route != Route::Local
-            && let Err(error) = std::fs::remove_file(&part.path)
+    fn damaged(&self, part: StoredPart, source: DecodeError, is_untouched: bool) -> Result<(), IngestError> {
+        let (name, path) = (part.name.clone(), part.path.clone());
+        if part.give_back(&source) {
+            tracing::debug!(part = name, error = error_chain(&source), "part is damaged");
+            if is_untouched {
+                return Ok(());
+            }
+        } else if self.run.export.route != Route::Local
+            // What was fetched damaged is to be fetched again, not taken from the spool for ever.
+            && let Err(error) = std::fs::remove_file(&path)
         {
-            tracing::warn!(part = part.name, error = %error, "the damaged part could not be removed from the spool");
+            tracing::warn!(part = name, error = %error, "the damaged part could not be removed from the spool");
         }
-        IngestError::Part { part: part.name.clone(), source }
+        Err(IngestError::Part { part: name, source })
     }
 
     fn count_undocumented<'n>(&self, names: impl Iterator<Item = (&'n str, u64)>) {
@@ -767,15 +798,19 @@ struct PartSink<'p, 'd> {
     batcher: Batcher<'d>,
     rejects: &'p Rejects<'d>,
     part: &'p str,
+    /// Whether nothing came yet.
+    is_untouched: bool,
     failure: Option<LakeError>,
 }
 
 impl Sink for PartSink<'_, '_> {
     fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+        self.is_untouched = false;
         self.batcher.columns(partition)
     }
 
     fn reject(&mut self, reject: Reject) {
+        self.is_untouched = false;
         if self.failure.is_none() {
             self.failure = self.rejects.write(self.part, &reject).err();
         }

@@ -60,6 +60,9 @@ pub struct Dataset {
     pub key: &'static [&'static str],
     /// Partition columns after [`SNAPSHOT_DATE`]; declared in `columns`, absent from the data files.
     pub partition_by: &'static [&'static str],
+    /// Text columns that rows of one kind agree in, the coarsest first: rows that agree stand together
+    /// in the data files, as far as that costs nothing else.
+    pub cluster_by: &'static [&'static str],
     /// All columns but [`SNAPSHOT_DATE`], in the order of the data files.
     pub columns: &'static [Column],
 }
@@ -205,7 +208,7 @@ mod tests {
             names.sort();
             names.dedup();
             assert_eq!(names.len(), num_columns, "names are unique without case");
-            for name in dataset.key.iter().chain(dataset.partition_by) {
+            for name in dataset.key.iter().chain(dataset.partition_by).chain(dataset.cluster_by) {
                 assert!(dataset.columns.iter().any(|column| column.name == *name), "{name} is declared");
             }
             for column in dataset.columns {
@@ -219,6 +222,10 @@ mod tests {
             for name in dataset.partition_by {
                 let column = dataset.columns.iter().find(|c| c.name == *name).unwrap();
                 assert_eq!(column.column_type, ColumnType::Utf8, "directory names are text");
+            }
+            for name in dataset.cluster_by {
+                let column = dataset.file_columns().find(|c| c.name == *name).expect("in the files");
+                assert_eq!((column.column_type, column.origin), (ColumnType::Utf8, Origin::Property));
             }
         }
     }

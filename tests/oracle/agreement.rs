@@ -70,7 +70,8 @@ impl Collect<'_> {
             .partitions
             .iter_mut()
             .map(|(key, columns)| {
-                let finished = columns.finish();
+                let order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+                let finished = columns.finish(&order);
                 let mut rows = vec![Row::new(); finished.num_rows];
                 let columns = properties.iter().map(|column| column.name).zip(&finished.properties);
                 let extra = (EXTRA_FIELDS, &Some(finished.extra_fields));
@@ -178,6 +179,10 @@ pub fn check(text: &[u8], reading: Reading) {
         (Err(_), Err(_)) => return,
         (expected, found) => panic!("{reading:?}: expected {expected:#?}, found {found:#?}"),
     };
+    // A partition is named by its value, and the empty text counts as null there.
+    for row in &mut expected.rows {
+        row.retain(|name, value| *name != "OSPlatform" || *value != Value::Text(String::new()));
+    }
     // Beyond this many names, names are no longer counted one by one.
     if text.split(|byte| *byte == b'"').count() > 1024 {
         expected.undocumented.clone_from(&found.undocumented);

@@ -8,9 +8,11 @@
 use std::sync::Arc;
 
 use arrow_array::builder::NullBufferBuilder;
-use arrow_array::types::{ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type,
+};
 use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
-use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, FieldRef};
 use schema::ColumnType;
 
@@ -204,17 +206,46 @@ impl Columns {
         self.num_rows += 1;
     }
 
-    /// Takes all rows and begins anew.
-    pub fn finish(&mut self) -> Finished {
+    /// Adds the rows of `other`, columns of the same binding.
+    pub fn append(&mut self, other: Self) {
+        for (column, other) in self.properties.iter_mut().zip(other.properties) {
+            if let (Some(column), Some(other)) = (column, other) {
+                column.append(other);
+            }
+        }
+        let mut extra_fields = other.extra_fields;
+        if !extra_fields.keys.is_empty() {
+            self.extra_fields.keys.resize(self.num_rows, NULL_KEY);
+            self.extra_fields.append(&mut extra_fields);
+        }
+        self.num_rows += other.num_rows;
+    }
+
+    /// The place of each row's text among those of a text property, nulls first, and how many places
+    /// there are. They are in the order of the bytes as they came.
+    ///
+    /// # Panics
+    ///
+    /// Where the property is no text.
+    pub fn ranks(&self, property: usize) -> (Vec<u32>, usize) {
+        let Some(Column::Utf8(column)) = &self.properties[property] else { panic!("no text") };
+        let ranks = column.dictionary.ranks();
+        let rank = |key: &u32| if *key == NULL_KEY { 0 } else { ranks[*key as usize] };
+        (column.keys.iter().map(rank).collect(), ranks.len() + 1)
+    }
+
+    /// Takes all rows, in the order given, and begins anew.
+    pub fn finish(&mut self, order: &[u32]) -> Finished {
         let num_rows = std::mem::take(&mut self.num_rows);
+        debug_assert_eq!(num_rows, order.len());
         self.extra_fields.keys.resize(num_rows, NULL_KEY);
         Finished {
             properties: self
                 .properties
                 .iter_mut()
-                .map(|column| column.as_mut().map(|column| column.finish()))
+                .map(|column| column.as_mut().map(|column| column.finish(order)))
                 .collect(),
-            extra_fields: Arc::new(self.extra_fields.finish()),
+            extra_fields: Arc::new(self.extra_fields.finish(order)),
             num_rows,
         }
     }
@@ -275,19 +306,30 @@ impl Column {
         }
     }
 
-    fn finish(&mut self) -> ArrayRef {
+    fn append(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Utf8(column), Self::Utf8(mut other)) => column.append(&mut other),
+            (Self::Utf8List(column), Self::Utf8List(other)) => column.append(other),
+            (Self::Int32(column), Self::Int32(other)) => column.append(other),
+            (Self::TimestampMicros(column), Self::TimestampMicros(other)) => column.append(other),
+            (Self::Date32(column), Self::Date32(other)) => column.append(other),
+            (column, other) => unreachable!("{other:?} is not like {column:?}"),
+        }
+    }
+
+    fn finish(&mut self, order: &[u32]) -> ArrayRef {
         match self {
-            Self::Utf8(column) => Arc::new(column.finish()),
-            Self::Utf8List(column) => Arc::new(column.finish()),
-            Self::Int32(column) => Arc::new(column.finish()),
+            Self::Utf8(column) => Arc::new(column.finish(order)),
+            Self::Utf8List(column) => Arc::new(column.finish(order)),
+            Self::Int32(column) => Arc::new(column.finish(order)),
             Self::TimestampMicros(column) => {
                 let zone = match schema::arrow::data_type(ColumnType::TimestampMicros) {
                     DataType::Timestamp(_, zone) => zone,
                     _ => unreachable!("timestamps are timestamps"),
                 };
-                Arc::new(column.finish().with_timezone_opt(zone))
+                Arc::new(column.finish(order).with_timezone_opt(zone))
             }
-            Self::Date32(column) => Arc::new(column.finish()),
+            Self::Date32(column) => Arc::new(column.finish(order)),
         }
     }
 }
@@ -351,8 +393,26 @@ impl Texts {
         self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
     }
 
-    fn finish(&mut self) -> DictionaryArray<arrow_array::types::UInt32Type> {
-        dictionary_array(&mut self.keys, &mut self.dictionary)
+    fn append(&mut self, other: &mut Self) {
+        let keys = self.dictionary.intern_entries(&other.dictionary);
+        let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
+        self.keys.extend(other.keys.iter().map(key));
+    }
+
+    fn finish(&mut self, order: &[u32]) -> DictionaryArray<UInt32Type> {
+        let keys = std::mem::take(&mut self.keys);
+        self.finish_with(order.iter().map(|row| keys[*row as usize]).collect())
+    }
+
+    /// Takes the entries, with these keys of them.
+    fn finish_with(&mut self, mut keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
+        let mut nulls = None;
+        if keys.contains(&NULL_KEY) {
+            nulls = Some(keys.iter().map(|key| *key != NULL_KEY).collect());
+            keys.iter_mut().filter(|key| **key == NULL_KEY).for_each(|key| *key = 0);
+        }
+        let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
+        DictionaryArray::new(keys, Arc::new(self.dictionary.finish()))
     }
 }
 
@@ -428,11 +488,29 @@ impl Lists {
         self.elements.num_bytes() + self.offsets.capacity() * size_of::<i32>() + self.nulls.allocated_size() / 8
     }
 
-    fn finish(&mut self) -> ListArray {
+    fn append(&mut self, mut other: Self) {
+        let num_elements = self.elements.keys.len();
+        self.elements.append(&mut other.elements);
+        let start = i32::try_from(num_elements).expect("fewer elements than bytes");
+        self.offsets.extend(other.offsets[1..].iter().map(|offset| start + offset));
+        append_nulls(&mut self.nulls, &mut other.nulls);
+    }
+
+    fn finish(&mut self, order: &[u32]) -> ListArray {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
-        let elements = Arc::new(self.elements.finish());
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        ListArray::new(list_element(), offsets, elements, self.nulls.finish())
+        let keys = std::mem::take(&mut self.elements.keys);
+        let position = |offset: i32| usize::try_from(offset).expect("offsets are not negative");
+        let mut ordered = Vec::with_capacity(keys.len());
+        let mut ends = Vec::with_capacity(offsets.len());
+        ends.push(0);
+        for row in order {
+            let (start, end) = (offsets[*row as usize], offsets[*row as usize + 1]);
+            ordered.extend_from_slice(&keys[position(start)..position(end)]);
+            ends.push(ends[ends.len() - 1] + (end - start));
+        }
+        let elements = Arc::new(self.elements.finish_with(ordered));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+        ListArray::new(list_element(), offsets, elements, ordered_nulls(&mut self.nulls, order))
     }
 }
 
@@ -475,28 +553,29 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         self.values.capacity() * size_of::<T::Native>() + self.nulls.allocated_size() / 8
     }
 
-    fn finish(&mut self) -> PrimitiveArray<T> {
-        let values = ScalarBuffer::from(std::mem::take(&mut self.values));
-        PrimitiveArray::new(values, self.nulls.finish())
+    fn append(&mut self, mut other: Self) {
+        self.values.extend_from_slice(&other.values);
+        append_nulls(&mut self.nulls, &mut other.nulls);
+    }
+
+    fn finish(&mut self, order: &[u32]) -> PrimitiveArray<T> {
+        let values = std::mem::take(&mut self.values);
+        let ordered: Vec<T::Native> = order.iter().map(|row| values[*row as usize]).collect();
+        PrimitiveArray::new(ScalarBuffer::from(ordered), ordered_nulls(&mut self.nulls, order))
     }
 }
 
-fn dictionary_array(
-    keys: &mut Vec<u32>,
-    dictionary: &mut Dictionary,
-) -> DictionaryArray<arrow_array::types::UInt32Type> {
-    let mut keys = std::mem::take(keys);
-    let mut nulls = NullBufferBuilder::new(keys.len());
-    if keys.contains(&NULL_KEY) {
-        for key in &mut keys {
-            nulls.append(*key != NULL_KEY);
-            if *key == NULL_KEY {
-                *key = 0;
-            }
-        }
+fn append_nulls(nulls: &mut NullBufferBuilder, other: &mut NullBufferBuilder) {
+    let len = other.len();
+    match other.finish() {
+        Some(other) => nulls.append_buffer(&other),
+        None => nulls.append_n_non_nulls(len),
     }
-    let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls.finish());
-    DictionaryArray::new(keys, Arc::new(dictionary.finish()))
+}
+
+fn ordered_nulls(nulls: &mut NullBufferBuilder, order: &[u32]) -> Option<NullBuffer> {
+    let nulls = nulls.finish()?;
+    Some(order.iter().map(|row| nulls.is_valid(*row as usize)).collect())
 }
 
 /// `null` at `at` in `text`: where it ends.

@@ -170,6 +170,27 @@ impl Dictionary {
         key.expect("text is valid")
     }
 
+    /// The keys here of the entries of `other`, in their order.
+    pub fn intern_entries(&mut self, other: &Self) -> Vec<u32> {
+        let intern = |content| self.intern(content).expect("its entries are valid");
+        other.entries().map(intern).collect()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        let span = |ends: &[i32]| &self.bytes[position(ends[0])..position(ends[1])];
+        self.offsets.windows(2).map(span)
+    }
+
+    /// The place of each entry among all, from one on.
+    pub fn ranks(&self) -> Vec<u32> {
+        let entries: Vec<&[u8]> = self.entries().collect();
+        let mut keys: Vec<u32> = (0..).take(entries.len()).collect();
+        keys.sort_unstable_by_key(|key| entries[*key as usize]);
+        let mut ranks = vec![0; entries.len()];
+        (1..).zip(keys).for_each(|(rank, key)| ranks[key as usize] = rank);
+        ranks
+    }
+
     /// Bytes held.
     pub fn num_bytes(&self) -> usize {
         self.table.allocation_size() + self.offsets.capacity() * size_of::<i32>() + self.bytes.capacity()
@@ -229,12 +250,16 @@ fn quote(content: &[u8]) -> Vec<u8> {
     [br#"""#, content, br#"""#].concat()
 }
 
+fn position(offset: i32) -> usize {
+    usize::try_from(offset).expect("offsets are not negative")
+}
+
 /// Unescapes every entry.
 fn unescape(mut offsets: Vec<i32>, bytes: &[u8]) -> (Vec<i32>, Vec<u8>) {
     let mut texts = Vec::with_capacity(bytes.len());
     let mut start = 0;
     for offset in &mut offsets[1..] {
-        let end = usize::try_from(*offset).expect("offsets are not negative");
+        let end = position(*offset);
         unescape_into(&mut texts, &bytes[start..end]);
         start = end;
         *offset = i32::try_from(texts.len()).expect("unescaping only shortens");

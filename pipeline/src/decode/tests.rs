@@ -39,7 +39,8 @@ impl Sink for Collect {
 
 impl Collect {
     fn collected(mut self) -> Collected {
-        let finished = self.columns.finish();
+        let order: Vec<u32> = (0..).take(self.columns.num_rows()).collect();
+        let finished = self.columns.finish(&order);
         let show = |row: usize| {
             let mut shown: Vec<String> = Vec::new();
             for column in finished.properties.iter().flatten() {

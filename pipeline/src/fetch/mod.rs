@@ -33,11 +33,11 @@
 //! | 200 and no bytes, copy pending (F1) | ask again with backoff, 10 times in some two minutes | 0, then 4 | `faults::a_part_that_is_still_copied_is_waited_for` |
 //! | 404 after listing, 5xx, 429 of storage | the same | 0, then 4 | `faults::a_part_that_is_not_there_yet_is_waited_for` |
 //! | reset, short transfer (F22) | go on by range, with `If-Match` | 0, then 4 | `faults::a_reset_goes_on_by_range` |
-//! | less than a kilobyte a second for half a minute (F22) | the same | 0, then 4 | `source::tests::a_transfer_that_stalls_goes_on_by_range` in the crate |
+//! | less than a kilobyte a second for half a minute (F22) | the same | 0, then 4 | `faults::a_transfer_that_stalls_goes_on_by_range`, `faults::a_transfer_that_stalls_for_ever_ends_the_run` |
 //! | the blob is another one than before | begin it anew | 0 | `azurite::…`, `source::tests::a_partial_part_of_another_blob_is_begun_anew` in the crate |
-//! | `Content-MD5` differs | fetch it again | 0, then 4 | `faults::a_wrong_md5_is_fetched_again` |
-//! | a whole transfer of a cut or damaged gzip stream (F14) | decoding finds it: fetch that part again and start over, once | 0, then 4 | `faults::a_short_body_and_a_failed_crc_start_the_run_over_once` |
-//! | one part stays bad (F4) | the others are still fetched; name the part | 4 | `faults::a_part_that_stays_damaged_is_named_and_the_others_are_kept` |
+//! | `Content-MD5` differs | found before the first row is decoded: fetch that part again with backoff, 10 times in some two minutes | 0, then 4 | `faults::a_wrong_md5_is_fetched_again`, `faults::a_part_whose_md5_never_fits_is_named_and_the_others_are_kept` |
+//! | a whole transfer of a cut or damaged gzip stream (F14) | the same; where decoding finds it after rows were read, fetch and check all parts, then start over, once | 0, then 4 | `faults::a_part_that_is_cut_before_its_first_row_is_fetched_again`, `faults::a_short_body_and_a_failed_crc_start_the_run_over_once`, `faults::a_part_that_stays_damaged_is_named_and_the_others_are_kept` |
+//! | one part stays bad (F4) | the others are still fetched; name the part | 4 | `source::tests::one_bad_part_leaves_the_others_in_the_spool` in the crate |
 //! | a signature about to end | list again before it does, once for all parts | 0 | `faults::urls_about_to_expire_are_listed_again_before_they_do` |
 //! | 403 of storage: it has ended (F2), or is too new (F3) | list again, match by path; four refusals are the end | 0, then 4 | `faults::an_expired_url_is_listed_again`, `faults::a_url_that_is_refused_for_ever_ends_the_run`, `azurite::…` |
 //! | a bearer token beside a signature (F3) | never sent | – | `sources::parts_are_fetched_without_bearer_and_api_calls_with_it` |
@@ -47,7 +47,8 @@
 //! | `nextLink` repeats, or leads elsewhere (F18) | refuse before the token is sent | 4 | `faults::links_that_lead_astray_are_not_followed` |
 //! | the pages move to another snapshot | never mix | 4 | `source::tests::links_that_lead_astray_are_not_followed` in the crate, `faults::pages_stay_on_their_snapshot_when_a_new_one_is_generated` |
 //! | killed at any moment | the next run takes what is whole, and goes on within a part | 0 | `resume::a_killed_run_resumes_by_parts_and_within_a_part`, `resume::pages_resume_at_the_last_whole_one`, `soak::…` |
-//! | the spool was changed meanwhile | size and MD5 are checked; what differs is fetched again | 0 | `resume::what_the_spool_holds_is_checked_and_not_trusted` |
+//! | interrupted, also while a part is waited for | end in order | 130 | `faults::a_run_that_is_interrupted_while_it_waits_for_a_part_to_get_well_ends_at_once` |
+//! | the spool was changed meanwhile, or holds what nobody looked at | size, CRC and the server's MD5 are checked; what differs is fetched again | 0 | `resume::what_the_spool_holds_is_checked_and_not_trusted`, `resume::what_the_spool_holds_is_held_against_the_servers_md5` |
 //! | two runs at once | one publishes, the others wait and skip | 0 | `resume::two_runs_at_once_publish_one_snapshot` |
 //! | the disk of the work dir is nearly full | say so before it is | 4 | `spool::tests::what_has_no_room_is_refused_in_words` in the crate |
 //! | secrets (F20) | URLs and tokens that cannot print themselves; libraries' logs are capped | – | `secrets::…` |
@@ -212,15 +213,13 @@ pub enum FetchError {
         /// Bytes that came.
         found: u64,
     },
-    /// The bytes are not those that were stored.
-    #[error("GET {url}: damaged on the way: Content-MD5 is {expected}, the bytes have {found}")]
-    Md5Mismatch {
+    /// All bytes came, and they are not those of a whole part.
+    #[error("GET {url}: what came is damaged: {reason}")]
+    Damaged {
         /// What was asked for.
         url: RedactedUrl,
-        /// As announced, base64.
-        expected: String,
-        /// As computed, base64.
-        found: String,
+        /// What was found by whoever took the part.
+        reason: String,
     },
     /// The blob changed while it was being downloaded: what came so far is of no use.
     #[error("GET {url}: the blob changed while it was downloaded")]
@@ -255,7 +254,7 @@ impl FetchError {
             Self::Transport { .. }
             | Self::EmptyBody { .. }
             | Self::WrongLength { .. }
-            | Self::Md5Mismatch { .. }
+            | Self::Damaged { .. }
             | Self::Changed { .. }
             | Self::SignatureRefused { .. }
             | Self::Stalled { .. }
@@ -309,4 +308,12 @@ impl FetchError {
             _ => None,
         }
     }
+}
+
+/// The texts of `err` and of all that it came from, in one line.
+pub fn error_chain(err: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(err), |err| err.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

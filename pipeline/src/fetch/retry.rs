@@ -61,6 +61,11 @@ pub struct Retry {
 }
 
 impl Retry {
+    /// Leaves `time` out of the count: nothing was tried in it.
+    pub fn excuse(&mut self, time: Duration) {
+        self.started += time;
+    }
+
     /// Waits before the next attempt after `err`.
     ///
     /// # Errors
@@ -79,5 +84,24 @@ impl Retry {
         tracing::warn!(error = %err, ?delay, attempt = self.attempts, "trying again");
         tokio::time::sleep(delay).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_that_is_excused_does_not_count() {
+        let hour = Duration::from_hours(1);
+        let damaged = || FetchError::Damaged {
+            url: url::Url::parse("https://h/p").unwrap().into(),
+            reason: "cut".into(),
+        };
+        let mut retry = RetryPolicy::PART.start();
+        retry.started = retry.started.checked_sub(hour).unwrap();
+        assert!(matches!(retry.wait(damaged()).await, Err(FetchError::GaveUp { attempts: 1, .. })));
+        retry.excuse(hour);
+        retry.wait(damaged()).await.unwrap();
     }
 }

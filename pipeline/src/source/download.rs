@@ -1,14 +1,15 @@
-//! One part, from its signed URL into the spool: takes what may fail in a dozen ways, gives a whole,
-//! checked part or the reason why there is none. Goes on where it stopped, in this run and the next.
+//! One part, from its signed URL into the spool: takes what may fail in a dozen ways, gives a whole part
+//! or the reason why there is none. Goes on where it stopped, in this run and the next.
 
 use chrono::Utc;
 
-use super::{FetchProgress, SourceError, signed_urls::SignedUrls};
+use super::{FetchProgress, SourceError, signed_urls::SignedUrls, stored_part::Damage};
 use crate::{
     fetch::{
         FetchError, RateFloor, RedactedUrl, RetryPolicy,
         blob::{BlobClient, Resume},
         rate_floor::Watch,
+        retry::Retry,
         server_clock::ServerClock,
     },
     spool::{PartWriter, PartialFacts, Spool, SpoolError, Spooled, SpooledFacts},
@@ -55,11 +56,43 @@ struct Partial {
     md5: Option<String>,
 }
 
+/// What was spent on a part; it goes with the part, should that have to be fetched again.
+#[derive(Debug)]
+pub(super) struct Effort {
+    retry: Retry,
+    /// The furthest that any attempt got.
+    furthest_bytes: u64,
+}
+
 impl Downloader {
+    /// For a part that nothing was tried for yet.
+    pub(super) fn no_effort(&self) -> Effort {
+        Effort { retry: self.retry.start(), furthest_bytes: 0 }
+    }
+
+    /// A part that was here and is damaged: anew, after a while, within the bounds of all its attempts.
+    pub(super) async fn part_again(
+        &self,
+        index: usize,
+        effort: &mut Effort,
+        damage: Damage,
+        progress: &FetchProgress,
+    ) -> Result<Spooled, DownloadError> {
+        let Damage { bytes, reason, waited } = damage;
+        let url = self.urls.get(index).url;
+        self.spool.discard(url.part_name(), bytes)?;
+        progress.take_bytes(bytes);
+        progress.take_part();
+        effort.retry.excuse(waited);
+        effort.retry.wait(FetchError::Damaged { url, reason }).await?;
+        self.part(index, effort, progress).await
+    }
+
     /// The whole part: from an earlier run, or downloaded.
     pub(super) async fn part(
         &self,
         index: usize,
+        effort: &mut Effort,
         progress: &FetchProgress,
     ) -> Result<Spooled, DownloadError> {
         let url = self.urls.get(index).url;
@@ -72,7 +105,7 @@ impl Downloader {
         let (writer, facts) = self.spool.resume(name).await?;
         progress.add_bytes(writer.bytes());
         let mut partial = Partial { writer, md5: facts.as_ref().and_then(|facts| facts.md5.clone()), facts };
-        if let Err(err) = self.attempts(index, &mut partial, progress).await {
+        if let Err(err) = self.attempts(index, effort, &mut partial, progress).await {
             progress.take_bytes(partial.writer.bytes());
             // For the next run. Where the disk does not take it, that one begins a little earlier.
             let _ = partial.writer.flush().await;
@@ -86,12 +119,12 @@ impl Downloader {
     async fn attempts(
         &self,
         index: usize,
+        effort: &mut Effort,
         partial: &mut Partial,
         progress: &FetchProgress,
     ) -> Result<(), DownloadError> {
-        let mut retry = self.retry.start();
         let mut refusals = 0;
-        let mut furthest_bytes = partial.writer.bytes();
+        effort.furthest_bytes = effort.furthest_bytes.max(partial.writer.bytes());
         loop {
             let signed = self.urls.valid(index).await.map_err(|err| DownloadError::Listing(Box::new(err)))?;
             let err = match self.attempt(&signed.url, partial, progress).await {
@@ -99,14 +132,11 @@ impl Downloader {
                 Err(DownloadError::Fetch(err)) => err,
                 Err(err) => return Err(err),
             };
-            if partial.writer.bytes() >= furthest_bytes + MIN_HEADWAY_BYTES {
-                furthest_bytes = partial.writer.bytes();
-                retry = self.retry.start();
+            if partial.writer.bytes() >= effort.furthest_bytes + MIN_HEADWAY_BYTES {
+                *effort = Effort { furthest_bytes: partial.writer.bytes(), ..self.no_effort() };
             }
             match &err {
-                FetchError::Md5Mismatch { .. } | FetchError::Changed { .. } => {
-                    partial.restart(progress).await?;
-                }
+                FetchError::Changed { .. } => partial.restart(progress).await?,
                 FetchError::SignatureRefused { is_out_of_time, .. } if refusals + 1 < MAX_REFUSALS => {
                     refusals += 1;
                     // One that has ended is replaced at once. Another one may be too new for the clock of
@@ -122,11 +152,11 @@ impl Downloader {
                 FetchError::SignatureRefused { .. } => return Err(err.into()),
                 _ => {}
             }
-            retry.wait(err).await?;
+            effort.retry.wait(err).await?;
         }
     }
 
-    /// One request: appends what it brings, and checks the whole at its end.
+    /// One request: appends what it brings, and looks whether that is all.
     async fn attempt(
         &self,
         url: &RedactedUrl,
@@ -139,8 +169,8 @@ impl Downloader {
             }
             _ => None,
         };
-        let mut watch = Watch::new(self.rate_floor);
         let mut download = self.client.open(url, resume).await?;
+        let mut watch = Watch::new(self.rate_floor);
         if let Some(date) = download.date {
             self.clock.observe(date, Utc::now());
         }
@@ -169,8 +199,8 @@ impl Downloader {
             if partial.writer.bytes() + chunk.len() as u64 > MAX_PART_BYTES {
                 return Err(FetchError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into());
             }
-            partial.writer.write(&chunk).await?;
             progress.add_bytes(chunk.len() as u64);
+            partial.writer.write(chunk).await?;
         }
         let found = partial.writer.bytes();
         if found == 0 {
@@ -178,12 +208,6 @@ impl Downloader {
         }
         if let Some(expected) = download.total_bytes.filter(|expected| *expected != found) {
             return Err(FetchError::WrongLength { url: url.clone(), expected, found }.into());
-        }
-        if let Some(expected) = partial.md5.clone() {
-            let found = partial.writer.md5();
-            if expected != found {
-                return Err(FetchError::Md5Mismatch { url: url.clone(), expected, found }.into());
-            }
         }
         Ok(())
     }

@@ -1,15 +1,19 @@
 //! The files export: one listing of signed URLs, then many downloads into the spool.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use schema::Dataset;
-use tokio::{sync::mpsc::Sender, task::JoinSet};
+use tokio::{
+    sync::mpsc::{self, Sender, UnboundedSender},
+    task::JoinSet,
+};
 
 use super::{
     Export, FetchProgress, SourceConfig, SourceError, StoredPart,
-    download::{DownloadError, Downloader},
+    download::{DownloadError, Downloader, Effort},
     listing::{Lister, Listing},
     signed_urls::SignedUrls,
+    stored_part::{Damage, ReturnedPart, WayBack},
 };
 use crate::{
     fetch::{FetchError, RedactedUrl, api::ApiClient, blob::BlobClient},
@@ -68,58 +72,60 @@ impl FilesExport {
         &self.downloader.spool
     }
 
-    /// Downloads up to `downloads` parts at a time. A task that waits for room in `sender` keeps its
-    /// place, so what is in the spool ahead of decoding stays bounded as well.
+    /// Downloads up to `downloads` parts at a time, those that came back first. A task that waits for
+    /// room in `sender` keeps its place, so what is in the spool ahead of decoding stays bounded as well;
+    /// a part that is taken and not yet looked at holds none.
     pub(super) async fn deliver(
         self,
         sender: Sender<StoredPart>,
         progress: Arc<FetchProgress>,
     ) -> Result<(), SourceError> {
-        let num_parts = self.downloader.urls.len();
-        let mut next = 0;
+        let downloader = &self.downloader;
+        let (way_back, mut returned) = mpsc::unbounded_channel();
+        // Gone once no further part is begun: from then on those that are out keep the channel open.
+        let mut way_back = Some(way_back);
+        let mut fresh = 0..downloader.urls.len();
         let mut running = JoinSet::new();
         let mut failed: Vec<(usize, FetchError)> = Vec::new();
         let mut unlisted = None;
+        let mut again: Option<ReturnedPart> = None;
         loop {
-            while running.len() < self.num_downloads
-                && next < num_parts
-                && failed.len() < MAX_FAILED_PARTS
-                && unlisted.is_none()
-            {
-                let (downloader, sender, progress) =
-                    (self.downloader.clone(), sender.clone(), progress.clone());
-                let index = next;
-                next += 1;
-                running.spawn(async move {
-                    let spooled = match downloader.part(index, &progress).await {
-                        Ok(spooled) => spooled,
-                        Err(err) => return Err((index, err)),
-                    };
-                    let is_wanted = sender.send(StoredPart::new(index as u64, spooled)).await.is_ok();
-                    if is_wanted {
-                        progress.add_part();
-                    }
-                    Ok(is_wanted)
-                });
+            let is_giving_up = failed.len() >= MAX_FAILED_PARTS || unlisted.is_some();
+            while running.len() < self.num_downloads && !is_giving_up {
+                let job = if let Some(part) = again.take().or_else(|| returned.try_recv().ok()) {
+                    Job::again(part)
+                } else if let (Some(way_back), Some(index)) = (&way_back, fresh.next()) {
+                    Job { index, effort: downloader.no_effort(), damage: None, way_back: way_back.clone() }
+                } else {
+                    break;
+                };
+                running.spawn(job.run(downloader.clone(), sender.clone(), progress.clone()));
             }
+            if is_giving_up || fresh.is_empty() {
+                way_back = None;
+            }
+            if running.is_empty() && returned.is_closed() {
+                break;
+            }
+            let has_room = running.len() < self.num_downloads && !returned.is_closed();
             let done = tokio::select! {
                 () = sender.closed() => return Ok(()), // dropping `running` stops the others
-                done = running.join_next() => done,
-            };
-            match done {
-                None => break,
-                Some(Err(err)) => return Err(err.into()),
-                Some(Ok(Ok(true))) => {}
-                Some(Ok(Ok(false))) => return Ok(()),
-                Some(Ok(Err((_, DownloadError::Spool(err))))) => return Err(err.into()),
-                Some(Ok(Err((_, DownloadError::Listing(err))))) if err.is_other_snapshot() => {
-                    return Err(*err);
+                Some(done) = running.join_next() => done,
+                part = returned.recv(), if has_room => {
+                    again = part.filter(|_| !is_giving_up);
+                    continue;
                 }
+            };
+            match done? {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err((_, DownloadError::Spool(err))) => return Err(err.into()),
+                Err((_, DownloadError::Listing(err))) if err.is_other_snapshot() => return Err(*err),
                 // Those under way have URLs that still hold.
-                Some(Ok(Err((_, DownloadError::Listing(err))))) => {
+                Err((_, DownloadError::Listing(err))) => {
                     unlisted.get_or_insert(*err);
                 }
-                Some(Ok(Err((index, DownloadError::Fetch(err))))) => {
+                Err((index, DownloadError::Fetch(err))) => {
                     tracing::error!(part = self.url(index).part_name(), error = %err, "part failed");
                     failed.push((index, err));
                 }
@@ -138,5 +144,40 @@ impl FilesExport {
 
     fn url(&self, index: usize) -> RedactedUrl {
         self.downloader.urls.get(index).url
+    }
+}
+
+/// One part to be fetched.
+struct Job {
+    index: usize,
+    effort: Effort,
+    /// Of the one that was fetched before.
+    damage: Option<Damage>,
+    way_back: UnboundedSender<ReturnedPart>,
+}
+
+impl Job {
+    fn again(part: ReturnedPart) -> Self {
+        let ReturnedPart { index, damage, effort, sender } = part;
+        Self { index, effort, damage: Some(damage), way_back: sender }
+    }
+
+    /// Says whether the part is still wanted.
+    async fn run(
+        self,
+        downloader: Arc<Downloader>,
+        sender: Sender<StoredPart>,
+        progress: Arc<FetchProgress>,
+    ) -> Result<bool, (usize, DownloadError)> {
+        let Self { index, mut effort, damage, way_back } = self;
+        let fetched = match damage {
+            None => downloader.part(index, &mut effort, &progress).await,
+            Some(damage) => downloader.part_again(index, &mut effort, damage, &progress).await,
+        };
+        let spooled = fetched.map_err(|err| (index, err))?;
+        progress.add_part();
+        let way_back = WayBack { index, sender: way_back, effort, delivered_at: Instant::now() };
+        let part = StoredPart::new(index as u64, spooled).with_way_back(way_back);
+        Ok(sender.send(part).await.is_ok())
     }
 }

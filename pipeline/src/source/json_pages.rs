@@ -1,10 +1,11 @@
 //! The JSON route: page after page, each streamed into the spool while its envelope is read.
 //!
-//! A page is decoded from the spool as soon as it is whole, while the next one comes in: never in memory,
-//! and not before its last byte either. Rows of a page that breaks off would be among others by then, and
-//! the link to the next page stands at the very end of this one; the service decides the pace here, so
-//! that the time of one page is all that this costs. The first page is fetched anew by every run: it says
-//! which snapshot there is, and so whether what the spool holds is still of use.
+//! A page is decoded from the spool, a stretch at a time, while the next one streams in: it is whole on the
+//! disk once and never in memory. Not before its last byte, though: rows of a page that breaks off would be
+//! among others by then and could not be taken back, a run resumes at the last page that is whole, and the
+//! link to the next stands at the very end anyway. The service decides the pace here, so the decoding of
+//! the last page is all that waiting costs. The first page is fetched anew by every run: it says which
+//! snapshot there is, and so whether what the spool holds is still of use.
 
 use std::{collections::HashSet, path::Path};
 
@@ -230,8 +231,8 @@ async fn read_page(
         }
         scanner.push(&chunk).map_err(bad_page)?;
         if let Some(writer) = &mut writer {
-            writer.write(&chunk).await?;
             progress.add_bytes(chunk.len() as u64);
+            writer.write(chunk).await?;
         }
     }
     Ok((scanner.finish().map_err(bad_page)?, date))

@@ -164,7 +164,7 @@ fn find(
         // Opened, not only looked at: better now than when half of the others are decoded.
         let metadata = fs::File::open(&path).and_then(|file| file.metadata()).map_err(unreadable(&path))?;
         let name = path.to_str().ok_or_else(|| LocalError::NotUtf8 { path: path.clone() })?.to_owned();
-        files.push(StoredPart { index: files.len() as u64, name, path, bytes: metadata.len(), md5: None });
+        files.push(StoredPart::local(files.len() as u64, name, path, metadata.len()));
     }
 
     let (generated_time, generated_time_from) = match (generated_time, time) {

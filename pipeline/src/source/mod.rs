@@ -1,9 +1,10 @@
 //! Where parts come from: takes a [`SourceConfig`] and a dataset, gives the [`Export`] and its parts,
-//! each whole, checked and on the local disk. Knows no columns and decodes nothing.
+//! each whole and on the local disk. Knows no columns and decodes nothing.
 //!
 //! ```text
 //! open    ── one call ──▶ Export: which snapshot, how many parts
 //! deliver ── all parts ─▶ StoredPart, StoredPart, …    through a bounded channel
+//!            └──────────◀ one that is damaged          to be fetched again
 //! ```
 
 mod error;
@@ -13,6 +14,7 @@ mod signed_urls;
 mod download;
 mod json_pages;
 mod local_files;
+mod stored_part;
 mod page_envelope;
 mod skip_token;
 mod url_rules;
@@ -24,7 +26,7 @@ mod tests;
 
 use std::{
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -41,6 +43,7 @@ pub use self::{
     json_pages::JsonPages,
     local_files::{LocalError, LocalFiles},
     page_envelope::EnvelopeError,
+    stored_part::{OpenError, StoredPart},
 };
 pub use crate::fetch::api::ApiConfig;
 use crate::{
@@ -52,7 +55,7 @@ use crate::{
     },
     manifest::{GeneratedTimeFrom, Route},
     snapshot::SnapshotId,
-    spool::{Spool, Spooled},
+    spool::Spool,
 };
 
 /// What is known of an export before its parts are there.
@@ -77,21 +80,6 @@ impl Export {
     }
 }
 
-/// A whole, checked part at rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredPart {
-    /// Position in the listing.
-    pub index: u64,
-    /// Unique in the snapshot; never a query.
-    pub name: String,
-    /// Where the bytes are.
-    pub path: PathBuf,
-    /// Size.
-    pub bytes: u64,
-    /// MD5 as the server gave it, base64.
-    pub md5: Option<String>,
-}
-
 /// How far delivery is. Counts what is delivered and what is on its way.
 #[derive(Debug, Default)]
 pub struct FetchProgress {
@@ -112,6 +100,10 @@ impl FetchProgress {
 
     fn add_part(&self) {
         self.parts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take_part(&self) {
+        self.parts.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -269,8 +261,9 @@ impl Source {
         }
     }
 
-    /// Delivers every part, in any order, and returns when all are delivered. Where `parts` has no
-    /// room, fetching waits. Ends early, without error, when the receiver is gone.
+    /// Delivers every part, in any order, and returns when all are taken: one that is given back is
+    /// fetched and delivered again. Where `parts` has no room, fetching waits. Ends early, without
+    /// error, when the receiver is gone.
     ///
     /// # Errors
     ///
@@ -285,12 +278,5 @@ impl Source {
             Self::Json(pages) => pages.deliver(parts, &progress).await,
             Self::Local(files) => files.deliver(parts, &progress).await,
         }
-    }
-}
-
-impl StoredPart {
-    fn new(index: u64, spooled: Spooled) -> Self {
-        let Spooled { path, facts } = spooled;
-        Self { index, name: facts.name, path, bytes: facts.bytes, md5: facts.server_md5 }
     }
 }

@@ -28,8 +28,9 @@ pub(super) struct SignedUrls {
     lister: Lister,
     generated_time: DateTime<Utc>,
     current: RwLock<Current>,
-    /// Held while listing, so that parts that ask meanwhile wait for that listing.
-    listing: Mutex<()>,
+    /// Held while listing, so that parts that ask meanwhile wait for that listing. Whether it was of
+    /// another snapshot: then none of these parts is wanted any more.
+    is_over: Mutex<bool>,
 }
 
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl SignedUrls {
             lister,
             generated_time: listing.generated_time,
             current: RwLock::new(current),
-            listing: Mutex::default(),
+            is_over: Mutex::default(),
         }
     }
 
@@ -90,7 +91,17 @@ impl SignedUrls {
 
     /// Lists again, unless that was done since `old` was listed.
     pub(super) async fn renew(&self, old: &SignedUrl) -> Result<(), SourceError> {
-        let _listing = self.listing.lock().await;
+        let mut is_over = self.is_over.lock().await;
+        if *is_over {
+            // Whoever asked first ends the delivery, and this with it; no call is spent on it meanwhile.
+            std::future::pending::<()>().await;
+        }
+        let renewed = self.list_again(old).await;
+        *is_over = renewed.as_ref().is_err_and(SourceError::is_other_snapshot);
+        renewed
+    }
+
+    async fn list_again(&self, old: &SignedUrl) -> Result<(), SourceError> {
         let round = self.current.read().unwrap_or_else(PoisonError::into_inner).round;
         if round != old.round {
             return Ok(());

@@ -141,8 +141,14 @@ async fn deliver(source: Source) -> Result<Vec<(String, String)>, SourceError> {
     let mut parts = Vec::new();
     let mut bytes = 0;
     while let Some(part) = receiver.recv().await {
-        bytes += part.bytes;
-        parts.push((part.index, part.name, std::fs::read_to_string(&part.path).unwrap()));
+        match part.open() {
+            Ok(file) => {
+                bytes += part.bytes;
+                let text = std::io::read_to_string(file).unwrap();
+                parts.push((part.index, part.name, text));
+            }
+            Err(damage) => assert!(part.give_back(&damage)),
+        }
     }
     delivery.await.unwrap()?;
     assert_eq!(progress.bytes.load(Ordering::Relaxed), bytes);
@@ -369,7 +375,7 @@ async fn one_bad_part_leaves_the_others_in_the_spool() {
     let cases: [(Reply, &str, usize); 5] = [
         (reply(403, expired), "403: AuthenticationFailed", 4),
         (reply(200, ""), "the answer is empty", 4),
-        (reply(200, "x").header("content-md5", md5("y")), "damaged on the way", 4),
+        (reply(200, "x").header("content-md5", md5("y")), "what came is damaged: Content-MD5 is ", 4),
         (reply(200, "xyz").cut_at(1), "the transfer failed", 4),
         (
             reply(302, "").header("location", "https://evil.example/?sig=SIGNATURE"),
@@ -633,6 +639,133 @@ async fn a_receiver_that_leaves_ends_the_delivery() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     source.deliver(sender, Arc::default()).await.unwrap();
+}
+
+/// A delivery of parts `a`, `b` and `c`, one download at a time, that nobody has looked at yet.
+struct Out {
+    world: World,
+    delivery: tokio::task::JoinHandle<Result<(), SourceError>>,
+    parts: Vec<StoredPart>,
+    receiver: mpsc::Receiver<StoredPart>,
+    progress: Arc<FetchProgress>,
+}
+
+impl Out {
+    async fn new() -> Self {
+        let world = World::new().await;
+        world.list(&["/c/a", "/c/b", "/c/c"]);
+        for name in ["/c/a", "/c/b", "/c/c"] {
+            world.blobs.on(name, [reply(200, name)]);
+        }
+        let mut config = world.files();
+        config.downloads = NonZeroUsize::MIN;
+        let (_, source) = Source::open(&config, dataset(), world.work_dir.path()).await.unwrap();
+        let (sender, mut receiver) = mpsc::channel(1);
+        let progress = Arc::new(FetchProgress::default());
+        let delivery = tokio::spawn(source.deliver(sender, progress.clone()));
+        let mut parts = Vec::new();
+        while parts.len() < 3 {
+            parts.push(receiver.recv().await.unwrap());
+        }
+        parts.sort_by_key(|part| part.index);
+        Self { world, delivery, parts, receiver, progress }
+    }
+}
+
+fn damage() -> std::io::Error {
+    std::io::Error::other("no gzip")
+}
+
+#[tokio::test]
+async fn parts_that_are_out_hold_no_download_and_may_come_back() {
+    let Out { world, delivery, mut parts, mut receiver, progress } = Out::new().await;
+    assert!(!delivery.is_finished(), "any of them may come back");
+    assert!(parts.remove(1).give_back(&damage()));
+    drop(parts);
+    let again = receiver.recv().await.unwrap();
+    assert_eq!(again.name, "c/b");
+    assert_eq!(std::io::read_to_string(again.open().unwrap()).unwrap(), "/c/b");
+    drop(again);
+    assert!(receiver.recv().await.is_none());
+    delivery.await.unwrap().unwrap();
+    let num_requests = ["/c/a", "/c/b", "/c/c"].map(|path| world.blobs.requests(path).len());
+    assert_eq!(num_requests, [1, 2, 1]);
+    let FetchProgress { bytes, parts } = &*progress;
+    assert_eq!((bytes.load(Ordering::Relaxed), parts.load(Ordering::Relaxed)), (12, 3));
+}
+
+#[tokio::test]
+async fn a_part_that_comes_back_for_ever_is_given_up() {
+    let Out { world, delivery, parts, mut receiver, .. } = Out::new().await;
+    for part in parts {
+        assert!(part.give_back(&damage()));
+    }
+    let mut num_deliveries = 3;
+    while let Some(part) = receiver.recv().await {
+        num_deliveries += 1;
+        if part.name != "c/c" {
+            assert!(part.give_back(&damage()));
+        }
+    }
+    assert_eq!(num_deliveries, 4 + 4 + 2, "four attempts at each of two, and two at the third");
+    let err = delivery.await.unwrap().unwrap_err();
+    assert_eq!(err.to_string(), "part c/a could not be fetched, nor one other");
+    let chain = chain(&err);
+    assert!(chain.contains(": gave up after 4 attempts in "), "{chain}");
+    assert!(chain.ends_with("/c/a: what came is damaged: no gzip"), "{chain}");
+    assert_eq!(err.exit_code(), ExitCode::Source);
+    assert_eq!(world.blobs.requests("/c/c").len(), 2);
+}
+
+#[tokio::test]
+async fn a_part_that_is_out_when_the_run_is_cancelled_holds_nothing_up() {
+    let Out { delivery, mut parts, receiver, .. } = Out::new().await;
+    delivery.abort();
+    assert!(delivery.await.unwrap_err().is_cancelled());
+    assert!(!parts.remove(0).give_back(&damage()), "nobody fetches it");
+    drop((parts, receiver));
+}
+
+#[tokio::test]
+async fn a_part_of_an_earlier_run_is_held_against_the_servers_md5() {
+    let world = World::new().await;
+    world.list(&["/c/a", "/c/b"]);
+    world.blobs.on("/c/a", [reply(200, "A").header("content-md5", md5("a")), reply(200, "a")]);
+    world.blobs.on("/c/b", [reply(200, "b").header("content-md5", md5("b"))]);
+    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let (sender, mut receiver) = mpsc::channel(1);
+    let delivery = tokio::spawn(source.deliver(sender, Arc::default()));
+    // Ends before anybody looks at them.
+    let parts = [receiver.recv().await.unwrap(), receiver.recv().await.unwrap()];
+    delivery.abort();
+    assert!(delivery.await.is_err());
+    drop((parts, receiver));
+
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/a", "a"), part("c/b", "b")]);
+    assert_eq!(world.blobs.requests("/c/a").len(), 2);
+    assert_eq!(world.blobs.requests("/c/b").len(), 1, "was whole");
+}
+
+#[tokio::test]
+async fn a_page_goes_to_the_disk_as_it_comes() {
+    const SENT: usize = 6 << 20;
+    let world = World::new().await;
+    world.api.on(PAGES, [reply(200, format!(r#"{{"value":["{}"]}}"#, "x".repeat(SENT))).stalls_at(SENT)]);
+    let mut config = world.json();
+    config.rate_floor.window = Duration::from_mins(1);
+    let work_dir = world.work_dir.path().to_owned();
+    let opening = tokio::spawn(async move { Source::open(&config, dataset(), &work_dir).await.is_ok() });
+    let folder = world.work_dir.path().join("software_inventory");
+    let at_rest = || {
+        let files = std::fs::read_dir(&folder).into_iter().flatten();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).max().unwrap_or(0)
+    };
+    // The end of the page never comes; what did is with the disk, but for the last batch.
+    while at_rest() < SENT as u64 - (1 << 20) {
+        assert!(!opening.is_finished());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    opening.abort();
 }
 
 #[tokio::test]

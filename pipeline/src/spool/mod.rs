@@ -14,8 +14,10 @@
 //!
 //! Opening a spool sweeps what runs that were killed left of older snapshots, unless it is kept or in use.
 //!
-//! A rerun takes over what is here, but believes nothing: size and MD5 are held against the facts file
+//! A rerun takes over what is here, but believes nothing: size and CRC are held against the facts file
 //! each time. That is also why nothing is synced to the disk: what a power cut tears is fetched again.
+//! The CRC says that the bytes are those that were written, at a twentieth of what an MD5 costs; whether
+//! those are the server's, its own MD5 says to whoever decodes them.
 
 mod part_writer;
 mod sweep;
@@ -31,15 +33,13 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytesize::ByteSize;
-use md5::Digest;
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 pub use self::part_writer::{PartWriter, begin_unnamed};
 use self::{
-    part_writer::hash,
+    part_writer::sum_up,
     sweep::{sweep, try_lock},
 };
 use crate::snapshot::SnapshotId;
@@ -106,8 +106,8 @@ pub struct SpooledFacts {
     pub name: String,
     /// Size.
     pub bytes: u64,
-    /// MD5 of the bytes as they were written, base64.
-    pub written_md5: String,
+    /// CRC-32 of the bytes as they were written.
+    pub written_crc32: u32,
     /// MD5 as the server gave it, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_md5: Option<String>,
@@ -172,6 +172,18 @@ impl Spool {
         Some(spooled)
     }
 
+    /// Removes the part `name` of `bytes`, which turned out to be damaged.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be removed.
+    pub fn discard(&self, name: &str, bytes: u64) -> Result<(), SpoolError> {
+        let path = self.part_path(name);
+        fs::remove_file(&path).map_err(SpoolError::new("remove", path))?;
+        self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Begins to write the part `name`, from nothing.
     ///
     /// # Errors
@@ -182,7 +194,7 @@ impl Spool {
     }
 
     /// Goes on with the part `name` where an earlier run stopped, or begins it. What is there already is
-    /// read once, for its MD5; whether it is still of use, the server decides by the entity tag.
+    /// read once, for its CRC; whether it is still of use, the server decides by the entity tag.
     ///
     /// # Errors
     ///
@@ -276,9 +288,8 @@ fn check(path: &Path, facts_path: &Path, name: &str) -> Option<Spooled> {
     if facts.name != name || fs::metadata(path).ok()?.len() != facts.bytes {
         return None;
     }
-    let (md5, _) = hash(&mut fs::File::open(path).ok()?).ok()?;
-    (BASE64_STANDARD.encode(md5.finalize()) == facts.written_md5)
-        .then(|| Spooled { path: path.to_owned(), facts })
+    let (crc32, _) = sum_up(&mut fs::File::open(path).ok()?).ok()?;
+    (crc32.finalize() == facts.written_crc32).then(|| Spooled { path: path.to_owned(), facts })
 }
 
 fn dataset_dir(work_dir: &Path, dataset: &str) -> Result<PathBuf, SpoolError> {
@@ -295,6 +306,8 @@ fn create_private_dir(dir: &Path) -> Result<(), SpoolError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn snapshot() -> SnapshotId {
@@ -304,7 +317,7 @@ mod tests {
     async fn store(spool: &Spool, name: &str, chunks: &[&str]) -> Spooled {
         let mut writer = spool.begin(name).await.unwrap();
         for chunk in chunks {
-            writer.write(chunk.as_bytes()).await.unwrap();
+            writer.write(Bytes::copy_from_slice(chunk.as_bytes())).await.unwrap();
         }
         writer.finish(spool, SpooledFacts { name: name.into(), ..SpooledFacts::default() }).await.unwrap()
     }
@@ -315,7 +328,7 @@ mod tests {
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
         let stored = store(&spool, "a/b", &["he", "llo"]).await;
         assert_eq!(stored.facts.bytes, 5);
-        assert_eq!(stored.facts.written_md5, "XUFAKrxLKna5cZ2REBfFkg==");
+        assert_eq!(stored.facts.written_crc32, 0x3610_a686);
         drop(spool);
 
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
@@ -332,7 +345,7 @@ mod tests {
         let work_dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
         let mut writer = spool.begin("p").await.unwrap();
-        writer.write(b"half").await.unwrap();
+        writer.write("half".into()).await.unwrap();
         assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 1);
         drop(writer);
         assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 0);
@@ -346,17 +359,17 @@ mod tests {
         let (mut writer, noted) = spool.resume("p").await.unwrap();
         assert_eq!(noted, None);
         writer.note(&note).await.unwrap();
-        writer.write(b"he").await.unwrap();
+        writer.write("he".into()).await.unwrap();
         writer.flush().await.unwrap();
         drop(writer);
 
         let (mut writer, noted) = spool.resume("p").await.unwrap();
         assert_eq!((writer.bytes(), noted), (2, Some(note)));
-        writer.write(b"llo").await.unwrap();
+        writer.write("llo".into()).await.unwrap();
         let facts = SpooledFacts { name: "p".into(), ..SpooledFacts::default() };
         let stored = writer.finish(&spool, facts).await.unwrap();
         assert_eq!(fs::read(&stored.path).unwrap(), b"hello");
-        assert_eq!(stored.facts.written_md5, "XUFAKrxLKna5cZ2REBfFkg==");
+        assert_eq!(stored.facts.written_crc32, 0x3610_a686);
         assert_eq!(fs::read_dir(spool.dir()).unwrap().count(), 2, "no note is left");
 
         let (writer, noted) = spool.resume("other").await.unwrap();
@@ -438,13 +451,13 @@ mod tests {
         let work_dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
         let mut writer = spool.begin("p").await.unwrap();
-        writer.write(b"something long").await.unwrap();
+        writer.write("something long".into()).await.unwrap();
         writer.restart().await.unwrap();
-        writer.write(b"hello").await.unwrap();
+        writer.write("hello".into()).await.unwrap();
         let facts = SpooledFacts { name: "p".into(), ..SpooledFacts::default() };
         let stored = writer.finish(&spool, facts).await.unwrap();
         assert_eq!(fs::read(&stored.path).unwrap(), b"hello");
-        assert_eq!(stored.facts.written_md5, "XUFAKrxLKna5cZ2REBfFkg==");
+        assert_eq!(stored.facts.written_crc32, 0x3610_a686);
     }
 
     #[tokio::test]

@@ -1,20 +1,27 @@
-//! A part that is coming in: takes its bytes, gives it to the spool once it is whole. Hashes what it
-//! writes, so that nobody has to read it again for that.
+//! A part that is coming in: takes its bytes, gives it to the spool once it is whole.
+//!
+//! The transfer waits for nothing but a disk that is slower than the network: chunks are gathered as
+//! they come, without a copy, and written a batch at a time by a thread that may block, which also sums
+//! them up for whoever finds the part later.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use md5::{Digest, Md5};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+use bytes::Bytes;
+use crc32fast::Hasher;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{PartialFacts, Spool, SpoolError, Spooled, SpooledFacts, dataset_dir};
 
-/// Bytes gathered before a write: large enough that handing them to the disk's thread is cheap.
-const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of a batch. Large enough that handing it to another thread costs next to nothing; twice that is
+/// what each download holds in memory, and what a run that is killed loses of it.
+const BATCH_BYTES: usize = 512 * 1024;
+/// Bytes read at a time of what is at rest.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Begins to write a part whose snapshot is not known before it is read: the first page of the JSON
 /// route. [`PartWriter::finish`] moves it into its spool.
@@ -41,8 +48,10 @@ pub async fn begin_unnamed(work_dir: &Path, dataset: &str) -> Result<PartWriter,
 #[derive(Debug)]
 pub struct PartWriter {
     pub(super) path: PathBuf,
-    file: BufWriter<tokio::fs::File>,
-    md5: Md5,
+    disk: Disk,
+    /// Chunks that are not yet with the disk.
+    batch: Vec<Bytes>,
+    batch_bytes: usize,
     bytes: u64,
     is_noted: bool,
     is_finished: bool,
@@ -50,34 +59,63 @@ pub struct PartWriter {
     lock: Option<fs::File>,
 }
 
+/// The file of a part, and the CRC-32 of what is in it.
+#[derive(Debug)]
+struct PartFile {
+    file: fs::File,
+    crc32: Hasher,
+}
+
+/// Where the file is.
+#[derive(Debug)]
+enum Disk {
+    Idle(PartFile),
+    /// With the thread that writes a batch to it.
+    Writing(JoinHandle<io::Result<PartFile>>),
+    /// Lost to an error: nothing more is written.
+    Failed,
+}
+
 impl PartWriter {
     pub(super) async fn create(path: PathBuf) -> Result<Self, SpoolError> {
         let mut options = tokio::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(&path).await.map_err(SpoolError::new("create", &path))?;
-        let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
-        Ok(Self { path, file, md5: Md5::new(), bytes: 0, is_noted: false, is_finished: false, lock: None })
+        let file = options.open(&path).await.map_err(SpoolError::new("create", &path))?.into_std().await;
+        Ok(Self::new(path, PartFile { file, crc32: Hasher::new() }, 0))
     }
 
     /// Opens what an earlier run left at `path`, to go on at its end; `None` where there is nothing.
     pub(super) async fn reopen(path: PathBuf) -> Result<Option<Self>, SpoolError> {
-        let hashed = tokio::task::spawn_blocking({
+        let opened = spawn_blocking({
             let path = path.clone();
             move || {
                 let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-                let (md5, bytes) = hash(&mut file)?;
-                Ok::<_, io::Error>((file, md5, bytes))
+                let (crc32, bytes) = sum_up(&mut file)?;
+                Ok::<_, io::Error>((PartFile { file, crc32 }, bytes))
             }
         });
-        let hashed = hashed.await.map_err(io::Error::other).flatten();
-        match hashed {
-            Ok((_, _, 0)) => Ok(None),
+        match opened.await.map_err(io::Error::other).flatten() {
+            Ok((_, 0)) => Ok(None),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(err) => Err(SpoolError::new("read", path)(err)),
-            Ok((file, md5, bytes)) => {
-                let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tokio::fs::File::from_std(file));
-                Ok(Some(Self { path, file, md5, bytes, is_noted: true, is_finished: false, lock: None }))
+            Ok((file, bytes)) => {
+                let mut writer = Self::new(path, file, bytes);
+                writer.is_noted = true;
+                Ok(Some(writer))
             }
+        }
+    }
+
+    fn new(path: PathBuf, file: PartFile, bytes: u64) -> Self {
+        Self {
+            path,
+            disk: Disk::Idle(file),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            bytes,
+            is_noted: false,
+            is_finished: false,
+            lock: None,
         }
     }
 
@@ -100,16 +138,16 @@ impl PartWriter {
         self.path.with_extension("").with_extension("partial.json")
     }
 
-    /// Appends.
+    /// Appends. Waits only while the disk still has the batch before.
     ///
     /// # Errors
     ///
-    /// Where the disk does not take it.
-    pub async fn write(&mut self, chunk: &[u8]) -> Result<(), SpoolError> {
-        self.file.write_all(chunk).await.map_err(SpoolError::new("write", &self.path))?;
-        self.md5.update(chunk);
+    /// Where the disk does not take it, or did not take what was appended earlier.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
         self.bytes += chunk.len() as u64;
-        Ok(())
+        self.batch_bytes += chunk.len();
+        self.batch.push(chunk);
+        if self.batch_bytes < BATCH_BYTES { Ok(()) } else { self.hand_over().await }
     }
 
     /// Hands everything written so far to the disk.
@@ -118,7 +156,9 @@ impl PartWriter {
     ///
     /// Where the disk does not take it.
     pub async fn flush(&mut self) -> Result<(), SpoolError> {
-        self.file.flush().await.map_err(SpoolError::new("write", &self.path))
+        self.hand_over().await?;
+        self.disk = Disk::Idle(self.take_file().await?);
+        Ok(())
     }
 
     /// Begins anew, from nothing.
@@ -130,16 +170,35 @@ impl PartWriter {
         if self.bytes == 0 {
             return Ok(());
         }
-        let emptied = async {
-            self.file.flush().await?;
-            self.file.get_ref().set_len(0).await?;
-            self.file.rewind().await
-        };
-        emptied.await.map_err(SpoolError::new("empty", &self.path))?;
+        let mut file = self.take_file().await?;
+        file.clear().map_err(SpoolError::new("empty", &self.path))?;
+        self.disk = Disk::Idle(file);
         self.forget_note();
-        self.md5 = Md5::new();
-        self.bytes = 0;
+        self.batch.clear();
+        (self.batch_bytes, self.bytes) = (0, 0);
         Ok(())
+    }
+
+    /// Hands the batch to the disk, once that is done with the one before.
+    async fn hand_over(&mut self) -> Result<(), SpoolError> {
+        let mut file = self.take_file().await?;
+        let batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.disk = Disk::Writing(spawn_blocking(move || file.append(&batch).map(|()| file)));
+        Ok(())
+    }
+
+    /// The file, once what was handed to the disk is written.
+    async fn take_file(&mut self) -> Result<PartFile, SpoolError> {
+        let file = match &mut self.disk {
+            Disk::Writing(writing) => writing.await.map_err(io::Error::other).flatten(),
+            disk => match std::mem::replace(disk, Disk::Failed) {
+                Disk::Idle(file) => Ok(file),
+                _ => Err(io::Error::other("an earlier write failed")),
+            },
+        };
+        self.disk = Disk::Failed;
+        file.map_err(SpoolError::new("write", &self.path))
     }
 
     fn forget_note(&mut self) {
@@ -154,19 +213,15 @@ impl PartWriter {
         self.bytes
     }
 
-    /// MD5 of the bytes written so far, base64.
-    pub fn md5(&self) -> String {
-        BASE64_STANDARD.encode(self.md5.clone().finalize())
-    }
-
-    /// Puts the whole part into `spool`. Size and MD5 of `facts` are filled in here.
+    /// Puts the whole part into `spool`. Size and CRC of `facts` are filled in here.
     ///
     /// # Errors
     ///
     /// Where the disk does not take it.
     pub async fn finish(mut self, spool: &Spool, facts: SpooledFacts) -> Result<Spooled, SpoolError> {
-        self.file.flush().await.map_err(SpoolError::new("write", &self.path))?;
-        let facts = SpooledFacts { bytes: self.bytes, written_md5: self.md5(), ..facts };
+        self.flush().await?;
+        let crc32 = self.take_file().await?.crc32.finalize();
+        let facts = SpooledFacts { bytes: self.bytes, written_crc32: crc32, ..facts };
         let (path, facts_path) = (spool.part_path(&facts.name), spool.facts_path(&facts.name));
         // First the old facts go, so that they never stand beside other bytes.
         match fs::remove_file(&facts_path) {
@@ -197,16 +252,33 @@ impl Drop for PartWriter {
     }
 }
 
-/// MD5 and size of what is left of `file`, which is at its end then.
-pub(super) fn hash(file: &mut fs::File) -> io::Result<(Md5, u64)> {
-    let mut md5 = Md5::new();
-    let mut buffer = vec![0; WRITE_BUFFER_BYTES];
+impl PartFile {
+    fn append(&mut self, batch: &[Bytes]) -> io::Result<()> {
+        for chunk in batch {
+            self.file.write_all(chunk)?;
+            self.crc32.update(chunk);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.crc32.reset();
+        Ok(())
+    }
+}
+
+/// CRC-32 and size of what is left of `file`, which is at its end then.
+pub(super) fn sum_up(file: &mut fs::File) -> io::Result<(Hasher, u64)> {
+    let mut crc32 = Hasher::new();
+    let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;
     loop {
-        match io::Read::read(file, &mut buffer)? {
-            0 => return Ok((md5, bytes)),
+        match file.read(&mut buffer)? {
+            0 => return Ok((crc32, bytes)),
             n => {
-                md5.update(&buffer[..n]);
+                crc32.update(&buffer[..n]);
                 bytes += n as u64;
             }
         }

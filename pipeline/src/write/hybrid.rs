@@ -123,6 +123,7 @@ fn encode_packed(packed: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
 fn encode_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
@@ -142,9 +143,10 @@ fn pack<T: Copy + Into<u32>>(groups: &[[T; GROUP]], width: u32, out: &mut Vec<u8
             }
         };
     }
-    widths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    widths!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the lower half at a time")]
 fn pack_width<T: Copy + Into<u32>, const WIDTH: usize>(groups: &[[T; GROUP]], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + groups.len() * WIDTH, 0);

@@ -185,66 +185,101 @@ pub(super) fn compact<T: Copy + Default>(values: &[T], nulls: &NullBuffer, out: 
 }
 
 impl ListLevels {
-    /// Takes over the levels of `lists`, and their elements' keys that are not null in the order of
-    /// the rows; returns the pages.
-    pub(super) fn fill(&mut self, lists: &ListArray, max_definition: u8, keys: &mut Vec<u32>) -> Vec<Page> {
-        let elements = lists.values().as_dictionary::<UInt32Type>().keys();
+    /// Takes over the levels of `lists`; returns their pages, and the keys of their elements that are
+    /// not null in the order of the rows, in `buffer` where they do not stand together already.
+    pub(super) fn fill<'c>(
+        &mut self,
+        lists: &'c ListArray,
+        max_definition: i16,
+        buffer: &'c mut Vec<u32>,
+    ) -> (Vec<Page>, &'c [u32]) {
+        let offsets = lists.value_offsets();
         let nulls = lists.nulls().filter(|nulls| nulls.null_count() > 0);
         assert!(nulls.is_none() || max_definition == 3, "a required list is not null");
-        let offsets = lists.value_offsets();
-        let num_elements = (offsets[offsets.len() - 1] - offsets[0]) as usize;
-        let max_levels = num_elements + lists.len();
+        let range = offsets[0] as usize..offsets[lists.len()] as usize;
+        let max_definition = max_definition as u8;
         self.max_definition = max_definition;
         self.repetition.clear();
-        self.repetition.resize(max_levels, 1);
+        self.repetition.resize(range.len() + lists.len(), 1);
         self.definition.clear();
-        self.definition.resize(max_levels, max_definition);
-        keys.clear();
+        self.definition.resize(range.len() + lists.len(), max_definition);
+        let mut pages = match nulls {
+            None => self.fill_rows(offsets, |_| false),
+            Some(nulls) => self.fill_rows(offsets, |row| nulls.is_null(row)),
+        };
+        let (num_levels, num_elements) =
+            pages.last().map_or((0, 0), |page| (page.levels.end, page.values.end));
+        self.repetition.truncate(num_levels);
+        self.definition.truncate(num_levels);
 
-        let mut pages = Vec::with_capacity(lists.len().div_ceil(MAX_PAGE_ROWS));
-        let mut page = Page { num_rows: 0, levels: 0..0, values: 0..0 };
+        let elements = lists.values().as_dictionary::<UInt32Type>().keys();
         let element_nulls = elements.nulls().filter(|nulls| nulls.null_count() > 0);
-        let mut level = 0;
-        for (row, ends) in offsets.windows(2).enumerate() {
-            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
-            let range = if is_null { 0..0 } else { ends[0] as usize..ends[1] as usize };
-            if page.num_rows == MAX_PAGE_ROWS
-                || (page.num_rows > 0 && level - page.levels.start + range.len() > MAX_PAGE_VALUES)
-            {
-                let next = Page { num_rows: 0, levels: level..level, values: keys.len()..keys.len() };
-                page.levels.end = level;
-                page.values.end = keys.len();
-                pages.push(std::mem::replace(&mut page, next));
+        if num_elements < range.len() {
+            // A null list may have elements: they are not there.
+            let rows = (0..lists.len()).filter(|row| lists.is_valid(*row));
+            let found = rows.flat_map(|row| offsets[row] as usize..offsets[row + 1] as usize);
+            if let Some(nulls) = element_nulls {
+                self.mark_nulls(&found.clone().map(|element| nulls.is_valid(element)).collect(), &mut pages);
             }
-            page.num_rows += 1;
-            self.repetition[level] = 0;
-            if range.is_empty() {
-                self.definition[level] = max_definition - 2 - u8::from(is_null);
-                level += 1;
-                continue;
-            }
-            match element_nulls {
-                None => keys.extend_from_slice(&elements.values()[range.clone()]),
-                Some(nulls) => {
-                    for element in range.clone() {
-                        let is_valid = nulls.is_valid(element);
-                        if is_valid {
-                            keys.push(elements.value(element));
-                        }
-                        self.definition[level + element - range.start] = max_definition - u8::from(!is_valid);
-                    }
+            buffer.clear();
+            buffer.extend(
+                found.filter(|element| elements.is_valid(*element)).map(|element| elements.value(element)),
+            );
+            return (pages, buffer);
+        }
+        let keys = &elements.values()[range.clone()];
+        let Some(nulls) = element_nulls else { return (pages, keys) };
+        let nulls = nulls.slice(range.start, range.len());
+        self.mark_nulls(&nulls, &mut pages);
+        compact(keys, &nulls, buffer);
+        (pages, buffer)
+    }
+
+    /// Sets the levels of all rows as if no element were null; returns the pages.
+    fn fill_rows(&mut self, offsets: &[i32], is_null: impl Fn(usize) -> bool) -> Vec<Page> {
+        let num_rows = offsets.len() - 1;
+        let mut pages = Vec::with_capacity(num_rows.div_ceil(MAX_PAGE_ROWS));
+        let (mut row, mut level, mut value) = (0, 0, 0);
+        while row < num_rows {
+            let (first_row, first_level, first_value) = (row, level, value);
+            while row < num_rows.min(first_row + MAX_PAGE_ROWS) {
+                let is_null = is_null(row);
+                let len = if is_null { 0 } else { (offsets[row + 1] - offsets[row]) as usize };
+                if level - first_level + len > MAX_PAGE_VALUES && row > first_row {
+                    break;
                 }
+                self.repetition[level] = 0;
+                // Without a branch: no processor could foresee it.
+                let empty = self.max_definition - 2 - u8::from(is_null);
+                self.definition[level] = if len == 0 { empty } else { self.max_definition };
+                level += len.max(1);
+                value += len;
+                row += 1;
             }
-            level += range.len();
+            pages.push(Page {
+                num_rows: row - first_row,
+                levels: first_level..level,
+                values: first_value..value,
+            });
         }
-        page.levels.end = level;
-        page.values.end = keys.len();
-        if page.num_rows > 0 {
-            pages.push(page);
-        }
-        self.repetition.truncate(level);
-        self.definition.truncate(level);
         pages
+    }
+
+    /// Sets the levels of elements that are null, and takes them from the pages' values.
+    fn mark_nulls(&mut self, nulls: &NullBuffer, pages: &mut [Page]) {
+        let mut element = 0;
+        for definition in &mut self.definition {
+            if *definition == self.max_definition {
+                *definition -= u8::from(nulls.is_null(element));
+                element += 1;
+            }
+        }
+        let mut num_values = 0;
+        for page in pages {
+            let start = num_values;
+            num_values += page.values.len() - nulls.slice(page.values.start, page.values.len()).null_count();
+            page.values = start..num_values;
+        }
     }
 }
 

@@ -8,11 +8,18 @@ mod properties;
 mod rolling;
 mod row_group;
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "keys and lengths have 32 bits")]
 mod text;
+#[expect(clippy::cast_possible_truncation, reason = "differences are bounded before they are positions")]
 mod numbers;
+#[expect(clippy::cast_possible_truncation, reason = "a page is far smaller than its counts can say")]
+#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "counts are signed and not negative")]
 mod levels;
 mod hybrid;
+#[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
 mod statistics;
+#[expect(clippy::cast_possible_truncation, reason = "the library refuses larger pages")]
+#[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
 mod column_chunk;
 
 #[cfg(test)]

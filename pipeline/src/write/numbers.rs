@@ -138,7 +138,9 @@ impl NumberEncoder {
             self.table.push(1);
         } else {
             self.table.resize(span as usize + 1, 0);
-            values.iter().for_each(|value| self.table[value.span(min) as usize] = 1);
+            for value in values {
+                self.table[value.span(min) as usize] = 1;
+            }
         }
         let num_used = self.table.iter().sum::<u32>() as usize;
         let key_bits = hybrid::bit_width(num_used as u32 - 1) as usize;

@@ -115,7 +115,7 @@ impl RowGroupEncoder {
                     }
                 };
                 let texts = Texts {
-                    texts: dictionary.values().as_string(),
+                    dictionary: dictionary.values().as_string(),
                     keys,
                     levels: flat_levels(column, nulls),
                 };
@@ -125,10 +125,10 @@ impl RowGroupEncoder {
             DataType::List(_) => {
                 assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
                 let lists = array.as_list::<i32>();
-                let pages = self.lists.fill(lists, column.max_def_level() as u8, &mut self.keys);
+                let (pages, keys) = self.lists.fill(lists, column.max_def_level(), &mut self.keys);
                 let texts = Texts {
-                    texts: lists.values().as_dictionary::<UInt32Type>().values().as_string(),
-                    keys: &self.keys,
+                    dictionary: lists.values().as_dictionary::<UInt32Type>().values().as_string(),
+                    keys,
                     levels: Levels::List(&self.lists),
                 };
                 let chunk = ChunkWriter::new(column, sink, &mut self.compressor);

@@ -1,5 +1,11 @@
 //! Row groups as readers find them, and as the library itself would have described them.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "any number is random enough"
+)]
+
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
@@ -252,7 +258,7 @@ fn plain(batch: &RecordBatch) -> RecordBatch {
         DataType::List(_) => {
             let mut builder =
                 ListBuilder::new(StringBuilder::new()).with_field(schema::arrow::list_element());
-            for list in column.as_list::<i32>().iter() {
+            for list in column.as_list::<i32>() {
                 if let Some(list) = &list {
                     let texts = list.as_dictionary::<UInt32Type>().downcast_dict::<StringArray>().unwrap();
                     texts.into_iter().for_each(|text| builder.values().append_option(text));
@@ -350,8 +356,8 @@ fn check_described_alike(ours: &Bytes, library: &Bytes) {
             "{name}"
         );
         let pages = page_rows(&ours, index);
-        if index >= 3 {
-            assert_eq!(pages, page_rows(&library, index));
+        if column.column_descr().max_rep_level() == 0 && column.dictionary_page_offset().is_some() {
+            assert_eq!(pages, page_rows(&library, index), "{name}");
         }
         if pages == page_rows(&library, index) && !is_misjudged_by_library(column_index(&ours, index), &pages)
         {

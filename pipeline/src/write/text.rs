@@ -37,7 +37,7 @@ struct Entry {
 /// What is known of a page's text.
 #[derive(Debug, Clone, Copy)]
 struct PageText<'t> {
-    range: Option<(&'t str, &'t str)>,
+    bounds: Option<(&'t str, &'t str)>,
     max_key: u32,
     num_bytes: usize,
 }
@@ -45,7 +45,7 @@ struct PageText<'t> {
 /// The texts of a chunk and the keys of its values.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Texts<'c> {
-    pub texts: &'c StringArray,
+    pub dictionary: &'c StringArray,
     pub keys: &'c [u32],
     pub levels: Levels<'c>,
 }
@@ -54,7 +54,7 @@ impl TextEncoder {
     /// Encodes a column chunk; `bloom_filter_fpp` is how often its bloom filter may be wrong.
     pub(super) fn encode<'c>(
         &mut self,
-        Texts { texts, keys, levels }: Texts<'c>,
+        Texts { dictionary: texts, keys, levels }: Texts<'c>,
         mut pages: Vec<Page>,
         bloom_filter_fpp: Option<f64>,
         mut chunk: ChunkWriter<'_, &'c str>,
@@ -74,7 +74,7 @@ impl TextEncoder {
             None => None,
             Some(fpp) => {
                 let mut filter = Sbbf::new_with_ndv_fpp(num_used as u64, fpp)?;
-                used().flat_map(|(_, text)| text).for_each(|text| filter.insert(text));
+                used().filter_map(|(_, text)| text).for_each(|text| filter.insert(text));
                 Some(filter)
             }
         };
@@ -86,7 +86,7 @@ impl TextEncoder {
         if dictionary_bytes + (keys.len() * key_bits).div_ceil(8) < plain_bytes {
             chunk.dictionary_page(num_used, false, |out| {
                 out.reserve(dictionary_bytes);
-                used().flat_map(|(_, text)| text).for_each(|text| push(text, out));
+                used().filter_map(|(_, text)| text).for_each(|text| push(text, out));
             })?;
             let is_remapped = num_used < self.entries.len();
             if is_remapped {
@@ -105,7 +105,7 @@ impl TextEncoder {
                 chunk.data_page(
                     page,
                     levels,
-                    text.range,
+                    text.bounds,
                     text.num_bytes,
                     Encoding::RLE_DICTIONARY,
                     |out| {
@@ -129,7 +129,7 @@ impl TextEncoder {
                     .collect();
             }
             for (page, text) in pages.iter().zip(&page_texts) {
-                chunk.data_page(page, levels, text.range, text.num_bytes, Encoding::PLAIN, |out| {
+                chunk.data_page(page, levels, text.bounds, text.num_bytes, Encoding::PLAIN, |out| {
                     keys[page.values.clone()].iter().for_each(|key| push(texts.value(*key as usize), out));
                 })?;
             }
@@ -151,12 +151,14 @@ impl TextEncoder {
             entry.mark = mark;
         }
         let Some((first, rest)) = self.used[..num_used].split_first() else {
-            return PageText { range: None, max_key: 0, num_bytes };
+            return PageText { bounds: None, max_key: 0, num_bytes };
         };
-        let (mut min, mut max) = (texts.value(*first as usize), texts.value(*first as usize));
+        let first_text = texts.value(*first as usize);
+        let (mut min, mut max) = ((word(first_text), first_text), (word(first_text), first_text));
         let mut max_key = *first;
         for key in rest {
             let text = texts.value(*key as usize);
+            let text = (word(text), text);
             if text < min {
                 min = text;
             } else if text > max {
@@ -164,8 +166,19 @@ impl TextEncoder {
             }
             max_key = max_key.max(*key);
         }
-        PageText { range: Some((min, max)), max_key, num_bytes }
+        let (min, max) = (min.1, max.1);
+        PageText { bounds: Some((min, max)), max_key, num_bytes }
     }
+}
+
+/// Returns the beginning of a text as a number: of two texts with different ones, the lesser is less.
+fn word(text: &str) -> u64 {
+    let mut word = [0; size_of::<u64>()];
+    match text.as_bytes().first_chunk() {
+        Some(beginning) => word = *beginning,
+        None => word[..text.len()].copy_from_slice(text.as_bytes()),
+    }
+    u64::from_be_bytes(word)
 }
 
 fn push(text: &str, out: &mut Vec<u8>) {

@@ -31,6 +31,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
     permission: Permission { application: "Software.Read.All", delegated: "Software.Read" },
     key: &["DeviceId", "SoftwareVendor", "SoftwareName", "SoftwareVersion"],
     partition_by: &["OSPlatform"],
+    cluster_by: &["SoftwareVendor", "SoftwareName", "SoftwareVersion"],
     columns: &[
         property(
             "DeviceId",

@@ -25,10 +25,10 @@ use url::Url;
 use super::{
     AuthMethod, Credentials, TokenError,
     certificate::CertificateAssertion,
-    transport::{Destination, IMDS_CONNECT_TIMEOUT, Transport, error_chain},
+    transport::{Destination, IMDS_CONNECT_TIMEOUT, Transport},
 };
 use crate::fetch::{
-    FetchError, RedactedUrl,
+    FetchError, RedactedUrl, error_chain,
     http::{API_READ_TIMEOUT, HttpClient},
     secret::quotable,
 };

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::TokenError;
 use crate::fetch::{
-    FetchError, RedactedUrl,
+    FetchError, RedactedUrl, error_chain,
     http::{HttpClient, read_bounded, read_error_body, transport_error},
     secret::quotable,
 };
@@ -117,12 +117,4 @@ fn description(body: &[u8]) -> String {
     }
     serde_json::from_slice(body)
         .map_or("no reason given".into(), |refusal: Refusal| quotable(&refusal.error_description))
-}
-
-/// The texts of `err` and of all that it came from, in one line.
-pub(super) fn error_chain(err: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(err), |err| err.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }
