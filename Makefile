@@ -110,7 +110,7 @@ BENCH_PARTS := $(BENCH)/$(BENCH_DEVICES)-devices
 bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, whole runs against DuckDB, chDB, Polars and pyarrow, and queries
 	@$(CARGO) build --locked --release -p pipeline --example inflate
 	@$(CARGO) bench --locked -p pipeline --bench stages --no-run
-	{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
+	@{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
 	  $(CARGO) bench --locked --quiet -p pipeline --bench stages; echo '```'; } | tee $(BENCH)/stages.md
 	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
 	  --parts $(BENCH_PARTS) --out $(BENCH)/compare.md
