@@ -3,7 +3,7 @@
 //! ```text
 //!  Defender API ─┐                                                                      ┌─▶ DuckDB, Spark
 //!  (or emulator) ├─▶ source ─▶ fetch ─▶ decode ─▶ batch ─▶ write ─▶ commit ─▶ lake ─────┤
-//!  local files ──┘    Part     spool    cells   RecordBatch DataFile  Snapshot          └─▶ verify reads it back
+//!  local files ──┘    Part     spool   columns RecordBatch DataFile  Snapshot          └─▶ verify reads it back
 //! ```
 //!
 //! The modules stand in the order of the flow. Data goes one way; only [`ingest`] knows all the

@@ -2,7 +2,7 @@
 //!
 //! This is the careful reader: it keeps number text as written, sees every name of an object, and
 //! says where and why text is not JSON. It builds no tree, so what it costs in memory does not
-//! depend on what it reads. The fast path is in `tape.rs`.
+//! depend on what it reads. The fast paths are in `predict.rs` and `tape.rs`.
 
 use std::borrow::Cow;
 

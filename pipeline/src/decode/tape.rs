@@ -1,4 +1,5 @@
-//! The fast path: takes a record that is just as documented; gives its row from simd-json's tape.
+//! The fast path for what was not predicted: takes a record that is just as documented; gives its row
+//! from simd-json's tape.
 //!
 //! Knows no rejects and no coercions. Whatever it does not expect (a name given twice, a number
 //! where text belongs, text that is not JSON) is a [`Surprise`]: nothing has happened then, and
