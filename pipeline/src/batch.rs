@@ -298,3 +298,101 @@ impl Idle {
         Some((key, columns))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use arrow_array::Array;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Int32Type, UInt32Type};
+
+    use super::*;
+    use crate::decode::cell::{Cell, List};
+
+    /// A device's row: its product, and a path of that name where it has a number.
+    fn push(
+        batcher: &mut Batcher<'_>,
+        binding: &Binding,
+        device: &str,
+        product: Option<&str>,
+        number: Option<i32>,
+    ) {
+        let path = [product.map(Cow::Borrowed), None];
+        let cell = |column: &&'static Column| match (column.name, product) {
+            ("DeviceId", _) => Cell::Text(device),
+            ("SoftwareName", Some(product)) => Cell::Text(product),
+            ("NumberOfWeaknesses", _) => number.map_or(Cell::Null, Cell::Int32),
+            ("DiskPaths", _) if number.is_some() => Cell::List(List::Texts(&path)),
+            _ => Cell::Null,
+        };
+        let cells: Vec<_> = binding.properties().iter().map(cell).collect();
+        let extra_fields = (device == "d3").then_some("{}");
+        batcher.columns(Some("Linux")).push(&cells, extra_fields);
+    }
+
+    fn text(column: &dyn Array, row: usize) -> Option<&str> {
+        let column = column.as_dictionary::<UInt32Type>();
+        column.key(row).map(|key| column.values().as_string::<i32>().value(key))
+    }
+
+    #[test]
+    fn what_threads_gathered_is_one_row_group_ordered_by_product() {
+        let binding = Binding::new(schema::DATASETS[0], true);
+        let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
+        let row_groups = RowGroups::new(&layout, usize::MAX);
+        let (mut one, mut other) = (row_groups.batcher(), row_groups.batcher());
+        push(&mut one, &binding, "d1", Some("zsh"), Some(7));
+        push(&mut one, &binding, "d2", Some("bash"), None);
+        push(&mut one, &binding, "d1", Some("zsh"), None);
+        push(&mut other, &binding, "d3", Some("bash"), Some(1));
+        push(&mut other, &binding, "d3", None, None);
+        assert!(one.take().is_empty() && other.take().is_empty(), "none is due");
+        drop((one, other));
+        let mut last = row_groups.finish();
+        assert_eq!(last.len(), 1);
+        let (key, batch) = last.remove(0).into_batch();
+        assert_eq!(key.value(), Some("Linux"));
+        let column = |name| batch.column_by_name(name).unwrap();
+        let numbers = column("NumberOfWeaknesses").as_primitive::<Int32Type>();
+        let paths = column("DiskPaths").as_list::<i32>();
+        let rows: Vec<_> = (0..batch.num_rows())
+            .map(|row| {
+                let path = paths.is_valid(row).then(|| paths.value(row));
+                assert!(path.as_ref().is_none_or(|path| path.len() == 2 && path.is_null(1)));
+                (
+                    text(column("SoftwareName"), row),
+                    text(column("DeviceId"), row).unwrap(),
+                    numbers.is_valid(row).then(|| numbers.value(row)),
+                    path.and_then(|path| text(&path, 0).map(str::to_owned)),
+                    text(column("ExtraFields"), row),
+                )
+            })
+            .collect();
+        let path = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            rows,
+            [
+                (None, "d3", None, None, Some("{}")),
+                (Some("bash"), "d2", None, None, None),
+                (Some("bash"), "d3", Some(1), path("bash"), Some("{}")),
+                (Some("zsh"), "d1", Some(7), path("zsh"), None),
+                (Some("zsh"), "d1", None, None, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_largest_row_group_is_due_where_all_hold_too_much() {
+        let binding = Binding::new(schema::DATASETS[0], false);
+        let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
+        let row_groups = RowGroups::new(&layout, 0);
+        let mut batcher = row_groups.batcher();
+        push(&mut batcher, &binding, "d1", Some("zsh"), None);
+        let due = batcher.take();
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].1.num_rows(), 1);
+        drop(batcher);
+        assert!(row_groups.finish().is_empty());
+    }
+}

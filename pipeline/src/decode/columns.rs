@@ -3,7 +3,7 @@
 //! Rows come in runs, or one by one as cells. In a run, values are read where they stand in the
 //! text ([`Columns::read`]) and made rows of ([`Columns::end_row`]); the strings among them are
 //! looked up when the run ends ([`Columns::end_run`]), a column at a time. A run is whole or it is
-//! not there ([`Columns::undo_run`]).
+//! not there: its end takes it away where a string is invalid.
 
 use std::sync::Arc;
 

@@ -311,3 +311,92 @@ fn take_apart(record: &[u8], binding: &Binding, names: &mut Names) -> Option<(Ve
     }
     (memchr::memchr(b'\n', tail).is_none()).then(|| (members, tail.to_vec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Predicted {
+        predictor: Predictor,
+        binding: Binding,
+        names: Names,
+        columns: Columns,
+    }
+
+    impl Predicted {
+        /// Begins with what one record looks like.
+        fn from(record: &str) -> Self {
+            let binding = Binding::new(schema::DATASETS[0], false);
+            let columns = Columns::new(&binding);
+            let mut this = Self { predictor: Predictor::default(), binding, names: Names::new(), columns };
+            this.learn(record);
+            this
+        }
+
+        fn learn(&mut self, record: &str) {
+            self.predictor.learn(record.as_bytes(), &self.binding, &mut self.names);
+        }
+
+        fn decode<'t>(&mut self, text: &'t str, are_lines: bool) -> Result<(usize, usize), Miss<'t>> {
+            let Self { predictor, binding, names, columns } = self;
+            let run = predictor.decode(text.as_bytes(), are_lines, Some("Linux"), columns, binding, names)?;
+            Ok((run.len, run.num_rows))
+        }
+    }
+
+    const RECORD: &str =
+        r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1,"x":[1],"DiskPaths":["/a"]}"#;
+
+    #[test]
+    fn records_that_are_alike_are_one_run() {
+        let without = r#"{"DeviceId":"b","OSPlatform":"Linux","x":{"y":"}"}}"#;
+        let text = format!("{RECORD}\n{RECORD}\r\n{without}\n{RECORD}\n");
+        let mut predicted = Predicted::from(RECORD);
+        assert_eq!(predicted.decode(&text, true).unwrap(), (text.len() - 1, 4));
+        assert_eq!(predicted.columns.num_rows(), 4);
+        assert_eq!(predicted.names.undocumented().collect::<Vec<_>>(), [("x", 4)]);
+        let text = format!("{RECORD},{without}]");
+        assert_eq!(predicted.decode(&text, false).unwrap(), (text.len() - 1, 2));
+    }
+
+    #[test]
+    fn members_that_were_left_out_before_are_learnt() {
+        let mut predicted = Predicted::from(r#"{"DeviceId":"a","OSPlatform":"Linux"}"#);
+        let text = format!("{RECORD}\n");
+        assert!(matches!(predicted.decode(&text, true), Err(Miss::Surprise)));
+        predicted.learn(RECORD);
+        assert_eq!(predicted.decode(&text, true).unwrap(), (RECORD.len(), 1));
+        let other_order = r#"{"OSPlatform":"Linux","DeviceId":"a"}"#;
+        predicted.learn(other_order);
+        assert_eq!(predicted.decode(&format!("{other_order}\n"), true).unwrap(), (other_order.len(), 1));
+    }
+
+    #[test]
+    fn a_miss_leaves_nothing_behind() {
+        let mut predicted = Predicted::from(RECORD);
+        for record in [
+            r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1.5}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":01}"#,
+            r#"{"DeviceId":"","OSPlatform":"Linux"}"#,
+            r#"{"OSPlatform":"Linux"}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux"} "#,
+            r#"{"DeviceId":"a","OSPlatform":"Lin\u0075x"}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux","DiskPaths":["/a" ]}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux","DiskPaths":["/a""#,
+        ] {
+            assert!(
+                matches!(predicted.decode(&format!("{record}\n"), true), Err(Miss::Surprise)),
+                "{record}"
+            );
+        }
+        let other = "{\"DeviceId\":\"a\",\"OSPlatform\":\"macOS\"}\n";
+        assert!(matches!(predicted.decode(other, true), Err(Miss::Partition(Some("macOS")))));
+        let invalid = format!("{RECORD}\n{}\n", RECORD.replace("/a", r"\x"));
+        assert!(
+            matches!(predicted.decode(&invalid, true), Err(Miss::Invalid(len)) if len == invalid.len() - 1)
+        );
+        assert_eq!(predicted.columns.num_rows(), 0);
+        assert_eq!(predicted.columns.finish(&[]).num_rows, 0);
+        assert_eq!(predicted.names.undocumented().count(), 0);
+    }
+}

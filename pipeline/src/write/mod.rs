@@ -137,7 +137,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Brings files to disk, many at a time: that is waiting, not work, and a file system brings together
 /// what is asked of it together.
-fn sync_all(files: Vec<UnsyncedFile>) -> Result<(), LakeError> {
+fn sync_all(files: &[UnsyncedFile]) -> Result<(), LakeError> {
     const MAX_THREADS: usize = 32;
     let per_thread = files.len().div_ceil(MAX_THREADS).max(1);
     std::thread::scope(|scope| {
@@ -212,7 +212,7 @@ impl<'s> SnapshotWriter<'s> {
             .map(|partition| lock(&partition.file).finish(&self.format, &partition))
             .collect::<Result<_, WriteError>>()?;
         let (files, unsynced): (Vec<_>, Vec<_>) = finished.into_iter().unzip();
-        sync_all(unsynced.into_iter().flatten().collect())?;
+        sync_all(&unsynced.into_iter().flatten().collect::<Vec<_>>())?;
         let mut files: Vec<DataFile> = files.into_iter().flatten().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(files)
