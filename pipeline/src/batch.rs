@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::SchemaRef;
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Origin};
 
@@ -27,6 +27,7 @@ const BLOCK_ROWS: usize = 15 * 2048;
 pub struct BatchLayout<'b> {
     binding: &'b Binding,
     file_schema: SchemaRef,
+    /// That of the files, with text as dictionaries.
     schema: SchemaRef,
     fields: Vec<Filled>,
     /// Properties that rows are ordered by inside a block, the coarsest first.
@@ -55,17 +56,17 @@ impl<'b> BatchLayout<'b> {
             Origin::Export => Filled::GeneratedTime,
             Origin::Undocumented => Filled::ExtraFields,
         };
+        let position = |name: &&str| {
+            let mut properties = binding.properties().iter();
+            properties.position(|column| column.name == *name).expect("schema's tests hold this")
+        };
         let extra = binding.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
         Self {
             binding,
             file_schema: schema::arrow::file_schema(dataset, binding.captures_extra_fields()),
             schema: schema::arrow::batch_schema(dataset, binding.captures_extra_fields()),
             fields: dataset.file_columns().chain(extra).map(filled).collect(),
-            cluster_by: dataset
-                .cluster_by
-                .iter()
-                .filter_map(|name| binding.properties().iter().position(|column| column.name == *name))
-                .collect(),
+            cluster_by: dataset.cluster_by.iter().map(position).collect(),
             generated_time,
         }
     }
@@ -73,11 +74,6 @@ impl<'b> BatchLayout<'b> {
     /// The Arrow schema of the files.
     pub fn file_schema(&self) -> &SchemaRef {
         &self.file_schema
-    }
-
-    /// The Arrow schema of the batches: that of the files, with text as dictionaries.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
     }
 
     fn batch(&self, columns: &mut Columns) -> RecordBatch {
@@ -125,11 +121,9 @@ impl<'b> BatchLayout<'b> {
     }
 
     fn generated_times(&self, num_rows: usize) -> ArrayRef {
-        let DataType::Timestamp(_, zone) = schema::arrow::data_type(ColumnType::TimestampMicros) else {
-            unreachable!("timestamps are timestamps")
-        };
         let micros = self.generated_time.timestamp_micros();
-        Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_timezone_opt(zone))
+        let data_type = schema::arrow::data_type(ColumnType::TimestampMicros);
+        Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_data_type(data_type))
     }
 }
 
@@ -262,7 +256,10 @@ impl Batcher<'_> {
             }
             let Some((key, mut columns)) = idle.take_largest() else { return due };
             drop(idle);
-            due.push((key, layout.batch(&mut columns)));
+            // What is left of a full one is only memory.
+            if columns.num_rows() > 0 {
+                due.push((key, layout.batch(&mut columns)));
+            }
         }
     }
 }

@@ -677,8 +677,7 @@ impl Decode<'_> {
             // A damaged part that could not be had whole either is the source's failure.
             return delivered.and(Err(failure));
         }
-        delivered?;
-        Ok(())
+        delivered
     }
 
     fn is_ending(&self) -> bool {

@@ -11,12 +11,11 @@ use arrow_array::builder::NullBufferBuilder;
 use arrow_array::types::{ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
 use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::DataType;
 use schema::ColumnType;
 
 use super::binding::Binding;
 use super::cell::{Cell, List};
-use super::dictionary::{Dictionary, Invalid, NULL_KEY, Span, begins_with};
+use super::dictionary::{Dictionary, Invalid, NULL_KEY, Span, begins_with, position};
 use super::timestamp::{self, ParsedTime};
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
@@ -303,11 +302,8 @@ impl Column {
             Self::Utf8List(column) => Arc::new(column.finish(order)),
             Self::Int32(column) => Arc::new(column.finish(order)),
             Self::TimestampMicros(column) => {
-                let DataType::Timestamp(_, zone) = schema::arrow::data_type(ColumnType::TimestampMicros)
-                else {
-                    unreachable!("timestamps are timestamps")
-                };
-                Arc::new(column.finish(order).with_timezone_opt(zone))
+                let data_type = schema::arrow::data_type(ColumnType::TimestampMicros);
+                Arc::new(column.finish(order).with_data_type(data_type))
             }
             Self::Date32(column) => Arc::new(column.finish(order)),
         }
@@ -459,8 +455,7 @@ impl Lists {
     fn truncate(&mut self, num_rows: usize) {
         self.offsets.truncate(num_rows + 1);
         self.nulls.truncate(num_rows);
-        let end = self.offsets.last().copied().unwrap_or_default();
-        let end = usize::try_from(end).expect("offsets are not negative");
+        let end = position(self.offsets.last().copied().unwrap_or_default());
         let num_keys = self.elements.keys.len().min(end);
         self.elements.truncate(num_keys, end - num_keys);
     }
@@ -481,7 +476,6 @@ impl Lists {
 
     fn finish(&mut self, order: &[u32]) -> ListArray {
         let (offsets, keys) = (&self.offsets, &self.elements.keys);
-        let position = |offset: i32| usize::try_from(offset).expect("offsets are not negative");
         let mut ordered = Vec::with_capacity(keys.len());
         let mut ends = Vec::with_capacity(offsets.len());
         ends.push(0);

@@ -262,7 +262,8 @@ fn quote(content: &[u8]) -> Vec<u8> {
     [br#"""#, content, br#"""#].concat()
 }
 
-fn position(offset: i32) -> usize {
+/// An offset of Arrow as a position.
+pub fn position(offset: i32) -> usize {
     usize::try_from(offset).expect("offsets are not negative")
 }
 

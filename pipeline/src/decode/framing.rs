@@ -172,7 +172,7 @@ impl<R: Read> Framer<R> {
         self.offset
     }
 
-    /// The bytes of a frame; valid until the next call of `next_record`, `settle` or `consume`.
+    /// The bytes of a frame; valid until the next call of `seek`, `settle` or `consume`.
     pub fn bytes(&self, frame: &Frame) -> &[u8] {
         &self.buffer[frame.start..frame.end]
     }
@@ -247,14 +247,6 @@ impl<R: Read> Framer<R> {
         }
     }
 
-    /// Finds the next record. It stays until [`Self::consume`].
-    pub fn next_record(&mut self) -> Result<Next, FramingError> {
-        match self.seek()? {
-            Place::End => Ok(Next::End),
-            _ => self.frame(),
-        }
-    }
-
     /// Goes to where the next record begins.
     pub fn seek(&mut self) -> Result<Place, FramingError> {
         if self.shape == Shape::Unknown {
@@ -305,7 +297,7 @@ impl<R: Read> Framer<R> {
         }
     }
 
-    /// Frames the record that begins here, which must have been sought.
+    /// Frames the record that begins here, which must have been sought. It stays until [`Self::consume`].
     pub fn frame(&mut self) -> Result<Next, FramingError> {
         match self.shape {
             Shape::Records { rest_of_line: false } => self.line_frame(),

@@ -125,9 +125,17 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    fn call_rate(&self, api: &ApiConfig, documented: CallRate) -> CallRate {
-        let is_emulator = is_loopback(&api.api_url);
-        if self.unlimited_calls && is_emulator { CallRate::UNLIMITED } else { documented }
+    /// The client of one of the dataset's calls, at the documented rate of `budget`.
+    fn client(
+        &self,
+        api: &ApiConfig,
+        dataset: &'static Dataset,
+        mut budget: BudgetConfig<'_>,
+    ) -> Result<ApiClient, FetchError> {
+        if self.unlimited_calls && is_loopback(&api.api_url) {
+            budget.rate = CallRate::UNLIMITED;
+        }
+        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
     }
 
     fn files_client(
@@ -137,9 +145,8 @@ impl SourceConfig {
         work_dir: &Path,
         keeping: Keeping,
     ) -> Result<ApiClient, FetchError> {
-        let (path, rate) = (dataset.files_export, self.call_rate(api, CallRate::LISTINGS));
-        let budget = BudgetConfig { work_dir, path, rate, keeping };
-        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
+        let (path, rate) = (dataset.files_export, CallRate::LISTINGS);
+        self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })
     }
 
     fn pages_client(
@@ -149,9 +156,8 @@ impl SourceConfig {
         work_dir: &Path,
         keeping: Keeping,
     ) -> Result<ApiClient, FetchError> {
-        let (path, rate) = (dataset.json_pages, self.call_rate(api, CallRate::PAGES));
-        let budget = BudgetConfig { work_dir, path, rate, keeping };
-        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
+        let (path, rate) = (dataset.json_pages, CallRate::PAGES);
+        self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     error::Error,
     fs::File,
-    io::{self, Read, Seek},
+    io::{self, Seek},
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -17,10 +17,10 @@ use md5::{Digest, Md5};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::download::Effort;
-use crate::{fetch::error_chain, spool::Spooled};
-
-/// Bytes read at a time for the MD5.
-const READ_BYTES: usize = 256 * 1024;
+use crate::{
+    fetch::error_chain,
+    spool::{Spooled, for_each_chunk},
+};
 
 /// A part at rest. Delivery goes on until every one is dropped or given back.
 #[derive(Debug)]
@@ -130,11 +130,6 @@ pub(super) struct Damage {
 
 fn md5(file: &mut File) -> io::Result<String> {
     let mut md5 = Md5::new();
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(BASE64_STANDARD.encode(md5.finalize())),
-            n => md5.update(&buffer[..n]),
-        }
-    }
+    for_each_chunk(file, |chunk| md5.update(chunk))?;
+    Ok(BASE64_STANDARD.encode(md5.finalize()))
 }

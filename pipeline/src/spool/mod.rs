@@ -37,7 +37,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use self::part_writer::{PartWriter, begin_unnamed};
+pub use self::part_writer::{PartWriter, begin_unnamed, for_each_chunk};
 use self::{
     part_writer::sum_up,
     sweep::{sweep, try_lock},

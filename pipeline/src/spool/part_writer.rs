@@ -272,13 +272,23 @@ impl PartFile {
 /// CRC-32 and size of what is left of `file`, which is at its end then.
 pub(super) fn sum_up(file: &mut fs::File) -> io::Result<(Hasher, u64)> {
     let mut crc32 = Hasher::new();
+    let bytes = for_each_chunk(file, |chunk| crc32.update(chunk))?;
+    Ok((crc32, bytes))
+}
+
+/// Gives what is left of `file` a chunk at a time; returns how many bytes that were.
+///
+/// # Errors
+///
+/// Where it cannot be read.
+pub fn for_each_chunk(file: &mut fs::File, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok((crc32, bytes)),
+            0 => return Ok(bytes),
             n => {
-                crc32.update(&buffer[..n]);
+                take(&buffer[..n]);
                 bytes += n as u64;
             }
         }

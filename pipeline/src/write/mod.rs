@@ -182,20 +182,20 @@ impl<'s> SnapshotWriter<'s> {
     /// # Errors
     ///
     /// [`WriteError`]; the snapshot cannot be completed then.
+    ///
+    /// # Panics
+    ///
+    /// Where the batch has more than [`MAX_ROW_GROUP_ROWS`]: a mistake of ours.
     pub fn write(&self, key: PartitionKey, batch: &RecordBatch) -> Result<(), WriteError> {
-        debug_assert!(batch.num_rows() <= MAX_ROW_GROUP_ROWS, "a batch is a row group");
+        assert!(batch.num_rows() <= MAX_ROW_GROUP_ROWS, "a batch is a row group");
         let partition = self.partition(key)?;
         let encoder = lock(&self.encoders).pop();
         let mut encoder =
             encoder.unwrap_or_else(|| RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema)));
-        for offset in (0..batch.num_rows()).step_by(MAX_ROW_GROUP_ROWS) {
-            let len = MAX_ROW_GROUP_ROWS.min(batch.num_rows() - offset);
-            let mut row_group = encoder
-                .encode(&batch.slice(offset, len))
-                .map_err(|error| WriteError::encode(&partition.directory, error))?;
-            lock(&partition.file).append(&self.format, &partition, &mut row_group)?;
-            encoder.reuse(row_group);
-        }
+        let mut row_group =
+            encoder.encode(batch).map_err(|error| WriteError::encode(&partition.directory, error))?;
+        lock(&partition.file).append(&self.format, &partition, &mut row_group)?;
+        encoder.reuse(row_group);
         lock(&self.encoders).push(encoder);
         Ok(())
     }

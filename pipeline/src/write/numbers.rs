@@ -13,7 +13,7 @@ use super::statistics::Value;
 /// A number that is stored as it is in memory.
 pub(super) trait Number: Value + Default + Ord {
     /// Bytes of one.
-    const BYTES: usize;
+    const BYTES: usize = size_of::<Self>();
 
     /// The greatest difference of two numbers in a dictionary. They are found by their difference to
     /// the least, without hashing.
@@ -30,7 +30,6 @@ pub(super) trait Number: Value + Default + Ord {
 }
 
 impl Number for i32 {
-    const BYTES: usize = size_of::<Self>();
     const MAX_SPAN: u64 = 65_536;
 
     fn span(self, min: Self) -> u64 {
@@ -42,17 +41,12 @@ impl Number for i32 {
     }
 
     fn push_all(numbers: &[Self], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + size_of_val(numbers), 0);
-        for (bytes, number) in out[start..].as_chunks_mut().0.iter_mut().zip(numbers) {
-            *bytes = number.to_le_bytes();
-        }
+        push_bytes(numbers, Self::to_le_bytes, out);
     }
 }
 
 /// Instants: zstd makes less of what repeats than a dictionary and its keys take, but for one instant.
 impl Number for i64 {
-    const BYTES: usize = size_of::<Self>();
     const MAX_SPAN: u64 = 0;
 
     fn span(self, min: Self) -> u64 {
@@ -64,11 +58,15 @@ impl Number for i64 {
     }
 
     fn push_all(numbers: &[Self], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + size_of_val(numbers), 0);
-        for (bytes, number) in out[start..].as_chunks_mut().0.iter_mut().zip(numbers) {
-            *bytes = number.to_le_bytes();
-        }
+        push_bytes(numbers, Self::to_le_bytes, out);
+    }
+}
+
+fn push_bytes<N: Copy, const BYTES: usize>(numbers: &[N], to_bytes: fn(N) -> [u8; BYTES], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + numbers.len() * BYTES, 0);
+    for (bytes, number) in out[start..].as_chunks_mut().0.iter_mut().zip(numbers) {
+        *bytes = to_bytes(*number);
     }
 }
 

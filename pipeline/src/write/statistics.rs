@@ -27,43 +27,32 @@ pub(super) trait Value: Copy + PartialOrd {
     fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics;
 }
 
-impl Value for i32 {
-    const TYPE: Type = Type::INT32;
+/// A number bounds itself. The library's trait that its statistics are generic over is private.
+macro_rules! number_has_bounds {
+    ($number:ty, $type:ident) => {
+        impl Value for $number {
+            const TYPE: Type = Type::$type;
 
-    fn lower_bound(self) -> Vec<u8> {
-        self.to_le_bytes().to_vec()
-    }
+            fn lower_bound(self) -> Vec<u8> {
+                self.to_le_bytes().to_vec()
+            }
 
-    fn upper_bound(self) -> Vec<u8> {
-        self.lower_bound()
-    }
+            fn upper_bound(self) -> Vec<u8> {
+                self.lower_bound()
+            }
 
-    fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
-        let (min, max) = range.unzip();
-        ValueStatistics::new(min, max, None, Some(num_nulls), false)
-            .with_backwards_compatible_min_max(true)
-            .into()
-    }
+            fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
+                let (min, max) = range.unzip();
+                ValueStatistics::new(min, max, None, Some(num_nulls), false)
+                    .with_backwards_compatible_min_max(true)
+                    .into()
+            }
+        }
+    };
 }
 
-impl Value for i64 {
-    const TYPE: Type = Type::INT64;
-
-    fn lower_bound(self) -> Vec<u8> {
-        self.to_le_bytes().to_vec()
-    }
-
-    fn upper_bound(self) -> Vec<u8> {
-        self.lower_bound()
-    }
-
-    fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
-        let (min, max) = range.unzip();
-        ValueStatistics::new(min, max, None, Some(num_nulls), false)
-            .with_backwards_compatible_min_max(true)
-            .into()
-    }
-}
+number_has_bounds!(i32, INT32);
+number_has_bounds!(i64, INT64);
 
 impl Value for &str {
     const TYPE: Type = Type::BYTE_ARRAY;
