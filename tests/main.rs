@@ -11,6 +11,7 @@ mod samples;
 mod corrupt;
 mod decode_laws;
 mod publishing;
+mod expire;
 mod layout;
 mod cli;
 mod readers;

@@ -1,23 +1,28 @@
 //! The command line: what may be typed, and which command runs.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use anyhow::Context;
 use bytesize::ByteSize;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as TextTable};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::cancel::Cancel;
 use crate::config::{IngestOptions, LogFormat, LogOptions, find_dataset, lake_or_default};
 use crate::exit_code::ExitCode;
+use crate::expire::{self, Plan, Retention};
 use crate::ingest;
-use crate::lake::{Lake, PublishedSnapshot, Table};
+use crate::lake::{Lake, LakeError, PublishedSnapshot, Table};
 use crate::progress::{LogWriter, Progress, ProgressDisplay, grouped};
+use crate::report::count;
 use crate::verify::{self, Finding, VerifyOptions};
 
 /// Exit codes, as `--help` lists them.
@@ -52,6 +57,9 @@ enum Command {
     /// Re-read published snapshots and hold them against their manifests
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArgs),
+    /// Remove old snapshots for good
+    #[command(after_help = EXIT_CODES)]
+    Expire(ExpireOptions),
     /// Print a dataset's contract
     Schema(SchemaOptions),
     /// Print completions for a shell
@@ -109,6 +117,37 @@ struct VerifyArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct ExpireOptions {
+    #[command(flatten)]
+    table: TableOptions,
+    #[command(flatten)]
+    keep: KeepOptions,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Say what would be removed and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one report as JSON on stdout, and nothing else there
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+/// With both, what either keeps is kept.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct KeepOptions {
+    /// Keep the snapshots of the last N days, counted back from the newest snapshot
+    #[arg(long, value_name = "N")]
+    keep_days: Option<NonZeroU32>,
+    /// Keep the last snapshot of each month
+    #[arg(long)]
+    keep_monthly: bool,
+}
+
+#[derive(Debug, clap::Args)]
 struct SchemaOptions {
     /// Which dataset [default: software-inventory]
     #[arg(long, value_name = "NAME")]
@@ -151,6 +190,11 @@ fn lake_failure(error: impl Into<anyhow::Error>, hint: Option<&'static str>) -> 
     Failure { code: ExitCode::Lake, error: error.into(), hint: hint.map(str::to_owned) }.into()
 }
 
+fn lake_error(error: LakeError) -> anyhow::Error {
+    let hint = error.hint();
+    lake_failure(error, hint)
+}
+
 /// Runs the command that was typed, prints its error if it has one, and says how it ended.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -165,6 +209,7 @@ pub fn run() -> ExitCode {
         Command::Ingest(options) => run_ingest(*options),
         Command::Snapshots(options) => run_snapshots(&options),
         Command::Verify(options) => run_verify(&options),
+        Command::Expire(options) => run_expire(&options),
         Command::Schema(options) => run_schema(&options),
         Command::Completions { shell } => print(&completions(shell)),
     };
@@ -233,13 +278,7 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     let options = options.with_file().map_err(usage)?;
     let config = options.to_config().map_err(usage)?;
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the network runtime")?;
-    let cancel = Cancel::default();
-    runtime.spawn(cancel.clone().on_signals());
+    let (runtime, cancel) = start_runtime()?;
     let progress = Arc::new(Progress::default());
     let mode =
         if options.log.quiet { crate::progress::ProgressMode::None } else { options.log.progress.resolve() };
@@ -259,6 +298,18 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     if options.log.quiet { Ok(ExitCode::Success) } else { print(&report.summary()) }
 }
 
+/// Starts what waits for the network, and for signals.
+fn start_runtime() -> anyhow::Result<(Runtime, Cancel)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the network runtime")?;
+    let cancel = Cancel::default();
+    runtime.spawn(cancel.clone().on_signals());
+    Ok((runtime, cancel))
+}
+
 /// Every open partition holds a file; the usual soft limit of 1024 is below what a lake may have.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -271,10 +322,7 @@ fn raise_file_limit() {
 
 fn run_snapshots(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
     let table = options.table.open()?;
-    let snapshots = table.snapshots().map_err(|error| {
-        let hint = error.hint();
-        lake_failure(error, hint)
-    })?;
+    let snapshots = table.snapshots().map_err(lake_error)?;
     if options.json {
         let manifests: Vec<_> = snapshots.iter().map(|snapshot| &snapshot.manifest).collect();
         return print(&format!("{}\n", serde_json::to_string(&manifests)?));
@@ -282,14 +330,16 @@ fn run_snapshots(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
     if snapshots.is_empty() {
         return print(&format!("No snapshots of {} yet.\n", table.dataset().name));
     }
-    print(&snapshots_table(&snapshots))
+    let now = Utc::now();
+    print(&format!("{}\n{}", snapshots_table(&snapshots, now), snapshots_summary(&snapshots, now)))
 }
 
-fn snapshots_table(snapshots: &[PublishedSnapshot]) -> String {
+/// What the lake holds. Ages are from when the service generated a snapshot until `now`.
+fn snapshots_table(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
     let mut table = TextTable::new();
     table.load_style(NOTHING);
-    table.set_header(["date", "generated", "rows", "files", "bytes", "rejected", "field rejects"]);
-    for index in 2..7 {
+    table.set_header(["date", "generated", "age", "rows", "files", "bytes", "rejected", "field rejects"]);
+    for index in 2..8 {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -299,6 +349,7 @@ fn snapshots_table(snapshots: &[PublishedSnapshot]) -> String {
         table.add_row([
             id.date().to_string(),
             manifest.generated_time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+            age(now - manifest.generated_time),
             grouped(totals.rows),
             grouped(totals.files),
             ByteSize(totals.bytes).to_string(),
@@ -309,24 +360,123 @@ fn snapshots_table(snapshots: &[PublishedSnapshot]) -> String {
     format!("{}\n", table.trim_fmt())
 }
 
+/// Counts and sizes of all, and how far the newest is behind.
+fn snapshots_summary(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
+    let bytes: u64 = snapshots.iter().map(|snapshot| snapshot.manifest.totals.bytes).sum();
+    let mut text = format!("{}, {}", count(snapshots.len() as u64, "snapshot"), ByteSize(bytes));
+    if let [first, .., last] = snapshots {
+        let num_days = (last.id.date() - first.id.date()).num_days() + 1;
+        let num_dates = snapshots.chunk_by(|one, other| one.id.date() == other.id.date()).count();
+        let missing = u64::try_from(num_days).unwrap_or(0).saturating_sub(num_dates as u64);
+        if missing > 0 {
+            let _ = write!(text, "; {} without one in between", count(missing, "day"));
+        }
+    }
+    if let Some(newest) = snapshots.last() {
+        let _ = write!(text, "; the newest was generated {} ago", age(now - newest.manifest.generated_time));
+    }
+    text.push('\n');
+    text
+}
+
+/// `3 h`, `5 days`: what a person asks of an age.
+fn age(age: TimeDelta) -> String {
+    match (age.num_days(), age.num_hours(), age.num_minutes()) {
+        (..0, ..) | (_, ..0, _) | (.., ..=0) => "0 min".to_owned(),
+        (_, 0, minutes) => format!("{minutes} min"),
+        (..2, hours, _) => format!("{hours} h"),
+        (days, ..) => count(days.unsigned_abs(), "day"),
+    }
+}
+
+fn run_expire(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
+    start_log(&options.log);
+    let table = options.table.open()?;
+    let retention = Retention { keep_days: options.keep.keep_days, keep_monthly: options.keep.keep_monthly };
+    let plan = retention.plan(table.snapshots().map_err(lake_error)?);
+    let quiet = options.json || options.log.quiet;
+    if plan.expired.is_empty() || options.dry_run {
+        let outcome =
+            if plan.expired.is_empty() { expire::Outcome::Unchanged } else { expire::Outcome::Planned };
+        return print_expired(options, &plan, outcome);
+    }
+    if !options.yes {
+        if !std::io::stdin().is_terminal() {
+            let question = anyhow::anyhow!("expire removes {} for good", expired(&plan));
+            let hint = Some("look with --dry-run, then pass --yes".to_owned());
+            return Err(Failure { code: ExitCode::Usage, error: question, hint }.into());
+        }
+        if !confirm(&plan)? {
+            return if quiet { Ok(ExitCode::Success) } else { print("Nothing was removed.\n") };
+        }
+    }
+    let (runtime, cancel) = start_runtime()?;
+    let removed = expire::expire(&table, &plan, &cancel);
+    runtime.shutdown_background();
+    removed.map_err(|error| Failure {
+        code: error.exit_code(),
+        hint: error.hint().map(str::to_owned),
+        error: error.into(),
+    })?;
+    print_expired(options, &plan, expire::Outcome::Removed)
+}
+
+/// `12 snapshots, 3.1 GiB`.
+fn expired(plan: &Plan) -> String {
+    format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()))
+}
+
+/// Asks on the terminal. Whatever is no yes is a no.
+fn confirm(plan: &Plan) -> anyhow::Result<bool> {
+    let table = snapshots_table(&plan.expired, Utc::now());
+    write!(LogWriter, "{table}\nRemove these {} for good? [y/N] ", expired(plan))?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
+fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome) -> anyhow::Result<ExitCode> {
+    if options.json {
+        let ids = |snapshots: &[PublishedSnapshot]| -> Vec<String> {
+            snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect()
+        };
+        let report = serde_json::json!({
+            "outcome": outcome,
+            "lake": lake_or_default(options.table.lake.as_deref()),
+            "removed": ids(&plan.expired),
+            "removed_bytes": plan.expired_bytes(),
+            "kept": ids(&plan.kept),
+        });
+        return print(&format!("{report}\n"));
+    }
+    if options.log.quiet {
+        return Ok(ExitCode::Success);
+    }
+    let kept = count(plan.kept.len() as u64, "snapshot");
+    print(&match outcome {
+        expire::Outcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
+        expire::Outcome::Planned => {
+            let table = snapshots_table(&plan.expired, Utc::now());
+            format!("{table}\nWould remove these {}; {kept} kept.\n", expired(plan))
+        }
+        expire::Outcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
+    })
+}
+
 fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     start_log(&options.log);
     let table = options.table.open()?;
-    let failed = |error: crate::lake::LakeError| {
-        let hint = error.hint();
-        lake_failure(error, hint)
-    };
     let mut verify_options = VerifyOptions { keys: options.keys, ..VerifyOptions::default() };
     if let Some(memory) = options.memory {
         verify_options.key_memory_bytes = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
     }
     let mut findings: Vec<Finding> = Vec::new();
     if options.date.is_none() {
-        findings.extend(verify::verify_layout(&table).map_err(failed)?);
+        findings.extend(verify::verify_layout(&table).map_err(lake_error)?);
     }
     let snapshots: Vec<PublishedSnapshot> = table
         .try_snapshots()
-        .map_err(failed)?
+        .map_err(lake_error)?
         .into_iter()
         // Damaged manifests are among the findings of the layout.
         .filter_map(Result::ok)
@@ -357,16 +507,16 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     } else if !options.log.quiet {
         let mut text = String::new();
         for report in &reports {
-            let keys = report.duplicate_keys.map_or_else(String::new, |keys| {
-                format!(", {}", crate::report::count(keys, "duplicate key"))
-            });
+            let keys = report
+                .duplicate_keys
+                .map_or_else(String::new, |keys| format!(", {}", count(keys, "duplicate key")));
             let verdict = if report.findings.is_empty() { "ok" } else { "DAMAGED" };
             let _ = writeln!(
                 text,
                 "{}  {verdict}  {} in {}{keys}",
                 report.snapshot,
-                crate::report::count(report.rows, "row"),
-                crate::report::count(report.files, "file")
+                count(report.rows, "row"),
+                count(report.files, "file")
             );
             for finding in &report.findings {
                 let _ = writeln!(text, "  {finding}");
@@ -381,8 +531,7 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
         print(&text)?;
     }
     if num_findings > 0 {
-        let damage =
-            anyhow::anyhow!("verify found damage: {}", crate::report::count(num_findings as u64, "finding"));
+        let damage = anyhow::anyhow!("verify found damage: {}", count(num_findings as u64, "finding"));
         let hint = "ingest the damaged snapshot again with --if-published replace, from kept parts or while the service still has it";
         return Err(lake_failure(damage, Some(hint)));
     }

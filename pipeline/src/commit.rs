@@ -36,6 +36,10 @@ use crate::lake::{
 use crate::manifest::{Manifest, rfc3339_seconds};
 use crate::snapshot::{RunId, SnapshotId};
 
+mod removal;
+
+pub use removal::RemovedSnapshots;
+
 const INTENT_FILE: &str = "intent.json";
 
 /// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
@@ -87,7 +91,7 @@ pub enum CommitError {
         folder: PathBuf,
     },
     /// Publishing failed, and so did undoing it.
-    #[error("publishing failed ({failure}) and could not be undone")]
+    #[error("{failure}, and what was done could not be undone")]
     UndoFailed {
         /// Why publishing failed.
         failure: Box<LakeError>,
@@ -170,12 +174,37 @@ impl Table {
         Ok(success == Some(Ok(self.success_of(&snapshot.manifest))))
     }
 
-    /// The runs whose publish is under way or was interrupted.
-    pub(crate) fn unfinished_publishes(&self) -> Result<Vec<String>, LakeError> {
+    /// The runs that are moving snapshots in or out of place, or were interrupted in that.
+    pub(crate) fn unfinished_changes(&self) -> Result<Vec<String>, LakeError> {
         let mut runs = lake::list_names(&self.staging_root())?;
         let staging = self.staging_root();
-        runs.retain(|run| lake::exists(&staging.join(run).join(INTENT_FILE)).unwrap_or(true));
+        let has = |run: &str, file| lake::exists(&staging.join(run).join(file)).unwrap_or(true);
+        runs.retain(|run| has(run, INTENT_FILE) || has(run, removal::REMOVAL_FILE));
         Ok(runs)
+    }
+
+    /// Whether the data folder of `date` holds nothing but what the manifests of `published` list.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::ForeignFile`], [`CommitError::NotAFolder`], storage.
+    fn check_ours(&self, date: NaiveDate, published: &[&PublishedSnapshot]) -> Result<(), CommitError> {
+        let folder = self.data_folder(date);
+        if lake::exists(&folder)? && !lake::is_folder(&folder)? {
+            return Err(CommitError::NotAFolder { path: folder });
+        }
+        let listed: BTreeSet<&str> =
+            published.iter().flat_map(|one| &one.manifest.files).map(|file| file.path.as_str()).collect();
+        let prefix = lake::data_folder_name(date);
+        let is_ours = |name: &str| {
+            lake::is_clutter(name)
+                || (!published.is_empty() && name == SUCCESS_FILE)
+                || listed.contains(format!("{prefix}/{name}").as_str())
+        };
+        match lake::list_files(&folder)?.into_keys().find(|name| !is_ours(name)) {
+            Some(name) => Err(CommitError::ForeignFile { folder, name }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -199,6 +228,26 @@ pub enum Recovered {
         /// The run.
         run_id: String,
     },
+    /// The snapshots that it was removing are back.
+    PutBack {
+        /// The run.
+        run_id: String,
+    },
+}
+
+impl Recovered {
+    /// Tells the log.
+    pub fn log(&self) {
+        match self {
+            Self::Finished { run_id, snapshot } => {
+                tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
+            }
+            Self::Removed { run_id } => tracing::warn!(run_id, "removed what an earlier run had staged"),
+            Self::PutBack { run_id } => {
+                tracing::warn!(run_id, "put back the snapshots that an interrupted run was removing");
+            }
+        }
+    }
 }
 
 impl TableLock {
@@ -213,6 +262,11 @@ impl TableLock {
         let mut recovered = Vec::new();
         for run_id in lake::list_names(&table.staging_root())? {
             let folder = table.staging_root().join(&run_id);
+            if self.undo_removal(&folder)? {
+                self.remove_staged(&folder)?;
+                recovered.push(Recovered::PutBack { run_id });
+                continue;
+            }
             let Some(manifest) = lake::read_manifest(&folder.join(INTENT_FILE))? else {
                 self.remove_staged(&folder)?;
                 recovered.push(Recovered::Removed { run_id });
@@ -248,31 +302,14 @@ impl TableLock {
     /// [`CommitError::Superseded`], [`CommitError::ForeignFile`], [`CommitError::NotAFolder`], storage.
     pub fn check_publishable(&self, snapshot: SnapshotId) -> Result<(), CommitError> {
         let table = self.table();
-        let mut has_manifest = false;
-        let mut listed = BTreeSet::new();
+        let mut of_date = Vec::new();
         for published in table.snapshot_ids()?.into_iter().filter(|id| id.date() == snapshot.date()) {
             if published > snapshot {
                 return Err(CommitError::Superseded { snapshot, published });
             }
-            if let Some(published) = table.read_snapshot(published)? {
-                has_manifest = true;
-                listed.extend(published.manifest.files.into_iter().map(|file| file.path));
-            }
+            of_date.extend(table.read_snapshot(published)?);
         }
-        let folder = table.data_folder(snapshot.date());
-        if lake::exists(&folder)? && !lake::is_folder(&folder)? {
-            return Err(CommitError::NotAFolder { path: folder });
-        }
-        let prefix = lake::data_folder_name(snapshot.date());
-        let is_ours = |name: &str| {
-            lake::is_clutter(name)
-                || (has_manifest && name == SUCCESS_FILE)
-                || listed.contains(&format!("{prefix}/{name}"))
-        };
-        match lake::list_files(&folder)?.into_keys().find(|name| !is_ours(name)) {
-            Some(name) => Err(CommitError::ForeignFile { folder, name }),
-            None => Ok(()),
-        }
+        table.check_ours(snapshot.date(), &of_date.iter().collect::<Vec<_>>())
     }
 
     /// Makes the folder that a run writes its snapshot in.
@@ -797,7 +834,7 @@ pub(crate) mod tests {
 
     pub(crate) const NOON: &str = "20210111T120000Z";
     const EVENING: &str = "20210111T180000Z";
-    const NEXT_DAY: &str = "20210112T120000Z";
+    pub(crate) const NEXT_DAY: &str = "20210112T120000Z";
 
     pub(crate) fn open_table(root: &Path) -> Table {
         Lake::open(root).unwrap().table(schema::DATASETS[0])
@@ -861,12 +898,17 @@ pub(crate) mod tests {
 
     /// What a run stages: nothing, or two data files in two partitions and a file of rejects.
     #[derive(Clone, Copy, PartialEq, Debug)]
-    enum Content {
+    pub(crate) enum Content {
         Full,
         Empty,
     }
 
-    fn publish(table: &Table, id: &str, run: &str, content: Content) -> Result<Published, CommitError> {
+    pub(crate) fn publish(
+        table: &Table,
+        id: &str,
+        run: &str,
+        content: Content,
+    ) -> Result<Published, CommitError> {
         let lock = table.lock(|| panic!("nobody holds the lock"), &|| false)?;
         let staging = lock.stage(&run_id(run), snapshot_id(id))?;
         let mut files = Vec::new();
@@ -885,7 +927,7 @@ pub(crate) mod tests {
     }
 
     /// Every folder and file below `root` with its content.
-    fn picture(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    pub(crate) fn picture(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
         let mut found = BTreeMap::new();
         let mut todo = vec![root.to_path_buf()];
         while let Some(folder) = todo.pop() {
@@ -1283,7 +1325,7 @@ pub(crate) mod tests {
         };
         let manifest = manifest(NOON, "aaaaaaaa", vec![data_file(file, NOON, Some("Linux"), 1)], 0);
         std::fs::write(folder.join(INTENT_FILE), to_json(&manifest)).unwrap();
-        assert_eq!(table.unfinished_publishes().unwrap(), ["aaaaaaaa"]);
+        assert_eq!(table.unfinished_changes().unwrap(), ["aaaaaaaa"]);
         let error = lock(&table).recover().unwrap_err();
         assert!(matches!(error, CommitError::Undecided { .. }));
         assert!(folder.exists());

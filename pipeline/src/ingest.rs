@@ -381,7 +381,7 @@ fn round(
 
     let waiting = || tracing::info!("another run has the table; waiting for it to end");
     let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
-    recover(&lock)?;
+    lock.recover()?.iter().for_each(Recovered::log);
     let report = if let Some(outcome) = decide(config, table, &export)? {
         listed(config, table, &export, outcome)?
     } else {
@@ -408,20 +408,6 @@ fn wait<T>(runtime: &Runtime, cancel: &Cancel, future: impl Future<Output = T>) 
             output = future => Ok(output),
         }
     })
-}
-
-fn recover(lock: &TableLock) -> Result<(), IngestError> {
-    for recovered in lock.recover()? {
-        match recovered {
-            Recovered::Finished { run_id, snapshot } => {
-                tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
-            }
-            Recovered::Removed { run_id } => {
-                tracing::warn!(run_id, "removed what an earlier run had staged");
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Whether the export is not to be published, and how the run then ends.

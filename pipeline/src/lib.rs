@@ -19,6 +19,7 @@ pub mod write;
 pub mod commit;
 pub mod lake;
 pub mod verify;
+pub mod expire;
 pub mod rejects;
 
 pub mod ingest;

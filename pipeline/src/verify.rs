@@ -174,8 +174,8 @@ pub enum Finding {
         /// The snapshots, oldest first.
         snapshots: Vec<String>,
     },
-    /// Data and manifest may not belong together: a run is publishing, or was killed while it did.
-    UnfinishedPublish {
+    /// Data and manifest may not belong together: a run is publishing or removing, or was killed while it did.
+    UnfinishedChange {
         /// That run.
         run_id: String,
     },
@@ -235,9 +235,9 @@ impl fmt::Display for Finding {
             Self::SeveralManifests { date, snapshots } => {
                 write!(f, "{date}: more than one manifest: {}", snapshots.join(", "))
             }
-            Self::UnfinishedPublish { run_id } => write!(
+            Self::UnfinishedChange { run_id } => write!(
                 f,
-                "run {run_id}: its publish is under way or was interrupted; the next ingest finishes or undoes it"
+                "run {run_id}: it is changing the table or was interrupted in that; the next ingest finishes or undoes it"
             ),
         }
     }
@@ -250,8 +250,8 @@ impl fmt::Display for Finding {
 /// Fails where the table's folders cannot be listed.
 pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     let mut findings = Vec::new();
-    for run_id in table.unfinished_publishes()? {
-        findings.push(Finding::UnfinishedPublish { run_id });
+    for run_id in table.unfinished_changes()? {
+        findings.push(Finding::UnfinishedChange { run_id });
     }
     for snapshot in table.try_snapshots()? {
         match snapshot {
@@ -1111,7 +1111,7 @@ mod tests {
                 fs::create_dir_all(&staging).unwrap();
                 fs::write(staging.join("intent.json"), "{}").unwrap();
             },
-            &["run bbbbbbbb: its publish is under way or was interrupted; \
+            &["run bbbbbbbb: it is changing the table or was interrupted in that; \
                the next ingest finishes or undoes it"],
         );
     }

@@ -1,0 +1,171 @@
+//! Which snapshots a lake no longer has to keep.
+//!
+//! A [`Retention`] and the published snapshots make a [`Plan`]; [`expire`] carries it out. Days are counted back from the newest snapshot and not from today: where nothing new has come for a
+//! month, a month's old history is not too old.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use chrono::{Datelike, NaiveDate};
+use serde::Serialize;
+
+use crate::cancel::Cancel;
+use crate::commit::{CommitError, Recovered};
+use crate::exit_code::ExitCode;
+use crate::lake::{LakeError, PublishedSnapshot, Table};
+use crate::snapshot::{RunId, SnapshotId};
+
+/// What to keep. A snapshot that either rule keeps is kept, and the newest always is.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Keep the dates of so many days, the newest snapshot's included.
+    pub keep_days: Option<NonZeroU32>,
+    /// Keep the last snapshot of each month.
+    pub keep_monthly: bool,
+}
+
+/// Which snapshots stay and which go, each oldest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Those that stay.
+    pub kept: Vec<PublishedSnapshot>,
+    /// Those that go.
+    pub expired: Vec<PublishedSnapshot>,
+}
+
+impl Retention {
+    /// Divides published snapshots, oldest first, into those that stay and those that go.
+    pub fn plan(self, published: Vec<PublishedSnapshot>) -> Plan {
+        let dates: Vec<NaiveDate> = published.iter().map(|snapshot| snapshot.id.date()).collect();
+        let last_of_month: BTreeMap<(i32, u32), NaiveDate> =
+            dates.iter().map(|date| ((date.year(), date.month()), *date)).collect();
+        let newest = dates.last().copied();
+        let is_kept = |snapshot: &PublishedSnapshot| {
+            let date = snapshot.id.date();
+            let age_days = newest.map_or(0, |newest| (newest - date).num_days());
+            age_days == 0
+                || self.keep_days.is_some_and(|days| age_days < i64::from(days.get()))
+                || (self.keep_monthly && last_of_month.get(&(date.year(), date.month())) == Some(&date))
+        };
+        let (kept, expired) = published.into_iter().partition(is_kept);
+        Plan { kept, expired }
+    }
+}
+
+impl Plan {
+    /// Bytes of the data files of those that go.
+    pub fn expired_bytes(&self) -> u64 {
+        self.expired.iter().map(|snapshot| snapshot.manifest.totals.bytes).sum()
+    }
+}
+
+/// Why nothing was removed. The lake is as it was, but after [`CommitError::UndoFailed`].
+#[derive(Debug, thiserror::Error)]
+pub enum ExpireError {
+    /// The lake could not be read.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// Removing failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The system has no randomness to give.
+    #[error("cannot draw a run id")]
+    RunId(#[source] std::io::Error),
+}
+
+impl ExpireError {
+    /// How the program ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Lake(LakeError::Cancelled { .. }) => ExitCode::Interrupted,
+            Self::Lake(_) | Self::Commit(_) => ExitCode::Lake,
+            Self::RunId(_) => ExitCode::Internal,
+        }
+    }
+
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Lake(error) => error.hint(),
+            Self::Commit(error) => error.hint(),
+            Self::RunId(_) => None,
+        }
+    }
+}
+
+/// Removes the snapshots that `plan` says, all of them or none. Those that another run has replaced
+/// or removed since are left out, and none that came since is touched.
+///
+/// # Errors
+///
+/// See [`ExpireError`].
+pub fn expire(table: &Table, plan: &Plan, cancel: &Cancel) -> Result<(), ExpireError> {
+    let waiting = || tracing::info!("another run has the table; waiting for it to end");
+    let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
+    lock.recover()?.iter().for_each(Recovered::log);
+    let published = table.snapshots()?;
+    let ids: Vec<SnapshotId> =
+        plan.expired.iter().filter(|one| published.contains(one)).map(|one| one.id).collect();
+    let run_id = RunId::try_new().map_err(ExpireError::RunId)?;
+    let removed = lock.remove_snapshots(&run_id, &ids)?;
+    if let Some(error) = removed.left_over {
+        tracing::warn!(error = %error, "what was removed still takes space; the next run tries again");
+    }
+    Ok(())
+}
+
+/// How an expiry ended that ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The snapshots are gone.
+    Removed,
+    /// A dry run: what would go.
+    Planned,
+    /// There was nothing to remove.
+    Unchanged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::tests::manifest;
+
+    /// The dates that stay, of snapshots on `dates`.
+    fn kept(keep_days: u32, keep_monthly: bool, dates: &[&str]) -> Vec<String> {
+        let published = dates
+            .iter()
+            .map(|date| {
+                let id = format!("{}T110100Z", date.replace('-', ""));
+                let manifest = manifest(&id, "aaaaaaaa", Vec::new(), 0);
+                PublishedSnapshot { id: manifest.snapshot_id(), manifest, manifest_path: "".into() }
+            })
+            .collect();
+        let plan = Retention { keep_days: NonZeroU32::new(keep_days), keep_monthly }.plan(published);
+        assert_eq!(plan.kept.len() + plan.expired.len(), dates.len());
+        plan.kept.iter().map(|snapshot| snapshot.id.date().to_string()).collect()
+    }
+
+    #[test]
+    fn days_count_back_from_the_newest_snapshot() {
+        let dates = ["2020-12-30", "2020-12-31", "2021-01-01", "2021-01-03"];
+        assert_eq!(kept(1, false, &dates), ["2021-01-03"]);
+        assert_eq!(kept(2, false, &dates), ["2021-01-03"]);
+        assert_eq!(kept(3, false, &dates), ["2021-01-01", "2021-01-03"]);
+        assert_eq!(kept(5, false, &dates), dates);
+        assert_eq!(kept(u32::MAX, false, &dates), dates);
+    }
+
+    #[test]
+    fn last_snapshot_of_each_month_stays() {
+        let dates = ["2020-01-31", "2020-12-01", "2020-12-30", "2021-01-01", "2021-01-03"];
+        assert_eq!(kept(0, true, &dates), ["2020-01-31", "2020-12-30", "2021-01-03"]);
+        assert_eq!(kept(3, true, &dates), ["2020-01-31", "2020-12-30", "2021-01-01", "2021-01-03"]);
+    }
+
+    #[test]
+    fn newest_stays_whatever_the_rules() {
+        assert_eq!(kept(0, false, &["2021-01-01", "2021-01-02"]), ["2021-01-02"]);
+        assert!(kept(1, true, &[]).is_empty());
+    }
+}
