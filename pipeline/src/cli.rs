@@ -21,7 +21,7 @@ use crate::exit_code::ExitCode;
 use crate::expire::{self, Plan, Retention};
 use crate::ingest;
 use crate::lake::{Lake, LakeError, PublishedSnapshot, Table};
-use crate::progress::{LogWriter, Progress, ProgressDisplay, grouped};
+use crate::progress::{ByteProgress, LogWriter, Progress, ProgressDisplay, ProgressMode, grouped};
 use crate::report::count;
 use crate::verify::{self, Finding, VerifyOptions};
 
@@ -253,7 +253,7 @@ const CAPPED_LIBRARIES: [&str; 9] = [
 fn start_log(options: &LogOptions) {
     let level = match (options.quiet, options.verbose) {
         (true, _) => "error",
-        (false, 0) if options.progress.resolve() == crate::progress::ProgressMode::Bar => "warn",
+        (false, 0) if options.progress.resolve() == ProgressMode::Bar => "warn",
         (false, 0) => "info",
         (false, 1) => "debug",
         (false, _) => "trace",
@@ -280,9 +280,7 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     raise_file_limit();
     let (runtime, cancel) = start_runtime()?;
     let progress = Arc::new(Progress::default());
-    let mode =
-        if options.log.quiet { crate::progress::ProgressMode::None } else { options.log.progress.resolve() };
-    let display = ProgressDisplay::start(mode, &progress);
+    let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
     let result = ingest::ingest(&config, &runtime, &progress, &cancel);
     drop(display);
     // Whatever still waits on the network is of no use to anyone.
@@ -429,7 +427,7 @@ fn expired(plan: &Plan) -> String {
 /// Asks on the terminal. Whatever is no yes is a no.
 fn confirm(plan: &Plan) -> anyhow::Result<bool> {
     let table = snapshots_table(&plan.expired, Utc::now());
-    write!(LogWriter, "{table}\nRemove these {} for good? [y/N] ", expired(plan))?;
+    write!(LogWriter, "{table}\nRemove these {}, for good? [y/N] ", expired(plan))?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
@@ -487,9 +485,13 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
         return Err(Failure { code: ExitCode::Lake, error: missing, hint: None }.into());
     }
     let mut reports = Vec::new();
+    let total_bytes = |snapshot| verify::total_bytes(snapshot, &verify_options);
+    let all_bytes = snapshots.iter().map(total_bytes).fold(0, u64::saturating_add);
+    let mut display = ByteProgress::start(options.log.progress_mode(), "verify", all_bytes);
+    let mut done_bytes: u64 = 0;
     for snapshot in &snapshots {
         let mut tick = |progress: verify::Progress| {
-            tracing::debug!(snapshot = %snapshot.id, bytes = progress.bytes, of = progress.total_bytes, "verifying");
+            display.show(done_bytes.saturating_add(progress.bytes), &snapshot.id);
             ControlFlow::Continue(())
         };
         let report =
@@ -498,8 +500,10 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 lake_failure(error, hint)
             })?;
         tracing::info!(snapshot = %snapshot.id, findings = report.findings.len(), "snapshot verified");
+        done_bytes = done_bytes.saturating_add(total_bytes(snapshot));
         reports.push(report);
     }
+    drop(display);
     let num_findings = findings.len() + reports.iter().map(|report| report.findings.len()).sum::<usize>();
     if options.json {
         let report = serde_json::json!({ "snapshots": reports, "findings": findings });

@@ -149,6 +149,13 @@ pub struct LogOptions {
     pub log_format: LogFormat,
 }
 
+impl LogOptions {
+    /// How progress is shown on the stderr that there is.
+    pub fn progress_mode(&self) -> ProgressMode {
+        if self.quiet { ProgressMode::None } else { self.progress.resolve() }
+    }
+}
+
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {

@@ -125,14 +125,15 @@ impl Drop for ProgressDisplay {
     }
 }
 
+fn bar_style(template: &'static str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸─")
+}
+
 fn draw_bars(progress: &Progress, stop: &AtomicBool) {
     let bars = bars();
     bars.set_draw_target(ProgressDrawTarget::stderr());
-    let style = |template: &'static str| {
-        ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸─")
-    };
     let add = |name: &'static str, template: &'static str| {
-        let bar = bars.add(ProgressBar::no_length().with_style(style(template)));
+        let bar = bars.add(ProgressBar::no_length().with_style(bar_style(template)));
         bar.set_prefix(name);
         bar
     };
@@ -145,7 +146,7 @@ fn draw_bars(progress: &Progress, stop: &AtomicBool) {
         let facts = Facts::read(progress);
         if facts.num_parts > 0 && fetch.length().is_none() {
             for bar in [&fetch, &decode] {
-                bar.set_style(style(known));
+                bar.set_style(bar_style(known));
                 bar.set_length(facts.num_parts);
             }
         }
@@ -186,6 +187,48 @@ fn log_lines(progress: &Progress, stop: &AtomicBool) {
                 rows_per_second = rate(facts.rows, started.elapsed().as_secs_f64()),
                 "working"
             );
+        }
+    }
+}
+
+/// Shows how far work is that knows its bytes, from the thread that does it, until dropped.
+#[derive(Debug)]
+pub struct ByteProgress {
+    mode: ProgressMode,
+    name: &'static str,
+    bar: Option<ProgressBar>,
+    next_log: Instant,
+}
+
+impl ByteProgress {
+    /// Begins to show work of `total_bytes`; `mode` is resolved, `name` a verb.
+    pub fn start(mode: ProgressMode, name: &'static str, total_bytes: u64) -> Self {
+        let bar = (mode == ProgressMode::Bar).then(|| {
+            let template =
+                "{prefix:<7} {bar:30.cyan/dim} {bytes:>10}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+            bars().set_draw_target(ProgressDrawTarget::stderr());
+            bars().add(ProgressBar::new(total_bytes).with_style(bar_style(template)).with_prefix(name))
+        });
+        Self { mode, name, bar, next_log: Instant::now() + LOG_INTERVAL }
+    }
+
+    /// Shows that `bytes` are done, and what is being done now.
+    pub fn show(&mut self, bytes: u64, what: &dyn std::fmt::Display) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(bytes);
+            bar.set_message(what.to_string());
+        } else if self.mode == ProgressMode::Plain && Instant::now() >= self.next_log {
+            self.next_log += LOG_INTERVAL;
+            tracing::info!(bytes, at = %what, "{}", self.name);
+        }
+    }
+}
+
+impl Drop for ByteProgress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+            bars().set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 }

@@ -50,6 +50,13 @@ pub struct VerifyOptions {
     pub key_memory_bytes: usize,
 }
 
+impl VerifyOptions {
+    /// How often the files are read for their keys.
+    fn num_key_passes(&self, snapshot: &PublishedSnapshot) -> u64 {
+        if self.keys { num_key_passes(snapshot.manifest.totals.rows, self.key_memory_bytes) } else { 0 }
+    }
+}
+
 impl Default for VerifyOptions {
     fn default() -> Self {
         Self { keys: false, key_memory_bytes: 256 << 20 }
@@ -287,6 +294,13 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     Ok(findings)
 }
 
+/// Bytes that [`verify_snapshot`] will deal with, by the manifest: what its progress runs to.
+pub fn total_bytes(snapshot: &PublishedSnapshot, options: &VerifyOptions) -> u64 {
+    let files = &snapshot.manifest.files;
+    let listed_bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+    listed_bytes.saturating_mul(2 + options.num_key_passes(snapshot))
+}
+
 /// Re-reads one published snapshot and holds it against its manifest and the dataset's declaration.
 /// `progress` is called about every batch; where it breaks off, so does the verification.
 ///
@@ -300,10 +314,7 @@ pub fn verify_snapshot(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<SnapshotReport, VerifyError> {
     let manifest = &snapshot.manifest;
-    let num_passes =
-        if options.keys { num_key_passes(manifest.totals.rows, options.key_memory_bytes) } else { 0 };
-    let listed_bytes = manifest.files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
-    let total_bytes = listed_bytes.saturating_mul(2 + num_passes);
+    let total_bytes = total_bytes(snapshot, options);
     let report = SnapshotReport {
         snapshot: snapshot.id,
         files: manifest.files.len() as u64,
@@ -326,7 +337,7 @@ pub fn verify_snapshot(
     }
     verification.check_rejects()?;
     if options.keys && verification.report.findings.is_empty() {
-        verification.count_duplicate_keys(num_passes)?;
+        verification.count_duplicate_keys(options.num_key_passes(snapshot))?;
     }
     let report = verification.report;
     // A run may replace the snapshot at any time. Then there is no damage, only nothing to compare with.
