@@ -112,7 +112,8 @@ fn soak(test: u64) {
             sandbox = Sandbox::new();
         }
         days += 1;
-        emulator.regenerate(tenant.options().generated_time + TimeDelta::days(days)).unwrap();
+        let tenant = Tenant::new(tenant.options().clone().on_day(days));
+        emulator.regenerate(tenant.options().generated_time).unwrap();
         for attempt in 1..=MAX_ATTEMPTS {
             let where_we_are = format!("seed {seed}, run {runs}, day {days}, attempt {attempt}");
             let is_calm = attempt == MAX_ATTEMPTS;
