@@ -25,6 +25,8 @@ NEXTEST_PROFILE := $(if $(CI),ci,default)
 
 # Options that go on to the program: make ingest INGEST_ARGS='--via json -v'
 INGEST_ARGS ?=
+# Options of the sample tenant, whose day is today's: make ingest EMULATOR_ARGS='--day 1', after '--day 0'
+EMULATOR_ARGS ?=
 VERIFY_ARGS ?=
 INSTRUCTIONS_ARGS ?=
 # A question of your own: make query SQL='FROM software_inventory LIMIT 5'
@@ -51,7 +53,7 @@ ingest: program ## Take an export, publish a snapshot: your tenant's if AZURE_* 
 	  exec $(PROGRAM) ingest $(INGEST_ARGS); \
 	fi; \
 	echo 'No AZURE_* credentials in the environment: taking the sample tenant of an emulator on this machine.' >&2; \
-	exec $(EMULATOR) -- $(PROGRAM) ingest $(INGEST_ARGS)
+	exec $(EMULATOR) $(EMULATOR_ARGS) -- $(PROGRAM) ingest $(INGEST_ARGS)
 
 verify: program ## Read the lake back and hold it against its manifests; VERIFY_ARGS='--keys'
 	@$(PROGRAM) verify $(VERIFY_ARGS)

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::prelude::*;
-use chrono::TimeDelta;
 use fixtures::{At, Emulator, Fault, RetryAfter, Tenant, TenantOptions};
 use md5::{Digest as _, Md5};
 
