@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::cancel::Cancel;
-use crate::config::{IngestOptions, LogFormat, LogOptions, find_dataset, lake_or_default};
+use crate::config::{IngestOptions, LogFormat, LogOptions, default_work_dir, find_dataset, lake_or_default};
 use crate::exit_code::ExitCode;
 use crate::expire::{self, Plan, Retention};
 use crate::ingest;
@@ -91,8 +91,9 @@ struct TableOptions {
 impl TableOptions {
     fn open(&self) -> anyhow::Result<Table> {
         let dataset = find_dataset(self.dataset.as_deref()).map_err(usage)?;
-        let lake = Lake::open(lake_or_default(self.lake.as_deref())).map_err(usage)?;
-        Ok(lake.table(dataset))
+        let lake = Lake::open(lake_or_default(self.lake.as_deref())).map_err(lake_error)?;
+        let work_dir = default_work_dir().unwrap_or_else(|_| std::env::temp_dir());
+        Ok(lake.with_work_dir(&work_dir).table(dataset))
     }
 }
 
@@ -191,8 +192,7 @@ fn lake_failure(error: impl Into<anyhow::Error>, hint: Option<&'static str>) -> 
 }
 
 fn lake_error(error: LakeError) -> anyhow::Error {
-    let hint = error.hint();
-    lake_failure(error, hint)
+    Failure { code: error.exit_code(), hint: error.hint().map(str::to_owned), error: error.into() }.into()
 }
 
 /// Runs the command that was typed, prints its error if it has one, and says how it ended.
@@ -238,7 +238,8 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// Libraries that could put URLs, headers or tokens into the log at lower levels.
-const CAPPED_LIBRARIES: [&str; 9] = [
+const CAPPED_LIBRARIES: [&str; 10] = [
+    "object_store",
     "reqwest",
     "hyper",
     "hyper_util",
@@ -496,8 +497,11 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
         };
         let report =
             verify::verify_snapshot(&table, snapshot, &verify_options, &mut tick).map_err(|error| {
-                let hint = error.hint();
-                lake_failure(error, hint)
+                Failure {
+                    code: error.exit_code(),
+                    hint: error.hint().map(str::to_owned),
+                    error: error.into(),
+                }
             })?;
         tracing::info!(snapshot = %snapshot.id, findings = report.findings.len(), "snapshot verified");
         done_bytes = done_bytes.saturating_add(total_bytes(snapshot));

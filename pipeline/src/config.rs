@@ -13,6 +13,7 @@ use url::Url;
 use crate::fetch::token::{AuthMethod, Credentials};
 use crate::fetch::{RateFloor, RetryPolicy};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
+use crate::lake::LeaseTimes;
 use crate::progress::ProgressMode;
 use crate::source::{ApiConfig, RouteConfig, SourceConfig};
 
@@ -336,6 +337,7 @@ impl IngestOptions {
                 Some(path) => path.clone(),
                 None => default_work_dir()?,
             },
+            lease_times: LeaseTimes::default(),
             if_published: self.if_published.unwrap_or_default(),
             max_rejects: self.max_rejects.unwrap_or_default(),
             capture_extra_fields: self.extra_fields == Some(ExtraFields::Capture),
@@ -416,7 +418,7 @@ pub fn lake_or_default(lake: Option<&str>) -> String {
 }
 
 /// `defender-lake` in the XDG cache folder.
-fn default_work_dir() -> Result<PathBuf, ConfigError> {
+pub(crate) fn default_work_dir() -> Result<PathBuf, ConfigError> {
     let folders = etcetera::base_strategy::choose_base_strategy().map_err(|_| {
         invalid("--work-dir", "must be given: this user has no home folder to keep a cache in")
     })?;

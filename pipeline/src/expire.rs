@@ -77,8 +77,8 @@ impl ExpireError {
     /// How the program ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Lake(LakeError::Cancelled { .. }) => ExitCode::Interrupted,
-            Self::Lake(_) | Self::Commit(_) => ExitCode::Lake,
+            Self::Lake(error) => error.exit_code(),
+            Self::Commit(error) => error.exit_code(),
             Self::RunId(_) => ExitCode::Internal,
         }
     }

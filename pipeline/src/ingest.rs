@@ -26,7 +26,7 @@ use crate::decode::reject::Reject;
 use crate::decode::{DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
-use crate::lake::{Lake, LakeError, Table, TableLock};
+use crate::lake::{Lake, LakeError, LeaseTimes, Table, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
 use crate::progress::Progress;
 use crate::rejects::Rejects;
@@ -53,8 +53,10 @@ pub struct IngestConfig {
     pub lake: String,
     /// Where parts come from.
     pub source: SourceConfig,
-    /// The spool's place.
+    /// The spool's place, and where files wait on their way to an object store.
     pub work_dir: PathBuf,
+    /// How runs take turns in an object store.
+    pub lease_times: LeaseTimes,
     /// What to do with a snapshot that the lake has.
     pub if_published: IfPublished,
     /// How many rejected records are too many.
@@ -251,18 +253,13 @@ impl IngestError {
             | Self::Empty { .. }
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
             Self::TooManyRejects { .. } => ExitCode::Rejects,
-            Self::Lake(LakeError::Cancelled { .. }) | Self::Interrupted => ExitCode::Interrupted,
-            Self::Lake(LakeError::UnsupportedScheme { .. } | LakeError::BadLocation { .. }) => {
-                ExitCode::Usage
+            Self::Interrupted => ExitCode::Interrupted,
+            Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.exit_code(),
+            Self::Commit(error) => error.exit_code(),
+            Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) | Self::Internal { .. } => {
+                ExitCode::Internal
             }
-            Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. })
-            | Self::Commit(CommitError::Inconsistent { .. })
-            | Self::Internal { .. } => ExitCode::Internal,
-            Self::Write(WriteError::Lake(_))
-            | Self::KeepRejects { .. }
-            | Self::Lake(_)
-            | Self::Commit(_)
-            | Self::AlreadyPublished { .. } => ExitCode::Lake,
+            Self::KeepRejects { .. } | Self::AlreadyPublished { .. } => ExitCode::Lake,
         }
     }
 
@@ -314,7 +311,8 @@ pub fn ingest(
     cancel: &Cancel,
 ) -> Result<RunReport, IngestError> {
     let started_at = Utc::now().trunc_subsecs(0);
-    let table = Lake::open(&config.lake)?.table(config.dataset);
+    let lake = Lake::open(&config.lake)?.with_work_dir(&config.work_dir).with_lease_times(config.lease_times);
+    let table = lake.table(config.dataset);
     if config.dry_run {
         let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
         let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
@@ -464,13 +462,26 @@ struct Run<'r> {
 impl Run<'_> {
     fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
         let snapshot = self.export.snapshot_id();
-        let staging = lock.stage(&self.id, snapshot)?;
+        let mut staging = lock.stage(&self.id, snapshot)?;
         let manifest = self.write(&staging, source)?;
-        // From here on it is a few renames: they are finished, not interrupted.
+        let on_bytes = |bytes, total_bytes| {
+            self.progress.total_upload_bytes.store(total_bytes, Ordering::Relaxed);
+            self.progress.upload_bytes.store(bytes, Ordering::Relaxed);
+        };
+        staging.upload(&manifest, &on_bytes, &|| self.cancel.is_cancelled())?;
+        // From here on it is a few steps: they are finished, not interrupted.
         if self.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }
-        let published = staging.publish(&manifest)?;
+        let published = match staging.publish(&manifest) {
+            Ok(published) => published,
+            // Another run had the table after all, and was ahead of this one.
+            Err(CommitError::Overtaken { .. }) => return self.not_published(lock.table(), Outcome::Skipped),
+            Err(CommitError::Superseded { .. }) => {
+                return self.not_published(lock.table(), Outcome::Superseded);
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Some(error) = published.left_over {
             tracing::warn!(error = %error, "what was replaced could not be removed; the next run tries again");
         }
@@ -488,6 +499,11 @@ impl Run<'_> {
             lake: self.config.lake.clone(),
             snapshot: SnapshotReport::Published(Box::new(manifest)),
         })
+    }
+
+    fn not_published(&self, table: &Table, outcome: Outcome) -> Result<RunReport, IngestError> {
+        tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run was ahead of this one");
+        Ok(listed(self.config, table, self.export, outcome)?)
     }
 
     /// Bytes that open row groups may hold together. The rest is for what is not counted: the one

@@ -31,13 +31,25 @@ pub struct Progress {
     pub decoded_parts: AtomicU64,
     /// Rows decoded.
     pub rows: AtomicU64,
+    /// Bytes of the data files, once they go to an object store; zero before, and where they go to a disk.
+    pub total_upload_bytes: AtomicU64,
+    /// Bytes that are there.
+    pub upload_bytes: AtomicU64,
 }
 
 impl Progress {
     /// Forgets what was counted: the run begins again.
     pub fn restart(&self) {
         let FetchProgress { bytes, parts } = &*self.fetch;
-        for counter in [bytes, parts, &self.num_parts, &self.decoded_parts, &self.rows] {
+        for counter in [
+            bytes,
+            parts,
+            &self.num_parts,
+            &self.decoded_parts,
+            &self.rows,
+            &self.total_upload_bytes,
+            &self.upload_bytes,
+        ] {
             counter.store(0, Ordering::Relaxed);
         }
     }
@@ -125,6 +137,10 @@ impl Drop for ProgressDisplay {
     }
 }
 
+/// A bar of work that knows its bytes.
+const BYTES_TEMPLATE: &str =
+    "{prefix:<7} {bar:30.cyan/dim} {bytes:>10}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+
 fn bar_style(template: &'static str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸─")
 }
@@ -141,6 +157,7 @@ fn draw_bars(progress: &Progress, stop: &AtomicBool) {
     let unknown = "{prefix:<7} {spinner} {pos:>5} parts  {msg}";
     let fetch = add("fetch", unknown);
     let decode = add("decode", unknown);
+    let mut upload: Option<ProgressBar> = None;
     let started = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let facts = Facts::read(progress);
@@ -162,11 +179,19 @@ fn draw_bars(progress: &Progress, stop: &AtomicBool) {
         ));
         fetch.tick();
         decode.tick();
+        if facts.total_upload_bytes > 0 {
+            let upload = upload.get_or_insert_with(|| {
+                let bar = ProgressBar::new(facts.total_upload_bytes).with_style(bar_style(BYTES_TEMPLATE));
+                bars.add(bar.with_prefix("upload"))
+            });
+            upload.set_position(facts.upload_bytes);
+        }
         std::thread::park_timeout(DRAW_INTERVAL);
     }
     // The bars go: the summary says the same, and more.
-    fetch.finish_and_clear();
-    decode.finish_and_clear();
+    for bar in [Some(fetch), Some(decode), upload].into_iter().flatten() {
+        bar.finish_and_clear();
+    }
     bars.set_draw_target(ProgressDrawTarget::hidden());
 }
 
@@ -184,6 +209,7 @@ fn log_lines(progress: &Progress, stop: &AtomicBool) {
                 num_parts = facts.num_parts,
                 fetched_bytes = facts.fetched_bytes,
                 rows = facts.rows,
+                upload_bytes = facts.upload_bytes,
                 rows_per_second = rate(facts.rows, started.elapsed().as_secs_f64()),
                 "working"
             );
@@ -204,10 +230,8 @@ impl ByteProgress {
     /// Begins to show work of `total_bytes`; `mode` is resolved, `name` a verb.
     pub fn start(mode: ProgressMode, name: &'static str, total_bytes: u64) -> Self {
         let bar = (mode == ProgressMode::Bar).then(|| {
-            let template =
-                "{prefix:<7} {bar:30.cyan/dim} {bytes:>10}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
             bars().set_draw_target(ProgressDrawTarget::stderr());
-            bars().add(ProgressBar::new(total_bytes).with_style(bar_style(template)).with_prefix(name))
+            bars().add(ProgressBar::new(total_bytes).with_style(bar_style(BYTES_TEMPLATE)).with_prefix(name))
         });
         Self { mode, name, bar, next_log: Instant::now() + LOG_INTERVAL }
     }
@@ -240,6 +264,8 @@ struct Facts {
     fetched_bytes: u64,
     decoded_parts: u64,
     rows: u64,
+    total_upload_bytes: u64,
+    upload_bytes: u64,
 }
 
 impl Facts {
@@ -251,6 +277,8 @@ impl Facts {
             fetched_bytes: read(&progress.fetch.bytes),
             decoded_parts: read(&progress.decoded_parts),
             rows: read(&progress.rows),
+            total_upload_bytes: read(&progress.total_upload_bytes),
+            upload_bytes: read(&progress.upload_bytes),
         }
     }
 

@@ -27,6 +27,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::commit::{Success, hex};
+use crate::exit_code::ExitCode;
 use crate::lake::{self, LakeError, PublishedSnapshot, SUCCESS_FILE, Table};
 use crate::manifest::DataFile;
 use crate::partition;
@@ -94,6 +95,15 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
+    /// How the program ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Lake(error) => error.exit_code(),
+            Self::Replaced { .. } => ExitCode::Lake,
+            Self::Cancelled { .. } => ExitCode::Interrupted,
+        }
+    }
+
     /// What a person can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -271,7 +281,7 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
             Err(error) => return Err(error),
         }
     }
-    for name in lake::list_names(&table.snapshots_root())? {
+    for name in table.list_names(&table.snapshots_root())? {
         if SnapshotId::parse(&name).is_none() && !lake::is_clutter(&name) {
             findings.push(Finding::Unlisted { file: table.below_lake(&table.snapshots_root().join(name)) });
         }
@@ -283,7 +293,7 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     }
     let folders: BTreeSet<_> = ids.iter().map(|id| lake::data_folder_name(id.date())).collect();
     let prefix = format!("{}=", schema::SNAPSHOT_DATE.name);
-    for name in lake::list_names(&table.root())? {
+    for name in table.list_names(&table.root())? {
         let path = table.below_lake(&table.root().join(&name));
         if name.starts_with(&prefix) && !folders.contains(&name) {
             findings.push(Finding::NoManifest { folder: path });
@@ -326,7 +336,7 @@ pub fn verify_snapshot(
     let mut verification =
         Verification { table, snapshot, progress, done: Progress { bytes: 0, total_bytes }, report };
     verification.check_manifest();
-    if lake::is_folder(&table.data_folder(snapshot.id.date()))? {
+    if table.is_folder(&table.data_folder(snapshot.id.date()))? {
         verification.check_success();
         verification.check_listing()?;
         verification.check_files()?;
@@ -422,7 +432,7 @@ impl Verification<'_> {
         let folder = lake::data_folder_name(self.snapshot.id.date());
         let listed: BTreeSet<_> =
             self.snapshot.manifest.files.iter().map(|file| file.path.as_str()).collect();
-        for name in lake::list_files(&self.table.data_folder(self.snapshot.id.date()))?.into_keys() {
+        for name in self.table.list_files(&self.table.data_folder(self.snapshot.id.date()))?.into_keys() {
             let path = format!("{folder}/{name}");
             if name != SUCCESS_FILE && !lake::is_clutter(&name) && !listed.contains(path.as_str()) {
                 let file = self.data_file_name(&path);
@@ -441,7 +451,7 @@ impl Verification<'_> {
             self.find_difference(&name, Fact::Partition, &expected, &found);
             let opened = match self.table.open_data_file(&file.path) {
                 Ok(opened) => opened,
-                Err(LakeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(error) if error.is_missing() => {
                     self.report.findings.push(Finding::Missing { file: name });
                     self.advance(file.bytes.saturating_mul(2))?;
                     continue;
@@ -674,6 +684,7 @@ fn summary(success: &Success) -> String {
 fn lake_reason(error: &LakeError) -> String {
     match error {
         LakeError::Io { source, .. } => source.to_string(),
+        LakeError::Store { source, .. } => source.to_string(),
         error => error.to_string(),
     }
 }

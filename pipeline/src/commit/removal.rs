@@ -10,15 +10,15 @@
 //! ```
 //!
 //! `removal.json` comes first and goes when the last snapshot is moved: that is the moment of decision.
-//! An error before it is undone at once, a crash by the next run ([`TableLock::recover`]); after it,
+//! An error before it is undone at once, a crash by the next run ([`super::exchange`]); after it,
 //! what is in staging is deleted like everything that no intent holds.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommitError, to_json};
-use crate::lake::{self, LakeError, PublishedSnapshot, Table, TableLock};
+use super::{CommitError, RemovedSnapshots, to_json};
+use crate::lake::{LakeError, PublishedSnapshot, Table, local};
 use crate::snapshot::{RunId, SnapshotId};
 
 pub(super) const REMOVAL_FILE: &str = "removal.json";
@@ -26,63 +26,41 @@ pub(super) const REMOVAL_FILE: &str = "removal.json";
 /// Some 20 bytes a snapshot: a century of days is under a megabyte.
 const MAX_REMOVAL_BYTES: u64 = 16 << 20;
 
-/// What was removed.
-#[derive(Debug)]
-pub struct RemovedSnapshots {
-    /// Why some of it still takes space; the next run tries again. Readers do not see it.
-    pub left_over: Option<LakeError>,
+/// See [`super::TableLock::remove_snapshots`]; `published` is what the table holds.
+pub(super) fn remove_snapshots(
+    table: &Table,
+    run_id: &RunId,
+    published: &[PublishedSnapshot],
+    snapshots: &[SnapshotId],
+) -> Result<RemovedSnapshots, CommitError> {
+    let removal = Removal { table, folder: table.staging_root().join(run_id.as_str()) };
+    let listed = Listed::new(published, snapshots);
+    local::create_dir(&table.staging_root())?;
+    local::create_dir(&removal.folder)?;
+    let moved = removal.announce(&listed).and_then(|()| removal.take(&listed));
+    if let Err(failure) = moved {
+        return Err(match removal.put_back(&listed) {
+            Ok(()) => {
+                // What cannot be removed now is empty, and the next run removes it.
+                let _ = local::remove_tree(&removal.folder);
+                CommitError::Lake(failure)
+            }
+            Err(source) => CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) },
+        });
+    }
+    Ok(RemovedSnapshots { left_over: local::remove_tree(&removal.folder).err() })
 }
 
-impl TableLock {
-    /// Removes published snapshots, data and manifests.
-    ///
-    /// # Errors
-    ///
-    /// A snapshot that is not published or whose manifest is damaged, files in its data folder that no
-    /// manifest lists, and storage. The lake is then as it was.
-    pub fn remove_snapshots(
-        &self,
-        run_id: &RunId,
-        snapshots: &[SnapshotId],
-    ) -> Result<RemovedSnapshots, CommitError> {
-        let table = self.table();
-        let published = table.snapshots()?;
-        for id in snapshots {
-            let of_date: Vec<_> = published.iter().filter(|one| one.id.date() == id.date()).collect();
-            table.check_ours(id.date(), &of_date)?;
-        }
-        let removal = Removal { table, folder: table.staging_root().join(run_id.as_str()) };
-        let listed = Listed::new(&published, snapshots);
-        lake::create_dir(&table.staging_root())?;
-        lake::create_dir(&removal.folder)?;
-        let moved = removal.announce(&listed).and_then(|()| removal.take(&listed));
-        if let Err(failure) = moved {
-            return Err(match removal.put_back(&listed) {
-                Ok(()) => {
-                    // What cannot be removed now is empty, and the next run removes it.
-                    let _ = lake::remove_tree(&removal.folder);
-                    CommitError::Lake(failure)
-                }
-                Err(source) => {
-                    CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
-                }
-            });
-        }
-        Ok(RemovedSnapshots { left_over: lake::remove_tree(&removal.folder).err() })
-    }
-
-    /// Puts back what an interrupted removal had taken; says whether `folder` was one's.
-    pub(super) fn undo_removal(&self, folder: &Path) -> Result<bool, CommitError> {
-        let path = folder.join(REMOVAL_FILE);
-        let Some(bytes) = lake::read_bounded(&path, MAX_REMOVAL_BYTES)? else { return Ok(false) };
-        let listed = serde_json::from_slice(&bytes)
-            .map_err(|error| LakeError::DamagedManifest { path, reason: error.to_string() })?;
-        let removal = Removal { table: self.table(), folder: folder.to_path_buf() };
-        removal.put_back(&listed)?;
-        Ok(true)
-    }
+/// Puts back what an interrupted removal had taken; says whether `folder` was one's.
+pub(super) fn undo(table: &Table, folder: &Path) -> Result<bool, CommitError> {
+    let path = folder.join(REMOVAL_FILE);
+    let Some(bytes) = local::read_bounded(&path, MAX_REMOVAL_BYTES)? else { return Ok(false) };
+    let listed = serde_json::from_slice(&bytes)
+        .map_err(|error| LakeError::DamagedManifest { path, reason: error.to_string() })?;
+    let removal = Removal { table, folder: folder.to_path_buf() };
+    removal.put_back(&listed)?;
+    Ok(true)
 }
-
 /// What `removal.json` says.
 #[derive(Debug, Serialize, Deserialize)]
 struct Listed {
@@ -131,39 +109,39 @@ impl Removal<'_> {
 
     fn announce(&self, listed: &Listed) -> Result<(), LakeError> {
         let unready = self.folder.join("removal.tmp");
-        lake::write_new(&unready, &to_json(listed))?;
-        lake::rename(&unready, &self.folder.join(REMOVAL_FILE))?;
-        lake::sync_dir(&self.folder)?;
-        lake::sync_dir(&self.table.staging_root())
+        local::write_new(&unready, &to_json(listed))?;
+        local::rename(&unready, &self.folder.join(REMOVAL_FILE))?;
+        local::sync_dir(&self.folder)?;
+        local::sync_dir(&self.table.staging_root())
     }
 
     fn take(&self, listed: &Listed) -> Result<(), LakeError> {
         for (place, taken) in listed.snapshots.iter().flat_map(|snapshot| self.moves(snapshot)) {
             // Somebody may have deleted a data folder by hand.
-            if lake::exists(&place)? {
-                lake::rename(&place, &taken)?;
+            if local::exists(&place)? {
+                local::rename(&place, &taken)?;
             }
         }
         self.sync()?;
-        lake::remove_file(&self.folder.join(REMOVAL_FILE))?;
-        lake::sync_dir(&self.folder)
+        local::remove_file(&self.folder.join(REMOVAL_FILE))?;
+        local::sync_dir(&self.folder)
     }
 
     /// Undoes [`Self::take`], as far as it went. Can be interrupted and repeated.
     fn put_back(&self, listed: &Listed) -> Result<(), LakeError> {
         for (place, taken) in listed.snapshots.iter().flat_map(|snapshot| self.moves(snapshot)) {
-            if lake::exists(&taken)? {
-                lake::rename(&taken, &place)?;
+            if local::exists(&taken)? {
+                local::rename(&taken, &place)?;
             }
         }
         self.sync()?;
-        lake::remove_file(&self.folder.join(REMOVAL_FILE))?;
-        lake::sync_dir(&self.folder)
+        local::remove_file(&self.folder.join(REMOVAL_FILE))?;
+        local::sync_dir(&self.folder)
     }
 
     fn sync(&self) -> Result<(), LakeError> {
         for folder in [self.table.root(), self.table.snapshots_root(), self.folder.clone()] {
-            lake::sync_dir(&folder)?;
+            local::sync_dir(&folder)?;
         }
         Ok(())
     }
@@ -176,7 +154,7 @@ mod tests {
     use crate::commit::tests::{
         Content, NEXT_DAY, NOON, lock, open_table, picture, publish, run_id, snapshot_id, temp_dir,
     };
-    use crate::lake::faults::{self, Fault};
+    use crate::lake::local::faults::{self, Fault};
 
     const DAY_AFTER: &str = "20210113T120000Z";
 

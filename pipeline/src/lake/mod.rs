@@ -11,18 +11,28 @@
 //! <lake>/_defender/<table>/staging/<run id>/…            there only while a run writes
 //! ```
 
+mod http;
+mod lease;
+pub(crate) mod local;
+mod location;
+pub(crate) mod store;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::NaiveDate;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use schema::Dataset;
 
+use self::lease::Lease;
+pub use self::lease::LeaseTimes;
+use self::local::LocalLock;
+use self::location::Location;
+use self::store::Store;
+pub use self::store::StoreError;
+use crate::exit_code::ExitCode;
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
 
@@ -31,31 +41,34 @@ pub const SUCCESS_FILE: &str = "_SUCCESS";
 
 /// A manifest takes about 300 bytes a data file; beyond this it is not one of ours, and is not read
 /// into memory.
-const MAX_MANIFEST_BYTES: u64 = 256 << 20;
-
-/// How often a waiting run looks whether the lock is free, or whether it was told to stop.
-const LOCK_POLL: Duration = Duration::from_millis(100);
-
-/// How often another run may take the lock's folder away between two of our steps. More than that is
-/// a file system that cannot keep the folder.
-const MAX_LOCK_RACES: u32 = 100;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
 /// Why the lake could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// The location is a URL of a scheme that we do not write to.
-    #[error("the lake's location has the scheme {scheme}, which is not supported")]
-    UnsupportedScheme {
-        /// The scheme alone: the rest of the URL may hold a secret.
-        scheme: String,
-    },
-    /// The location names no folder.
+    /// The location is no place that a lake can be in, or the environment cannot lead there.
     #[error("the lake's location {location:?} {reason}")]
     BadLocation {
-        /// As given.
+        /// As given, without what may be secret.
         location: String,
         /// What is wrong with it.
-        reason: &'static str,
+        reason: String,
+    },
+    /// An operation on an object store failed.
+    #[error("cannot {action} {}", path.display())]
+    Store {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// On which object or folder.
+        path: PathBuf,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// Another run took the table over from this one.
+    #[error("another run has taken {} over", path.display())]
+    LeaseLost {
+        /// The lock.
+        path: PathBuf,
     },
     /// An operation on the file system failed.
     #[error("cannot {action} {}", path.display())]
@@ -93,14 +106,44 @@ impl LakeError {
     /// What a person can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::UnsupportedScheme { .. } | Self::BadLocation { .. } => {
-                Some("give --lake a local path or a file:// URL")
-            }
+            Self::BadLocation { .. } => Some(
+                "give --lake a local path, or a URL such as abfss://container@account.dfs.core.windows.net/path, s3://bucket/path or gs://bucket/path",
+            ),
             Self::Io { source, .. } => io_hint(source.kind()),
+            Self::Store { source, .. } => source.hint(),
+            Self::LeaseLost { .. } => {
+                Some("run again: this one stood still for too long, and published nothing")
+            }
             Self::DamagedManifest { .. } => Some(
                 "restore the manifest, or move it and the snapshot's data folder out of the lake and ingest again",
             ),
             Self::UnsafeName { .. } | Self::Cancelled { .. } => None,
+        }
+    }
+}
+
+impl LakeError {
+    /// Whether what was asked for is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => local::is_missing(source),
+            Self::Store { source, .. } => source.is_missing(),
+            _ => false,
+        }
+    }
+
+    /// Whether a store failed in passing, so that what was asked may be done or not.
+    pub(crate) fn is_retried(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.is_in_passing())
+    }
+
+    /// How the program ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::BadLocation { .. } => ExitCode::Usage,
+            Self::Cancelled { .. } => ExitCode::Interrupted,
+            Self::Store { source, .. } if source.is_not_authorised() => ExitCode::NotAuthorised,
+            _ => ExitCode::Lake,
         }
     }
 }
@@ -124,60 +167,78 @@ fn io_hint(kind: io::ErrorKind) -> Option<&'static str> {
 /// A place that tables lie in. It need not exist yet.
 #[derive(Debug, Clone)]
 pub struct Lake {
-    root: PathBuf,
+    place: Place,
+}
+
+/// Where a lake is.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// Below this folder of a local disk.
+    Disk(PathBuf),
+    /// In an object store.
+    Store(Store),
 }
 
 impl Lake {
-    /// Names the lake at `location`: a path, or a `file://` URL. Touches nothing.
+    /// Names the lake at `location`: a path, or a URL of a local folder or an object store. Asks no store
+    /// yet, and writes nothing.
     ///
     /// # Errors
     ///
-    /// Any other URL, an empty location, and one that names something other than a folder.
+    /// A location or an environment that leads nowhere, and a path to something other than a folder.
     pub fn open(location: impl AsRef<Path>) -> Result<Self, LakeError> {
         let location = location.as_ref();
-        let text = location.to_string_lossy();
-        let bad = |reason| LakeError::BadLocation { location: text.to_string(), reason };
-        let root = match url_scheme(&text) {
-            None => location.to_path_buf(),
-            Some(scheme) if scheme.eq_ignore_ascii_case("file") => url::Url::parse(&text)
-                .ok()
-                .and_then(|url| url.to_file_path().ok())
-                .ok_or_else(|| bad("is no local file URL"))?,
-            Some(scheme) => return Err(LakeError::UnsupportedScheme { scheme: scheme.to_owned() }),
+        let root = match Location::parse(location)? {
+            Location::Disk(root) => root,
+            Location::Store(store) => return Ok(Self { place: Place::Store(store) }),
         };
-        if root.as_os_str().is_empty() {
-            return Err(bad("is empty"));
-        }
         match fs::metadata(&root) {
-            Ok(metadata) if !metadata.is_dir() => Err(bad("is not a folder")),
-            Err(error) if !is_missing(&error) => Err(io_error("open", &root)(error)),
-            _ => Ok(Self { root }),
+            Ok(metadata) if !metadata.is_dir() => Err(location::bad(location, "is not a folder")),
+            Err(error) if !local::is_missing(&error) => Err(local::io_error("open", &root)(error)),
+            _ => Ok(Self { place: Place::Disk(root) }),
         }
     }
 
-    /// The lake's folder.
+    /// Sets where files wait on their way to or from an object store. It has to be a local disk, and is
+    /// the system's folder for temporary files where it is not set.
+    #[must_use]
+    pub fn with_work_dir(mut self, work_dir: &Path) -> Self {
+        if let Place::Store(store) = &mut self.place {
+            store.work_dir = work_dir.to_path_buf();
+        }
+        self
+    }
+
+    /// Sets how runs take turns in an object store.
+    #[must_use]
+    pub fn with_lease_times(mut self, lease_times: LeaseTimes) -> Self {
+        if let Place::Store(store) = &mut self.place {
+            store.lease_times = lease_times;
+        }
+        self
+    }
+
+    /// The lake's folder, or its URL.
     pub fn root(&self) -> &Path {
-        &self.root
+        match &self.place {
+            Place::Disk(root) => root,
+            Place::Store(store) => store.root(),
+        }
     }
 
     /// Names one table of the lake. It need not exist yet.
     pub fn table(&self, dataset: &'static Dataset) -> Table {
-        Table { lake: self.root.clone(), dataset }
+        Table { lake: self.clone(), dataset }
     }
 }
 
-/// Returns `s3` for `s3://…`, nothing for a path.
-fn url_scheme(text: &str) -> Option<&str> {
-    let (scheme, _) = text.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    is_scheme.then_some(scheme)
-}
-
 /// One dataset's table in one lake.
+///
+/// Its paths begin with the lake's folder or URL, so that they can be shown as they are; what is at one is
+/// read by the table's own methods.
 #[derive(Debug, Clone)]
 pub struct Table {
-    lake: PathBuf,
+    lake: Lake,
     dataset: &'static Dataset,
 }
 
@@ -200,7 +261,7 @@ impl Table {
 
     /// The folder that readers glob.
     pub fn root(&self) -> PathBuf {
-        self.lake.join(self.dataset.name)
+        self.lake.root().join(self.dataset.name)
     }
 
     /// The snapshot's data folder, below which readers find its files.
@@ -256,40 +317,13 @@ impl Table {
     ///
     /// [`LakeError::Cancelled`], or what kept the lock file from being made.
     pub fn lock(&self, on_wait: impl FnOnce(), cancelled: &dyn Fn() -> bool) -> Result<TableLock, LakeError> {
-        let path = self.own_root().join("lock");
-        let mut held = Held { table: self.clone(), made: Vec::new(), file: None };
-        let mut on_wait = Some(on_wait);
-        let mut races = 0;
-        // Whoever holds the lock unlinks it in the end, and its empty folders with it. So a lock is ours
-        // only if its path still leads to the file that we locked; else the way there is made again.
-        loop {
-            let file = match held.make_folders().and_then(|()| open_lock(&path)) {
-                Ok(file) => file,
-                Err(LakeError::Io { source, .. }) if is_missing(&source) && races < MAX_LOCK_RACES => {
-                    races += 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            loop {
-                match file.try_lock() {
-                    Ok(()) => break,
-                    Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
-                    Err(TryLockError::WouldBlock) => {}
-                }
-                if cancelled() {
-                    return Err(LakeError::Cancelled { path });
-                }
-                if let Some(on_wait) = on_wait.take() {
-                    on_wait();
-                }
-                std::thread::sleep(LOCK_POLL);
+        let held = match self.place() {
+            Place::Disk(_) => Held::Disk(LocalLock::take(self.own_root(), on_wait, cancelled)?),
+            Place::Store(store) => {
+                Held::Store(Lease::take(store, self.own_root().join("lock"), on_wait, cancelled)?)
             }
-            if is_at(&file, &path)? {
-                held.file = Some(file);
-                return Ok(TableLock { held: Arc::new(held) });
-            }
-        }
+        };
+        Ok(TableLock { table: self.clone(), held: Arc::new(held) })
     }
 
     /// Opens one data file of the table for reading; `path` is as in the manifest.
@@ -299,25 +333,70 @@ impl Table {
     /// A path that leaves the table, anything but a regular file, and what the system says.
     pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
         check_name(path)?;
-        open_file(&self.root().join(path))
+        self.open_file(&self.root().join(path))
     }
 
     /// Opens the snapshot's rejects for reading; nothing where it has none.
     pub(crate) fn open_rejects(&self, id: SnapshotId) -> Result<Option<File>, LakeError> {
-        optional(open_file(&self.rejects_path(id)))
+        optional(self.open_file(&self.rejects_path(id)))
+    }
+
+    /// Where the lake is.
+    pub(crate) fn place(&self) -> &Place {
+        &self.lake.place
+    }
+
+    /// The names in a folder, sorted; none where it does not exist.
+    pub(crate) fn list_names(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
+        match self.place() {
+            Place::Disk(_) => local::list_names(folder),
+            Place::Store(store) => store.list_names(folder),
+        }
+    }
+
+    /// Everything below a folder that is no folder itself: path from there → size in bytes.
+    pub(crate) fn list_files(&self, folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
+        match self.place() {
+            Place::Disk(_) => local::list_files(folder),
+            Place::Store(store) => store.list_files(folder),
+        }
+    }
+
+    /// Whether a folder is at `path`. In a store that is one with something in it.
+    pub(crate) fn is_folder(&self, path: &Path) -> Result<bool, LakeError> {
+        match self.place() {
+            Place::Disk(_) => local::is_folder(path),
+            Place::Store(store) => Ok(!store.list_names(path)?.is_empty()),
+        }
+    }
+
+    /// Reads a small file whole; nothing where there is none.
+    pub(crate) fn read_bounded(&self, path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, LakeError> {
+        match self.place() {
+            Place::Disk(_) => local::read_bounded(path, max_bytes),
+            Place::Store(store) => Ok(store.read(path, max_bytes)?.map(|(bytes, _)| bytes)),
+        }
+    }
+
+    /// Opens a file for reading. From a store it is fetched into a file without a name first.
+    fn open_file(&self, path: &Path) -> Result<File, LakeError> {
+        match self.place() {
+            Place::Disk(_) => local::open_file(path),
+            Place::Store(store) => store.fetch(path),
+        }
     }
 
     /// The table's folder for what is not data.
     pub(crate) fn own_root(&self) -> PathBuf {
-        self.lake.join("_defender").join(self.dataset.name)
+        self.lake.root().join("_defender").join(self.dataset.name)
     }
 
     pub(crate) fn staging_root(&self) -> PathBuf {
-        self.own_root().join("staging")
+        self.own_root().join(STAGING_FOLDER)
     }
 
     pub(crate) fn snapshots_root(&self) -> PathBuf {
-        self.own_root().join("snapshots")
+        self.own_root().join(SNAPSHOTS_FOLDER)
     }
 
     pub(crate) fn snapshot_folder(&self, id: SnapshotId) -> PathBuf {
@@ -326,8 +405,14 @@ impl Table {
 
     /// The snapshots that have a folder for their manifest, oldest first.
     pub(crate) fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, LakeError> {
-        let names = list_names(&self.snapshots_root())?;
+        let names = self.list_names(&self.snapshots_root())?;
         Ok(names.iter().filter_map(|name| SnapshotId::parse(name)).collect())
+    }
+
+    /// Reads the manifest at `path`, nothing where there is none.
+    pub(crate) fn read_manifest(&self, path: &Path) -> Result<Option<Manifest>, LakeError> {
+        let bytes = self.read_bounded(path, MAX_MANIFEST_BYTES)?;
+        bytes.map(|bytes| parse_manifest(path, &bytes)).transpose()
     }
 
     /// Reads a snapshot's manifest; nothing if the snapshot was replaced since it was listed.
@@ -335,9 +420,13 @@ impl Table {
         let folder = self.snapshot_folder(id);
         let manifest_path = folder.join(MANIFEST_FILE);
         let damaged = |reason: String| LakeError::DamagedManifest { path: manifest_path.clone(), reason };
-        let Some(manifest) = read_manifest(&manifest_path)? else {
+        let Some(manifest) = self.read_manifest(&manifest_path)? else {
             // Publishing moves such a folder away as a whole.
-            return if exists(&folder)? { Err(damaged("the file is missing".to_owned())) } else { Ok(None) };
+            return if self.is_folder(&folder)? {
+                Err(damaged("the file is missing".to_owned()))
+            } else {
+                Ok(None)
+            };
         };
         if manifest.dataset != self.dataset.name {
             return Err(damaged(format!("it is of dataset {:?}", manifest.dataset)));
@@ -350,10 +439,12 @@ impl Table {
 
     /// `path` as seen from the lake, for messages and reports.
     pub(crate) fn below_lake(&self, path: &Path) -> String {
-        path.strip_prefix(&self.lake).unwrap_or(path).to_string_lossy().into_owned()
+        path.strip_prefix(self.lake.root()).unwrap_or(path).to_string_lossy().into_owned()
     }
 }
 
+const STAGING_FOLDER: &str = "staging";
+const SNAPSHOTS_FOLDER: &str = "snapshots";
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 pub(crate) const REJECTS_FILE: &str = "rejects.ndjson.gz";
 
@@ -362,14 +453,11 @@ pub(crate) fn data_folder_name(date: NaiveDate) -> String {
     format!("{}={date}", schema::SNAPSHOT_DATE.name)
 }
 
-/// Reads the manifest at `path`, nothing where there is none. Holds its paths to the snapshot's own
-/// folder and its numbers to a range that sums cannot leave.
-pub(crate) fn read_manifest(path: &Path) -> Result<Option<Manifest>, LakeError> {
+/// Reads a manifest's text. Holds its paths to the snapshot's own folder and its numbers to a range that
+/// sums cannot leave.
+pub(crate) fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, LakeError> {
     let damaged = |reason: String| LakeError::DamagedManifest { path: path.to_path_buf(), reason };
-    let Some(bytes) = read_bounded(path, MAX_MANIFEST_BYTES)? else {
-        return Ok(None);
-    };
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
     let folder = data_folder_name(manifest.snapshot_id().date());
     for file in &manifest.files {
         let below = file.path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
@@ -387,125 +475,61 @@ pub(crate) fn read_manifest(path: &Path) -> Result<Option<Manifest>, LakeError> 
     if in_parts.chain(in_files).chain(totals).any(|number| number > largest) {
         return Err(damaged("a number is out of range".to_owned()));
     }
-    Ok(Some(manifest))
+    Ok(manifest)
 }
 
 /// The exclusive right to change one table, held until the last clone of it is dropped.
 #[derive(Debug, Clone)]
 pub struct TableLock {
+    table: Table,
     held: Arc<Held>,
+}
+
+/// What keeps others away.
+#[derive(Debug)]
+enum Held {
+    Disk(LocalLock),
+    Store(Lease),
 }
 
 impl TableLock {
     /// The table that is locked.
     pub fn table(&self) -> &Table {
-        &self.held.table
+        &self.table
+    }
+
+    /// Asks whether the table is still ours. A run that stood still for long may have lost it.
+    ///
+    /// # Errors
+    ///
+    /// [`LakeError::LeaseLost`]; where a store cannot be asked.
+    pub(crate) fn confirm(&self) -> Result<(), LakeError> {
+        match &*self.held {
+            Held::Disk(_) => Ok(()),
+            Held::Store(lease) => lease.confirm(),
+        }
     }
 
     /// The folders above the table's own whose entries have to last for the table to last.
     pub(crate) fn folders_above(&self) -> Vec<PathBuf> {
         let table = self.table();
-        let mut folders: Vec<_> = self.held.made.iter().map(|folder| parent(folder).to_path_buf()).collect();
-        folders.extend([table.lake.clone(), table.lake.join("_defender"), table.own_root()]);
+        let made: &[PathBuf] = match &*self.held {
+            Held::Disk(lock) => &lock.made,
+            Held::Store(_) => &[],
+        };
+        let mut folders: Vec<_> = made.iter().map(|folder| local::parent(folder).to_path_buf()).collect();
+        let root = table.lake.root();
+        folders.extend([root.to_path_buf(), root.join("_defender"), table.own_root()]);
         folders
     }
-}
-
-/// What a lock has to undo.
-#[derive(Debug)]
-struct Held {
-    table: Table,
-    /// Folders that this run made, outermost first.
-    made: Vec<PathBuf>,
-    file: Option<File>,
-}
-
-impl Held {
-    fn make_folders(&mut self) -> Result<(), LakeError> {
-        let own_root = self.table.own_root();
-        let mut missing = Vec::new();
-        for folder in own_root.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
-            if fs::metadata(folder).is_ok() {
-                break;
-            }
-            missing.push(folder.to_path_buf());
-        }
-        for folder in missing.into_iter().rev() {
-            if create_dir(&folder)? && !self.made.contains(&folder) {
-                self.made.push(folder);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Errors have nowhere to go, and what stays behind is empty: the next run takes it away.
-        let own_root = self.table.own_root();
-        if self.file.is_some() {
-            let _ = remove_empty_dir(&self.table.staging_root());
-            let _ = remove_empty_dir(&self.table.snapshots_root());
-            let _ = change("remove", &own_root, || fs::remove_file(own_root.join("lock")));
-            let _ = remove_empty_dir(&own_root);
-            let _ = remove_empty_dir(parent(&own_root));
-        }
-        for folder in self.made.iter().rev() {
-            let _ = remove_empty_dir(folder);
-        }
-    }
-}
-
-fn open_lock(path: &Path) -> Result<File, LakeError> {
-    change("create", path, || OpenOptions::new().create(true).truncate(false).write(true).open(path))
-}
-
-/// Whether `path` still leads to the open file.
-fn is_at(file: &File, path: &Path) -> Result<bool, LakeError> {
-    let open = file.metadata().map_err(io_error("read", path))?;
-    match fs::symlink_metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
-        Err(error) if is_missing(&error) => Ok(false),
-        Err(error) => Err(io_error("read", path)(error)),
-    }
-}
-
-// ---- The file system. Everything that changes it goes through `change`. ----
-
-/// Carries out one change. Tests let it fail at any chosen one.
-fn change<T>(
-    action: &'static str,
-    path: &Path,
-    operation: impl FnOnce() -> io::Result<T>,
-) -> Result<T, LakeError> {
-    #[cfg(test)]
-    faults::point().map_err(io_error(action, path))?;
-    operation().map_err(io_error(action, path))
-}
-
-/// Wraps what the system said.
-pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LakeError {
-    move |source| LakeError::Io { action, path: path.to_path_buf(), source }
 }
 
 /// Turns "not there" into nothing.
 fn optional<T>(result: Result<T, LakeError>) -> Result<Option<T>, LakeError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(LakeError::Io { source, .. }) if is_missing(&source) => Ok(None),
+        Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-}
-
-/// The folder that holds `path`; a bare relative name lies in the current one.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 
@@ -517,231 +541,11 @@ pub(crate) fn check_name(name: &str) -> Result<(), LakeError> {
     if plain && single { Ok(()) } else { Err(LakeError::UnsafeName { name: name.to_owned() }) }
 }
 
-/// Whether something is at `path`, a broken link included.
-pub(crate) fn exists(path: &Path) -> Result<bool, LakeError> {
-    Ok(optional(fs::symlink_metadata(path).map_err(io_error("read", path)))?.is_some())
-}
-
-/// Whether a folder is at `path`, and no link to one.
-pub(crate) fn is_folder(path: &Path) -> Result<bool, LakeError> {
-    let metadata = optional(fs::symlink_metadata(path).map_err(io_error("read", path)))?;
-    Ok(metadata.is_some_and(|metadata| metadata.is_dir()))
-}
-
-/// The names in a folder, sorted; none where it does not exist.
-pub(crate) fn list_names(folder: &Path) -> Result<Vec<String>, LakeError> {
-    let Some(entries) = optional(fs::read_dir(folder).map_err(io_error("list", folder)))? else {
-        return Ok(Vec::new());
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(io_error("list", folder))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Everything below a folder that is no folder itself: path from there → size in bytes.
-/// Links are not followed. Nothing where the folder does not exist.
-pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
-    let mut files = BTreeMap::new();
-    let mut todo = vec![(folder.to_path_buf(), String::new())];
-    while let Some((folder, prefix)) = todo.pop() {
-        let Some(entries) = optional(fs::read_dir(&folder).map_err(io_error("list", &folder)))? else {
-            continue;
-        };
-        for entry in entries {
-            let entry = entry.map_err(io_error("list", &folder))?;
-            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            let metadata = entry.metadata().map_err(io_error("read", &entry.path()));
-            match optional(metadata)? {
-                Some(metadata) if metadata.is_dir() => todo.push((entry.path(), format!("{name}/"))),
-                Some(metadata) => drop(files.insert(name, metadata.len())),
-                None => {}
-            }
-        }
-    }
-    Ok(files)
-}
-
 /// Whether nobody's data is in a file of this name: what desktops and file systems leave around.
 /// Readers that skip no dot files still ask for `*.parquet`.
 pub(crate) fn is_clutter(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with('.') && !name.ends_with(".parquet")
-}
-
-/// Reads a small file whole; nothing where there is none.
-pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, LakeError> {
-    let Some(file) = optional(open_file(path))? else {
-        return Ok(None);
-    };
-    let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(io_error("read", path)(io::Error::from(io::ErrorKind::FileTooLarge)));
-    }
-    Ok(Some(bytes))
-}
-
-/// Opens a regular file for reading. Anything else, a pipe for one, could block for ever.
-pub(crate) fn open_file(path: &Path) -> Result<File, LakeError> {
-    let open = || {
-        if fs::symlink_metadata(path)?.is_file() {
-            File::open(path)
-        } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-        }
-    };
-    open().map_err(io_error("open", path))
-}
-
-/// Makes one folder; says whether it was missing.
-pub(crate) fn create_dir(path: &Path) -> Result<bool, LakeError> {
-    change("create", path, || match fs::create_dir(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(error) => Err(error),
-    })
-}
-
-/// Makes a file that must not be there yet, for writing.
-pub(crate) fn create_file(path: &Path) -> Result<File, LakeError> {
-    change("create", path, || OpenOptions::new().write(true).create_new(true).open(path))
-}
-
-/// Writes a whole new file and brings it to disk.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
-    let mut file = create_file(path)?;
-    change("write", path, || file.write_all(bytes))?;
-    sync_file(&file, path)
-}
-
-/// Brings a file's bytes to disk.
-pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), LakeError> {
-    change("sync", path, || file.sync_all())
-}
-
-/// Brings a folder's entries to disk, where the file system has such a thing.
-pub(crate) fn sync_dir(path: &Path) -> Result<(), LakeError> {
-    change("sync", path, || match File::open(path)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Ok(())
-        }
-        result => result,
-    })
-}
-
-/// Renames within the lake. The system itself refuses to replace a folder that is not empty.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), LakeError> {
-    change("move to", to, || fs::rename(from, to))
-}
-
-/// Exchanges two entries in one step; says whether the file system can.
-pub(crate) fn exchange(one: &Path, other: &Path) -> Result<bool, LakeError> {
-    use rustix::io::Errno;
-    change("exchange", other, || {
-        #[cfg(test)]
-        if faults::no_exchange() {
-            return Ok(false);
-        }
-        match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
-            Ok(()) => Ok(true),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    })
-}
-
-/// Removes a file if it is there.
-pub(crate) fn remove_file(path: &Path) -> Result<(), LakeError> {
-    optional(change("remove", path, || fs::remove_file(path))).map(|_| ())
-}
-
-/// Removes a folder if it is there and empty; else leaves it, and a link to one too.
-pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), LakeError> {
-    change("remove", path, || match fs::remove_dir(path) {
-        Err(error)
-            if !matches!(
-                error.kind(),
-                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Err(error)
-        }
-        _ => Ok(()),
-    })
-}
-
-/// Removes whatever is at `path`, folders with all that is in them. Links are not followed.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), LakeError> {
-    if !is_folder(path)? {
-        return remove_file(path);
-    }
-    let entries = fs::read_dir(path).map_err(io_error("list", path))?;
-    for entry in entries {
-        remove_tree(&entry.map_err(io_error("list", path))?.path())?;
-    }
-    change("remove", path, || fs::remove_dir(path))
-}
-
-/// Faults for tests: chosen changes of the storage fail.
-#[cfg(test)]
-pub(crate) mod faults {
-    use std::cell::Cell;
-    use std::io;
-
-    /// Which changes fail, counted from zero since [`set`].
-    #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Fault {
-        /// This one.
-        pub once: u32,
-        /// This one and all later ones, what a crash looks like to the disk: not even the tidying of a
-        /// `drop` comes through.
-        pub for_good: u32,
-    }
-
-    impl Fault {
-        pub(crate) const NONE: Fault = Fault { once: u32::MAX, for_good: u32::MAX };
-    }
-
-    thread_local! {
-        static FAULT: Cell<Fault> = const { Cell::new(Fault::NONE) };
-        static COUNT: Cell<u32> = const { Cell::new(0) };
-        static NO_EXCHANGE: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// Sets the faults of this thread.
-    pub(crate) fn set(fault: Fault) {
-        FAULT.set(fault);
-        COUNT.set(0);
-    }
-
-    /// Ends them, and returns the number of changes since they were set.
-    pub(crate) fn clear() -> u32 {
-        FAULT.set(Fault::NONE);
-        COUNT.get()
-    }
-
-    pub(crate) fn set_no_exchange(no_exchange: bool) {
-        NO_EXCHANGE.set(no_exchange);
-    }
-
-    pub(crate) fn no_exchange() -> bool {
-        NO_EXCHANGE.get()
-    }
-
-    pub(crate) fn point() -> io::Result<()> {
-        let count = COUNT.get();
-        COUNT.set(count + 1);
-        let fault = FAULT.get();
-        if count == fault.once || count >= fault.for_good {
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        } else {
-            Ok(())
-        }
-    }
 }
 
 #[cfg(test)]
@@ -762,16 +566,41 @@ mod tests {
         assert_eq!(root("odd:name").unwrap(), "odd:name");
         let check = |location: &str, expected: &str| {
             let error = root(location).unwrap_err();
-            assert_eq!(error.to_string(), expected);
-            assert_eq!(error.hint(), Some("give --lake a local path or a file:// URL"));
+            assert_eq!(error.to_string(), format!("the lake's location {expected}"));
+            assert_eq!(error.exit_code(), ExitCode::Usage);
+            assert!(error.hint().is_some_and(|hint| hint.starts_with("give --lake a local path")));
         };
+        check("ftp://host/x", r#""ftp://host/x" has the scheme ftp, which is not supported"#);
+        check("https://host/x", r#""https://host/x" has the scheme https, which is not supported"#);
+        let secret = "holds more than a place: credentials belong into the environment";
         check(
-            "abfss://x.dfs.core.windows.net/?sig=secret",
-            "the lake's location has the scheme abfss, which is not supported",
+            "abfss://c@x.dfs.core.windows.net/?sig=secret",
+            &format!(r#""abfss://c@x.dfs.core.windows.net/" {secret}"#),
         );
-        check("", r#"the lake's location "" is empty"#);
-        check("file://host/lake", r#"the lake's location "file://host/lake" is no local file URL"#);
-        check("/dev/null", r#"the lake's location "/dev/null" is not a folder"#);
+        check("abfss://c:secret@x.dfs.core.windows.net/", &format!(r#""abfss://…" {secret}"#));
+        check("", r#""" is empty"#);
+        check("file://host/lake", r#""file://host/lake" is no local file URL"#);
+        check("/dev/null", r#""/dev/null" is not a folder"#);
+    }
+
+    #[test]
+    fn urls_of_stores_lead_to_tables() {
+        for location in [
+            "abfss://container@account.dfs.core.windows.net/some/lake",
+            "abfss://workspace@onelake.dfs.fabric.microsoft.com/item.Lakehouse/Files/lake",
+            "https://account.blob.core.windows.net/container/some/lake",
+            "s3://bucket/some/lake",
+            "gs://bucket/some/lake/",
+        ] {
+            let table = Lake::open(location).unwrap().table(schema::DATASETS[0]);
+            let root = table.root().display().to_string();
+            assert_eq!(root, format!("{}/software_inventory", location.trim_end_matches('/')));
+            let Place::Store(store) = table.place() else { panic!("{location} is no folder") };
+            let key = store.key(&table.root().join("a=%3A b/x.parquet")).unwrap();
+            assert!(key.as_ref().ends_with("lake/software_inventory/a=%3A b/x.parquet"), "{key}");
+            assert!(store.key(&table.root().join("../x")).is_err());
+            assert!(store.key(Path::new("/etc/passwd")).is_err());
+        }
     }
 
     #[test]
@@ -784,7 +613,7 @@ mod tests {
         fs::create_dir_all(&root).unwrap();
         drop(table(&root).lock(|| (), &|| false).unwrap());
         assert!(root.exists());
-        assert_eq!(list_names(&root).unwrap(), Vec::<String>::new());
+        assert_eq!(local::list_names(&root).unwrap(), Vec::<String>::new());
     }
 
     #[test]

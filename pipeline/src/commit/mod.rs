@@ -1,0 +1,559 @@
+//! Publishing: from staging to the final place, all or nothing.
+//!
+//! Takes the data files that a run wrote into its [`Staging`] and their manifest, gives a published
+//! snapshot; never opens a data file. Staging is on a local disk always. From there a snapshot gets to its
+//! place under the table's lock, in one of two ways: on a local disk folders are exchanged ([`exchange`]); in
+//! an object store, which renames nothing, new objects appear beside the old ones and one of them decides
+//! ([`objects`]).
+
+mod exchange;
+mod objects;
+mod removal;
+mod staged_file;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+
+use self::exchange::INTENT_FILE;
+use self::objects::ByObjects;
+pub use self::staged_file::{FinishedFile, StagedFile, UnsyncedFile};
+use crate::exit_code::ExitCode;
+use crate::lake::store::Upload;
+use crate::lake::{
+    self, LakeError, MANIFEST_FILE, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableLock,
+    local,
+};
+use crate::manifest::{Manifest, rfc3339_seconds};
+use crate::snapshot::{RunId, SnapshotId};
+
+/// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
+const MAX_SUCCESS_BYTES: u64 = 64 << 10;
+
+/// Why a snapshot was not published. The lake is as it was, but after [`CommitError::UndoFailed`].
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Storage failed.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The manifest does not describe what was staged: our mistake.
+    #[error("snapshot {snapshot} is not published: {reason}")]
+    Inconsistent {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// What does not hold.
+        reason: String,
+    },
+    /// The date holds a newer snapshot.
+    #[error("snapshot {snapshot} is older than {published}, which is published on the same date")]
+    Superseded {
+        /// The snapshot that was to be published.
+        snapshot: SnapshotId,
+        /// The one that stays.
+        published: SnapshotId,
+    },
+    /// Something that no manifest lists is where the snapshot belongs.
+    #[error("{} holds {name:?}, which no manifest of this lake lists", folder.display())]
+    ForeignFile {
+        /// The snapshot's data folder.
+        folder: PathBuf,
+        /// The first such file, from there.
+        name: String,
+    },
+    /// The snapshot's data folder is a file or a link.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// Where the snapshot belongs.
+        path: PathBuf,
+    },
+    /// An earlier run's publish was interrupted, and its data folder is nowhere.
+    #[error("the interrupted publish in {} can neither be finished nor undone", folder.display())]
+    Undecided {
+        /// The staging folder of that run.
+        folder: PathBuf,
+    },
+    /// Another run has published the snapshot in the meantime.
+    #[error("another run has published snapshot {snapshot}")]
+    Overtaken {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// Publishing failed, and so did undoing it.
+    #[error("{failure}, and what was done could not be undone")]
+    UndoFailed {
+        /// Why publishing failed.
+        failure: Box<LakeError>,
+        /// Why undoing failed.
+        source: Box<LakeError>,
+    },
+}
+
+impl CommitError {
+    /// How the program ends with this error.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Lake(error) => error.exit_code(),
+            Self::Inconsistent { .. } => ExitCode::Internal,
+            _ => ExitCode::Lake,
+        }
+    }
+
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Lake(error) => error.hint(),
+            Self::ForeignFile { .. } | Self::NotAFolder { .. } => {
+                Some("move it out of the table's folder, or choose another --lake")
+            }
+            Self::Undecided { .. } => Some(
+                "its data was moved or deleted by hand: move the folder out of the lake and ingest again",
+            ),
+            Self::UndoFailed { .. } => {
+                Some("once the lake can be written again, the next ingest puts the table in order")
+            }
+            Self::Inconsistent { .. } | Self::Superseded { .. } | Self::Overtaken { .. } => None,
+        }
+    }
+}
+
+/// What `_SUCCESS` says: the snapshot beside it is complete, and this is its size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Success {
+    /// Table name.
+    pub dataset: String,
+    /// When the service generated the snapshot.
+    #[serde(with = "rfc3339_seconds")]
+    pub generated_time: DateTime<Utc>,
+    /// The run that published it.
+    pub run_id: RunId,
+    /// Data files.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// The manifest, from the lake's folder.
+    pub manifest: String,
+}
+
+impl Table {
+    /// What the `_SUCCESS` of a snapshot with this manifest says.
+    pub fn success_of(&self, manifest: &Manifest) -> Success {
+        Success {
+            dataset: manifest.dataset.clone(),
+            generated_time: manifest.snapshot_id().generated_time(),
+            run_id: manifest.run_id.clone(),
+            files: manifest.totals.files,
+            rows: manifest.totals.rows,
+            bytes: manifest.totals.bytes,
+            manifest: self.below_lake(&self.snapshot_folder(manifest.snapshot_id()).join(MANIFEST_FILE)),
+        }
+    }
+
+    /// Reads the `_SUCCESS` of the snapshot on `date`: nothing where there is none, and an inner error
+    /// in words where it is not ours.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the file cannot be read.
+    pub fn read_success(&self, date: NaiveDate) -> Result<Option<Result<Success, String>>, LakeError> {
+        self.read_success_in(&self.data_folder(date))
+    }
+
+    /// Whether the snapshot's data folder is in place and marked complete. It is not where somebody
+    /// deleted the folder and left the manifest.
+    ///
+    /// # Errors
+    ///
+    /// Fails where `_SUCCESS` is there and cannot be read.
+    pub fn is_complete(&self, snapshot: &PublishedSnapshot) -> Result<bool, LakeError> {
+        let success = self.read_success(snapshot.id.date())?;
+        Ok(success == Some(Ok(self.success_of(&snapshot.manifest))))
+    }
+
+    fn read_success_in(&self, data_folder: &Path) -> Result<Option<Result<Success, String>>, LakeError> {
+        let bytes = self.read_bounded(&data_folder.join(SUCCESS_FILE), MAX_SUCCESS_BYTES)?;
+        Ok(bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())))
+    }
+
+    /// The runs that are moving snapshots in or out of place, or were interrupted in that.
+    pub(crate) fn unfinished_changes(&self) -> Result<Vec<String>, LakeError> {
+        let mut runs = self.list_names(&self.staging_root())?;
+        let staging = self.staging_root();
+        let has = |run: &str, file| local::exists(&staging.join(run).join(file)).unwrap_or(true);
+        runs.retain(|run| match self.place() {
+            Place::Disk(_) => has(run, INTENT_FILE) || has(run, removal::REMOVAL_FILE),
+            Place::Store(_) => objects::is_decided(self, run),
+        });
+        Ok(runs)
+    }
+
+    /// Whether the data folder of `date` holds nothing but what the manifests of `published` list.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::ForeignFile`], [`CommitError::NotAFolder`], storage.
+    fn check_ours(&self, date: NaiveDate, published: &[&PublishedSnapshot]) -> Result<(), CommitError> {
+        let folder = self.data_folder(date);
+        let is_on_disk = matches!(self.place(), Place::Disk(_));
+        if is_on_disk && local::exists(&folder)? && !local::is_folder(&folder)? {
+            return Err(CommitError::NotAFolder { path: folder });
+        }
+        let listed: BTreeSet<&str> =
+            published.iter().flat_map(|one| &one.manifest.files).map(|file| file.path.as_str()).collect();
+        let prefix = lake::data_folder_name(date);
+        let is_ours = |name: &str| {
+            lake::is_clutter(name)
+                || (!published.is_empty() && name == SUCCESS_FILE)
+                || listed.contains(format!("{prefix}/{name}").as_str())
+        };
+        match self.list_files(&folder)?.into_keys().find(|name| !is_ours(name)) {
+            Some(name) => Err(CommitError::ForeignFile { folder, name }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What [`TableLock::recover`] did about one earlier run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recovered {
+    /// Its snapshot was as good as published, and now is.
+    Finished {
+        /// The run.
+        run_id: String,
+        /// Its snapshot.
+        snapshot: SnapshotId,
+    },
+    /// What it had staged was removed.
+    Removed {
+        /// The run.
+        run_id: String,
+    },
+    /// The snapshots that it was removing are back.
+    PutBack {
+        /// The run.
+        run_id: String,
+    },
+    /// The snapshots that it was removing are gone.
+    Expired {
+        /// The run.
+        run_id: String,
+    },
+}
+
+impl Recovered {
+    /// Tells the log.
+    pub fn log(&self) {
+        match self {
+            Self::Finished { run_id, snapshot } => {
+                tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
+            }
+            Self::Removed { run_id } => tracing::warn!(run_id, "removed what an earlier run had staged"),
+            Self::PutBack { run_id } => {
+                tracing::warn!(run_id, "put back the snapshots that an interrupted run was removing");
+            }
+            Self::Expired { run_id } => {
+                tracing::warn!(run_id, "removed the snapshots that an interrupted run was removing");
+            }
+        }
+    }
+}
+
+/// What was removed.
+#[derive(Debug)]
+pub struct RemovedSnapshots {
+    /// Why some of it still takes space; the next run tries again. Readers do not see it.
+    pub left_over: Option<LakeError>,
+}
+
+impl TableLock {
+    /// Puts the table in order after runs that were killed: finishes or undoes their publish, and
+    /// removes what they staged. Comes before anything else under the lock.
+    ///
+    /// # Errors
+    ///
+    /// Storage, and [`CommitError::Undecided`]. Recovery can be interrupted and repeated at will.
+    pub fn recover(&self) -> Result<Vec<Recovered>, CommitError> {
+        match self.table().place() {
+            Place::Disk(_) => exchange::recover(self),
+            Place::Store(store) => objects::recover(self, store),
+        }
+    }
+
+    /// Says early what [`Staging::publish`] would refuse: a date that holds a newer snapshot, or
+    /// somebody else's files.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError::Superseded`], [`CommitError::ForeignFile`], [`CommitError::NotAFolder`], storage.
+    pub fn check_publishable(&self, snapshot: SnapshotId) -> Result<(), CommitError> {
+        let table = self.table();
+        let mut of_date = Vec::new();
+        for published in table.snapshot_ids()?.into_iter().filter(|id| id.date() == snapshot.date()) {
+            if published > snapshot {
+                return Err(CommitError::Superseded { snapshot, published });
+            }
+            of_date.extend(table.read_snapshot(published)?);
+        }
+        table.check_ours(snapshot.date(), &of_date.iter().collect::<Vec<_>>())
+    }
+
+    /// Makes the folder that a run writes its snapshot in.
+    ///
+    /// # Errors
+    ///
+    /// Storage; a run id that is staged already.
+    pub fn stage(&self, run_id: &RunId, snapshot: SnapshotId) -> Result<Staging, LakeError> {
+        let table = self.table();
+        lake::check_name(run_id.as_str())?;
+        let (folder, in_use) = match table.place() {
+            Place::Disk(_) => {
+                local::create_dir(&table.staging_root())?;
+                let folder = table.staging_root().join(run_id.as_str());
+                if !local::create_dir(&folder)? {
+                    let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+                    return Err(local::io_error("create", &folder)(taken));
+                }
+                (folder, None)
+            }
+            Place::Store(store) => {
+                let (folder, in_use) = objects::make_staging(store, run_id)?;
+                (folder, Some(in_use))
+            }
+        };
+        let staging = Staging {
+            lock: self.clone(),
+            run_id: run_id.clone(),
+            snapshot,
+            data_folder: folder.join(lake::data_folder_name(snapshot.date())),
+            folder,
+            uploads: None,
+            remove_on_drop: true,
+            _in_use: in_use,
+        };
+        local::create_dir(&staging.data_folder)?;
+        local::create_dir(&staging.folder.join("snapshot"))?;
+        Ok(staging)
+    }
+
+    /// Removes published snapshots, data and manifests, all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// A snapshot that is not published or whose manifest is damaged, files in its data folder that no
+    /// manifest lists, and storage. The lake is then as it was.
+    pub fn remove_snapshots(
+        &self,
+        run_id: &RunId,
+        snapshots: &[SnapshotId],
+    ) -> Result<RemovedSnapshots, CommitError> {
+        let table = self.table();
+        let published = table.snapshots()?;
+        for id in snapshots {
+            let of_date: Vec<_> = published.iter().filter(|one| one.id.date() == id.date()).collect();
+            table.check_ours(id.date(), &of_date)?;
+        }
+        match table.place() {
+            Place::Disk(_) => removal::remove_snapshots(table, run_id, &published, snapshots),
+            Place::Store(store) => ByObjects::new(self, store, run_id).remove(&published, snapshots),
+        }
+    }
+}
+
+/// A snapshot being written. Holds the table's lock; dropped unpublished, it leaves nothing.
+#[derive(Debug)]
+pub struct Staging {
+    lock: TableLock,
+    run_id: RunId,
+    snapshot: SnapshotId,
+    folder: PathBuf,
+    data_folder: PathBuf,
+    /// What is in an object store already, and invisible there.
+    uploads: Option<Vec<Upload>>,
+    remove_on_drop: bool,
+    /// Locked for as long as the folder is in use, where that is not below the table's own lock.
+    _in_use: Option<File>,
+}
+
+/// A published snapshot.
+#[derive(Debug)]
+pub struct Published {
+    /// The manifest's path.
+    pub manifest_path: PathBuf,
+    /// Snapshots that it took the place of.
+    pub replaced: Vec<SnapshotId>,
+    /// Why some of what was replaced could not be removed; the next run tries again. The snapshot is
+    /// published all the same.
+    pub left_over: Option<LakeError>,
+}
+
+impl Staging {
+    /// Creates one data file. `partition_dir` is the escaped folder below the date's,
+    /// `OSPlatform=Windows10`.
+    ///
+    /// # Errors
+    ///
+    /// A file of that name, a name that leaves the folder, storage.
+    pub fn create_data_file(&self, partition_dir: &str, file_name: &str) -> Result<StagedFile, LakeError> {
+        let name = [partition_dir, file_name].join(if partition_dir.is_empty() { "" } else { "/" });
+        lake::check_name(&name)?;
+        let mut folder = self.data_folder.clone();
+        for part in partition_dir.split('/').filter(|part| !part.is_empty()) {
+            folder.push(part);
+            local::create_dir(&folder)?;
+        }
+        let table_path = format!("{}/{name}", lake::data_folder_name(self.snapshot.date()));
+        StagedFile::create(self.data_folder.join(name), table_path)
+    }
+
+    /// Opens a finished data file for reading back; `path` is as [`FinishedFile::path`] has it.
+    ///
+    /// # Errors
+    ///
+    /// A name that leaves staging, storage.
+    pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
+        lake::check_name(path)?;
+        local::open_file(&self.folder.join(path))
+    }
+
+    /// Creates the file of the rejects, gzipped NDJSON. Only a snapshot that has some gets one.
+    ///
+    /// # Errors
+    ///
+    /// A second call, storage.
+    pub fn create_rejects(&self) -> Result<StagedFile, LakeError> {
+        StagedFile::create(self.rejects_path(), REJECTS_FILE.to_owned())
+    }
+
+    /// Where the rejects are while staged, for a run that has to keep them without publishing.
+    pub fn rejects_path(&self) -> PathBuf {
+        self.folder.join("snapshot").join(REJECTS_FILE)
+    }
+
+    /// Brings the staged files into an object store, where nobody sees them before [`Staging::publish`].
+    /// Calls `on_bytes` with the bytes that are through and all bytes, and stops when `cancelled` says so. On a local disk there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What [`Staging::publish`] refuses, storage, and [`LakeError::Cancelled`]. The lake is then as it was.
+    pub fn upload(
+        &mut self,
+        manifest: &Manifest,
+        on_bytes: &dyn Fn(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), CommitError> {
+        if let Place::Store(store) = self.lock.table().place() {
+            self.check(manifest)?;
+            self.lock.check_publishable(self.snapshot)?;
+            let by_objects = ByObjects::new(&self.lock, store, &self.run_id);
+            self.uploads = Some(by_objects.upload(&self.folder, manifest, on_bytes, cancelled)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the snapshot in place, with what it replaces gone.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that does not balance or does not list exactly the staged files, what
+    /// [`TableLock::check_publishable`] refuses, and storage. The lake is then as it was.
+    pub fn publish(mut self, manifest: &Manifest) -> Result<Published, CommitError> {
+        let lock = self.lock.clone();
+        match lock.table().place() {
+            Place::Disk(_) => {
+                self.check(manifest)?;
+                lock.check_publishable(self.snapshot)?;
+                exchange::publish(&lock, &self.folder, manifest, &mut self.remove_on_drop)
+            }
+            Place::Store(store) => {
+                if self.uploads.is_none() {
+                    self.upload(manifest, &|_, _| (), &|| false)?;
+                }
+                let uploads = self.uploads.take().unwrap_or_default();
+                ByObjects::new(&lock, store, &self.run_id).publish(uploads, manifest)
+            }
+        }
+    }
+
+    /// Holds the manifest against what was staged.
+    fn check(&self, manifest: &Manifest) -> Result<(), CommitError> {
+        let fail = |reason: String| Err(CommitError::Inconsistent { snapshot: self.snapshot, reason });
+        let dataset = self.lock.table().dataset().name;
+        if (manifest.snapshot_id(), &manifest.run_id, manifest.dataset.as_str())
+            != (self.snapshot, &self.run_id, dataset)
+        {
+            return fail(format!(
+                "the manifest is of {} snapshot {}, run {}; staged is {dataset}, run {}",
+                manifest.dataset,
+                manifest.snapshot_id(),
+                manifest.run_id,
+                self.run_id
+            ));
+        }
+        if let Some(reason) = manifest.imbalance() {
+            return fail(reason);
+        }
+        let date = self.snapshot.date();
+        let prefix = lake::data_folder_name(date);
+        let mut staged = local::list_files(&self.data_folder)?;
+        for file in &manifest.files {
+            if file.snapshot_date != date {
+                return fail(format!("{} is listed under date {}", file.path, file.snapshot_date));
+            }
+            let name = file.path.strip_prefix(&prefix).and_then(|name| name.strip_prefix('/'));
+            match name.and_then(|name| staged.remove(name)) {
+                Some(bytes) if bytes == file.bytes => {}
+                Some(bytes) => {
+                    return fail(format!("{} has {bytes} bytes, listed {}", file.path, file.bytes));
+                }
+                None => return fail(format!("{} is listed and not staged", file.path)),
+            }
+        }
+        if let Some(name) = staged.into_keys().next() {
+            return fail(format!("{prefix}/{name} is staged and not listed"));
+        }
+        let has_rejects = manifest.totals.rejected_records + manifest.totals.field_rejects > 0;
+        match (has_rejects, local::exists(&self.rejects_path())?) {
+            (true, false) => fail("the manifest counts rejects and their file is not staged".to_owned()),
+            (false, true) => fail("a file of rejects is staged and the manifest counts none".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let (Some(uploads), Place::Store(store)) = (self.uploads.take(), self.lock.table().place()) {
+            ByObjects::new(&self.lock, store, &self.run_id).give_up(&uploads);
+        }
+        if self.remove_on_drop {
+            // Errors have nowhere to go; the next run removes what stays. The intent goes first: with it
+            // the rest has to be complete.
+            let _ = local::remove_file(&self.folder.join(INTENT_FILE));
+            let _ = local::remove_tree(&self.folder);
+        }
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("text keys and plain values serialise");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,132 @@
+//! A file of a snapshot being written: counted and hashed on its way to a local disk.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use crate::lake::{LakeError, local};
+
+/// One write to the system. Every open data file has such a buffer, and there is one per platform.
+const WRITE_BUFFER_BYTES: usize = 64 << 10;
+
+/// A file of a snapshot being written. Counts and hashes what goes through it.
+#[derive(Debug)]
+pub struct StagedFile {
+    pub(super) table_path: String,
+    pub(super) writer: BufWriter<HashingFile>,
+}
+
+/// What a finished file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedFile {
+    /// Path below the table root, as the manifest has it; the bare name for the rejects.
+    pub path: String,
+    /// Size of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+}
+
+impl StagedFile {
+    pub(super) fn create(path: PathBuf, table_path: String) -> Result<Self, LakeError> {
+        let file = local::create_file(&path)?;
+        let hashing = HashingFile { file, path, bytes: 0, sha256: Sha256::new() };
+        Ok(Self { table_path, writer: BufWriter::with_capacity(WRITE_BUFFER_BYTES, hashing) })
+    }
+
+    /// Brings the file to disk and says what it is.
+    ///
+    /// # Errors
+    ///
+    /// Storage. A file that is dropped unfinished stays in staging, and is no part of any manifest.
+    pub fn finish(self) -> Result<FinishedFile, LakeError> {
+        let (finished, unsynced) = self.close()?;
+        unsynced.sync()?;
+        Ok(finished)
+    }
+
+    /// As [`Self::finish`], but for bringing it to disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::finish`].
+    pub fn close(self) -> Result<(FinishedFile, UnsyncedFile), LakeError> {
+        let path = self.writer.get_ref().path.clone();
+        let hashing = self.writer.into_inner().map_err(|error| unwrap_io(error.into_error(), &path))?;
+        let finished = FinishedFile {
+            path: self.table_path,
+            bytes: hashing.bytes,
+            sha256: hex(&hashing.sha256.finalize()),
+        };
+        Ok((finished, UnsyncedFile { file: hashing.file, path }))
+    }
+}
+
+/// A whole file that the disk may not have yet.
+#[derive(Debug)]
+#[must_use = "a snapshot is published when the disk has all of it"]
+pub struct UnsyncedFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl UnsyncedFile {
+    /// Brings the file to disk.
+    ///
+    /// # Errors
+    ///
+    /// Storage.
+    pub fn sync(&self) -> Result<(), LakeError> {
+        local::sync_file(&self.file, &self.path)
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Writes through to a file. Its errors are [`LakeError`]s in [`io::Error`]'s clothes, of the same kind,
+/// so that a full disk has a path however many layers of writers are above.
+#[derive(Debug)]
+pub(super) struct HashingFile {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    pub(super) sha256: Sha256,
+}
+
+impl HashingFile {
+    fn named(&self, error: io::Error) -> io::Error {
+        match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            kind => io::Error::new(kind, local::io_error("write", &self.path)(error)),
+        }
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes).map_err(|error| self.named(error))?;
+        self.sha256.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush().map_err(|error| self.named(error))
+    }
+}
+
+/// Gets the [`LakeError`] back out of what [`HashingFile`] returned.
+fn unwrap_io(error: io::Error, path: &Path) -> LakeError {
+    error.downcast::<LakeError>().unwrap_or_else(|error| local::io_error("write", path)(error))
+}

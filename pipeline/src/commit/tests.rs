@@ -1,0 +1,531 @@
+//! Publishing on a local disk, disturbed at every one of its changes.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use super::staged_file::HashingFile;
+use super::*;
+use crate::lake::Lake;
+use crate::lake::local::faults::{self, Fault};
+use crate::manifest::{DataFile, GeneratedTimeFrom, PartFacts, Route, Totals};
+
+pub(crate) const NOON: &str = "20210111T120000Z";
+const EVENING: &str = "20210111T180000Z";
+pub(crate) const NEXT_DAY: &str = "20210112T120000Z";
+
+pub(crate) fn open_table(root: &Path) -> Table {
+    Lake::open(root).unwrap().table(schema::DATASETS[0])
+}
+
+pub(crate) fn lock(table: &Table) -> TableLock {
+    table.lock(|| panic!("nobody holds the lock"), &|| false).unwrap()
+}
+
+pub(crate) fn run_id(text: &str) -> RunId {
+    serde_json::from_value(text.into()).unwrap()
+}
+
+pub(crate) fn snapshot_id(text: &str) -> SnapshotId {
+    SnapshotId::parse(text).unwrap()
+}
+
+/// A temporary folder, in memory where there is such a place: these tests sync thousands of times.
+pub(crate) fn temp_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// A balanced manifest of one part for these files.
+pub(crate) fn manifest(id: &str, run: &str, files: Vec<DataFile>, field_rejects: u64) -> Manifest {
+    let time = snapshot_id(id).generated_time();
+    let rows = files.iter().map(|file| file.rows).sum();
+    let parts =
+        vec![PartFacts { name: "part-0".to_owned(), records: rows, field_rejects, ..PartFacts::default() }];
+    Manifest {
+        tool_version: "0.0.0".to_owned(),
+        schema_version: schema::DATASETS[0].version,
+        dataset: schema::DATASETS[0].name.to_owned(),
+        route: Route::Local,
+        generated_time: time,
+        generated_time_from: GeneratedTimeFrom::Option,
+        run_id: run_id(run),
+        started_at: time,
+        finished_at: time,
+        totals: Totals::sum(&parts, &files),
+        parts,
+        files,
+        undocumented_fields: BTreeMap::new(),
+    }
+}
+
+pub(crate) fn data_file(finished: FinishedFile, id: &str, platform: Option<&str>, rows: u64) -> DataFile {
+    DataFile {
+        path: finished.path,
+        snapshot_date: snapshot_id(id).date(),
+        os_platform: platform.map(str::to_owned),
+        rows,
+        bytes: finished.bytes,
+        row_groups: 1,
+        sha256: finished.sha256,
+    }
+}
+
+/// What a run stages: nothing, or two data files in two partitions and a file of rejects.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Content {
+    Full,
+    Empty,
+}
+
+pub(crate) fn publish(
+    table: &Table,
+    id: &str,
+    run: &str,
+    content: Content,
+) -> Result<Published, CommitError> {
+    let lock = table.lock(|| panic!("nobody holds the lock"), &|| false)?;
+    let staging = lock.stage(&run_id(run), snapshot_id(id))?;
+    let mut files = Vec::new();
+    if content == Content::Full {
+        for platform in ["Linux", "Windows10"] {
+            let name = format!("part-{id}-{run}-00000.parquet");
+            let mut file = staging.create_data_file(&format!("OSPlatform={platform}"), &name)?;
+            file.write_all(format!("rows of {run}").as_bytes()).unwrap();
+            files.push(data_file(file.finish()?, id, Some(platform), 7));
+        }
+        let mut rejects = staging.create_rejects()?;
+        rejects.write_all(run.as_bytes()).unwrap();
+        rejects.finish()?;
+    }
+    staging.publish(&manifest(id, run, files, u64::from(content == Content::Full)))
+}
+
+/// Every folder and file below `root` with its content.
+pub(crate) fn picture(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![root.to_path_buf()];
+    while let Some(folder) = todo.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let content = (!path.is_dir()).then(|| std::fs::read(&path).unwrap());
+            found.insert(path.strip_prefix(root).unwrap().display().to_string(), content);
+            if path.is_dir() {
+                todo.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Names alone, for readable failures.
+fn names(root: &Path) -> Vec<String> {
+    picture(root).into_keys().collect()
+}
+
+#[test]
+fn published_lake_is_laid_out_as_promised() {
+    let temp = temp_dir();
+    let root = temp.path().join("new/lake");
+    let table = open_table(&root);
+    let published = publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
+    assert!(published.left_over.is_none());
+    assert!(published.replaced.is_empty());
+    let expected = [
+        "_defender",
+        "_defender/software_inventory",
+        "_defender/software_inventory/snapshots",
+        "_defender/software_inventory/snapshots/20210111T120000Z",
+        "_defender/software_inventory/snapshots/20210111T120000Z/manifest.json",
+        "_defender/software_inventory/snapshots/20210111T120000Z/rejects.ndjson.gz",
+        "software_inventory",
+        "software_inventory/snapshot_date=2021-01-11",
+        "software_inventory/snapshot_date=2021-01-11/OSPlatform=Linux",
+        "software_inventory/snapshot_date=2021-01-11/OSPlatform=Linux/part-20210111T120000Z-aaaaaaaa-00000.parquet",
+        "software_inventory/snapshot_date=2021-01-11/OSPlatform=Windows10",
+        "software_inventory/snapshot_date=2021-01-11/OSPlatform=Windows10/part-20210111T120000Z-aaaaaaaa-00000.parquet",
+        "software_inventory/snapshot_date=2021-01-11/_SUCCESS",
+    ];
+    assert_eq!(names(&root), expected);
+    let snapshot = table.published_on(snapshot_id(NOON).date()).unwrap().unwrap();
+    assert_eq!(snapshot.manifest_path, published.manifest_path);
+    assert!(table.is_complete(&snapshot).unwrap());
+    let success = table.read_success(snapshot.id.date()).unwrap().unwrap().unwrap();
+    assert_eq!(success.rows, 14);
+    assert!(root.join(success.manifest).is_file());
+    // SHA-256 of "rows of aaaaaaaa".
+    let file = &snapshot.manifest.files[0];
+    let bytes = std::fs::read(table.root().join(&file.path)).unwrap();
+    assert_eq!((file.bytes, file.sha256.clone()), (16, hex(&Sha256::digest(bytes))));
+}
+
+#[test]
+fn snapshots_replace_on_their_date_and_gather_over_dates() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    let ids = || table.snapshots().unwrap().iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
+    assert!(ids().is_empty());
+    publish(&table, NEXT_DAY, "aaaaaaaa", Content::Full).unwrap();
+    publish(&table, NOON, "bbbbbbbb", Content::Full).unwrap();
+    assert_eq!(ids(), [NOON, NEXT_DAY]);
+
+    let published = publish(&table, EVENING, "cccccccc", Content::Full).unwrap();
+    assert_eq!(published.replaced, [snapshot_id(NOON)]);
+    assert_eq!(ids(), [EVENING, NEXT_DAY]);
+
+    let published = publish(&table, EVENING, "dddddddd", Content::Full).unwrap();
+    assert_eq!(published.replaced, [snapshot_id(EVENING)]);
+    assert_eq!(table.snapshots().unwrap()[0].manifest.run_id.as_str(), "dddddddd");
+    let text = names(temp.path()).join("\n");
+    assert!(!text.contains("bbbbbbbb") && !text.contains("cccccccc"), "{text}");
+
+    let before = picture(temp.path());
+    let error = publish(&table, NOON, "eeeeeeee", Content::Full).unwrap_err();
+    assert!(matches!(error, CommitError::Superseded { .. }));
+    assert_eq!(
+        error.to_string(),
+        "snapshot 20210111T120000Z is older than 20210111T180000Z, which is published on the same date"
+    );
+    assert_eq!(picture(temp.path()), before);
+}
+
+#[test]
+fn foreign_files_are_left_alone() {
+    for (file, replaces) in
+        [("theirs.parquet", false), ("_SUCCESS", false), (".x.parquet", false), ("theirs.parquet", true)]
+    {
+        let temp = temp_dir();
+        let table = open_table(temp.path());
+        if replaces {
+            publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
+        }
+        let folder = table.data_folder(snapshot_id(NOON).date());
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file), "theirs").unwrap();
+        let before = picture(temp.path());
+        let error = publish(&table, EVENING, "bbbbbbbb", Content::Full).unwrap_err();
+        assert!(matches!(&error, CommitError::ForeignFile { name, .. } if name == file), "{error}");
+        assert!(error.hint().is_some());
+        assert_eq!(picture(temp.path()), before);
+    }
+}
+
+#[test]
+fn manifest_that_does_not_describe_the_staged_files_is_refused() {
+    let temp = temp_dir();
+    let root = temp.path().join("lake");
+    let table = open_table(&root);
+    let attempt = |change: &dyn Fn(&Staging, &mut Manifest)| {
+        let lock = lock(&table);
+        let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+        let mut file = staging.create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
+        file.write_all(b"rows").unwrap();
+        let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 7)];
+        let mut manifest = manifest(NOON, "aaaaaaaa", files, 0);
+        change(&staging, &mut manifest);
+        let error = staging.publish(&manifest).unwrap_err();
+        assert!(matches!(error, CommitError::Inconsistent { .. }));
+        error.to_string()
+    };
+    let check = |expected: &str, change: &dyn Fn(&Staging, &mut Manifest)| {
+        let error = attempt(change);
+        assert!(error.contains(expected), "{error}");
+    };
+    check("is staged and not listed", &|staging, _| {
+        drop(staging.create_data_file("OSPlatform=Linux", "part-1.parquet").unwrap());
+    });
+    check("is listed and not staged", &|_, manifest| {
+        manifest.files[0].path.push('x');
+    });
+    check("has 4 bytes, listed 5", &|_, manifest| {
+        manifest.files[0].bytes += 1;
+        manifest.totals.bytes += 1;
+    });
+    check("8 records read, but 7 rows", &|_, manifest| {
+        manifest.parts[0].records += 1;
+        manifest.totals.records += 1;
+    });
+    check("run bbbbbbbb", &|_, manifest| manifest.run_id = run_id("bbbbbbbb"));
+    check("rejects is staged", &|staging, _| {
+        staging.create_rejects().unwrap().finish().unwrap();
+    });
+    check("counts rejects", &|_, manifest| {
+        manifest.parts[0].field_rejects = 1;
+        manifest.totals.field_rejects = 1;
+    });
+    assert!(!root.exists(), "a failed run leaves no lake behind");
+}
+
+#[test]
+fn threads_write_files_of_one_snapshot() {
+    let temp = temp_dir();
+    let lock = lock(&open_table(temp.path()));
+    let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let staging = &staging;
+            scope.spawn(move || {
+                for number in 0..20 {
+                    let name = format!("part-{thread}-{number}.parquet");
+                    let mut file = staging.create_data_file("OSPlatform=Linux", &name).unwrap();
+                    file.write_all(b"rows").unwrap();
+                    assert_eq!(file.finish().unwrap().bytes, 4);
+                }
+            });
+        }
+    });
+    assert_eq!(local::list_files(&staging.data_folder).unwrap().len(), 80);
+}
+
+#[test]
+fn names_cannot_leave_staging() {
+    let temp = temp_dir();
+    let lock = lock(&open_table(temp.path()));
+    let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+    for (folder, name) in [("..", "x"), ("a/../..", "x"), ("/etc", "x"), ("a", "../x"), ("a", ""), ("", "/x")]
+    {
+        let error = staging.create_data_file(folder, name).unwrap_err();
+        assert!(matches!(error, LakeError::UnsafeName { .. }), "{folder} {name}");
+    }
+    assert!(lock.stage(&run_id("../../x"), snapshot_id(NOON)).is_err());
+    staging.create_data_file("a", "x").unwrap();
+    assert!(staging.create_data_file("a", "x").is_err(), "a file name never comes back");
+}
+
+#[test]
+fn full_disk_names_the_path_and_says_what_to_do() {
+    let temp = temp_dir();
+    let root = temp.path().join("lake");
+    let lock = lock(&open_table(&root));
+    let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let path = staging.data_folder.join("full");
+    let hashing = HashingFile { file: full, path: path.clone(), bytes: 0, sha256: Sha256::new() };
+    let mut file =
+        StagedFile { table_path: "full".to_owned(), writer: BufWriter::with_capacity(16, hashing) };
+    let error = file.write_all(&[0; 64]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
+    file.write_all(&[0; 8]).unwrap();
+    let error = file.finish().unwrap_err();
+    assert_eq!(error.hint(), Some("free space or choose another --lake"));
+    drop((staging, lock));
+    assert!(!root.exists());
+}
+
+/// A lake before and after one publish, for the tests that disturb it.
+struct Scene {
+    /// What is published before, and by what content it is replaced.
+    before: Option<(&'static str, Content)>,
+    after: Content,
+    no_exchange: bool,
+}
+
+impl Scene {
+    const ALL: [Scene; 10] = {
+        const fn scene(before: Option<(&'static str, Content)>, after: Content, no_exchange: bool) -> Scene {
+            Scene { before, after, no_exchange }
+        }
+        [
+            scene(None, Content::Full, false),
+            scene(Some((NOON, Content::Full)), Content::Full, false),
+            scene(Some((EVENING, Content::Full)), Content::Full, false),
+            scene(Some((NEXT_DAY, Content::Full)), Content::Full, false),
+            scene(Some((NOON, Content::Full)), Content::Full, true),
+            scene(Some((EVENING, Content::Full)), Content::Full, true),
+            scene(None, Content::Empty, false),
+            scene(Some((EVENING, Content::Empty)), Content::Empty, false),
+            scene(Some((NOON, Content::Full)), Content::Empty, true),
+            scene(Some((EVENING, Content::Empty)), Content::Full, false),
+        ]
+    };
+
+    fn set(&self, root: &Path) -> Table {
+        faults::set_no_exchange(self.no_exchange);
+        let table = open_table(root);
+        if let Some((id, content)) = self.before {
+            publish(&table, id, "aaaaaaaa", content).unwrap();
+        }
+        table
+    }
+
+    fn act(&self, table: &Table) -> Result<Published, CommitError> {
+        publish(table, EVENING, "bbbbbbbb", self.after)
+    }
+
+    /// Disturbs the publish at each of its changes in turn, for as long as `disturb` goes on. It is
+    /// given the pictures before and after an undisturbed publish, and the number of the change.
+    fn each(
+        &self,
+        mut disturb: impl FnMut(&Path, &Table, &[BTreeMap<String, Option<Vec<u8>>>; 2], u32) -> ControlFlow<()>,
+    ) {
+        let temp = temp_dir();
+        let root = temp.path().join("lake");
+        let table = self.set(&root);
+        let old = picture(&root);
+        self.act(&table).unwrap();
+        let pictures = [old, picture(&root)];
+        for after in 0.. {
+            let temp = temp_dir();
+            let root = temp.path().join("lake");
+            let table = self.set(&root);
+            if disturb(&root, &table, &pictures, after).is_break() {
+                assert!(after > 5, "a publish has more changes than that");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn failure_at_any_change_leaves_the_lake_as_it_was() {
+    for scene in Scene::ALL {
+        let mut num_published = 0;
+        scene.each(|root, table, [old, new], after| {
+            faults::set(Fault { once: after, ..Fault::NONE });
+            let result = scene.act(table);
+            let num_changes = faults::clear();
+            match result {
+                Err(error) => {
+                    assert_eq!(num_published, 0, "no error after success");
+                    assert!(error.hint().is_some(), "{error}");
+                    assert_eq!(&picture(root), old, "failed at change {after}");
+                    assert_eq!(root.exists(), scene.before.is_some());
+                }
+                Ok(published) => {
+                    num_published += 1;
+                    if published.left_over.is_some() {
+                        lock(table).recover().unwrap();
+                    }
+                    // A fault while the lock is dropped leaves an empty folder or the lock file.
+                    drop(lock(table));
+                    assert_eq!(&picture(root), new, "change {after} failed after publishing");
+                }
+            }
+            if num_changes <= after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+}
+
+#[test]
+fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
+    for scene in Scene::ALL {
+        let mut is_new = false;
+        scene.each(|root, table, [old, new], after| {
+            faults::set(Fault { for_good: after, ..Fault::NONE });
+            let result = scene.act(table);
+            let num_changes = faults::clear();
+            let lock = lock(table);
+            lock.recover().unwrap();
+            assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
+            drop(lock);
+            let found = picture(root);
+            if &found == new {
+                is_new = true;
+            } else {
+                assert!(!is_new, "once published it stays");
+                // The first run of all made the lake's folder, and a crash leaves it.
+                assert_eq!(&found, old, "crash at change {after}");
+            }
+            if result.is_ok() {
+                assert!(is_new);
+            }
+            if num_changes <= after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(is_new);
+    }
+}
+
+/// As above, with a second disturbance: the undo of a failed publish breaks off, or the recovery from
+/// a crash crashes. Every third change keeps it short; the others are like their neighbours.
+#[test]
+fn crash_of_an_undo_or_a_recovery_is_recovered() {
+    for (scene, is_undo) in Scene::ALL.iter().flat_map(|scene| [(scene, true), (scene, false)]) {
+        scene.each(|_, _, [old, new], step| {
+            let first = step * 3;
+            let mut num_changes = 0;
+            for second in (0..).step_by(3) {
+                let temp = temp_dir();
+                let root = temp.path().join("lake");
+                let table = scene.set(&root);
+                if is_undo {
+                    faults::set(Fault { once: first, for_good: first + 1 + second });
+                } else {
+                    faults::set(Fault { for_good: first, ..Fault::NONE });
+                }
+                let result = scene.act(&table);
+                num_changes = faults::clear();
+                let mut num_later = num_changes.saturating_sub(first + 1);
+                if !is_undo {
+                    faults::set(Fault { for_good: second, ..Fault::NONE });
+                    let lock = table.lock(|| (), &|| false);
+                    let _ = lock.map(|lock| lock.recover());
+                    num_later = faults::clear();
+                }
+                lock(&table).recover().unwrap();
+                let found = picture(&root);
+                let is_whole = if result.is_ok() { &found == new } else { &found == old || &found == new };
+                assert!(is_whole, "{first} {second} {:?}", names(&root));
+                if num_later <= second {
+                    break;
+                }
+            }
+            if num_changes <= first { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+}
+
+#[test]
+fn interrupted_publish_whose_data_is_gone_is_not_guessed_at() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    let folder = table.staging_root().join("aaaaaaaa");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = FinishedFile {
+        path: "snapshot_date=2021-01-11/OSPlatform=Linux/x.parquet".to_owned(),
+        bytes: 1,
+        sha256: String::new(),
+    };
+    let manifest = manifest(NOON, "aaaaaaaa", vec![data_file(file, NOON, Some("Linux"), 1)], 0);
+    std::fs::write(folder.join(INTENT_FILE), to_json(&manifest)).unwrap();
+    assert_eq!(table.unfinished_changes().unwrap(), ["aaaaaaaa"]);
+    let error = lock(&table).recover().unwrap_err();
+    assert!(matches!(error, CommitError::Undecided { .. }));
+    assert!(folder.exists());
+}
+
+#[test]
+fn reader_sees_one_whole_snapshot_at_any_moment() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    publish(&table, NOON, "00000000", Content::Full).unwrap();
+    let folder = table.data_folder(snapshot_id(NOON).date()).join("OSPlatform=Linux");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            use std::os::unix::fs::MetadataExt;
+            let mut num_seen = 0;
+            while !done.load(Ordering::Relaxed) {
+                let inode = || std::fs::metadata(&folder).expect("never gone").ino();
+                let before = inode();
+                let names = local::list_names(&folder).unwrap();
+                // A listing that spans a replacement is of a folder that is being removed.
+                if inode() == before {
+                    assert_eq!(names.len(), 1, "{names:?}");
+                    num_seen += 1;
+                }
+                let listed = table.snapshots().unwrap();
+                assert_eq!(listed.len(), 1);
+            }
+            num_seen
+        });
+        for run in 1..200 {
+            publish(&table, NOON, &format!("{run:08x}"), Content::Full).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap() > 0);
+    });
+}

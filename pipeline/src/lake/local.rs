@@ -1,0 +1,370 @@
+//! A lake on a local disk: the file system's operations, and the lock that is a file.
+//!
+//! Everything that changes the disk goes through `change`, where tests let any chosen change fail.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{LakeError, SNAPSHOTS_FOLDER, STAGING_FOLDER, optional};
+
+/// How often a waiting run looks whether the lock is free, or whether it was told to stop.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// How often another run may take the lock's folder away between two of our steps. More than that is
+/// a file system that cannot keep the folder.
+const MAX_LOCK_RACES: u32 = 100;
+
+/// The lock of one table, and what dropping it has to undo.
+#[derive(Debug)]
+pub(super) struct LocalLock {
+    /// The table's folder for what is not data.
+    own_root: PathBuf,
+    /// Folders that this run made, outermost first.
+    pub(super) made: Vec<PathBuf>,
+    file: Option<File>,
+}
+
+impl LocalLock {
+    /// Takes the lock in `own_root`, waiting while another process has it.
+    pub(super) fn take(
+        own_root: PathBuf,
+        on_wait: impl FnOnce(),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, LakeError> {
+        let path = own_root.join("lock");
+        let mut lock = Self { own_root, made: Vec::new(), file: None };
+        let mut on_wait = Some(on_wait);
+        let mut races = 0;
+        // Whoever holds the lock unlinks it in the end, and its empty folders with it. So a lock is ours
+        // only if its path still leads to the file that we locked; else the way there is made again.
+        loop {
+            let file = match lock.make_folders().and_then(|()| open_lock(&path)) {
+                Ok(file) => file,
+                Err(LakeError::Io { source, .. }) if is_missing(&source) && races < MAX_LOCK_RACES => {
+                    races += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            loop {
+                match file.try_lock() {
+                    Ok(()) => break,
+                    Err(TryLockError::Error(error)) => return Err(io_error("lock", &path)(error)),
+                    Err(TryLockError::WouldBlock) => {}
+                }
+                if cancelled() {
+                    return Err(LakeError::Cancelled { path });
+                }
+                if let Some(on_wait) = on_wait.take() {
+                    on_wait();
+                }
+                std::thread::sleep(LOCK_POLL);
+            }
+            if is_at(&file, &path)? {
+                lock.file = Some(file);
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn make_folders(&mut self) -> Result<(), LakeError> {
+        let mut missing = Vec::new();
+        for folder in self.own_root.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+            if fs::metadata(folder).is_ok() {
+                break;
+            }
+            missing.push(folder.to_path_buf());
+        }
+        for folder in missing.into_iter().rev() {
+            if create_dir(&folder)? && !self.made.contains(&folder) {
+                self.made.push(folder);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for LocalLock {
+    fn drop(&mut self) {
+        // Errors have nowhere to go, and what stays behind is empty: the next run takes it away.
+        let own_root = &self.own_root;
+        if self.file.is_some() {
+            let _ = remove_empty_dir(&own_root.join(STAGING_FOLDER));
+            let _ = remove_empty_dir(&own_root.join(SNAPSHOTS_FOLDER));
+            let _ = change("remove", own_root, || fs::remove_file(own_root.join("lock")));
+            let _ = remove_empty_dir(own_root);
+            let _ = remove_empty_dir(parent(own_root));
+        }
+        for folder in self.made.iter().rev() {
+            let _ = remove_empty_dir(folder);
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, LakeError> {
+    change("create", path, || OpenOptions::new().create(true).truncate(false).write(true).open(path))
+}
+
+/// Whether `path` still leads to the open file.
+pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, LakeError> {
+    let open = file.metadata().map_err(io_error("read", path))?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(io_error("read", path)(error)),
+    }
+}
+
+/// Carries out one change. Tests let it fail at any chosen one.
+fn change<T>(
+    action: &'static str,
+    path: &Path,
+    operation: impl FnOnce() -> io::Result<T>,
+) -> Result<T, LakeError> {
+    #[cfg(test)]
+    faults::point().map_err(io_error(action, path))?;
+    operation().map_err(io_error(action, path))
+}
+
+/// Wraps what the system said.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LakeError {
+    move |source| LakeError::Io { action, path: path.to_path_buf(), source }
+}
+
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// The folder that holds `path`; a bare relative name lies in the current one.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Whether something is at `path`, a broken link included.
+pub(crate) fn exists(path: &Path) -> Result<bool, LakeError> {
+    Ok(optional(fs::symlink_metadata(path).map_err(io_error("read", path)))?.is_some())
+}
+
+/// Whether a folder is at `path`, and no link to one.
+pub(crate) fn is_folder(path: &Path) -> Result<bool, LakeError> {
+    let metadata = optional(fs::symlink_metadata(path).map_err(io_error("read", path)))?;
+    Ok(metadata.is_some_and(|metadata| metadata.is_dir()))
+}
+
+/// The names in a folder, sorted; none where it does not exist.
+pub(crate) fn list_names(folder: &Path) -> Result<Vec<String>, LakeError> {
+    let Some(entries) = optional(fs::read_dir(folder).map_err(io_error("list", folder)))? else {
+        return Ok(Vec::new());
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io_error("list", folder))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Everything below a folder that is no folder itself: path from there → size in bytes.
+/// Links are not followed. Nothing where the folder does not exist.
+pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
+    let mut files = BTreeMap::new();
+    let mut todo = vec![(folder.to_path_buf(), String::new())];
+    while let Some((folder, prefix)) = todo.pop() {
+        let Some(entries) = optional(fs::read_dir(&folder).map_err(io_error("list", &folder)))? else {
+            continue;
+        };
+        for entry in entries {
+            let entry = entry.map_err(io_error("list", &folder))?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            let metadata = entry.metadata().map_err(io_error("read", &entry.path()));
+            match optional(metadata)? {
+                Some(metadata) if metadata.is_dir() => todo.push((entry.path(), format!("{name}/"))),
+                Some(metadata) => drop(files.insert(name, metadata.len())),
+                None => {}
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Reads a small file whole; nothing where there is none.
+pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, LakeError> {
+    let Some(file) = optional(open_file(path))? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io_error("read", path)(io::Error::from(io::ErrorKind::FileTooLarge)));
+    }
+    Ok(Some(bytes))
+}
+
+/// Opens a regular file for reading. Anything else, a pipe for one, could block for ever.
+pub(crate) fn open_file(path: &Path) -> Result<File, LakeError> {
+    let open = || {
+        if fs::symlink_metadata(path)?.is_file() {
+            File::open(path)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+        }
+    };
+    open().map_err(io_error("open", path))
+}
+
+/// Makes one folder; says whether it was missing.
+pub(crate) fn create_dir(path: &Path) -> Result<bool, LakeError> {
+    change("create", path, || match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) => Err(error),
+    })
+}
+
+/// Makes a file that must not be there yet, for writing.
+pub(crate) fn create_file(path: &Path) -> Result<File, LakeError> {
+    change("create", path, || OpenOptions::new().write(true).create_new(true).open(path))
+}
+
+/// Writes a whole new file and brings it to disk.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
+    let mut file = create_file(path)?;
+    change("write", path, || file.write_all(bytes))?;
+    sync_file(&file, path)
+}
+
+/// Brings a file's bytes to disk.
+pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), LakeError> {
+    change("sync", path, || file.sync_all())
+}
+
+/// Brings a folder's entries to disk, where the file system has such a thing.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), LakeError> {
+    change("sync", path, || match File::open(path)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        result => result,
+    })
+}
+
+/// Renames within the lake. The system itself refuses to replace a folder that is not empty.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), LakeError> {
+    change("move to", to, || fs::rename(from, to))
+}
+
+/// Exchanges two entries in one step; says whether the file system can.
+pub(crate) fn exchange(one: &Path, other: &Path) -> Result<bool, LakeError> {
+    use rustix::io::Errno;
+    change("exchange", other, || {
+        #[cfg(test)]
+        if faults::no_exchange() {
+            return Ok(false);
+        }
+        match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// Removes a file if it is there.
+pub(crate) fn remove_file(path: &Path) -> Result<(), LakeError> {
+    optional(change("remove", path, || fs::remove_file(path))).map(|_| ())
+}
+
+/// Removes a folder if it is there and empty; else leaves it, and a link to one too.
+pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), LakeError> {
+    change("remove", path, || match fs::remove_dir(path) {
+        Err(error)
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Err(error)
+        }
+        _ => Ok(()),
+    })
+}
+
+/// Removes whatever is at `path`, folders with all that is in them. Links are not followed.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), LakeError> {
+    if !is_folder(path)? {
+        return remove_file(path);
+    }
+    let entries = fs::read_dir(path).map_err(io_error("list", path))?;
+    for entry in entries {
+        remove_tree(&entry.map_err(io_error("list", path))?.path())?;
+    }
+    change("remove", path, || fs::remove_dir(path))
+}
+
+/// Faults for tests: chosen changes of the storage fail.
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::cell::Cell;
+    use std::io;
+
+    /// Which changes fail, counted from zero since [`set`].
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Fault {
+        /// This one.
+        pub once: u32,
+        /// This one and all later ones, what a crash looks like to the disk: not even the tidying of a
+        /// `drop` comes through.
+        pub for_good: u32,
+    }
+
+    impl Fault {
+        pub(crate) const NONE: Fault = Fault { once: u32::MAX, for_good: u32::MAX };
+    }
+
+    thread_local! {
+        static FAULT: Cell<Fault> = const { Cell::new(Fault::NONE) };
+        static COUNT: Cell<u32> = const { Cell::new(0) };
+        static NO_EXCHANGE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Sets the faults of this thread.
+    pub(crate) fn set(fault: Fault) {
+        FAULT.set(fault);
+        COUNT.set(0);
+    }
+
+    /// Ends them, and returns the number of changes since they were set.
+    pub(crate) fn clear() -> u32 {
+        FAULT.set(Fault::NONE);
+        COUNT.get()
+    }
+
+    pub(crate) fn set_no_exchange(no_exchange: bool) {
+        NO_EXCHANGE.set(no_exchange);
+    }
+
+    pub(crate) fn no_exchange() -> bool {
+        NO_EXCHANGE.get()
+    }
+
+    pub(crate) fn point() -> io::Result<()> {
+        let count = COUNT.get();
+        COUNT.set(count + 1);
+        let fault = FAULT.get();
+        if count == fault.once || count >= fault.for_good {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! A lake in an object store: blocking calls for the rest of the program, above the library's own.
+//!
+//! Takes paths that begin with the lake's URL, gives their objects. Sends again what fails in passing, as
+//! the library does. What it says of errors holds no secret: see [`explain`].
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::{LakeError, LeaseTimes, local};
+use crate::fetch::secret::quotable;
+
+/// Bytes of a part of an upload: all stores take at least 5 MiB, and all parts but the last alike.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Parts of one upload, at most: S3 takes no more.
+const MAX_PARTS: u64 = 10_000;
+
+/// Parts in flight, 64 MiB together, by when row groups are written and gone.
+const PARTS_IN_FLIGHT: usize = 8;
+
+/// Requests in flight that carry no bytes to speak of.
+const REQUESTS_IN_FLIGHT: usize = 16;
+
+/// How often a transfer looks whether it was told to stop.
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+/// What a store said, fit to be shown.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct StoreError {
+    kind: Kind,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Missing,
+    NotAuthorised,
+    Unsupported,
+    Other,
+}
+
+impl StoreError {
+    fn new(error: &object_store::Error) -> Self {
+        let kind = match error {
+            object_store::Error::NotFound { .. } => Kind::Missing,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Kind::NotAuthorised
+            }
+            object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
+                Kind::Unsupported
+            }
+            _ => Kind::Other,
+        };
+        Self { kind, text: explain(error) }
+    }
+
+    pub(super) fn is_missing(&self) -> bool {
+        self.kind == Kind::Missing
+    }
+
+    pub(super) fn is_not_authorised(&self) -> bool {
+        self.kind == Kind::NotAuthorised
+    }
+
+    pub(super) fn is_in_passing(&self) -> bool {
+        self.kind == Kind::Other
+    }
+
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        Some(match self.kind {
+            Kind::Missing => "make the container or bucket first, and check its name in --lake",
+            Kind::NotAuthorised => {
+                "check the store's credentials in the environment, and that they may read, write, list and delete there"
+            }
+            Kind::Unsupported => "choose a store with conditional writes for --lake",
+            Kind::Other => "check the store's name and the network, and run again",
+        })
+    }
+}
+
+/// What the library says, in one line: of a service's XML its code and message, of URLs no query.
+pub(super) fn explain(error: &object_store::Error) -> String {
+    let text = error.to_string().replace('\n', " ");
+    let between = |start: &str, end: &str| {
+        let rest = text.split_once(start)?.1;
+        Some(rest.split_once(end)?.0.to_owned())
+    };
+    let mut shown = text.split('<').next().unwrap_or_default().trim_end_matches([' ', '\u{feff}']).to_owned();
+    if let Some(code) = between("<Code>", "</Code>") {
+        let message = between("<Message>", "</Message>").unwrap_or_default();
+        let message = message.split(" RequestId:").next().unwrap_or_default();
+        shown = format!("{shown} {code}: {message}");
+    }
+    let words = shown.split(' ').map(|word| match (word.contains("://"), word.split_once('?')) {
+        (true, Some((place, _))) => place,
+        _ => word,
+    });
+    quotable(&words.collect::<Vec<_>>().join(" "))
+}
+
+/// How an object is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Put {
+    /// Where there is none.
+    Create,
+    /// In place of this version and no other.
+    Update(UpdateVersion),
+    /// Whatever is there.
+    Overwrite,
+}
+
+/// A file on its way into the store, invisible until completed.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    /// Where it will be.
+    pub path: PathBuf,
+    /// How the store calls it.
+    pub id: String,
+    /// How the store calls its parts, once they are there.
+    pub parts: Vec<String>,
+    /// Size of the whole.
+    pub bytes: u64,
+}
+
+/// An object store with a lake in it. Clones are the same store.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    objects: Arc<dyn ObjectStore>,
+    multipart: Arc<Multipart>,
+    runtime: Arc<OwnRuntime>,
+    /// The lake's URL, which all paths begin with.
+    root: PathBuf,
+    /// The lake's place in the store.
+    prefix: Key,
+    /// See [`super::Lake::with_work_dir`].
+    pub(super) work_dir: PathBuf,
+    /// See [`super::Lake::with_lease_times`].
+    pub(super) lease_times: LeaseTimes,
+}
+
+/// The library's uploads, which do not print.
+struct Multipart(Arc<dyn MultipartStore>);
+
+impl std::fmt::Debug for Multipart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Multipart")
+    }
+}
+
+/// The threads of a store's requests. Their end waits for nobody: it can come from one of them.
+#[derive(Debug)]
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Store {
+    /// A store whose lake has the URL `root` and lies below `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// Where the system gives no threads.
+    pub(super) fn try_new(
+        root: PathBuf,
+        prefix: Key,
+        objects: Arc<dyn ObjectStore>,
+        multipart: Arc<dyn MultipartStore>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("lake")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            objects,
+            multipart: Arc::new(Multipart(multipart)),
+            runtime: Arc::new(OwnRuntime(Some(runtime))),
+            root,
+            prefix,
+            work_dir: std::env::temp_dir(),
+            lease_times: LeaseTimes::default(),
+        })
+    }
+
+    /// The lake's URL.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where files wait on their way.
+    pub(crate) fn work_dir(&self) -> &Path {
+        &self.work_dir
+    }
+
+    /// The threads that its requests run on.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        self.runtime.0.as_ref().expect("there until dropped").handle()
+    }
+
+    pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime().block_on(future)
+    }
+
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.runtime().spawn(future)
+    }
+
+    /// Where `path` is in the library's words.
+    pub(crate) fn key(&self, path: &Path) -> Result<Key, LakeError> {
+        let unsafe_name = || LakeError::UnsafeName { name: path.to_string_lossy().into_owned() };
+        let below = path.strip_prefix(&self.root).ok().and_then(Path::to_str).ok_or_else(unsafe_name)?;
+        let whole = [self.prefix.as_ref(), below].join("/");
+        Key::parse(whole.trim_matches('/')).map_err(|_| unsafe_name())
+    }
+
+    /// The names directly below a folder, sorted.
+    pub(super) fn list_names(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
+        let key = self.key(folder)?;
+        let listing = self.block_on(self.objects.list_with_delimiter(Some(&key)));
+        let listing = listing.map_err(store_error("list", folder))?;
+        let objects = listing.objects.iter().map(|object| &object.location);
+        let keys = listing.common_prefixes.iter().chain(objects);
+        let mut names: Vec<_> = keys.filter_map(|key| key.filename().map(str::to_owned)).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Every object below a folder: path from there → size in bytes.
+    pub(super) fn list_files(&self, folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
+        let key = self.key(folder)?;
+        let objects = self.block_on(self.objects.list(Some(&key)).try_collect::<Vec<_>>());
+        let prefix = format!("{key}/");
+        let files = objects.map_err(store_error("list", folder))?.into_iter().filter_map(|object| {
+            let name = object.location.as_ref().strip_prefix(&prefix)?.to_owned();
+            Some((name, object.size))
+        });
+        Ok(files.collect())
+    }
+
+    /// Reads a small object and its version; nothing where there is none.
+    pub(crate) fn read(
+        &self,
+        path: &Path,
+        max_bytes: u64,
+    ) -> Result<Option<(Vec<u8>, UpdateVersion)>, LakeError> {
+        self.block_on(self.read_async(path, max_bytes))
+    }
+
+    pub(super) async fn read_async(
+        &self,
+        path: &Path,
+        max_bytes: u64,
+    ) -> Result<Option<(Vec<u8>, UpdateVersion)>, LakeError> {
+        let key = self.key(path)?;
+        let got = self.objects.get(&key).await.map_err(store_error("read", path));
+        let Some(got) = super::optional(got)? else { return Ok(None) };
+        if got.meta.size > max_bytes {
+            return Err(local::io_error("read", path)(io::ErrorKind::FileTooLarge.into()));
+        }
+        let version = UpdateVersion { e_tag: got.meta.e_tag.clone(), version: got.meta.version.clone() };
+        let bytes = got.bytes().await.map_err(store_error("read", path))?;
+        Ok(Some((bytes.into(), version)))
+    }
+
+    /// Fetches an object into a file without a name, which goes when it is closed.
+    pub(super) fn fetch(&self, path: &Path) -> Result<File, LakeError> {
+        let key = self.key(path)?;
+        let number = getrandom::u64().map_err(io::Error::other);
+        let scratch =
+            self.work_dir.join(format!("fetched-{:016x}", number.map_err(local::io_error("name", path))?));
+        let make = || {
+            private_folder(&self.work_dir)?;
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.read(true).write(true).create_new(true).mode(0o600).open(&scratch)?;
+            std::fs::remove_file(&scratch)?;
+            Ok(file)
+        };
+        let mut file = make().map_err(local::io_error("create", &scratch))?;
+        self.block_on(async {
+            let got = self.objects.get(&key).await.map_err(store_error("read", path))?;
+            let mut bytes = got.into_stream();
+            while let Some(some) = bytes.try_next().await.map_err(store_error("read", path))? {
+                file.write_all(&some).map_err(local::io_error("write", &scratch))?;
+            }
+            Ok(())
+        })?;
+        file.rewind().map_err(local::io_error("read", &scratch))?;
+        Ok(file)
+    }
+
+    /// Writes a small object; returns its version, or nothing where `put` forbids it.
+    pub(crate) fn put(
+        &self,
+        path: &Path,
+        bytes: Vec<u8>,
+        put: Put,
+    ) -> Result<Option<UpdateVersion>, LakeError> {
+        self.block_on(self.put_async(path, bytes, put))
+    }
+
+    pub(super) async fn put_async(
+        &self,
+        path: &Path,
+        bytes: Vec<u8>,
+        put: Put,
+    ) -> Result<Option<UpdateVersion>, LakeError> {
+        use object_store::Error::{AlreadyExists, NotFound, Precondition};
+        let key = self.key(path)?;
+        let (action, mode, is_update) = match put {
+            Put::Create => ("create", PutMode::Create, false),
+            Put::Update(version) => ("update", PutMode::Update(version), true),
+            Put::Overwrite => ("write", PutMode::Overwrite, false),
+        };
+        match self.objects.put_opts(&key, PutPayload::from(bytes), mode.into()).await {
+            Ok(result) => Ok(Some(result.into())),
+            Err(AlreadyExists { .. } | Precondition { .. }) => Ok(None),
+            Err(NotFound { .. }) if is_update => Ok(None),
+            Err(error) => Err(store_error(action, path)(error)),
+        }
+    }
+
+    /// Removes an object if it is there.
+    pub(crate) fn delete(&self, path: &Path) -> Result<(), LakeError> {
+        self.block_on(self.delete_async(path))
+    }
+
+    async fn delete_async(&self, path: &Path) -> Result<(), LakeError> {
+        let key = self.key(path)?;
+        super::optional(self.objects.delete(&key).await.map_err(store_error("remove", path))).map(|_| ())
+    }
+
+    /// Removes objects, in no order.
+    pub(crate) fn delete_all(&self, paths: &[PathBuf]) -> Result<(), LakeError> {
+        self.each(paths.iter().map(|path| self.delete_async(path))).map(|_| ())
+    }
+
+    /// Carries out requests, several at a time.
+    fn each<T>(
+        &self,
+        requests: impl Iterator<Item = impl Future<Output = Result<T, LakeError>>>,
+    ) -> Result<Vec<T>, LakeError> {
+        self.block_on(stream::iter(requests).buffered(REQUESTS_IN_FLIGHT).try_collect())
+    }
+
+    // ---- Uploads ----
+
+    /// Begins an upload for each of `files`, a path and its size.
+    pub(crate) fn begin(&self, files: Vec<(PathBuf, u64)>) -> Result<Vec<Upload>, LakeError> {
+        self.each(files.into_iter().map(|(path, bytes)| async move {
+            let id = self.multipart.0.create_multipart(&self.key(&path)?).await;
+            let id = id.map_err(store_error("begin", &path))?;
+            Ok(Upload { path, id, parts: Vec::new(), bytes })
+        }))
+    }
+
+    /// Sends all parts of `uploads`, each from its file in `sources`. `on_bytes` is told the bytes that are
+    /// through and all bytes, part by part.
+    pub(crate) fn send(
+        &self,
+        uploads: &mut [Upload],
+        sources: &[File],
+        on_bytes: &dyn Fn(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), LakeError> {
+        let total_bytes = uploads.iter().map(|upload| upload.bytes).sum();
+        let mut done_bytes = 0;
+        on_bytes(done_bytes, total_bytes);
+        let mut parts = Vec::new();
+        for (index, upload) in uploads.iter_mut().enumerate() {
+            let part_bytes = part_bytes(upload.bytes);
+            let num_parts = upload.bytes.div_ceil(part_bytes).max(1);
+            upload.parts = vec![String::new(); usize::try_from(num_parts).unwrap_or(usize::MAX)];
+            parts.extend((0..num_parts).map(|part| (index, part, part * part_bytes)));
+        }
+        let shared: &[Upload] = uploads;
+        let sent = parts.into_iter().map(|(index, part, start)| async move {
+            let (upload, source) = (&shared[index], &sources[index]);
+            let num_bytes = part_bytes(upload.bytes).min(upload.bytes - start);
+            let source = source.try_clone().map_err(local::io_error("read", &upload.path))?;
+            let id = self.send_part(upload, source, part, start, num_bytes).await?;
+            Ok::<_, LakeError>((index, part, num_bytes, id))
+        });
+        let mut done = Vec::new();
+        self.block_on(async {
+            let mut sent = std::pin::pin!(stream::iter(sent).buffer_unordered(PARTS_IN_FLIGHT));
+            let mut ticks = tokio::time::interval(CANCEL_POLL);
+            loop {
+                tokio::select! {
+                    part = sent.next() => match part.transpose()? {
+                        Some((index, part, num_bytes, id)) => {
+                            done_bytes += num_bytes;
+                            on_bytes(done_bytes, total_bytes);
+                            done.push((index, part, id));
+                        }
+                        None => return Ok(()),
+                    },
+                    _ = ticks.tick() => if cancelled() {
+                        return Err(LakeError::Cancelled { path: self.root.clone() });
+                    },
+                }
+            }
+        })?;
+        for (index, part, id) in done {
+            uploads[index].parts[usize::try_from(part).expect("an index of the list")] = id;
+        }
+        Ok(())
+    }
+
+    async fn send_part(
+        &self,
+        upload: &Upload,
+        source: File,
+        part: u64,
+        start: u64,
+        num_bytes: u64,
+    ) -> Result<String, LakeError> {
+        let read = move || {
+            let mut bytes = vec![0; usize::try_from(num_bytes).map_err(io::Error::other)?];
+            source.read_exact_at(&mut bytes, start)?;
+            Ok(Bytes::from(bytes))
+        };
+        let read =
+            tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let bytes = read.map_err(local::io_error("read what is staged for", &upload.path))?;
+        let key = self.key(&upload.path)?;
+        let index = usize::try_from(part).expect("below the most of an upload");
+        let sent = self.multipart.0.put_part(&key, &upload.id, index, bytes.into()).await;
+        Ok(sent.map_err(store_error("write", &upload.path))?.content_id)
+    }
+
+    /// Makes whole files of uploads, and visible. One that is there by an earlier attempt is well.
+    pub(crate) fn complete(&self, uploads: &[Upload]) -> Result<(), LakeError> {
+        self.each(uploads.iter().map(|upload| async move {
+            let key = self.key(&upload.path)?;
+            let parts = upload.parts.iter().map(|id| PartId { content_id: id.clone() }).collect();
+            let Err(error) = self.multipart.0.complete_multipart(&key, &upload.id, parts).await else {
+                return Ok(());
+            };
+            match self.objects.head(&key).await {
+                Ok(found) if found.size == upload.bytes => Ok(()),
+                _ => Err(store_error("complete", &upload.path)(error)),
+            }
+        }))
+        .map(|_| ())
+    }
+
+    /// Gives uploads up. What the store cannot drop by itself it drops in time, and shows to nobody.
+    pub(crate) fn abort(&self, uploads: &[Upload]) -> Result<(), LakeError> {
+        self.each(uploads.iter().map(|upload| async move {
+            let key = self.key(&upload.path)?;
+            let aborted = self.multipart.0.abort_multipart(&key, &upload.id).await;
+            // Completed or given up before, in the words of each store.
+            match aborted.map_err(store_error("give up", &upload.path)) {
+                Err(error) if error.is_retried() => Err(error),
+                _ => Ok(()),
+            }
+        }))
+        .map(|_| ())
+    }
+}
+
+/// All parts of an upload have this size, but the last.
+fn part_bytes(bytes: u64) -> u64 {
+    PART_BYTES.max(bytes.div_ceil(MAX_PARTS))
+}
+
+/// Makes a folder that only its owner can look into.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn store_error(action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> LakeError {
+    move |error| LakeError::Store { action, path: path.to_path_buf(), source: StoreError::new(&error) }
+}
