@@ -36,7 +36,7 @@ use super::{CommitError, Published, Recovered, RemovedSnapshots, to_json};
 use crate::lake::store::{Put, Store, Upload, private_folder};
 use crate::lake::{
     LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table,
-    TableLock, local,
+    TableLock, check_name, local,
 };
 use crate::manifest::Manifest;
 use crate::snapshot::{RunId, SnapshotId};
@@ -58,6 +58,18 @@ struct Journal {
     manifest: Option<Manifest>,
     /// What goes, once the manifest is in place.
     removes: Removes,
+}
+
+impl Journal {
+    /// Whether all that it names belongs to the table.
+    fn is_below(&self, table: &Table) -> bool {
+        let folders =
+            [table.root(), table.own_root()].map(|folder| format!("{}/", table.below_lake(&folder)));
+        let uploads = self.uploads.iter().map(|upload| &upload.path);
+        uploads.chain(&self.removes.first).chain(&self.removes.then).all(|path| {
+            check_name(path).is_ok() && folders.iter().any(|folder| path.starts_with(folder.as_str()))
+        })
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -147,9 +159,10 @@ fn read_journal(table: &Table, folder: &Path) -> Result<Option<Journal>, CommitE
     let Some(bytes) = table.read_bounded(&folder.join(JOURNAL_FILE), MAX_JOURNAL_BYTES)? else {
         return Ok(None);
     };
-    match serde_json::from_slice(&bytes) {
-        Ok(journal) => Ok(Some(journal)),
-        Err(_) => Err(CommitError::Undecided { folder: folder.to_path_buf() }),
+    let journal = serde_json::from_slice(&bytes).ok().filter(|journal: &Journal| journal.is_below(table));
+    match journal {
+        Some(journal) => Ok(Some(journal)),
+        None => Err(CommitError::Undecided { folder: folder.to_path_buf() }),
     }
 }
 
@@ -475,3 +488,6 @@ enum PutManifest {
     /// It may be there: why it was not certain, and why it could not be looked for.
     Unknown(LakeError, LakeError),
 }
+
+#[cfg(test)]
+mod tests;

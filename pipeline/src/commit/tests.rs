@@ -14,7 +14,7 @@ use crate::lake::local::faults::{self, Fault};
 use crate::manifest::{DataFile, GeneratedTimeFrom, PartFacts, Route, Totals};
 
 pub(crate) const NOON: &str = "20210111T120000Z";
-const EVENING: &str = "20210111T180000Z";
+pub(crate) const EVENING: &str = "20210111T180000Z";
 pub(crate) const NEXT_DAY: &str = "20210112T120000Z";
 
 pub(crate) fn open_table(root: &Path) -> Table {
@@ -86,7 +86,15 @@ pub(crate) fn publish(
     run: &str,
     content: Content,
 ) -> Result<Published, CommitError> {
-    let lock = table.lock(|| panic!("nobody holds the lock"), &|| false)?;
+    publish_under(&table.lock(|| panic!("nobody holds the lock"), &|| false)?, id, run, content)
+}
+
+pub(crate) fn publish_under(
+    lock: &TableLock,
+    id: &str,
+    run: &str,
+    content: Content,
+) -> Result<Published, CommitError> {
     let staging = lock.stage(&run_id(run), snapshot_id(id))?;
     let mut files = Vec::new();
     if content == Content::Full {

@@ -31,6 +31,16 @@ pub struct LeaseTimes {
     pub poll: Duration,
 }
 
+impl LeaseTimes {
+    /// For tests, which kill whoever holds a lease and do not wait for long.
+    #[doc(hidden)]
+    pub const IMPATIENT: Self = Self {
+        renew: Duration::from_millis(20),
+        take_over: Duration::from_millis(300),
+        poll: Duration::from_millis(2),
+    };
+}
+
 impl Default for LeaseTimes {
     fn default() -> Self {
         Self {

@@ -35,6 +35,12 @@ const PARTS_IN_FLIGHT: usize = 8;
 /// Requests in flight that carry no bytes to speak of.
 const REQUESTS_IN_FLIGHT: usize = 16;
 
+/// Attempts at what the library sends once, as it cannot know that a second time does no harm.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// Between the first two of them; longer between later ones.
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
+
 /// How often a transfer looks whether it was told to stop.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
@@ -342,17 +348,31 @@ impl Store {
 
     /// Removes an object if it is there.
     pub(crate) fn delete(&self, path: &Path) -> Result<(), LakeError> {
-        self.block_on(self.delete_async(path))
+        self.delete_all(&[path.to_path_buf()])
     }
 
-    async fn delete_async(&self, path: &Path) -> Result<(), LakeError> {
-        let key = self.key(path)?;
-        super::optional(self.objects.delete(&key).await.map_err(store_error("remove", path))).map(|_| ())
-    }
-
-    /// Removes objects, in no order.
+    /// Removes objects that may be there, in no order.
     pub(crate) fn delete_all(&self, paths: &[PathBuf]) -> Result<(), LakeError> {
-        self.each(paths.iter().map(|path| self.delete_async(path))).map(|_| ())
+        let keys = paths.iter().map(|path| self.key(path)).collect::<Result<Vec<_>, _>>()?;
+        self.block_on(async {
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                let keys = stream::iter(keys.clone().into_iter().map(Ok)).boxed();
+                // What is gone stays gone, and what is not there need not go.
+                let removed = self.objects.delete_stream(keys).filter_map(async |removed| match removed {
+                    Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
+                    Err(error) => Some(error),
+                });
+                let Some(error) = std::pin::pin!(removed).next().await else { return Ok(()) };
+                let path = paths.first().map_or(self.root.as_path(), PathBuf::as_path);
+                let error = store_error("remove", path)(error);
+                if attempts == MAX_ATTEMPTS || !error.is_retried() {
+                    return Err(error);
+                }
+                tokio::time::sleep(PAUSE * attempts).await;
+            }
+        })
     }
 
     /// Carries out requests, several at a time.
@@ -451,18 +471,27 @@ impl Store {
 
     /// Makes whole files of uploads, and visible. One that is there by an earlier attempt is well.
     pub(crate) fn complete(&self, uploads: &[Upload]) -> Result<(), LakeError> {
-        self.each(uploads.iter().map(|upload| async move {
-            let key = self.key(&upload.path)?;
+        self.each(uploads.iter().map(|upload| self.complete_one(upload))).map(|_| ())
+    }
+
+    async fn complete_one(&self, upload: &Upload) -> Result<(), LakeError> {
+        let key = self.key(&upload.path)?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let parts = upload.parts.iter().map(|id| PartId { content_id: id.clone() }).collect();
-            let Err(error) = self.multipart.0.complete_multipart(&key, &upload.id, parts).await else {
-                return Ok(());
-            };
-            match self.objects.head(&key).await {
-                Ok(found) if found.size == upload.bytes => Ok(()),
-                _ => Err(store_error("complete", &upload.path)(error)),
+            let completed = self.multipart.0.complete_multipart(&key, &upload.id, parts).await;
+            let Err(error) = completed.map_err(store_error("complete", &upload.path)) else { return Ok(()) };
+            if error.is_retried() && attempts < MAX_ATTEMPTS {
+                tokio::time::sleep(PAUSE * attempts).await;
+                continue;
             }
-        }))
-        .map(|_| ())
+            // No such upload any more, each store in its words: an answer was lost, or it was a run before.
+            return match self.objects.head(&key).await {
+                Ok(found) if found.size == upload.bytes => Ok(()),
+                _ => Err(error),
+            };
+        }
     }
 
     /// Gives uploads up. What the store cannot drop by itself it drops in time, and shows to nobody.
@@ -484,6 +513,9 @@ impl Store {
 fn part_bytes(bytes: u64) -> u64 {
     PART_BYTES.max(bytes.div_ceil(MAX_PARTS))
 }
+
+#[cfg(test)]
+pub(crate) mod faulty;
 
 /// Makes a folder that only its owner can look into.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {

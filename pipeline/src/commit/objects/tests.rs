@@ -1,0 +1,325 @@
+//! Publishing in a store, disturbed at every one of its changes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::commit::tests::{
+    Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
+};
+use crate::lake::LeaseTimes;
+use crate::lake::store::faulty::{Fault, Faulty};
+
+struct Scene {
+    store: Faulty,
+    temp: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new(before: &[(&str, &str, Content)]) -> Self {
+        let scene = Self { store: Faulty::new(), temp: temp_dir() };
+        for (id, run, content) in before {
+            publish(&scene.table(), id, run, *content).unwrap();
+        }
+        scene
+    }
+
+    /// The table as a new process sees it. Renewals of the lock would make the count of changes vary.
+    fn table(&self) -> Table {
+        let times =
+            LeaseTimes { renew: Duration::from_hours(1), take_over: Duration::ZERO, ..LeaseTimes::IMPATIENT };
+        self.store.lake(self.temp.path()).with_lease_times(times).table(schema::DATASETS[0])
+    }
+
+    fn lock(&self) -> TableLock {
+        self.table().lock(|| (), &|| false).unwrap()
+    }
+
+    /// The objects but for the lock, which a killed run leaves.
+    fn picture(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut picture = self.store.picture();
+        picture.retain(|name, _| !name.ends_with("/lock"));
+        picture
+    }
+
+    fn check_whole(&self) {
+        let table = self.table();
+        for snapshot in table.snapshots().unwrap() {
+            assert!(table.is_complete(&snapshot).unwrap(), "{}", snapshot.id);
+            let folder = table.data_folder(snapshot.id.date());
+            let found = table.list_files(&folder).unwrap();
+            let listed =
+                snapshot.manifest.files.iter().map(|file| (file.path.split_once('/').unwrap().1, file.bytes));
+            let mut listed: BTreeMap<String, u64> =
+                listed.map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+            listed.insert(SUCCESS_FILE.to_owned(), found[SUCCESS_FILE]);
+            assert_eq!(found, listed);
+        }
+    }
+}
+
+/// Publishes, waiting for the lock of a run that is no more.
+fn publish(table: &Table, id: &str, run: &str, content: Content) -> Result<Published, CommitError> {
+    publish_under(&table.lock(|| (), &|| false)?, id, run, content)
+}
+
+type Before = &'static [(&'static str, &'static str, Content)];
+
+/// What is there before, and what is published: nothing, the same, an older one, another date's, without files.
+const SCENES: [(Before, Content); 6] = [
+    (&[], Content::Full),
+    (&[(EVENING, "aaaaaaaa", Content::Full)], Content::Full),
+    (&[(NOON, "aaaaaaaa", Content::Full)], Content::Full),
+    (&[(NEXT_DAY, "aaaaaaaa", Content::Full)], Content::Full),
+    (&[(NOON, "aaaaaaaa", Content::Full)], Content::Empty),
+    (&[(EVENING, "aaaaaaaa", Content::Empty)], Content::Full),
+];
+
+fn faults() -> impl Iterator<Item = (bool, bool)> {
+    [false, true].into_iter().flat_map(|after| [(after, false), (after, true)])
+}
+
+#[test]
+fn published_lake_is_laid_out_as_on_a_disk() {
+    let scene = Scene::new(&[(NOON, "aaaaaaaa", Content::Full)]);
+    let disk = temp_dir();
+    let table = crate::commit::tests::open_table(disk.path());
+    publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
+    let on_disk = crate::commit::tests::picture(disk.path());
+    let on_disk = on_disk.into_iter().filter_map(|(name, bytes)| Some((format!("some/lake/{name}"), bytes?)));
+    assert_eq!(scene.store.picture(), on_disk.collect());
+    assert_eq!(local::list_names(&scene.temp.path().join("staging")).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn fault_at_any_change_leaves_the_old_or_the_new_snapshot_once_recovered() {
+    for (before, content) in SCENES {
+        let undisturbed = Scene::new(before);
+        let old = undisturbed.picture();
+        publish(&undisturbed.table(), EVENING, "bbbbbbbb", content).unwrap();
+        let new = undisturbed.picture();
+        undisturbed.check_whole();
+        for (after, for_good) in faults() {
+            let mut has_published = false;
+            for at in 0.. {
+                let scene = Scene::new(before);
+                scene.store.set(Fault { at, after, for_good });
+                let result = publish(&scene.table(), EVENING, "bbbbbbbb", content);
+                let num_changes = scene.store.clear();
+                let what =
+                    format!("change {at} of {num_changes}, after: {after}, for good: {for_good}: {result:?}");
+                if let (Err(_), false) = (&result, for_good) {
+                    assert_eq!(scene.picture(), old, "undone at once: {what}");
+                }
+                let lock = scene.lock();
+                lock.recover().unwrap();
+                assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
+                drop(lock);
+                let found = scene.picture();
+                assert!(found == old || found == new, "{what}: {:#?}", found.keys());
+                assert!(result.is_err() || found == new, "{what}");
+                has_published |= found == new;
+                if num_changes <= at {
+                    assert!(at > 5 && has_published);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn fault_at_any_change_of_a_recovery_is_recovered() {
+    for (before, content) in [SCENES[1], SCENES[2]] {
+        let undisturbed = Scene::new(before);
+        let old = undisturbed.picture();
+        publish(&undisturbed.table(), EVENING, "bbbbbbbb", content).unwrap();
+        let new = undisturbed.picture();
+        for first in 0.. {
+            let mut num_changes = 0;
+            for second in 0.. {
+                let scene = Scene::new(before);
+                scene.store.set(Fault { at: first, after: first % 2 == 0, for_good: true });
+                let result = publish(&scene.table(), EVENING, "bbbbbbbb", content);
+                num_changes = scene.store.clear();
+                scene.store.set(Fault { at: second, after: second % 2 == 0, for_good: true });
+                let _ = scene.table().lock(|| (), &|| false).map(|lock| lock.recover());
+                let num_later = scene.store.clear();
+                scene.lock().recover().unwrap();
+                let found = scene.picture();
+                assert!(
+                    found == new || (result.is_err() && found == old),
+                    "{first} {second} {:#?}",
+                    found.keys()
+                );
+                if num_later <= second {
+                    break;
+                }
+            }
+            if num_changes <= first {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn removal_disturbed_at_any_change_takes_all_or_none() {
+    let before = [(NOON, "aaaaaaaa", Content::Full), (NEXT_DAY, "bbbbbbbb", Content::Full)];
+    for (after, for_good) in faults() {
+        for at in 0.. {
+            let scene = Scene::new(&before);
+            let old = scene.picture();
+            scene.store.set(Fault { at, after, for_good });
+            let removed = scene.table().lock(|| (), &|| false).map(|lock| {
+                lock.remove_snapshots(&run_id("cccccccc"), &[snapshot_id(NOON)])
+                    .map_err(|error| error.to_string())
+            });
+            let num_changes = scene.store.clear();
+            scene.lock().recover().unwrap();
+            let found = scene.picture();
+            let mut new = old.clone();
+            new.retain(|name, _| !name.contains("2021-01-11") && !name.contains("20210111"));
+            assert!(found == old || found == new, "{at} {removed:?} {:#?}", found.keys());
+            assert!(!matches!(removed, Ok(Ok(_))) || found == new);
+            scene.check_whole();
+            if num_changes <= at {
+                break;
+            }
+        }
+    }
+}
+
+/// Stages a snapshot of one file, uploaded but not published.
+fn uploaded(scene: &Scene, id: &str, run: &str) -> (crate::commit::Staging, Manifest) {
+    use std::io::Write;
+    let staging = scene.lock().stage(&run_id(run), snapshot_id(id)).unwrap();
+    let mut file =
+        staging.create_data_file("OSPlatform=Linux", &format!("part-{id}-{run}-00000.parquet")).unwrap();
+    file.write_all(run.as_bytes()).unwrap();
+    let file = data_file(file.finish().unwrap(), id, Some("Linux"), 7);
+    let manifest = manifest(id, run, vec![file], 0);
+    let mut staging = staging;
+    staging.upload(&manifest, &|_, _| (), &|| false).unwrap();
+    (staging, manifest)
+}
+
+#[test]
+fn run_that_lost_the_lock_publishes_nothing() {
+    let scene = Scene::new(&[]);
+    let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
+    // A second run takes the lock over, and puts away what it finds.
+    publish(&scene.table(), NOON, "bbbbbbbb", Content::Full).unwrap();
+    let before = scene.picture();
+    let error = slow.publish(&manifest).unwrap_err();
+    assert!(matches!(error, CommitError::Lake(LakeError::LeaseLost { .. })), "{error}");
+    assert_eq!(scene.picture(), before.into_iter().filter(|(name, _)| !name.contains("aaaaaaaa")).collect());
+    scene.check_whole();
+}
+
+#[test]
+fn upload_is_invisible_and_goes_when_it_is_not_published() {
+    let scene = Scene::new(&[(NEXT_DAY, "aaaaaaaa", Content::Full)]);
+    let before = scene.picture();
+    let (staging, _) = uploaded(&scene, NOON, "bbbbbbbb");
+    let mut during = scene.picture();
+    during.retain(|name, _| !name.ends_with("staging/bbbbbbbb/journal.json"));
+    assert_eq!(during, before);
+    assert_eq!(scene.table().unfinished_changes().unwrap(), Vec::<String>::new());
+    drop(staging);
+    assert_eq!(scene.picture(), before);
+}
+
+#[test]
+fn upload_can_be_cancelled() {
+    let scene = Scene::new(&[]);
+    let before = scene.picture();
+    let (staging, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
+    drop(staging);
+    let lock = scene.lock();
+    let mut staging = lock.stage(&run_id("bbbbbbbb"), snapshot_id(NOON)).unwrap();
+    let error = staging.upload(&manifest, &|_, _| (), &|| true).unwrap_err();
+    assert!(matches!(error, CommitError::Inconsistent { .. }), "it is another run's: {error}");
+    drop((staging, lock));
+    assert_eq!(scene.picture(), before);
+}
+
+/// Two runs that both believe to have the lock, and get as far as the manifest.
+#[test]
+fn of_two_manifests_of_one_snapshot_one_is_put() {
+    let scene = Scene::new(&[]);
+    let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
+    let lock = scene.lock();
+    let store = match lock.table().place() {
+        crate::lake::Place::Store(store) => store.clone(),
+        crate::lake::Place::Disk(_) => unreachable!(),
+    };
+    let by_objects = ByObjects::new(&lock, &store, &manifest.run_id);
+    assert!(by_objects.put_manifest(&manifest, Put::Create).is_ok());
+    let other = Manifest { run_id: run_id("bbbbbbbb"), ..manifest.clone() };
+    assert!(matches!(by_objects.put_manifest(&other, Put::Create), Err(PutManifest::Overtaken)));
+    // The first again: an answer was lost.
+    assert!(by_objects.put_manifest(&manifest, Put::Create).is_ok());
+    drop((slow, lock));
+}
+
+#[test]
+fn newer_snapshot_that_came_meanwhile_stays_alone() {
+    let scene = Scene::new(&[]);
+    let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
+    let lock = scene.lock();
+    publish_under(&lock, EVENING, "bbbbbbbb", Content::Full).unwrap();
+    let newer = scene.picture();
+    let crate::lake::Place::Store(store) = lock.table().place() else { unreachable!() };
+    let by_objects = ByObjects::new(&lock, store, &manifest.run_id);
+    assert!(by_objects.put_manifest(&manifest, Put::Create).is_ok());
+    let journal = Journal { manifest: Some(manifest), ..Journal::default() };
+    let error = by_objects.finish(journal).unwrap_err();
+    assert!(matches!(error, CommitError::Superseded { .. }), "{error}");
+    drop(slow);
+    assert_eq!(scene.picture(), newer.into_iter().filter(|(name, _)| !name.contains("aaaaaaaa")).collect());
+}
+
+#[test]
+fn waiting_runs_take_turns_and_can_be_interrupted() {
+    let scene = Scene::new(&[]);
+    let table = || scene.store.lake(scene.temp.path()).table(schema::DATASETS[0]);
+    let holders = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let lock = table().lock(|| (), &|| false).unwrap();
+                    assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0);
+                    lock.confirm().unwrap();
+                    holders.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert!(scene.store.picture().is_empty(), "the lock goes");
+    let held = table().lock(|| (), &|| false).unwrap();
+    let asked = AtomicBool::new(false);
+    let mut waited = false;
+    let error = table().lock(|| waited = true, &|| asked.swap(true, Ordering::Relaxed)).unwrap_err();
+    assert!(waited && matches!(error, LakeError::Cancelled { .. }), "{error}");
+    held.confirm().unwrap();
+}
+
+#[test]
+fn journal_that_is_not_ours_is_not_guessed_at() {
+    let scene = Scene::new(&[(NOON, "aaaaaaaa", Content::Full)]);
+    let table = scene.table();
+    let crate::lake::Place::Store(store) = table.place() else { unreachable!() };
+    let before = scene.picture();
+    let path = table.staging_root().join("bbbbbbbb").join(JOURNAL_FILE);
+    for text in ["{", r#"{"uploads":[],"manifest":null,"removes":{"first":["../x"],"then":[]}}"#] {
+        store.put(&path, text.into(), Put::Overwrite).unwrap();
+        assert_eq!(table.unfinished_changes().unwrap(), ["bbbbbbbb"]);
+        let error = scene.lock().recover().unwrap_err();
+        assert!(matches!(error, CommitError::Undecided { .. }), "{error}");
+    }
+    store.delete(&path).unwrap();
+    assert_eq!(scene.picture(), before);
+}

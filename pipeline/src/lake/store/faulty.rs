@@ -1,0 +1,186 @@
+//! A store in memory whose changes fail where a test wants it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path as Key;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::Store;
+use crate::lake::{Lake, LeaseTimes, Place};
+
+/// Which changes fail, counted from zero.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    /// The number of the change.
+    pub at: u32,
+    /// Whether the change is made all the same, and only its answer lost.
+    pub after: bool,
+    /// Whether from then on nothing gets through any more, not even a question.
+    pub for_good: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fault: Option<Fault>,
+    count: u32,
+}
+
+/// The store. Clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Faulty {
+    inner: Arc<InMemory>,
+    state: Arc<Mutex<State>>,
+}
+
+fn failure() -> Error {
+    Error::Generic { store: "faulty", source: "the line is dead".into() }
+}
+
+impl Faulty {
+    pub(crate) fn new() -> Self {
+        Self { inner: Arc::new(InMemory::new()), state: Arc::default() }
+    }
+
+    /// A lake in this store, as a new process opens it. Nobody waits long here.
+    pub(crate) fn lake(&self, work_dir: &Path) -> Lake {
+        let (objects, multipart) = (Arc::new(self.clone()), Arc::new(self.clone()));
+        let store =
+            Store::try_new("memory://bucket/some/lake".into(), "some/lake".into(), objects, multipart);
+        let lake = Lake { place: Place::Store(store.unwrap()) };
+        lake.with_work_dir(work_dir).with_lease_times(LeaseTimes::IMPATIENT)
+    }
+
+    pub(crate) fn set(&self, fault: Fault) {
+        *self.state.lock().unwrap() = State { fault: Some(fault), count: 0 };
+    }
+
+    /// Ends the fault, and returns the number of changes since it was set.
+    pub(crate) fn clear(&self) -> u32 {
+        std::mem::take(&mut *self.state.lock().unwrap()).count
+    }
+
+    /// Every object with its content.
+    pub(crate) fn picture(&self) -> BTreeMap<String, Vec<u8>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut picture = BTreeMap::new();
+            let objects: Vec<ObjectMeta> = self.inner.list(None).try_collect().await.unwrap();
+            for object in objects {
+                let bytes = self.inner.get(&object.location).await.unwrap().bytes().await.unwrap();
+                picture.insert(object.location.to_string(), bytes.to_vec());
+            }
+            picture
+        })
+    }
+
+    /// Whether a question gets through.
+    fn ask(&self) -> Result<()> {
+        let state = self.state.lock().unwrap();
+        match state.fault {
+            Some(fault) if fault.for_good && state.count > fault.at => Err(failure()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a change gets through, and whether its answer comes back.
+    fn change(&self) -> (bool, bool) {
+        let mut state = self.state.lock().unwrap();
+        let count = state.count;
+        state.count += 1;
+        match state.fault {
+            Some(fault) if count == fault.at => (fault.after, false),
+            Some(fault) if fault.for_good && count > fault.at => (false, false),
+            _ => (true, true),
+        }
+    }
+
+    async fn changing<T>(&self, change: impl Future<Output = Result<T>>) -> Result<T> {
+        let (is_made, is_answered) = self.change();
+        let result = if is_made { change.await } else { Err(failure()) };
+        if is_answered { result } else { Err(failure()) }
+    }
+}
+
+impl std::fmt::Display for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Faulty")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, key: &Key, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.changing(self.inner.put_opts(key, payload, options)).await
+    }
+
+    async fn put_multipart_opts(&self, _: &Key, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        unimplemented!("uploads go through MultipartStore")
+    }
+
+    async fn get_opts(&self, key: &Key, options: GetOptions) -> Result<GetResult> {
+        self.ask()?;
+        self.inner.get_opts(key, options).await
+    }
+
+    fn delete_stream(&self, keys: BoxStream<'static, Result<Key>>) -> BoxStream<'static, Result<Key>> {
+        let store = self.clone();
+        keys.then(move |key| {
+            let store = store.clone();
+            async move {
+                let key = key?;
+                store.changing(store.inner.delete(&key)).await?;
+                Ok(key)
+            }
+        })
+        .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.ask() {
+            Ok(()) => self.inner.list(prefix),
+            Err(error) => futures_util::stream::once(async { Err(error) }).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Key>) -> Result<ListResult> {
+        self.ask()?;
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<()> {
+        unimplemented!("nothing is copied")
+    }
+}
+
+/// Uploads that are not known, as the real stores say it.
+fn unknown<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| Error::NotFound { path: String::new(), source: Box::new(error) })
+}
+
+#[async_trait::async_trait]
+impl MultipartStore for Faulty {
+    async fn create_multipart(&self, key: &Key) -> Result<MultipartId> {
+        self.changing(self.inner.create_multipart(key)).await
+    }
+
+    async fn put_part(&self, key: &Key, id: &MultipartId, part: usize, data: PutPayload) -> Result<PartId> {
+        self.changing(self.inner.put_part(key, id, part, data)).await
+    }
+
+    async fn complete_multipart(&self, key: &Key, id: &MultipartId, parts: Vec<PartId>) -> Result<PutResult> {
+        self.changing(async { unknown(self.inner.complete_multipart(key, id, parts).await) }).await
+    }
+
+    async fn abort_multipart(&self, key: &Key, id: &MultipartId) -> Result<()> {
+        self.changing(async { unknown(self.inner.abort_multipart(key, id).await) }).await
+    }
+}
