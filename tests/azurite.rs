@@ -17,19 +17,20 @@ use sha2::Sha256;
 use crate::support::{Sandbox, unlimited};
 
 /// Azurite's account and its key, which everybody knows.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub const ACCOUNT: &str = "devstoreaccount1";
+pub const KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const VERSION: &str = "2021-12-02";
 const CONTAINER: &str = "tvm-export";
 
-struct Azurite {
+pub struct Azurite {
     child: Child,
-    port: u16,
+    pub port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Azurite {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let program = std::env::var_os("AZURITE").map_or_else(
             || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../node_modules/.bin/azurite")),
             PathBuf::from,
@@ -54,7 +55,7 @@ impl Azurite {
         let azurite = Self { child, port, _folder: folder };
         for _ in 0..600 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                azurite.put(&format!("/{ACCOUNT}/{CONTAINER}?restype=container"), "", &[]);
+                azurite.send("PUT", &format!("/{ACCOUNT}/{CONTAINER}?restype=container"), None, &[]);
                 return azurite;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -62,12 +63,27 @@ impl Azurite {
         panic!("Azurite did not begin to listen within a minute");
     }
 
+    /// Makes a container that everybody may read.
+    pub fn create_public(&self, container: &str) {
+        let header = ("x-ms-blob-public-access", "container");
+        self.send("PUT", &format!("/{ACCOUNT}/{container}?restype=container"), Some(header), &[]);
+    }
+
+    pub fn put(&self, path: &str, body: &[u8]) {
+        self.send("PUT", path, Some(("x-ms-blob-type", "BlockBlob")), body);
+    }
+
+    pub fn delete(&self, path: &str) {
+        self.send("DELETE", path, None, &[]);
+    }
+
     /// A request with the account's key, over a plain connection: a client library would be more than this is.
-    fn put(&self, path_and_query: &str, blob_type: &str, body: &[u8]) {
+    fn send(&self, method: &str, path_and_query: &str, header: Option<(&str, &str)>, body: &[u8]) {
         let date = Utc::now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let mut headers = vec![("x-ms-date", date.as_str()), ("x-ms-version", VERSION)];
-        if !blob_type.is_empty() {
-            headers.insert(0, ("x-ms-blob-type", blob_type));
+        // In the order of their names, as they are signed.
+        if let Some(header) = header {
+            headers.insert(0, header);
         }
         let canonical_headers: String = headers.iter().fold(String::new(), |mut text, (name, value)| {
             let _ = writeln!(text, "{name}:{value}");
@@ -79,7 +95,7 @@ impl Azurite {
             let _ = write!(resource, "\n{}", pair.replace('=', ":"));
         }
         let length = if body.is_empty() { String::new() } else { body.len().to_string() };
-        let text = format!("PUT\n\n\n{length}\n\n\n\n\n\n\n\n\n{canonical_headers}{resource}");
+        let text = format!("{method}\n\n\n{length}\n\n\n\n\n\n\n\n\n{canonical_headers}{resource}");
         let head: String = headers.iter().fold(String::new(), |mut text, (name, value)| {
             let _ = write!(text, "{name}: {value}\r\n");
             text
@@ -87,7 +103,7 @@ impl Azurite {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         write!(
             stream,
-            "PUT {path_and_query} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{head}Authorization: SharedKey {ACCOUNT}:{}\r\n\
+            "{method} {path_and_query} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{head}Authorization: SharedKey {ACCOUNT}:{}\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n",
             self.port,
             sign(&text),
@@ -97,7 +113,7 @@ impl Azurite {
         stream.write_all(body).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
     }
 
     /// Uploads a tenant's parts below the container, without its name in front of their paths.
@@ -105,7 +121,7 @@ impl Azurite {
         for index in 0..tenant.num_parts() {
             let mut part = Vec::new();
             tenant.write_part(index, PartFormat::GZIP, &mut part).unwrap();
-            self.put(&format!("/{ACCOUNT}/{}", tenant.part_path(index)), "BlockBlob", &part);
+            self.put(&format!("/{ACCOUNT}/{}", tenant.part_path(index)), &part);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod support;
 mod oracle;
+mod stores;
 
 mod ingest;
 mod sources;
@@ -11,6 +12,7 @@ mod samples;
 mod corrupt;
 mod decode_laws;
 mod publishing;
+mod conformance;
 mod expire;
 mod layout;
 mod cli;

@@ -13,7 +13,6 @@ use url::Url;
 use crate::fetch::token::{AuthMethod, Credentials};
 use crate::fetch::{RateFloor, RetryPolicy};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
-use crate::lake::LeaseTimes;
 use crate::progress::ProgressMode;
 use crate::source::{ApiConfig, RouteConfig, SourceConfig};
 
@@ -337,7 +336,6 @@ impl IngestOptions {
                 Some(path) => path.clone(),
                 None => default_work_dir()?,
             },
-            lease_times: LeaseTimes::default(),
             if_published: self.if_published.unwrap_or_default(),
             max_rejects: self.max_rejects.unwrap_or_default(),
             capture_extra_fields: self.extra_fields == Some(ExtraFields::Capture),

@@ -26,7 +26,7 @@ use crate::decode::reject::Reject;
 use crate::decode::{DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
-use crate::lake::{Lake, LakeError, LeaseTimes, Table, TableLock};
+use crate::lake::{Lake, LakeError, Table, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
 use crate::progress::Progress;
 use crate::rejects::Rejects;
@@ -55,8 +55,6 @@ pub struct IngestConfig {
     pub source: SourceConfig,
     /// The spool's place, and where files wait on their way to an object store.
     pub work_dir: PathBuf,
-    /// How runs take turns in an object store.
-    pub lease_times: LeaseTimes,
     /// What to do with a snapshot that the lake has.
     pub if_published: IfPublished,
     /// How many rejected records are too many.
@@ -311,8 +309,7 @@ pub fn ingest(
     cancel: &Cancel,
 ) -> Result<RunReport, IngestError> {
     let started_at = Utc::now().trunc_subsecs(0);
-    let lake = Lake::open(&config.lake)?.with_work_dir(&config.work_dir).with_lease_times(config.lease_times);
-    let table = lake.table(config.dataset);
+    let table = Lake::open(&config.lake)?.with_work_dir(&config.work_dir).table(config.dataset);
     if config.dry_run {
         let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
         let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);

@@ -16,8 +16,8 @@ use crate::fetch::error_chain;
 use crate::fetch::http::HttpClient as OwnClient;
 use crate::fetch::redacted_url::{is_loopback, is_private};
 
-/// A host that does not accept a connection for so long is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// What is nearby accepts a connection at once, or is not there.
+const NEARBY_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Silence of a store. All parts in flight go over one line, and an answer comes when a part is through: at
 /// 4 Mbit/s they still make it.
@@ -35,7 +35,7 @@ impl HttpConnector for Connector {
         let failed = |error| object_store::Error::Generic { store: "HTTP", source: Box::new(error) };
         Ok(HttpClient::new(Service {
             outside: OwnClient::try_new(READ_TIMEOUT).map_err(failed)?,
-            nearby: OwnClient::try_direct(CONNECT_TIMEOUT, READ_TIMEOUT).map_err(failed)?,
+            nearby: OwnClient::try_direct(NEARBY_CONNECT_TIMEOUT, READ_TIMEOUT).map_err(failed)?,
         }))
     }
 }

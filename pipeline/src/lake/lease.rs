@@ -20,9 +20,9 @@ use tokio::task::JoinHandle;
 use super::store::{Put, Store};
 use super::{LakeError, local};
 
-/// How runs take turns.
+/// How runs take turns. All runs on a lake have to agree on it.
 #[derive(Debug, Clone, Copy)]
-pub struct LeaseTimes {
+pub(crate) struct LeaseTimes {
     /// How often the holder renews.
     pub renew: Duration,
     /// After so long without a renewal a waiting run takes over: several renewals may fail before.
@@ -31,24 +31,26 @@ pub struct LeaseTimes {
     pub poll: Duration,
 }
 
+/// After so many seconds without a renewal a waiting run takes over. More means that a run waits longer for
+/// one that was killed, less that one which is cut off from the store for as long has run in vain.
+const TAKE_OVER_SECS: u32 = 60;
+
 impl LeaseTimes {
-    /// For tests, which kill whoever holds a lease and do not wait for long.
-    #[doc(hidden)]
-    pub const IMPATIENT: Self = Self {
+    /// As `DEFENDER_LEASE_SECS` says, or after a minute.
+    pub(crate) fn from_env() -> Self {
+        let secs = std::env::var("DEFENDER_LEASE_SECS").ok().and_then(|secs| secs.trim().parse().ok());
+        let take_over =
+            Duration::from_secs(secs.filter(|secs: &u32| *secs > 0).unwrap_or(TAKE_OVER_SECS).into());
+        Self { renew: take_over / 4, take_over, poll: take_over / 30 }
+    }
+
+    /// For tests that wait for nobody.
+    #[cfg(test)]
+    pub(crate) const IMPATIENT: Self = Self {
         renew: Duration::from_millis(20),
         take_over: Duration::from_millis(300),
         poll: Duration::from_millis(2),
     };
-}
-
-impl Default for LeaseTimes {
-    fn default() -> Self {
-        Self {
-            renew: Duration::from_secs(15),
-            take_over: Duration::from_mins(1),
-            poll: Duration::from_secs(2),
-        }
-    }
 }
 
 /// How often a waiting run looks whether it was told to stop.

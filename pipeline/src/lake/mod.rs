@@ -12,7 +12,7 @@
 //! ```
 
 mod http;
-mod lease;
+pub(crate) mod lease;
 pub(crate) mod local;
 mod location;
 pub(crate) mod store;
@@ -27,7 +27,6 @@ use chrono::NaiveDate;
 use schema::Dataset;
 
 use self::lease::Lease;
-pub use self::lease::LeaseTimes;
 use self::local::LocalLock;
 use self::location::Location;
 use self::store::Store;
@@ -205,15 +204,6 @@ impl Lake {
     pub fn with_work_dir(mut self, work_dir: &Path) -> Self {
         if let Place::Store(store) = &mut self.place {
             store.work_dir = work_dir.to_path_buf();
-        }
-        self
-    }
-
-    /// Sets how runs take turns in an object store.
-    #[must_use]
-    pub fn with_lease_times(mut self, lease_times: LeaseTimes) -> Self {
-        if let Place::Store(store) = &mut self.place {
-            store.lease_times = lease_times;
         }
         self
     }

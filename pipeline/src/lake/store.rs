@@ -20,7 +20,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::{LakeError, LeaseTimes, local};
+use super::lease::LeaseTimes;
+use super::{LakeError, local};
 use crate::fetch::secret::quotable;
 
 /// Bytes of a part of an upload: all stores take at least 5 MiB, and all parts but the last alike.
@@ -62,15 +63,19 @@ enum Kind {
 
 impl StoreError {
     fn new(error: &object_store::Error) -> Self {
+        use object_store::Error::{
+            NotFound, NotImplemented, NotSupported, PermissionDenied, Unauthenticated,
+        };
         let kind = match error {
-            object_store::Error::NotFound { .. } => Kind::Missing,
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                Kind::NotAuthorised
-            }
-            object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
-                Kind::Unsupported
-            }
-            _ => Kind::Other,
+            NotFound { .. } => Kind::Missing,
+            PermissionDenied { .. } | Unauthenticated { .. } => Kind::NotAuthorised,
+            NotImplemented { .. } | NotSupported { .. } => Kind::Unsupported,
+            // Of a listing and of what it asks for credentials the library keeps the status in words only.
+            error => match error.to_string().split_once(STATUS_MARK).map(|(_, status)| status.get(..3)) {
+                Some(Some("404")) => Kind::Missing,
+                Some(Some("401" | "403")) => Kind::NotAuthorised,
+                _ => Kind::Other,
+            },
         };
         Self { kind, text: explain(error) }
     }
@@ -99,12 +104,17 @@ impl StoreError {
     }
 }
 
-/// What the library says, in one line: of a service's XML its code and message, of URLs no query.
+/// What stands before the status of an answer, in the library's words.
+const STATUS_MARK: &str = "status code: ";
+
+/// What the library says, in one line and without its frames around a request: of a service's XML its code
+/// and message, of URLs no query.
 pub(super) fn explain(error: &object_store::Error) -> String {
     let text = error.to_string().replace('\n', " ");
+    let text = text.rsplit("Error performing ").next().unwrap_or_default();
     let between = |start: &str, end: &str| {
         let rest = text.split_once(start)?.1;
-        Some(rest.split_once(end)?.0.to_owned())
+        Some(rest.split_once(end)?.0)
     };
     let mut shown = text.split('<').next().unwrap_or_default().trim_end_matches([' ', '\u{feff}']).to_owned();
     if let Some(code) = between("<Code>", "</Code>") {
@@ -155,7 +165,7 @@ pub(crate) struct Store {
     prefix: Key,
     /// See [`super::Lake::with_work_dir`].
     pub(super) work_dir: PathBuf,
-    /// See [`super::Lake::with_lease_times`].
+    /// How runs take turns.
     pub(super) lease_times: LeaseTimes,
 }
 
@@ -204,7 +214,7 @@ impl Store {
             root,
             prefix,
             work_dir: std::env::temp_dir(),
-            lease_times: LeaseTimes::default(),
+            lease_times: LeaseTimes::from_env(),
         })
     }
 

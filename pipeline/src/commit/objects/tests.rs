@@ -8,7 +8,7 @@ use super::*;
 use crate::commit::tests::{
     Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
 };
-use crate::lake::LeaseTimes;
+use crate::lake::lease::LeaseTimes;
 use crate::lake::store::faulty::{Fault, Faulty};
 
 struct Scene {
@@ -29,7 +29,7 @@ impl Scene {
     fn table(&self) -> Table {
         let times =
             LeaseTimes { renew: Duration::from_hours(1), take_over: Duration::ZERO, ..LeaseTimes::IMPATIENT };
-        self.store.lake(self.temp.path()).with_lease_times(times).table(schema::DATASETS[0])
+        self.store.lake(self.temp.path(), times).table(schema::DATASETS[0])
     }
 
     fn lock(&self) -> TableLock {
@@ -284,7 +284,7 @@ fn newer_snapshot_that_came_meanwhile_stays_alone() {
 #[test]
 fn waiting_runs_take_turns_and_can_be_interrupted() {
     let scene = Scene::new(&[]);
-    let table = || scene.store.lake(scene.temp.path()).table(schema::DATASETS[0]);
+    let table = || scene.store.lake(scene.temp.path(), LeaseTimes::IMPATIENT).table(schema::DATASETS[0]);
     let holders = std::sync::atomic::AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {

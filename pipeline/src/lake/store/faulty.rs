@@ -15,7 +15,8 @@ use object_store::{
 };
 
 use super::Store;
-use crate::lake::{Lake, LeaseTimes, Place};
+use crate::lake::lease::LeaseTimes;
+use crate::lake::{Lake, Place};
 
 /// Which changes fail, counted from zero.
 #[derive(Debug, Clone, Copy)]
@@ -50,13 +51,13 @@ impl Faulty {
         Self { inner: Arc::new(InMemory::new()), state: Arc::default() }
     }
 
-    /// A lake in this store, as a new process opens it. Nobody waits long here.
-    pub(crate) fn lake(&self, work_dir: &Path) -> Lake {
+    /// A lake in this store, as a new process opens it.
+    pub(crate) fn lake(&self, work_dir: &Path, lease_times: LeaseTimes) -> Lake {
         let (objects, multipart) = (Arc::new(self.clone()), Arc::new(self.clone()));
         let store =
             Store::try_new("memory://bucket/some/lake".into(), "some/lake".into(), objects, multipart);
-        let lake = Lake { place: Place::Store(store.unwrap()) };
-        lake.with_work_dir(work_dir).with_lease_times(LeaseTimes::IMPATIENT)
+        let store = Store { work_dir: work_dir.to_path_buf(), lease_times, ..store.unwrap() };
+        Lake { place: Place::Store(store) }
     }
 
     pub(crate) fn set(&self, fault: Fault) {

@@ -1,0 +1,347 @@
+//! What a lake promises, held against every place that one can be in: a disk, Azure (Azurite), S3 (moto).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand_pcg::Pcg32;
+use rand_pcg::rand_core::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::stores::{FaultProxy, Kind, Store};
+use crate::support::{Run, tenant};
+
+macro_rules! on_every_store {
+    ($($law:ident)*) => {
+        mod disk { $(#[test] fn $law() { super::$law(&super::Store::start(super::Kind::Disk)); })* }
+        mod azure { $(#[test] fn $law() { super::$law(&super::Store::start(super::Kind::Azure)); })* }
+        mod s3 { $(#[test] fn $law() { super::$law(&super::Store::start(super::Kind::S3)); })* }
+    };
+}
+
+on_every_store! {
+    publishes_skips_replaces_and_is_superseded
+    killed_at_any_moment_leaves_a_whole_snapshot_and_the_next_run_cleans_up
+    interrupted_run_leaves_the_lake_as_it_was
+    of_two_runs_one_publishes_and_the_other_skips
+    damage_is_named
+    expired_snapshots_leave_nothing
+    dry_run_touches_nothing
+}
+
+const NOON: &str = "2021-01-11T12:00:00Z";
+const EVENING: &str = "2021-01-11T18:00:00Z";
+const MORNING: &str = "2021-01-11T06:00:00Z";
+const NEXT_DAY: &str = "2021-01-12T12:00:00Z";
+
+const SUCCESS: &str = "software_inventory/snapshot_date=2021-01-11/_SUCCESS";
+
+impl Store {
+    /// The program ingesting parts from a folder, generated at `time`.
+    fn ingest_command(&self, time: &str, args: &[&str]) -> std::process::Command {
+        let parts = self.sandbox.path().join("parts");
+        if !parts.exists() {
+            std::fs::create_dir(&parts).unwrap();
+            let tenant = tenant(40);
+            for index in 0..tenant.num_parts() {
+                let mut part = std::fs::File::create(parts.join(format!("{index}.json.gz"))).unwrap();
+                tenant.write_part(index, fixtures::PartFormat::GZIP, &mut part).unwrap();
+            }
+        }
+        let mut command = self.command("ingest");
+        command.arg("--from").arg(parts.join("*.gz")).args(["--generated-time", time]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn ingest(&self, time: &str, args: &[&str]) -> Run {
+        Run::of(self.ingest_command(time, args).output().unwrap())
+    }
+
+    fn run(&self, subcommand: &str, args: &[&str]) -> Run {
+        Run::of(self.command(subcommand).args(args).output().unwrap())
+    }
+
+    /// Manifests, oldest first.
+    fn manifests(&self) -> Vec<Value> {
+        serde_json::from_str(&self.run("snapshots", &["--json"]).expect(0).stdout).unwrap()
+    }
+
+    /// The lake holds what its manifests list, and nothing else.
+    #[track_caller]
+    fn check_whole(&self) {
+        self.run("verify", &["--keys"]).expect(0);
+        let mut expected = BTreeSet::new();
+        for manifest in self.manifests() {
+            let time = manifest["generated_time"].as_str().unwrap().replace(['-', ':'], "");
+            expected.insert(format!("_defender/software_inventory/snapshots/{time}/manifest.json"));
+            for file in manifest["files"].as_array().unwrap() {
+                expected.insert(format!("software_inventory/{}", file["path"].as_str().unwrap()));
+                let date = file["snapshot_date"].as_str().unwrap();
+                expected.insert(format!("software_inventory/snapshot_date={date}/_SUCCESS"));
+            }
+        }
+        assert_eq!(self.list().into_keys().collect::<BTreeSet<_>>(), expected);
+    }
+
+    fn json(&self, path: &str) -> Option<Value> {
+        self.get(path).map(|bytes| serde_json::from_slice(&bytes).unwrap())
+    }
+
+    /// Reads the snapshot of the date as a careful reader does: by what `_SUCCESS` says. Nothing where it
+    /// was replaced meanwhile.
+    fn read_whole(&self) -> Option<String> {
+        let success = self.json(SUCCESS)?;
+        let run_id = success["run_id"].as_str().unwrap().to_owned();
+        let manifest = self.json(success["manifest"].as_str().unwrap())?;
+        if manifest["run_id"] != success["run_id"] {
+            return None;
+        }
+        let found: BTreeMap<String, u64> = self.list();
+        let is_whole = manifest["files"].as_array().unwrap().iter().all(|file| {
+            let path = format!("software_inventory/{}", file["path"].as_str().unwrap());
+            found.get(&path).copied() == file["bytes"].as_u64()
+        });
+        let is_current = || {
+            self.json(SUCCESS).is_some_and(|now| now == success)
+                && self.json(success["manifest"].as_str().unwrap()).is_some_and(|now| now == manifest)
+        };
+        assert!(is_whole || !is_current(), "run {run_id} is said to be whole: {found:?}");
+        is_whole.then_some(run_id)
+    }
+}
+
+fn publishes_skips_replaces_and_is_superseded(store: &Store) {
+    let report = store.ingest(NOON, &["--json"]).expect(0).report();
+    assert_eq!(report["outcome"], "published");
+    store.check_whole();
+    let noon = store.list();
+
+    let skipped = store.ingest(NOON, &["--json"]).expect(0).report();
+    assert_eq!(skipped["outcome"], "skipped");
+    let fail = store.ingest(NOON, &["--if-published", "fail"]).expect(6);
+    assert!(fail.error().contains("is already in the lake"), "{}", fail.error());
+    assert_eq!(store.list(), noon);
+
+    let replaced = store.ingest(NOON, &["--if-published", "replace", "--json"]).expect(0).report();
+    assert_eq!(replaced["totals"], report["totals"]);
+    assert_ne!(replaced["run_id"], report["run_id"]);
+    store.check_whole();
+
+    let older = store.ingest(MORNING, &["--json"]).expect(0).report();
+    assert_eq!(older["outcome"], "superseded");
+    let newer = store.ingest(EVENING, &["--json"]).expect(0).report();
+    assert_eq!(newer["outcome"], "published");
+    store.check_whole();
+    assert_eq!(store.manifests().len(), 1, "a date holds one snapshot");
+    store.ingest(NEXT_DAY, &[]).expect(0);
+    store.check_whole();
+    assert_eq!(store.manifests().len(), 2);
+    let listed = store.run("snapshots", &[]).expect(0);
+    assert!(listed.stdout.contains("2021-01-11 18:00:00Z"), "{}", listed.stdout);
+}
+
+/// A seed of its own for every place: the moments differ.
+fn killed_at_any_moment_leaves_a_whole_snapshot_and_the_next_run_cleans_up(store: &Store) {
+    store.ingest(NOON, &[]).expect(0);
+    let begun = std::time::Instant::now();
+    store.ingest(NOON, &["--if-published", "replace"]).expect(0);
+    let usual = u32::try_from(begun.elapsed().as_millis()).unwrap();
+    let mut random = Pcg32::seed_from_u64(6);
+    for round in 0..10 {
+        let mut child = store.ingest_command(NOON, &["--if-published", "replace"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis((random.next_u32() % usual).into()));
+        let _ = child.kill();
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert!([0, 137].contains(&run.code), "{}", run.stderr);
+        // One of the two is whole, as its manifest says it, and from here on nothing changes.
+        let manifests = store.manifests();
+        assert_eq!(manifests.len(), 1, "round {round}");
+        let found = store.list();
+        for file in manifests[0]["files"].as_array().unwrap() {
+            let path = format!("software_inventory/{}", file["path"].as_str().unwrap());
+            assert_eq!(found.get(&path).copied(), file["bytes"].as_u64(), "round {round}: {path}");
+        }
+    }
+    store.ingest(NOON, &["--if-published", "replace"]).expect(0);
+    store.check_whole();
+}
+
+fn interrupted_run_leaves_the_lake_as_it_was(store: &Store) {
+    use rustix::process::{Pid, Signal, kill_process};
+    store.ingest(NOON, &[]).expect(0);
+    let mut random = Pcg32::seed_from_u64(6);
+    for _ in 0..6 {
+        let before = store.list();
+        let child = store.ingest_command(NOON, &["--if-published", "replace"]).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis((random.next_u32() % 600).into()));
+        let _ = kill_process(Pid::from_child(&child), Signal::INT);
+        let run = Run::of(child.wait_with_output().unwrap());
+        assert!([0, 130].contains(&run.code), "{}", run.stderr);
+        if run.code == 130 {
+            assert_eq!(store.list(), before);
+        }
+        store.check_whole();
+    }
+}
+
+fn of_two_runs_one_publishes_and_the_other_skips(store: &Store) {
+    store.ingest(NOON, &[]).expect(0);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // All the while somebody reads.
+        let reader = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                seen.extend(store.read_whole());
+            }
+            seen
+        });
+        for time in [EVENING, NEXT_DAY] {
+            let runs: Vec<_> =
+                (0..2).map(|_| store.ingest_command(time, &["--json"]).spawn().unwrap()).collect();
+            let mut outcomes: Vec<String> = runs
+                .into_iter()
+                .map(|run| Run::of(run.wait_with_output().unwrap()).expect(0).report()["outcome"].to_string())
+                .collect();
+            outcomes.sort();
+            assert_eq!(outcomes, [r#""published""#, r#""skipped""#]);
+            store.check_whole();
+        }
+        for _ in 0..3 {
+            store.ingest(EVENING, &["--if-published", "replace"]).expect(0);
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap().len() > 1, "the reader saw more than one of them");
+    });
+    store.check_whole();
+}
+
+fn damage_is_named(store: &Store) {
+    store.ingest(NOON, &[]).expect(0);
+    let files: Vec<String> = store.list().into_keys().filter(|name| name.ends_with(".parquet")).collect();
+    let manifest = "_defender/software_inventory/snapshots/20210111T120000Z/manifest.json";
+    let check = |path: &str, damaged: Option<Vec<u8>>, expected: &str| {
+        let whole = store.get(path);
+        match &damaged {
+            Some(bytes) => store.put(path, bytes),
+            None => store.delete(path),
+        }
+        let run = store.run("verify", &[]).expect(6);
+        assert!(run.error().contains("verify found damage"), "{}", run.stderr);
+        let lines: Vec<_> = run.stdout.lines().filter(|line| line.contains(expected)).collect();
+        assert!(!lines.is_empty(), "expected {expected}, found {}", run.stdout);
+        match &whole {
+            Some(bytes) => store.put(path, bytes),
+            None => store.delete(path),
+        }
+        store.check_whole();
+    };
+    let whole = store.get(&files[0]).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    check(&files[0], Some(flipped), &format!("{}: sha256: expected", files[0]));
+    check(
+        &files[0],
+        Some(whole[..100].to_vec()),
+        &format!("{}: bytes: expected {}, found 100", files[0], whole.len()),
+    );
+    check(&files[1], None, &format!("{}: missing", files[1]));
+    let extra = files[0].replace("-00000.parquet", "-00001.parquet");
+    check(&extra, Some(whole), &format!("{extra}: not listed in any manifest"));
+    check(SUCCESS, None, &format!("{SUCCESS}: missing"));
+    check(manifest, Some(b"{".to_vec()), &format!("{manifest}: unreadable"));
+    let text = String::from_utf8(store.get(manifest).unwrap()).unwrap();
+    let wrong = text.replacen("\"rows\": ", "\"rows\": 1", 1);
+    check(manifest, Some(wrong.into_bytes()), &format!("{manifest}: does not balance"));
+}
+
+fn expired_snapshots_leave_nothing(store: &Store) {
+    store.ingest(NOON, &[]).expect(0);
+    store.ingest(NEXT_DAY, &[]).expect(0);
+    let mut expected = store.list();
+    expected.retain(|name, _| !name.contains("2021-01-11") && !name.contains("20210111"));
+    store.run("expire", &["--keep-days", "1", "--yes"]).expect(0);
+    assert_eq!(store.list(), expected);
+    store.check_whole();
+}
+
+fn dry_run_touches_nothing(store: &Store) {
+    let planned = store.ingest(NOON, &["--dry-run", "--json"]).expect(0).report();
+    assert_eq!(planned["outcome"], "planned");
+    assert!(store.list().is_empty());
+    assert!(store.run("snapshots", &[]).expect(0).stdout.contains("No snapshots"));
+}
+
+/// Over a line that cuts connections, refuses and stalls, runs end well or leave the lake as it was.
+fn bad_line_is_survived(kind: Kind) {
+    let store = Store::start(kind);
+    let mut num_faults = 0;
+    let mut num_published = 0;
+    for seed in 0..6 {
+        let proxy = FaultProxy::start(store.port(), seed);
+        let before = store.manifests();
+        let mut command = store.ingest_command(NOON, &["--if-published", "replace"]);
+        let run = Run::of(command.envs(store.env(Some(proxy.port))).output().unwrap());
+        num_faults += proxy.num_faults();
+        drop(proxy);
+        if run.code == 0 {
+            num_published += 1;
+        } else {
+            run.expect(6);
+            // Whatever could not be undone over that line is undone by the next run over a good one.
+            store.ingest(NEXT_DAY, &["--if-published", "replace"]).expect(0);
+            let noon =
+                |manifests: &[Value]| manifests.iter().find(|one| one["generated_time"] == NOON).cloned();
+            let after = store.manifests();
+            assert!(noon(&after) == noon(&before) || noon(&after).is_some(), "the old one or the new one");
+        }
+    }
+    store.ingest(NEXT_DAY, &["--if-published", "replace"]).expect(0);
+    store.check_whole();
+    assert!(num_faults > 5, "the line was bad");
+    assert!(num_published > 2, "{num_published} of 6 runs published");
+}
+
+#[test]
+fn bad_line_to_azure_is_survived() {
+    bad_line_is_survived(Kind::Azure);
+}
+
+#[test]
+fn bad_line_to_s3_is_survived() {
+    bad_line_is_survived(Kind::S3);
+}
+
+#[test]
+fn secrets_of_stores_are_never_shown() {
+    for kind in [Kind::Azure, Kind::S3] {
+        let store = Store::start(kind);
+        let sas = "sv=2021-12-02&ss=b&srt=sco&sp=rwdlac&se=2020-01-01T00:00:00Z&sig=bm90IGEgc2lnbmF0dXJl";
+        let mut runs = vec![store.ingest(NOON, &["-vv"]).expect(0)];
+        runs.push(store.run("verify", &["-vv"]).expect(0));
+        let mut command = store.ingest_command(NEXT_DAY, &["-vv"]);
+        command.env("AZURE_STORAGE_ACCOUNT_KEY", "").env("AZURE_STORAGE_SAS_TOKEN", sas);
+        runs.push(Run::of(command.output().unwrap()));
+        let mut command = store.command("snapshots");
+        command.env("DEFENDER_LAKE", format!("https://devstoreaccount1.blob.core.windows.net/lake?{sas}"));
+        runs.push(Run::of(command.output().unwrap()).expect(2));
+        let mut command = store.command("snapshots");
+        command.env("DEFENDER_LAKE", store.url().replace("//lake", "//nothere"));
+        let missing = Run::of(command.output().unwrap()).expect(6);
+        assert!(missing.error().contains("make the container or bucket first"), "{}", missing.error());
+        runs.push(missing);
+        for run in runs {
+            for secret in store.secrets().into_iter().chain(["sig=", "bm90IGEgc2ln"]) {
+                assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "{}", run.stderr);
+            }
+        }
+        for (path, _) in store.list() {
+            let bytes = store.get(&path).unwrap();
+            for secret in store.secrets() {
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{path}");
+            }
+        }
+    }
+}
