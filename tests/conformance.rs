@@ -9,7 +9,7 @@ use rand_pcg::Pcg32;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 use serde_json::Value;
 
-use crate::stores::{FaultProxy, Kind, Store};
+use crate::stores::{FaultProxy, Kind, SECRETS, Store};
 use crate::support::{Run, tenant};
 
 macro_rules! on_every_store {
@@ -350,13 +350,13 @@ fn secrets_of_stores_are_never_shown() {
         assert!(missing.error().contains("make the container or bucket first"), "{}", missing.error());
         runs.push(missing);
         for run in runs {
-            for secret in store.secrets().into_iter().chain(["sig=", "bm90IGEgc2ln"]) {
+            for secret in SECRETS.into_iter().chain(["sig=", "bm90IGEgc2ln"]) {
                 assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "{}", run.stderr);
             }
         }
         for (path, _) in store.list() {
             let bytes = store.get(&path).unwrap();
-            for secret in store.secrets() {
+            for secret in SECRETS {
                 assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{path}");
             }
         }

@@ -475,7 +475,7 @@ impl Staging {
                     self.upload(manifest, &|_, _| (), &|| false)?;
                 }
                 let uploads = self.uploads.take().unwrap_or_default();
-                ByObjects::new(&lock, store, &self.run_id).publish(uploads, manifest)
+                ByObjects::new(&lock, store, &self.run_id).publish(&uploads, manifest)
             }
         }
     }

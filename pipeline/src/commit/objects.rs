@@ -27,6 +27,7 @@
 //! Azure cannot give one up, it drops those a week old.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,7 @@ pub(super) fn make_staging(store: &Store, run_id: &RunId) -> Result<(PathBuf, Fi
                 return Ok((folder, open));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(local::io_error("lock", &folder)(error)),
         }
     }
@@ -255,26 +256,20 @@ impl<'a> ByObjects<'a> {
     }
 
     /// Steps 2 to 6.
-    pub(super) fn publish(
-        &self,
-        uploads: Vec<Upload>,
-        manifest: &Manifest,
-    ) -> Result<Published, CommitError> {
-        let (journal, put, replaced) = match self.decide(&uploads, manifest) {
+    pub(super) fn publish(&self, uploads: &[Upload], manifest: &Manifest) -> Result<Published, CommitError> {
+        let (journal, put, replaced) = match self.decide(uploads, manifest) {
             Ok(decided) => decided,
-            Err(failure) => return Err(self.undo_after(failure, &uploads)),
+            Err(failure) => return Err(self.undo_after(failure, uploads)),
         };
-        if let Err(failure) = self.put_manifest(manifest, put) {
+        if let Err(failure) = self.put_manifest(manifest, &put) {
             return Err(match failure {
                 PutManifest::Overtaken => {
                     self.undo(&journal.uploads)?;
                     CommitError::Overtaken { snapshot: manifest.snapshot_id() }
                 }
-                PutManifest::Failed(failure) => self.undo_after(failure, &uploads),
+                PutManifest::Failed(failure) => self.undo_after(*failure, uploads),
                 // It may be there: what belongs to it has to stay until somebody can look.
-                PutManifest::Unknown(failure, source) => {
-                    CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
-                }
+                PutManifest::Unknown { failure, source } => CommitError::UndoFailed { failure, source },
             });
         }
         let left_over = match self.finish(journal) {
@@ -324,33 +319,34 @@ impl<'a> ByObjects<'a> {
     }
 
     /// Step 4.
-    fn put_manifest(&self, manifest: &Manifest, put: Put) -> Result<(), PutManifest> {
+    fn put_manifest(&self, manifest: &Manifest, put: &Put) -> Result<(), PutManifest> {
         let path = self.manifest_path(manifest.snapshot_id());
-        let mut failure = None;
-        for _ in 0..MAX_MANIFEST_ATTEMPTS {
-            match self.store.put(&path, to_json(manifest), put.clone()) {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let failure = match self.store.put(&path, to_json(manifest), put.clone()) {
                 Ok(Some(_)) => return Ok(()),
-                Ok(None) => {}
-                Err(error) if !error.is_retried() => return Err(PutManifest::Failed(error)),
-                Err(error) => failure = Some(error),
-            }
+                Ok(None) => None,
+                Err(error) if !error.is_retried() => return Err(PutManifest::Failed(Box::new(error))),
+                Err(error) => Some(error),
+            };
             // An answer that was lost, and an attempt that another one was ahead of, look alike.
-            match self.is_in_place(manifest) {
-                Ok(true) => return Ok(()),
-                Ok(false) if failure.is_none() => return Err(PutManifest::Overtaken),
-                Ok(false) => {}
-                Err(error) => {
-                    return Err(PutManifest::Unknown(
-                        failure.take().unwrap_or(LakeError::LeaseLost { path }),
-                        error,
-                    ));
+            match (self.is_in_place(manifest), failure) {
+                (Ok(true), _) => return Ok(()),
+                (Ok(false), None) => return Err(PutManifest::Overtaken),
+                (Ok(false), Some(failure)) if attempts == MAX_MANIFEST_ATTEMPTS => {
+                    return Err(PutManifest::Failed(Box::new(failure)));
+                }
+                (Ok(false), Some(failure)) => {
+                    tracing::debug!(error = %failure, "the manifest could not be put; trying again");
+                }
+                (Err(source), failure) => {
+                    let is_there = || local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into());
+                    let failure = Box::new(failure.unwrap_or_else(is_there));
+                    return Err(PutManifest::Unknown { failure, source: Box::new(source) });
                 }
             }
-            if let Some(failure) = &failure {
-                tracing::debug!(error = %failure, "the manifest could not be put; trying again");
-            }
         }
-        Err(PutManifest::Failed(failure.unwrap_or(LakeError::LeaseLost { path })))
     }
 
     /// Whether the manifest in place is this one.
@@ -454,7 +450,7 @@ impl<'a> ByObjects<'a> {
             None if self.store.read(&path, MAX_JOURNAL_BYTES)?.is_some_and(|(found, _)| found == bytes) => {
                 Ok(())
             }
-            None => Err(local::io_error("create", &path)(std::io::ErrorKind::AlreadyExists.into())),
+            None => Err(local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into())),
         }
     }
 
@@ -484,9 +480,14 @@ enum PutManifest {
     /// Another run has put one of the same snapshot.
     Overtaken,
     /// It is not there.
-    Failed(LakeError),
-    /// It may be there: why it was not certain, and why it could not be looked for.
-    Unknown(LakeError, LakeError),
+    Failed(Box<LakeError>),
+    /// It may be there.
+    Unknown {
+        /// Why that is not certain.
+        failure: Box<LakeError>,
+        /// Why it could not be looked for.
+        source: Box<LakeError>,
+    },
 }
 
 #[cfg(test)]

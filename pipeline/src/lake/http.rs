@@ -27,8 +27,8 @@ const READ_TIMEOUT: Duration = Duration::from_mins(2);
 const GOOGLE_METADATA_HOST: &str = "metadata.google.internal";
 
 /// Makes the library's clients ours.
-#[derive(Debug)]
-pub(super) struct Connector;
+#[derive(Debug, Clone, Copy)]
+pub struct Connector;
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {

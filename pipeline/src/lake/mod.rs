@@ -11,7 +11,7 @@
 //! <lake>/_defender/<table>/staging/<run id>/…            there only while a run writes
 //! ```
 
-mod http;
+pub mod http;
 pub(crate) mod lease;
 pub(crate) mod local;
 mod location;
@@ -109,7 +109,7 @@ impl LakeError {
                 "give --lake a local path, or a URL such as abfss://container@account.dfs.core.windows.net/path, s3://bucket/path or gs://bucket/path",
             ),
             Self::Io { source, .. } => io_hint(source.kind()),
-            Self::Store { source, .. } => source.hint(),
+            Self::Store { source, .. } => Some(source.hint()),
             Self::LeaseLost { .. } => {
                 Some("run again: this one stood still for too long, and published nothing")
             }

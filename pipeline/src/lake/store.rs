@@ -92,15 +92,15 @@ impl StoreError {
         self.kind == Kind::Other
     }
 
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        Some(match self.kind {
+    pub(super) fn hint(&self) -> &'static str {
+        match self.kind {
             Kind::Missing => "make the container or bucket first, and check its name in --lake",
             Kind::NotAuthorised => {
                 "check the store's credentials in the environment, and that they may read, write, list and delete there"
             }
             Kind::Unsupported => "choose a store with conditional writes for --lake",
             Kind::Other => "check the store's name and the network, and run again",
-        })
+        }
     }
 }
 

@@ -256,11 +256,11 @@ fn of_two_manifests_of_one_snapshot_one_is_put() {
         crate::lake::Place::Disk(_) => unreachable!(),
     };
     let by_objects = ByObjects::new(&lock, &store, &manifest.run_id);
-    assert!(by_objects.put_manifest(&manifest, Put::Create).is_ok());
+    assert!(by_objects.put_manifest(&manifest, &Put::Create).is_ok());
     let other = Manifest { run_id: run_id("bbbbbbbb"), ..manifest.clone() };
-    assert!(matches!(by_objects.put_manifest(&other, Put::Create), Err(PutManifest::Overtaken)));
+    assert!(matches!(by_objects.put_manifest(&other, &Put::Create), Err(PutManifest::Overtaken)));
     // The first again: an answer was lost.
-    assert!(by_objects.put_manifest(&manifest, Put::Create).is_ok());
+    assert!(by_objects.put_manifest(&manifest, &Put::Create).is_ok());
     drop((slow, lock));
 }
 
@@ -273,7 +273,7 @@ fn newer_snapshot_that_came_meanwhile_stays_alone() {
     let newer = scene.picture();
     let crate::lake::Place::Store(store) = lock.table().place() else { unreachable!() };
     let by_objects = ByObjects::new(&lock, store, &manifest.run_id);
-    assert!(by_objects.put_manifest(&manifest, Put::Create).is_ok());
+    assert!(by_objects.put_manifest(&manifest, &Put::Create).is_ok());
     let journal = Journal { manifest: Some(manifest), ..Journal::default() };
     let error = by_objects.finish(journal).unwrap_err();
     assert!(matches!(error, CommitError::Superseded { .. }), "{error}");
