@@ -230,3 +230,63 @@ fn an_authority_that_is_down_is_asked_again() {
     emulator.script(At::Token, 1, Fault::Status(503));
     sandbox.ingest_via(&emulator, &[]).expect(0);
 }
+
+/// A blob server that holds nothing; what it was sent in the way of credentials goes to the channel.
+fn empty_container() -> (u16, std::sync::mpsc::Receiver<String>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, credentials) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            for line in lines.take_while(|line| !line.is_empty()) {
+                if let Some(credential) = line.strip_prefix("authorization: ") {
+                    sender.send(credential.to_owned()).unwrap();
+                }
+            }
+            let body = "<EnumerationResults><Blobs/><NextMarker/></EnumerationResults>";
+            let head = format!(
+                "Content-Type: application/xml\r\nContent-Length: {}\r\nConnection: close",
+                body.len()
+            );
+            write!(stream, "HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").unwrap();
+        }
+    });
+    (port, credentials)
+}
+
+#[test]
+fn a_lake_on_azure_is_signed_in_to_as_the_api_is() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    let (port, credentials) = empty_container();
+    let mut command = sandbox.command("verify");
+    command.envs(emulator.env()).env("DEFENDER_LAKE", "abfss://lake@account.dfs.core.windows.net/some");
+    command.env("AZURE_STORAGE_ENDPOINT", format!("http://127.0.0.1:{port}"));
+    signed_in_by(run(&mut command), "client-secret");
+    let credentials: Vec<_> = credentials.try_iter().collect();
+    assert!(!credentials.is_empty());
+    assert!(
+        credentials.iter().all(|credential| credential.starts_with("Bearer eyJ")),
+        "tokens and nothing else"
+    );
+}
+
+#[test]
+fn a_lake_on_azure_without_credentials_is_exit_3() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    let mut command = sandbox.command("verify");
+    command.envs(emulator.env()).env("DEFENDER_LAKE", "abfss://lake@account.dfs.core.windows.net/some");
+    command.env("PATH", sandbox.path()).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9");
+    for name in ["AZURE_CLIENT_SECRET", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT"] {
+        command.env_remove(name);
+    }
+    let run = run(&mut command).expect(3);
+    assert!(
+        run.error().contains("no credentials: client-secret: AZURE_CLIENT_SECRET not set"),
+        "{}",
+        run.error()
+    );
+    assert!(run.error().contains("hint: check the store's credentials"), "{}", run.error());
+}

@@ -89,7 +89,8 @@ pub struct IngestOptions {
     /// Rows of a JSON page, 1 to 200000 [default: 50000]
     #[arg(long, value_name = "ROWS", help_heading = "Service")]
     pub page_size: Option<u32>,
-    /// Where the tables live [default: ./lake]
+    /// Where the tables live: a path, or abfss://, az://, s3:// or gs:// with credentials in the environment
+    /// [default: ./lake]
     #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE", help_heading = "Lake")]
     pub lake: Option<String>,
     /// What to do when the snapshot is already in the lake [default: skip]
@@ -101,7 +102,8 @@ pub struct IngestOptions {
     /// Undocumented fields: counted by name only, or kept in a column too [default: drop]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub extra_fields: Option<ExtraFields>,
-    /// Spool of downloaded parts; what makes a rerun resume [default: defender-lake in the user's cache folder]
+    /// Spool of downloaded parts, what makes a rerun resume; also of files on their way to an object store
+    /// [default: defender-lake in the user's cache folder]
     #[arg(long, value_name = "PATH", help_heading = "Resources")]
     pub work_dir: Option<PathBuf>,
     /// Leave the raw parts in the spool after publishing

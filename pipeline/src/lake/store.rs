@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::lease::LeaseTimes;
 use super::{LakeError, local};
+use crate::fetch::TokenError;
 use crate::fetch::secret::quotable;
 
 /// Bytes of a part of an upload: all stores take at least 5 MiB, and all parts but the last alike.
@@ -110,6 +111,11 @@ const STATUS_MARK: &str = "status code: ";
 /// What the library says, in one line and without its frames around a request: of a service's XML its code
 /// and message, of URLs no query.
 pub(super) fn explain(error: &object_store::Error) -> String {
+    if let object_store::Error::Unauthenticated { source, .. } = error
+        && let Some(token_error) = source.downcast_ref::<TokenError>()
+    {
+        return token_error.to_string();
+    }
     let text = error.to_string().replace('\n', " ");
     let text = text.rsplit("Error performing ").next().unwrap_or_default();
     let between = |start: &str, end: &str| {
