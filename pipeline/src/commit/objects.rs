@@ -36,8 +36,8 @@ use serde::{Deserialize, Serialize};
 use super::{CommitError, Published, Recovered, RemovedSnapshots, to_json};
 use crate::lake::store::{Put, Store, Upload, private_folder};
 use crate::lake::{
-    LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table,
-    TableLock, check_name, local,
+    LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableLock,
+    check_name, local,
 };
 use crate::manifest::Manifest;
 use crate::snapshot::{RunId, SnapshotId};
@@ -277,7 +277,7 @@ impl<'a> ByObjects<'a> {
             Err(CommitError::Lake(error)) => Some(error),
             Err(error) => return Err(error),
         };
-        let manifest_path = self.manifest_path(manifest.snapshot_id());
+        let manifest_path = self.table.manifest_path(manifest.snapshot_id());
         Ok(Published { manifest_path, replaced, left_over })
     }
 
@@ -320,7 +320,7 @@ impl<'a> ByObjects<'a> {
 
     /// Step 4.
     fn put_manifest(&self, manifest: &Manifest, put: &Put) -> Result<(), PutManifest> {
-        let path = self.manifest_path(manifest.snapshot_id());
+        let path = self.table.manifest_path(manifest.snapshot_id());
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -351,7 +351,7 @@ impl<'a> ByObjects<'a> {
 
     /// Whether the manifest in place is this one.
     fn is_in_place(&self, manifest: &Manifest) -> Result<bool, LakeError> {
-        match self.table.read_manifest(&self.manifest_path(manifest.snapshot_id())) {
+        match self.table.read_manifest(&self.table.manifest_path(manifest.snapshot_id())) {
             Ok(found) => Ok(found.is_some_and(|found| found.run_id == manifest.run_id)),
             Err(LakeError::DamagedManifest { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -367,7 +367,7 @@ impl<'a> ByObjects<'a> {
             self.table.snapshot_ids()?.into_iter().filter(|other| other.date() == id.date()).collect();
         if let Some(newer) = of_date.iter().copied().find(|other| *other > id) {
             let mut removes = Removes::default();
-            let manifest_path = self.manifest_path(id);
+            let manifest_path = self.table.manifest_path(id);
             removes.add(self.table, &PublishedSnapshot { id, manifest, manifest_path });
             self.remove_all(&removes)?;
             return Err(CommitError::Superseded { snapshot: id, published: newer });
@@ -435,10 +435,6 @@ impl<'a> ByObjects<'a> {
 
     fn is_rejects(&self, upload: &Upload, id: SnapshotId) -> bool {
         upload.path == self.table.rejects_path(id)
-    }
-
-    fn manifest_path(&self, id: SnapshotId) -> PathBuf {
-        self.table.snapshot_folder(id).join(MANIFEST_FILE)
     }
 
     fn write_journal(&self, journal: &Journal, put: Put) -> Result<(), LakeError> {

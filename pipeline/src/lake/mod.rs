@@ -280,7 +280,16 @@ impl Table {
     /// Fails where the folder of the snapshots cannot be listed.
     pub fn try_snapshots(&self) -> Result<Vec<Result<PublishedSnapshot, LakeError>>, LakeError> {
         let ids = self.snapshot_ids()?;
-        Ok(ids.into_iter().filter_map(|id| self.read_snapshot(id).transpose()).collect())
+        let Place::Store(store) = self.place() else {
+            return Ok(ids.into_iter().filter_map(|id| self.read_snapshot(id).transpose()).collect());
+        };
+        // A request for each of hundreds: not one after the other.
+        let paths: Vec<_> = ids.iter().map(|id| self.manifest_path(*id)).collect();
+        let manifests = store.read_all(&paths, MAX_MANIFEST_BYTES);
+        let snapshots = ids.into_iter().zip(manifests);
+        Ok(snapshots
+            .filter_map(|(id, bytes)| bytes.and_then(|bytes| self.parse_snapshot(id, bytes)).transpose())
+            .collect())
     }
 
     /// The snapshot published on `date`, the newest if a crash left several.
@@ -405,19 +414,30 @@ impl Table {
         bytes.map(|bytes| parse_manifest(path, &bytes)).transpose()
     }
 
+    /// Where the snapshot's manifest lies.
+    pub(crate) fn manifest_path(&self, id: SnapshotId) -> PathBuf {
+        self.snapshot_folder(id).join(MANIFEST_FILE)
+    }
+
     /// Reads a snapshot's manifest; nothing if the snapshot was replaced since it was listed.
     pub(crate) fn read_snapshot(&self, id: SnapshotId) -> Result<Option<PublishedSnapshot>, LakeError> {
-        let folder = self.snapshot_folder(id);
-        let manifest_path = folder.join(MANIFEST_FILE);
+        let bytes = self.read_bounded(&self.manifest_path(id), MAX_MANIFEST_BYTES)?;
+        self.parse_snapshot(id, bytes)
+    }
+
+    fn parse_snapshot(
+        &self,
+        id: SnapshotId,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<Option<PublishedSnapshot>, LakeError> {
+        let manifest_path = self.manifest_path(id);
         let damaged = |reason: String| LakeError::DamagedManifest { path: manifest_path.clone(), reason };
-        let Some(manifest) = self.read_manifest(&manifest_path)? else {
+        let Some(bytes) = bytes else {
             // Publishing moves such a folder away as a whole.
-            return if self.is_folder(&folder)? {
-                Err(damaged("the file is missing".to_owned()))
-            } else {
-                Ok(None)
-            };
+            let is_there = self.is_folder(&self.snapshot_folder(id))?;
+            return if is_there { Err(damaged("the file is missing".to_owned())) } else { Ok(None) };
         };
+        let manifest = parse_manifest(&manifest_path, &bytes)?;
         if manifest.dataset != self.dataset.name {
             return Err(damaged(format!("it is of dataset {:?}", manifest.dataset)));
         }

@@ -289,6 +289,18 @@ impl Store {
         self.block_on(self.read_async(path, max_bytes))
     }
 
+    /// Reads small objects; nothing in the place of each that is not there.
+    pub(super) fn read_all(
+        &self,
+        paths: &[PathBuf],
+        max_bytes: u64,
+    ) -> Vec<Result<Option<Vec<u8>>, LakeError>> {
+        let reads = paths
+            .iter()
+            .map(|path| async move { Ok(self.read_async(path, max_bytes).await?.map(|(bytes, _)| bytes)) });
+        self.block_on(stream::iter(reads).buffered(REQUESTS_IN_FLIGHT).collect())
+    }
+
     pub(super) async fn read_async(
         &self,
         path: &Path,
