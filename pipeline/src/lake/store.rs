@@ -255,14 +255,12 @@ impl Store {
         Key::parse(whole.trim_matches('/')).map_err(|_| unsafe_name())
     }
 
-    /// The names directly below a folder, sorted.
+    /// The names directly below a folder, sorted. By all objects below, not by a listing of one level: where
+    /// folders are kept as such (Azure's hierarchical namespace) that has those that are empty by now.
     pub(super) fn list_names(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
-        let key = self.key(folder)?;
-        let listing = self.block_on(self.objects.list_with_delimiter(Some(&key)));
-        let listing = listing.map_err(store_error("list", folder))?;
-        let objects = listing.objects.iter().map(|object| &object.location);
-        let keys = listing.common_prefixes.iter().chain(objects);
-        let mut names: Vec<_> = keys.filter_map(|key| key.filename().map(str::to_owned)).collect();
+        let files = self.list_files(folder)?.into_keys();
+        let mut names: Vec<_> =
+            files.map(|name| name.split('/').next().unwrap_or_default().to_owned()).collect();
         names.sort_unstable();
         names.dedup();
         Ok(names)
