@@ -2,9 +2,9 @@
 //!
 //! Takes the data files that a run wrote into its [`Staging`] and their manifest, gives a published
 //! snapshot; never opens a data file. Staging is on a local disk always. From there a snapshot gets to its
-//! place under the table's lock, in one of two ways: on a local disk folders are exchanged ([`exchange`]); in
+//! place under the table's lock, in one of two ways: on a local disk folders are exchanged (`exchange.rs`); in
 //! an object store, which renames nothing, new objects appear beside the old ones and one of them decides
-//! ([`objects`]).
+//! (`objects.rs`).
 
 mod exchange;
 mod objects;
