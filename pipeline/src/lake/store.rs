@@ -551,3 +551,68 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
 fn store_error(action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> LakeError {
     move |error| LakeError::Store { action, path: path.to_path_buf(), source: StoreError::new(&error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::faulty::Faulty;
+    use super::*;
+    use crate::lake::Place;
+
+    #[test]
+    fn upload_of_several_parts_is_the_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let faulty = Faulty::new();
+        let lake = faulty.lake(temp.path(), LeaseTimes::IMPATIENT);
+        let Place::Store(store) = &lake.place else { panic!("it is one") };
+        let bytes: Vec<u8> = (0..251).cycle().take(usize::try_from(2 * PART_BYTES + 1).unwrap()).collect();
+        std::fs::write(temp.path().join("staged"), &bytes).unwrap();
+        let source = File::open(temp.path().join("staged")).unwrap();
+        let path = store.root().join("table/file");
+        let mut uploads = store.begin(vec![(path.clone(), bytes.len() as u64)]).unwrap();
+        let told = std::cell::RefCell::new(Vec::new());
+        store
+            .send(&mut uploads, &[source], &|done, total| told.borrow_mut().push((done, total)), &|| false)
+            .unwrap();
+        assert_eq!(uploads[0].parts.len(), 3);
+        assert_eq!(told.borrow().len(), 4);
+        assert_eq!(told.borrow().last(), Some(&(bytes.len() as u64, bytes.len() as u64)));
+        assert!(faulty.picture().is_empty(), "nobody sees it");
+        store.complete(&uploads).unwrap();
+        assert!(faulty.picture()["some/lake/table/file"] == bytes);
+        store.complete(&uploads).unwrap();
+        let mut fetched = Vec::new();
+        io::Read::read_to_end(&mut store.fetch(&path).unwrap(), &mut fetched).unwrap();
+        assert!(fetched == bytes);
+        assert_eq!(local::list_names(temp.path()).unwrap(), ["staged"], "what was fetched has no name");
+    }
+
+    #[test]
+    fn large_files_have_larger_parts() {
+        assert_eq!(part_bytes(0), PART_BYTES);
+        assert_eq!(part_bytes(PART_BYTES * MAX_PARTS), PART_BYTES);
+        let terabyte = 1 << 40;
+        assert!(part_bytes(terabyte) * MAX_PARTS >= terabyte);
+        assert!(terabyte.div_ceil(part_bytes(terabyte)) <= MAX_PARTS);
+    }
+
+    #[test]
+    fn errors_are_one_line_without_secrets() {
+        let check = |text: &str, expected: &str, kind: Kind| {
+            let error = object_store::Error::Generic { store: "S3", source: text.into() };
+            let error = StoreError::new(&error);
+            assert_eq!(error.to_string(), expected);
+            assert_eq!(error.kind, kind);
+        };
+        check(
+            "Error performing GET https://a.blob.core.windows.net/c?sv=1&sig=SECRET in 1s - Server returned \
+             non-2xx status code: 403 Forbidden: \u{feff}<?xml version=\"1.0\"?><Error><Code>AuthenticationFailed</Code>\
+             <Message>Server failed to authenticate the request. RequestId:1\nTime:2</Message>\
+             <AuthenticationErrorDetail>sig=SECRET</AuthenticationErrorDetail></Error>",
+            "GET https://a.blob.core.windows.net/c in 1s - Server returned non-2xx status code: 403 Forbidden: \
+             AuthenticationFailed: Server failed to authenticate the request.",
+            Kind::NotAuthorised,
+        );
+        check("status code: 404 Not Found", "Generic S3 error: status code: 404 Not Found", Kind::Missing);
+        check("the line is dead", "Generic S3 error: the line is dead", Kind::Other);
+    }
+}
