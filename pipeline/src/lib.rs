@@ -17,6 +17,7 @@ pub mod batch;
 pub mod partition;
 pub mod write;
 pub mod commit;
+pub mod delta;
 pub mod lake;
 pub mod verify;
 pub mod expire;

@@ -1,0 +1,122 @@
+//! Delta tables: a log beside the data files that says which of them are the table.
+//!
+//! Takes the facts of a snapshot's files, gives a commit to `_delta_log`, on any
+//! [`ObjectStore`](object_store::ObjectStore); never touches a data file. What is written is of protocol
+//! 1 for readers and 2 for writers, which Synapse serverless, DuckDB, Polars, delta-rs and Spark know.
+//!
+//! # A commit for each snapshot
+//!
+//! [`DeltaTable::publish`] adds the snapshot's files, with [statistics](FileStatistics) from their
+//! footers, and removes all that the table had of that date, in one commit: readers see the old snapshot
+//! or the new one, on every store. The first such commit makes the table.
+//!
+//! Each date has an application id of its own, `defender-lake/<dataset>/<date>`, and its transaction
+//! version only grows: the generated time in Unix milliseconds, or one more than the last version where
+//! that is not less ([`DeltaTable::next_transaction`]). Generated times are whole seconds, so that a
+//! snapshot can be replaced a thousand times before it would meet the next second's. A run draws the
+//! number once, before it changes anything, and writes it down, and so
+//!
+//! - a commit that is tried again, after a crash or an answer that was lost, is seen to have gone through
+//!   and is not made twice;
+//! - the same snapshot can be published again, in place of itself, and after it was expired;
+//! - an older snapshot of another date goes through: its date has an id of its own;
+//! - of two runs that both believe the table theirs, one commits. The other finds the number taken, with
+//!   files that are not its own, and fails without a change to the log.
+//!
+//! Other writers' commits between reading the log and writing to it are no obstacle unless they touched
+//! the same date; the commit is tried again on top of them.
+//!
+//! # Why not `delta_kernel`
+//!
+//! Version 0.30.1 of the official crate can replace files, but (1) it creates tables of protocol 3/7 only,
+//! which Synapse serverless refuses, and (2) its feature `arrow-60`, without which it has no engine, asks
+//! for `object_store/{aws,azure,gcp,http}`, and these for `reqwest/rustls` and `aws-lc-rs`: a second
+//! cryptographic library, in C, beside `ring`, and 72 crates more, a third of what there is. Of the
+//! protocol, a table of versions 1 and 2 needs little: lines of JSON, a create-only write, and checkpoints
+//! in Parquet, whose reader and writer are here already. So they are written here, and held in the tests
+//! against the kernel all the same: it is what DuckDB's extension and delta-rs read with.
+//!
+//! # Checkpoints
+//!
+//! Every [`CHECKPOINT_INTERVAL`]th commit is followed by one. It is a `.parquet` file below the table's
+//! root, `_delta_log/*.checkpoint.parquet`: nobody may glob `**/*.parquet` there. The glob
+//! `snapshot_date=*/*/*.parquet` finds data files alone, but also those that a commit under way has not
+//! added yet or has just removed.
+
+mod action;
+mod checkpoint;
+mod columns;
+mod log;
+mod statistics;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use log::CHECKPOINT_INTERVAL;
+pub use statistics::FileStatistics;
+pub use table::{Committed, DeltaTable, LiveFile, NewFile, Publication};
+
+use crate::snapshot::SnapshotId;
+
+/// Folder of the log, below the table's root.
+pub const LOG_FOLDER: &str = "_delta_log";
+
+/// Why a Delta table could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeltaError {
+    /// Storage failed.
+    #[error("cannot {action} {path} of the Delta log")]
+    Store {
+        /// What was tried, a verb.
+        action: &'static str,
+        /// On which file, from the store's root.
+        path: String,
+        /// What the store said.
+        source: object_store::Error,
+    },
+    /// A file of the log is not what the protocol says, or is missing.
+    #[error("the Delta log is damaged: {path}: {reason}")]
+    Damaged {
+        /// The file, from the store's root.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Somebody has made the table one that we cannot change rightly.
+    #[error("the Delta table cannot be written: {reason}")]
+    Unsupported {
+        /// What stands against it.
+        reason: String,
+    },
+    /// Somebody else has changed the same date.
+    #[error("snapshot {snapshot} is not committed: {reason}")]
+    Conflict {
+        /// The snapshot.
+        snapshot: SnapshotId,
+        /// What was found.
+        reason: String,
+    },
+    /// Other writers were faster, again and again.
+    #[error("{attempts} commits to the Delta log were each overtaken by another writer's")]
+    Overtaken {
+        /// How many were tried.
+        attempts: u32,
+    },
+}
+
+impl DeltaError {
+    /// What a person can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store { .. } => None,
+            Self::Damaged { .. } => Some(
+                "restore the file; or move _delta_log out of the table and run ingest --table delta, which makes it anew without rewriting data",
+            ),
+            Self::Unsupported { .. } => {
+                Some("copy it to a table of your own and leave this one to defender-lake")
+            }
+            Self::Conflict { .. } => Some("another writer has changed the date: run again"),
+            Self::Overtaken { .. } => Some("stop the other writers, or run again later"),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! A data file's statistics, from its footer alone, as the log keeps them.
+//!
+//! Takes what the Parquet footer says of each row group, gives the JSON that readers skip files by.
+//! Bounds are always bounds, and where that cannot be said of one it is left out: text is cut to
+//! [`MAX_TEXT_CHARS`], the least downwards and the greatest upwards, and so are digits of timestamps
+//! past milliseconds, which the protocol has no room for.
+
+use chrono::{DateTime, Datelike, Days, NaiveDate, SecondsFormat};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::statistics::Statistics;
+use schema::{ColumnType, Dataset, EXTRA_FIELDS};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Characters of text that a bound keeps: as many as Spark's.
+const MAX_TEXT_CHARS: usize = 32;
+
+/// What the log says of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileStatistics {
+    /// `numRecords`, `minValues`, `maxValues`, `nullCount`, as JSON.
+    pub(super) json: String,
+    /// Whether the file has the column of undocumented fields.
+    pub(super) has_extra_fields: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    num_records: i64,
+    min_values: Map<String, Value>,
+    max_values: Map<String, Value>,
+    null_count: Map<String, Value>,
+}
+
+impl FileStatistics {
+    /// Reads the statistics of a file of `dataset` out of its footer.
+    pub fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
+        let mut json = Json {
+            num_records: footer.file_metadata().num_rows(),
+            min_values: Map::new(),
+            max_values: Map::new(),
+            null_count: Map::new(),
+        };
+        let schema = footer.file_metadata().schema_descr();
+        let mut has_extra_fields = false;
+        for (index, leaf) in schema.columns().iter().enumerate() {
+            let [name] = leaf.path().parts() else { continue };
+            has_extra_fields |= name == EXTRA_FIELDS.name;
+            let column = dataset.file_columns().chain([&EXTRA_FIELDS]).find(|column| column.name == name);
+            let Some(column) = column else { continue };
+            let chunks = || footer.row_groups().iter().map(move |row_group| row_group.column(index));
+            if let Some(null_count) = null_count(chunks()) {
+                json.null_count.insert(name.clone(), null_count.into());
+            }
+            let (least, greatest) = bounds(column.column_type, chunks());
+            json.min_values.extend(least.map(|least| (name.clone(), least.into())));
+            json.max_values.extend(greatest.map(|greatest| (name.clone(), greatest.into())));
+        }
+        let json = serde_json::to_string(&json).expect("text keys and plain values serialise");
+        Self { json, has_extra_fields }
+    }
+}
+
+fn null_count<'c>(chunks: impl Iterator<Item = &'c ColumnChunkMetaData>) -> Option<u64> {
+    chunks.map(|chunk| chunk.statistics()?.null_count_opt()).sum()
+}
+
+/// Returns the least and the greatest value of a column, each only where it bounds every row.
+fn bounds<'c>(
+    column_type: ColumnType,
+    chunks: impl Iterator<Item = &'c ColumnChunkMetaData>,
+) -> (Option<Value>, Option<Value>) {
+    // A row group without values bounds nothing and is no obstacle; one without statistics is.
+    let statistics = chunks.filter_map(|chunk| match chunk.statistics() {
+        Some(found) if found.null_count_opt() == u64::try_from(chunk.num_values()).ok() => None,
+        found => Some(found),
+    });
+    let Some(statistics) = statistics.collect::<Option<Vec<_>>>() else { return (None, None) };
+    match column_type {
+        ColumnType::Utf8 => {
+            let min = |statistics: &Statistics| Some(statistics.min_bytes_opt()?.to_vec());
+            let max = |statistics: &Statistics| Some(statistics.max_bytes_opt()?.to_vec());
+            let (least, greatest) = range(&statistics, min, max);
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+            (
+                least.and_then(text).map(|least| cut(&least).into()),
+                greatest.and_then(text).and_then(|greatest| cut_upwards(&greatest)).map(Value::from),
+            )
+        }
+        ColumnType::Int32 => {
+            let (least, greatest) = range(&statistics, min_i32, max_i32);
+            (least.map(Value::from), greatest.map(Value::from))
+        }
+        ColumnType::Date32 => {
+            let (least, greatest) = range(&statistics, min_i32, max_i32);
+            (least.and_then(date), greatest.and_then(date))
+        }
+        ColumnType::TimestampMicros => {
+            let (least, greatest) = range(&statistics, min_i64, max_i64);
+            (
+                least.and_then(|micros| timestamp(micros.div_euclid(1000))),
+                greatest
+                    .and_then(|micros| timestamp(micros.div_euclid(1000) + i64::from(micros % 1000 != 0))),
+            )
+        }
+        // The protocol has no order of lists.
+        ColumnType::Utf8List => (None, None),
+    }
+}
+
+fn range<T: Ord>(
+    statistics: &[&Statistics],
+    min: impl Fn(&Statistics) -> Option<T>,
+    max: impl Fn(&Statistics) -> Option<T>,
+) -> (Option<T>, Option<T>) {
+    let least: Option<Vec<T>> = statistics.iter().map(|statistics| min(statistics)).collect();
+    let greatest: Option<Vec<T>> = statistics.iter().map(|statistics| max(statistics)).collect();
+    (least.and_then(|all| all.into_iter().min()), greatest.and_then(|all| all.into_iter().max()))
+}
+
+fn min_i32(statistics: &Statistics) -> Option<i32> {
+    if let Statistics::Int32(values) = statistics { values.min_opt().copied() } else { None }
+}
+
+fn max_i32(statistics: &Statistics) -> Option<i32> {
+    if let Statistics::Int32(values) = statistics { values.max_opt().copied() } else { None }
+}
+
+fn min_i64(statistics: &Statistics) -> Option<i64> {
+    if let Statistics::Int64(values) = statistics { values.min_opt().copied() } else { None }
+}
+
+fn max_i64(statistics: &Statistics) -> Option<i64> {
+    if let Statistics::Int64(values) = statistics { values.max_opt().copied() } else { None }
+}
+
+/// Whether a year has the four digits that the protocol's dates have.
+fn is_four_digits(date: &impl Datelike) -> bool {
+    (0..=9999).contains(&date.year())
+}
+
+fn date(days: i32) -> Option<Value> {
+    let epoch = NaiveDate::default();
+    let distance = Days::new(days.unsigned_abs().into());
+    let date = if days < 0 { epoch.checked_sub_days(distance) } else { epoch.checked_add_days(distance) }?;
+    is_four_digits(&date).then(|| date.to_string().into())
+}
+
+fn timestamp(millis: i64) -> Option<Value> {
+    let time = DateTime::from_timestamp_millis(millis)?;
+    is_four_digits(&time).then(|| time.to_rfc3339_opts(SecondsFormat::Millis, true).into())
+}
+
+/// Returns the text up to where it is cut.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(MAX_TEXT_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Returns text that is not less than any that begins as this one does; nothing where there is none.
+fn cut_upwards(text: &str) -> Option<String> {
+    let kept = cut(text);
+    if kept.len() == text.len() {
+        return Some(kept.to_owned());
+    }
+    kept.char_indices().rev().find_map(|(position, character)| {
+        // Order by bytes is order by code points; there are none between the two ends of the gap.
+        let next = match character {
+            '\u{d7ff}' => '\u{e000}',
+            _ => char::from_u32(u32::from(character) + 1)?,
+        };
+        Some(format!("{}{next}", &kept[..position]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use arrow_array::{
+        ArrayRef, Date32Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    };
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::{EnabledStatistics, WriterProperties};
+    use proptest::prelude::*;
+    use schema::datasets::software_inventory::SOFTWARE_INVENTORY;
+    use serde_json::json;
+
+    fn texts(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    /// Writes each batch as a row group of its own; gives the statistics as JSON.
+    fn statistics(properties: WriterProperties, batches: &[RecordBatch]) -> Value {
+        let mut writer = ArrowWriter::try_new(Vec::new(), batches[0].schema(), Some(properties)).unwrap();
+        for batch in batches {
+            writer.write(batch).unwrap();
+            writer.flush().unwrap();
+        }
+        let footer = writer.finish().unwrap();
+        serde_json::from_str(&FileStatistics::of(&SOFTWARE_INVENTORY, &footer).json).unwrap()
+    }
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+            .unwrap()
+    }
+
+    #[test]
+    fn bounds_are_over_all_row_groups() {
+        let row_group = |name: Option<&str>, number: Option<i32>| {
+            batch(vec![
+                ("DeviceId", texts(&[Some("d")])),
+                ("DeviceName", texts(&[name])),
+                ("NumberOfWeaknesses", Arc::new(Int32Array::from(vec![number]))),
+                ("theirs", texts(&[Some("x")])),
+            ])
+        };
+        let found = statistics(
+            WriterProperties::default(),
+            &[row_group(Some("z"), Some(-1)), row_group(None, Some(7)), row_group(Some("é"), None)],
+        );
+        let expected = json!({
+            "numRecords": 3,
+            "minValues": { "DeviceId": "d", "DeviceName": "z", "NumberOfWeaknesses": -1 },
+            "maxValues": { "DeviceId": "d", "DeviceName": "é", "NumberOfWeaknesses": 7 },
+            "nullCount": { "DeviceId": 0, "DeviceName": 1, "NumberOfWeaknesses": 1 },
+        });
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn columns_without_values_or_statistics_have_no_bounds() {
+        let all_null = batch(vec![("DeviceName", texts(&[None, None]))]);
+        let found = statistics(WriterProperties::default(), std::slice::from_ref(&all_null));
+        let expected = json!({
+            "numRecords": 2, "minValues": {}, "maxValues": {}, "nullCount": { "DeviceName": 2 },
+        });
+        assert_eq!(found, expected);
+        let none = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build();
+        let found = statistics(none, &[all_null]);
+        assert_eq!(found, json!({ "numRecords": 2, "minValues": {}, "maxValues": {}, "nullCount": {} }));
+    }
+
+    #[test]
+    fn times_are_bounded_by_milliseconds_and_by_four_digits() {
+        let times = |values: Vec<i64>| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+        };
+        let dates = |values: Vec<i32>| -> ArrayRef { Arc::new(Date32Array::from(values)) };
+        let found = statistics(
+            WriterProperties::default(),
+            &[batch(vec![
+                ("GeneratedTime", times(vec![1_610_362_860_000_000, 1_610_362_860_000_000])),
+                ("SoftwareFirstSeenTimestamp", times(vec![-1, 1_610_362_860_123_456])),
+                ("EndOfSupportDate", dates(vec![-719_528, 18_638])),
+            ])],
+        );
+        assert_eq!(
+            found["minValues"],
+            json!({
+                "GeneratedTime": "2021-01-11T11:01:00.000Z",
+                "SoftwareFirstSeenTimestamp": "1969-12-31T23:59:59.999Z",
+                "EndOfSupportDate": "0000-01-01",
+            })
+        );
+        assert_eq!(
+            found["maxValues"],
+            json!({
+                "GeneratedTime": "2021-01-11T11:01:00.000Z",
+                "SoftwareFirstSeenTimestamp": "2021-01-11T11:01:00.124Z",
+                "EndOfSupportDate": "2021-01-11",
+            })
+        );
+        let found = statistics(
+            WriterProperties::default(),
+            &[batch(vec![
+                ("SoftwareFirstSeenTimestamp", times(vec![i64::MIN, i64::MAX])),
+                ("EndOfSupportDate", dates(vec![i32::MIN, i32::MAX])),
+            ])],
+        );
+        assert_eq!((&found["minValues"], &found["maxValues"]), (&json!({}), &json!({})));
+    }
+
+    #[test]
+    fn text_is_cut_upwards_past_characters_that_nothing_follows() {
+        let long = |text: &str| format!("{text}{}", "x".repeat(99));
+        assert_eq!(cut_upwards("short").as_deref(), Some("short"));
+        let check = |text: String, expected: Option<String>| assert_eq!(cut_upwards(&text), expected);
+        check(long(""), Some(format!("{}y", "x".repeat(31))));
+        check(long(&"\u{d7ff}".repeat(32)), Some(format!("{}\u{e000}", "\u{d7ff}".repeat(31))));
+        check(long(&format!("a{}", "\u{10ffff}".repeat(31))), Some("b".to_owned()));
+        check(long(&"\u{10ffff}".repeat(32)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_of_text_hold_for_every_row(values in prop::collection::vec("\\PC{0,90}", 1..20)) {
+            let rows: Vec<_> = values.iter().map(|value| Some(value.as_str())).collect();
+            let found = statistics(WriterProperties::default(), &[batch(vec![("DeviceName", texts(&rows))])]);
+            let bound = |which: &str| found[which]["DeviceName"].as_str().map(str::to_owned);
+            for value in &values {
+                prop_assert!(bound("minValues").is_none_or(|least| least <= *value));
+                prop_assert!(bound("maxValues").is_none_or(|greatest| greatest >= *value));
+            }
+            prop_assert!(bound("minValues").is_some());
+        }
+    }
+}

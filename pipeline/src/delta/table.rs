@@ -1,0 +1,420 @@
+//! A table as its log has it, and the two changes that are made to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use schema::{Dataset, SNAPSHOT_DATE};
+use serde_json::{Value, json};
+
+use super::action::{Add, Format, Line, MetaData, Protocol, Txn, encode_path};
+use super::log::{CHECKPOINT_INTERVAL, Contents, Log};
+use super::{DeltaError, FileStatistics, columns};
+use crate::manifest::DataFile;
+use crate::snapshot::{RunId, SnapshotId};
+
+/// How often a commit may be overtaken. Each time another writer has got its own through, so that
+/// more of them than this in a row are not waiting for each other.
+const MAX_ATTEMPTS: u32 = 100;
+
+/// One dataset's table on one store. It need not exist yet: the first commit makes it.
+#[derive(Debug)]
+pub struct DeltaTable {
+    log: Log,
+    dataset: &'static Dataset,
+    contents: Contents,
+}
+
+/// A file of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveFile {
+    /// From the table's root, as names are on disk.
+    pub path: String,
+    /// Its size as the log has it.
+    pub bytes: i64,
+    /// Its rows, where the log says.
+    pub rows: Option<u64>,
+    /// Values of the partition columns.
+    pub partition_values: BTreeMap<String, Option<String>>,
+}
+
+/// A data file that is to be part of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct NewFile<'a> {
+    /// The manifest's facts of it.
+    pub facts: &'a DataFile,
+    /// What its footer says.
+    pub statistics: &'a FileStatistics,
+}
+
+/// One snapshot that is to take its date's place.
+#[derive(Debug, Clone, Copy)]
+pub struct Publication<'a> {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// The run that wrote it.
+    pub run_id: &'a RunId,
+    /// From [`DeltaTable::next_transaction`], the same at each attempt.
+    pub transaction: i64,
+    /// All its files.
+    pub files: &'a [NewFile<'a>],
+    /// When they were complete.
+    pub finished_at: DateTime<Utc>,
+}
+
+/// How a publication came to be in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// By this call, as this version.
+    Now(u64),
+    /// By an earlier attempt.
+    Before,
+}
+
+impl DeltaTable {
+    /// Reads the log of the table at `root`. `dataset` is what the table holds.
+    ///
+    /// # Errors
+    ///
+    /// A log that is damaged, a table that needs more of its clients than we know, storage.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        root: &Path,
+        dataset: &'static Dataset,
+    ) -> Result<Self, DeltaError> {
+        let log = Log::new(store, root);
+        let contents = log.read().await?;
+        let table = Self { log, dataset, contents };
+        table.check_supported()?;
+        Ok(table)
+    }
+
+    /// The last commit's version; `None` where there is no table yet.
+    pub fn version(&self) -> Option<u64> {
+        self.contents.version
+    }
+
+    /// The files of the table, ordered by path.
+    pub fn live_files(&self) -> impl Iterator<Item = LiveFile> {
+        self.contents.state.live.iter().map(|(path, add)| LiveFile {
+            path: path.clone(),
+            bytes: add.size,
+            rows: add.stats.as_deref().and_then(num_records),
+            partition_values: add.partition_values.clone(),
+        })
+    }
+
+    /// The transaction number under which a snapshot is to be published: above all that its date has had.
+    pub fn next_transaction(&self, snapshot: SnapshotId) -> i64 {
+        let generated = snapshot.generated_time().timestamp_millis();
+        self.transaction(snapshot.date()).map_or(generated, |last| generated.max(last + 1))
+    }
+
+    /// Whether the snapshot is or was in the table, or a newer one of its date.
+    pub fn has_seen(&self, snapshot: SnapshotId) -> bool {
+        let generated = snapshot.generated_time().timestamp_millis();
+        self.transaction(snapshot.date()).is_some_and(|last| last >= generated)
+    }
+
+    /// Whether a publication of these files under this number has gone through.
+    pub fn has_committed<'f>(
+        &self,
+        snapshot: SnapshotId,
+        transaction: i64,
+        files: impl IntoIterator<Item = &'f DataFile>,
+    ) -> bool {
+        self.transaction(snapshot.date()) == Some(transaction)
+            && self.paths_on(snapshot.date()) == files.into_iter().map(|file| file.path.as_str()).collect()
+    }
+
+    /// Commits a snapshot: its files come, and all others of its date go.
+    ///
+    /// # Errors
+    ///
+    /// [`DeltaError::Conflict`] where another writer has changed the date since the table was read, and
+    /// what the log or the store stand in the way with. Nothing is committed then, but for a store that
+    /// fails twice: whether the commit got through shows when the log can be read again.
+    pub async fn publish(&mut self, publication: &Publication<'_>) -> Result<Committed, DeltaError> {
+        let Publication { snapshot, transaction, files, .. } = *publication;
+        let date = snapshot.date();
+        let replaced = self.owned_paths_on(date);
+        let change = |table: &Self| {
+            if table.has_committed(snapshot, transaction, files.iter().map(|file| file.facts)) {
+                return Ok(None);
+            }
+            let conflict = |reason| Err(DeltaError::Conflict { snapshot, reason });
+            if let Some(last) = table.transaction(date).filter(|last| *last >= transaction) {
+                return conflict(format!(
+                    "transaction {last} of {date} is in the log, this one is {transaction}"
+                ));
+            }
+            if table.owned_paths_on(date) != replaced {
+                return conflict(format!("another writer has changed the files of {date}"));
+            }
+            table.publishing_lines(publication).map(Some)
+        };
+        Ok(self.commit(change).await?.map_or(Committed::Before, Committed::Now))
+    }
+
+    /// Commits that the files of these dates go; nothing where the table has none of them.
+    /// Returns the version.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub async fn remove_dates(
+        &mut self,
+        dates: &BTreeSet<NaiveDate>,
+        at: DateTime<Utc>,
+    ) -> Result<Option<u64>, DeltaError> {
+        self.commit(|table| Ok(table.removing_lines(dates, at))).await
+    }
+
+    /// Writes a checkpoint where the last one is long enough ago. The table is whole without it.
+    ///
+    /// # Errors
+    ///
+    /// Storage.
+    pub async fn checkpoint_if_due(&mut self, at: DateTime<Utc>) -> Result<(), DeltaError> {
+        let Some(version) = self.contents.version else { return Ok(()) };
+        if version - self.contents.checkpoint.unwrap_or(0) < CHECKPOINT_INTERVAL {
+            return Ok(());
+        }
+        self.log.write_checkpoint(version, &self.contents.state, at).await?;
+        self.contents.checkpoint = Some(version);
+        Ok(())
+    }
+
+    /// Writes the lines that `change` makes of the table, again on top of every commit that overtakes
+    /// them, until it makes none. Returns the version.
+    async fn commit(
+        &mut self,
+        change: impl Fn(&Self) -> Result<Option<Vec<Line>>, DeltaError> + Send,
+    ) -> Result<Option<u64>, DeltaError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(lines) = change(self)? else { return Ok(None) };
+            let version = self.contents.version.map_or(0, |version| version + 1);
+            match self.log.create_commit(version, &lines).await {
+                Ok(true) => {
+                    for line in lines {
+                        self.contents.state.apply(line).expect("paths that we have encoded");
+                    }
+                    self.contents.version = Some(version);
+                    return Ok(Some(version));
+                }
+                Ok(false) => self.reload().await?,
+                // The answer may be all that was lost.
+                Err(error) => {
+                    self.reload().await.map_err(|_| error)?;
+                }
+            }
+        }
+        Err(DeltaError::Overtaken { attempts: MAX_ATTEMPTS })
+    }
+
+    async fn reload(&mut self) -> Result<(), DeltaError> {
+        self.contents = self.log.read().await?;
+        self.check_supported()
+    }
+
+    fn check_supported(&self) -> Result<(), DeltaError> {
+        let unsupported = |reason: String| Err(DeltaError::Unsupported { reason });
+        let state = &self.contents.state;
+        let (Some(protocol), Some(meta_data)) = (state.protocol, &state.meta_data) else { return Ok(()) };
+        let Protocol { min_reader_version, min_writer_version } = protocol;
+        if min_reader_version > Protocol::OURS.min_reader_version
+            || min_writer_version > Protocol::OURS.min_writer_version
+        {
+            return unsupported(format!(
+                "its protocol is {min_reader_version}/{min_writer_version}, and this program knows 1/2"
+            ));
+        }
+        if meta_data.partition_columns != columns::partition_columns(self.dataset) {
+            return unsupported(format!("it is partitioned by {}", meta_data.partition_columns.join(", ")));
+        }
+        if meta_data.schema_string.contains("delta.invariants") {
+            return unsupported("its columns have invariants".to_owned());
+        }
+        let append_only = meta_data.configuration.get("delta.appendOnly").and_then(Option::as_deref);
+        if append_only.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return unsupported("it is append-only".to_owned());
+        }
+        Ok(())
+    }
+
+    fn transaction(&self, date: NaiveDate) -> Option<i64> {
+        self.contents.state.transactions.get(&self.app_id(date)).map(|txn| txn.version)
+    }
+
+    fn app_id(&self, date: NaiveDate) -> String {
+        format!("defender-lake/{}/{date}", self.dataset.name)
+    }
+
+    fn live_on(&self, date: NaiveDate) -> impl Iterator<Item = (&str, &Add)> {
+        let date = date.to_string();
+        let live = self.contents.state.live.iter().map(|(path, add)| (path.as_str(), add));
+        live.filter(move |(_, add)| {
+            add.partition_values.get(SNAPSHOT_DATE.name).is_some_and(|value| value.as_ref() == Some(&date))
+        })
+    }
+
+    fn paths_on(&self, date: NaiveDate) -> BTreeSet<&str> {
+        self.live_on(date).map(|(path, _)| path).collect()
+    }
+
+    fn owned_paths_on(&self, date: NaiveDate) -> BTreeSet<String> {
+        self.live_on(date).map(|(path, _)| path.to_owned()).collect()
+    }
+
+    fn publishing_lines(&self, publication: &Publication<'_>) -> Result<Vec<Line>, DeltaError> {
+        let Publication { snapshot, run_id, transaction, files, finished_at } = *publication;
+        let date = snapshot.date();
+        let finished_at = finished_at.timestamp_millis();
+        let sum = |of: fn(&DataFile) -> u64| files.iter().map(|file| of(file.facts)).sum::<u64>();
+        let (num_rows, num_bytes) = (sum(|file| file.rows), sum(|file| file.bytes));
+        let partition_columns = columns::partition_columns(self.dataset);
+        let mut lines = vec![self.commit_info(
+            finished_at,
+            "WRITE",
+            &json!({
+                "mode": "Overwrite",
+                "partitionBy": json!(partition_columns).to_string(),
+                "predicate": format!("{} = '{date}'", SNAPSHOT_DATE.name),
+            }),
+            &json!({
+                "numFiles": files.len().to_string(),
+                "numOutputRows": num_rows.to_string(),
+                "numOutputBytes": num_bytes.to_string(),
+            }),
+            format!("snapshot {snapshot}, run {run_id}"),
+        )];
+        lines.extend(self.defining_lines(files, finished_at)?);
+        let txn = Txn { app_id: self.app_id(date), version: transaction, last_updated: Some(finished_at) };
+        lines.push(Line { txn: Some(txn), ..Line::default() });
+        // A file that is both there and new is added once more: that replaces what the log says of it.
+        let new: BTreeSet<_> = files.iter().map(|file| file.facts.path.as_str()).collect();
+        let replaced = self.live_on(date).filter(|(path, _)| !new.contains(path));
+        lines.extend(replaced.map(|(_, add)| removing(add, finished_at)));
+        for NewFile { facts, statistics } in files {
+            let partition_values = self
+                .dataset
+                .partition_columns()
+                .map(|column| {
+                    let value = if column.name == SNAPSHOT_DATE.name {
+                        Some(facts.snapshot_date.to_string())
+                    } else {
+                        facts.os_platform.clone()
+                    };
+                    (column.name.to_owned(), value)
+                })
+                .collect();
+            let add = Add {
+                path: encode_path(&facts.path),
+                partition_values,
+                size: facts.bytes.cast_signed(),
+                modification_time: finished_at,
+                data_change: true,
+                stats: Some(statistics.json.clone()),
+            };
+            lines.push(Line { add: Some(add), ..Line::default() });
+        }
+        Ok(lines)
+    }
+
+    /// Protocol and metadata, where the table is new; its metadata, where files bring columns with them.
+    fn defining_lines(&self, files: &[NewFile<'_>], at: i64) -> Result<Vec<Line>, DeltaError> {
+        let has_extra_fields = files.iter().any(|file| file.statistics.has_extra_fields);
+        let Some(meta_data) = &self.contents.state.meta_data else {
+            let meta_data = MetaData {
+                id: new_table_id()?,
+                name: Some(self.dataset.name.to_owned()),
+                description: Some(self.dataset.doc.to_owned()),
+                format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
+                schema_string: columns::schema_of(self.dataset, has_extra_fields),
+                partition_columns: columns::partition_columns(self.dataset),
+                configuration: BTreeMap::new(),
+                created_time: Some(at),
+            };
+            return Ok(vec![
+                Line { protocol: Some(Protocol::OURS), ..Line::default() },
+                Line { meta_data: Some(meta_data), ..Line::default() },
+            ]);
+        };
+        let wider = columns::with_columns_of(self.dataset, has_extra_fields, &meta_data.schema_string)
+            .map_err(|reason| DeltaError::Unsupported { reason })?;
+        Ok(wider
+            .map(|schema_string| Line {
+                meta_data: Some(MetaData { schema_string, ..meta_data.clone() }),
+                ..Line::default()
+            })
+            .into_iter()
+            .collect())
+    }
+
+    fn removing_lines(&self, dates: &BTreeSet<NaiveDate>, at: DateTime<Utc>) -> Option<Vec<Line>> {
+        let at = at.timestamp_millis();
+        let removed: Vec<_> = dates.iter().flat_map(|date| self.live_on(*date)).collect();
+        if removed.is_empty() {
+            return None;
+        }
+        let texts: Vec<_> = dates.iter().map(|date| format!("'{date}'")).collect();
+        let predicate = format!("{} IN ({})", SNAPSHOT_DATE.name, texts.join(", "));
+        let mut lines = vec![self.commit_info(
+            at,
+            "DELETE",
+            &json!({ "predicate": json!([predicate]).to_string() }),
+            &json!({ "numRemovedFiles": removed.len().to_string() }),
+            format!("{} snapshots expired", dates.len()),
+        )];
+        lines.extend(removed.into_iter().map(|(_, add)| removing(add, at)));
+        Some(lines)
+    }
+
+    fn commit_info(
+        &self,
+        at: i64,
+        operation: &str,
+        parameters: &Value,
+        metrics: &Value,
+        user_metadata: String,
+    ) -> Line {
+        let mut info = json!({
+            "timestamp": at,
+            "operation": operation,
+            "operationParameters": parameters,
+            "operationMetrics": metrics,
+            "isolationLevel": "Serializable",
+            "isBlindAppend": false,
+            "engineInfo": concat!("defender-lake/", env!("CARGO_PKG_VERSION")),
+            "userMetadata": user_metadata,
+        });
+        if let Some(version) = self.contents.version {
+            info["readVersion"] = version.into();
+        }
+        Line { commit_info: Some(info), ..Line::default() }
+    }
+}
+
+fn removing(add: &Add, at: i64) -> Line {
+    Line { remove: Some(add.to_remove(at)), ..Line::default() }
+}
+
+fn num_records(statistics: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(statistics).ok()?.get("numRecords")?.as_u64()
+}
+
+/// Draws a random UUID.
+fn new_table_id() -> Result<String, DeltaError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| DeltaError::Unsupported {
+        reason: format!("the system has no randomness for its id: {error}"),
+    })?;
+    // The bits that say so: version 4, variant 1.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = u128::from_be_bytes(bytes);
+    let hex = format!("{hex:032x}");
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
