@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 
-use super::{CommitError, Published, Recovered, removal, to_json};
+use super::{CommitError, Published, Recovered, beside, removal, to_json};
 use crate::lake::{
     LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_clutter, local,
 };
@@ -38,9 +38,17 @@ pub(super) fn recover(lock: &TableLock) -> Result<Vec<Recovered>, CommitError> {
     let mut recovered = Vec::new();
     for run_id in local::list_names(&table.staging_root())? {
         let folder = table.staging_root().join(&run_id);
-        if removal::undo(table, &folder)? {
+        if let Some(is_removed) = removal::recover(table, &folder)? {
             remove_staged(table, &folder)?;
-            recovered.push(Recovered::PutBack { run_id });
+            recovered.push(if is_removed {
+                Recovered::Expired { run_id }
+            } else {
+                Recovered::PutBack { run_id }
+            });
+            continue;
+        }
+        if let Some(of_delta) = beside::recover(lock, &folder)? {
+            recovered.push(of_delta);
             continue;
         }
         let Some(manifest) = table.read_manifest(&folder.join(INTENT_FILE))? else {
@@ -66,7 +74,7 @@ pub(super) fn recover(lock: &TableLock) -> Result<Vec<Recovered>, CommitError> {
 
 /// Removes what a run left, first the table's folder where that run made it and published nothing.
 fn remove_staged(table: &Table, folder: &Path) -> Result<(), LakeError> {
-    local::remove_empty_dir(&table.root())?;
+    beside::remove_empty_root(table)?;
     local::remove_tree(folder)
 }
 
@@ -98,11 +106,11 @@ pub(super) fn publish(
 }
 
 /// One publish, by this run or an interrupted one. Every step first looks what is done already.
-struct Publish<'a> {
-    table: &'a Table,
+pub(super) struct Publish<'a> {
+    pub(super) table: &'a Table,
     /// `staging/<run id>`.
-    folder: PathBuf,
-    manifest: &'a Manifest,
+    pub(super) folder: PathBuf,
+    pub(super) manifest: &'a Manifest,
 }
 
 impl Publish<'_> {
@@ -110,7 +118,7 @@ impl Publish<'_> {
         self.manifest.snapshot_id().date()
     }
 
-    fn data_place(&self) -> PathBuf {
+    pub(super) fn data_place(&self) -> PathBuf {
         self.table.data_folder(self.date())
     }
 
@@ -162,9 +170,19 @@ impl Publish<'_> {
 
     /// Step 1: brings all that was staged to disk, and says what is going to happen.
     fn write_intent(&self, lock: &TableLock) -> Result<(), LakeError> {
+        self.stage_manifest(lock)?;
+        let unready = self.folder.join("intent.tmp");
+        local::write_new(&unready, &to_json(self.manifest))?;
+        // No undo for an intent that may not have reached the disk: nothing has moved yet, so the
+        // staging folder goes either way.
+        local::rename(&unready, &self.folder.join(INTENT_FILE))?;
+        local::sync_dir(&self.folder)
+    }
+
+    /// Brings all that was staged to disk, with manifest and `_SUCCESS`.
+    pub(super) fn stage_manifest(&self, lock: &TableLock) -> Result<(), LakeError> {
         let snapshot = self.manifest_staged();
-        let manifest = to_json(self.manifest);
-        local::write_new(&snapshot.join(MANIFEST_FILE), &manifest)?;
+        local::write_new(&snapshot.join(MANIFEST_FILE), &to_json(self.manifest))?;
         local::write_new(&self.folder.join(SUCCESS_FILE), &to_json(&self.table.success_of(self.manifest)))?;
         let mut folders = BTreeSet::from([self.data_staged(), snapshot]);
         for file in local::list_files(&self.data_staged())?.into_keys() {
@@ -176,23 +194,23 @@ impl Publish<'_> {
         for folder in folders {
             local::sync_dir(&folder)?;
         }
-        let unready = self.folder.join("intent.tmp");
-        local::write_new(&unready, &manifest)?;
-        // No undo for an intent that may not have reached the disk: nothing has moved yet, so the
-        // staging folder goes either way.
-        local::rename(&unready, &self.folder.join(INTENT_FILE))?;
-        local::sync_dir(&self.folder)
+        Ok(())
     }
 
     /// Steps 2 and 3: data folder, manifest, `_SUCCESS`.
     fn advance(&self) -> Result<(), LakeError> {
-        local::create_dir(&self.table.snapshots_root())?;
         if !self.data_is_in(&self.data_place())? {
             put(&self.data_staged(), &self.data_place(), &self.data_aside())?;
         }
         for folder in [self.table.root(), parent_of(&self.table.root()), self.folder.clone()] {
             local::sync_dir(&folder)?;
         }
+        self.advance_manifest()
+    }
+
+    /// Step 3.
+    pub(super) fn advance_manifest(&self) -> Result<(), LakeError> {
+        local::create_dir(&self.table.snapshots_root())?;
         if !self.manifest_is_in_place()? {
             put(&self.manifest_staged(), &self.manifest_place(), &self.manifest_aside())?;
         }
@@ -209,6 +227,11 @@ impl Publish<'_> {
     /// Step 4: removes what was replaced. The intent lasts until the older manifests of the date are
     /// out of the way, and all else is in the staging folder.
     fn clean_up(&self) -> Result<(), LakeError> {
+        self.set_older_manifests_aside()?;
+        local::remove_tree(&self.folder)
+    }
+
+    pub(super) fn set_older_manifests_aside(&self) -> Result<(), LakeError> {
         let id = self.manifest.snapshot_id();
         for older in self.table.snapshot_ids()?.into_iter().filter(|o| o.date() == id.date() && *o < id) {
             local::rename(
@@ -216,8 +239,7 @@ impl Publish<'_> {
                 &self.folder.join(format!("replaced_{older}")),
             )?;
         }
-        local::sync_dir(&self.table.snapshots_root())?;
-        local::remove_tree(&self.folder)
+        local::sync_dir(&self.table.snapshots_root())
     }
 
     /// Takes everything back after `failure`; returns what to report.

@@ -4,11 +4,14 @@
 //! snapshot; never opens a data file. Staging is on a local disk always. From there a snapshot gets to its
 //! place under the table's lock, in one of two ways: on a local disk folders are exchanged (`exchange.rs`); in
 //! an object store, which renames nothing, new objects appear beside the old ones and one of them decides
-//! (`objects.rs`).
+//! (`objects.rs`). A Delta table on a local disk is published beside what is there too, since its log and not
+//! a folder decides (`beside.rs`); `log.rs` is where the others write it.
 
+mod beside;
 mod exchange;
 mod objects;
 mod removal;
+mod log;
 mod staged_file;
 
 use std::collections::BTreeSet;
@@ -20,13 +23,14 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use self::exchange::INTENT_FILE;
+use self::log::Log;
 use self::objects::ByObjects;
 pub use self::staged_file::{FinishedFile, StagedFile, UnsyncedFile};
 use crate::exit_code::ExitCode;
 use crate::lake::store::Upload;
 use crate::lake::{
-    self, LakeError, MANIFEST_FILE, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableLock,
-    local,
+    self, LakeError, MANIFEST_FILE, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind,
+    TableLock, local,
 };
 use crate::manifest::{Manifest, rfc3339_seconds};
 use crate::snapshot::{RunId, SnapshotId};
@@ -82,6 +86,14 @@ pub enum CommitError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// The commit to the Delta log failed, and whether it got through could not be found out.
+    #[error("{failure}, and the Delta log does not say whether it was done")]
+    Unsettled {
+        /// Why committing failed.
+        failure: String,
+        /// Why the log could not be asked, or what was done not be undone.
+        source: Box<LakeError>,
+    },
     /// Publishing failed, and so did undoing it.
     #[error("{failure}, and what was done could not be undone")]
     UndoFailed {
@@ -112,7 +124,7 @@ impl CommitError {
             Self::Undecided { .. } => Some(
                 "its data was moved or deleted by hand: move the folder out of the lake and ingest again",
             ),
-            Self::UndoFailed { .. } => {
+            Self::UndoFailed { .. } | Self::Unsettled { .. } => {
                 Some("once the lake can be written again, the next ingest puts the table in order")
             }
             Self::Inconsistent { .. } | Self::Superseded { .. } | Self::Overtaken { .. } => None,
@@ -186,7 +198,9 @@ impl Table {
         let staging = self.staging_root();
         let has = |run: &str, file| local::exists(&staging.join(run).join(file)).unwrap_or(true);
         runs.retain(|run| match self.place() {
-            Place::Disk(_) => has(run, INTENT_FILE) || has(run, removal::REMOVAL_FILE),
+            Place::Disk(_) => {
+                [INTENT_FILE, beside::JOURNAL_FILE, removal::REMOVAL_FILE].iter().any(|file| has(run, file))
+            }
             Place::Store(_) => objects::is_decided(self, run),
         });
         Ok(runs)
@@ -282,6 +296,21 @@ impl TableLock {
             Place::Disk(_) => exchange::recover(self),
             Place::Store(store) => objects::recover(self, store),
         }
+    }
+
+    /// Brings the snapshots that the log of a Delta table has not seen into it, without touching their data:
+    /// all of a plain table that is to become one. Returns how many. Nothing for a plain table.
+    ///
+    /// # Errors
+    ///
+    /// Storage, and a log that does not take them.
+    pub fn adopt_snapshots(&self) -> Result<usize, CommitError> {
+        let table = self.table();
+        // Without snapshots there may be no folder either, and the first one makes the table.
+        if self.kind()? == TableKind::Plain || table.snapshot_ids()?.is_empty() {
+            return Ok(0);
+        }
+        Log::open_or_new(table)?.adopt_snapshots()
     }
 
     /// Says early what [`Staging::publish`] would refuse: a date that holds a newer snapshot, or
@@ -468,7 +497,11 @@ impl Staging {
             Place::Disk(_) => {
                 self.check(manifest)?;
                 lock.check_publishable(self.snapshot)?;
-                exchange::publish(&lock, &self.folder, manifest, &mut self.remove_on_drop)
+                let publish = match lock.kind()? {
+                    TableKind::Plain => exchange::publish,
+                    TableKind::Delta => beside::publish,
+                };
+                publish(&lock, &self.folder, manifest, &mut self.remove_on_drop)
             }
             Place::Store(store) => {
                 if self.uploads.is_none() {

@@ -12,11 +12,16 @@
 //! `removal.json` comes first and goes when the last snapshot is moved: that is the moment of decision.
 //! An error before it is undone at once, a crash by the next run ([`super::exchange`]); after it,
 //! what is in staging is deleted like everything that no intent holds.
+//!
+//! Of a Delta table the removal is committed to the log before any folder moves, and that decides: from then
+//! on this run or the next one carries it to its end.
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::log::Log;
 use super::{CommitError, RemovedSnapshots, to_json};
 use crate::lake::{LakeError, PublishedSnapshot, Table, local};
 use crate::snapshot::{RunId, SnapshotId};
@@ -34,10 +39,20 @@ pub(super) fn remove_snapshots(
     snapshots: &[SnapshotId],
 ) -> Result<RemovedSnapshots, CommitError> {
     let removal = Removal { table, folder: table.staging_root().join(run_id.as_str()) };
-    let listed = Listed::new(published, snapshots);
+    let mut log = Log::open(table)?;
+    let listed = Listed::new(published, snapshots, log.is_some());
     local::create_dir(&table.staging_root())?;
     local::create_dir(&removal.folder)?;
-    let moved = removal.announce(&listed).and_then(|()| removal.take(&listed));
+    let mut moved = removal.announce(&listed);
+    if let (Ok(()), Some(log)) = (&moved, &mut log) {
+        let committed = log.remove_dates(listed.dates(), Utc::now());
+        if committed.is_ok() || removal.is_in_log(&listed)? {
+            let left_over = removal.take(&listed).and_then(|()| local::remove_tree(&removal.folder)).err();
+            return Ok(RemovedSnapshots { left_over });
+        }
+        moved = committed;
+    }
+    let moved = moved.and_then(|()| removal.take(&listed));
     if let Err(failure) = moved {
         return Err(match removal.put_back(&listed) {
             Ok(()) => {
@@ -51,32 +66,42 @@ pub(super) fn remove_snapshots(
     Ok(RemovedSnapshots { left_over: local::remove_tree(&removal.folder).err() })
 }
 
-/// Puts back what an interrupted removal had taken; says whether `folder` was one's.
-pub(super) fn undo(table: &Table, folder: &Path) -> Result<bool, CommitError> {
+/// Finishes an interrupted removal that is in the log of a Delta table, puts back what any other had taken;
+/// says which, and nothing where `folder` is no removal's.
+pub(super) fn recover(table: &Table, folder: &Path) -> Result<Option<bool>, CommitError> {
     let path = folder.join(REMOVAL_FILE);
-    let Some(bytes) = local::read_bounded(&path, MAX_REMOVAL_BYTES)? else { return Ok(false) };
+    let Some(bytes) = local::read_bounded(&path, MAX_REMOVAL_BYTES)? else { return Ok(None) };
     let listed = serde_json::from_slice(&bytes)
         .map_err(|error| LakeError::DamagedManifest { path, reason: error.to_string() })?;
     let removal = Removal { table, folder: folder.to_path_buf() };
-    removal.put_back(&listed)?;
-    Ok(true)
+    let is_in_log = removal.is_in_log(&listed)?;
+    if is_in_log {
+        removal.take(&listed)?;
+    } else {
+        removal.put_back(&listed)?;
+    }
+    Ok(Some(is_in_log))
 }
+
 /// What `removal.json` says.
 #[derive(Debug, Serialize, Deserialize)]
 struct Listed {
     snapshots: Vec<ListedSnapshot>,
+    /// Whether the table is a Delta table.
+    #[serde(default)]
+    is_delta: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct ListedSnapshot {
     #[serde(with = "crate::manifest::rfc3339_seconds")]
-    generated_time: chrono::DateTime<chrono::Utc>,
+    generated_time: DateTime<Utc>,
     /// Whether the data folder of the date is this snapshot's, and not a newer one's.
     has_data: bool,
 }
 
 impl Listed {
-    fn new(published: &[PublishedSnapshot], snapshots: &[SnapshotId]) -> Self {
+    fn new(published: &[PublishedSnapshot], snapshots: &[SnapshotId], is_delta: bool) -> Self {
         let newest_of_date =
             |id: SnapshotId| published.iter().rev().find(|one| one.id.date() == id.date()).map(|one| one.id);
         let snapshots = snapshots
@@ -86,7 +111,12 @@ impl Listed {
                 has_data: newest_of_date(id) == Some(id),
             })
             .collect();
-        Self { snapshots }
+        Self { snapshots, is_delta }
+    }
+
+    /// The dates whose data goes.
+    fn dates(&self) -> impl Iterator<Item = NaiveDate> {
+        self.snapshots.iter().filter(|one| one.has_data).map(|one| one.generated_time.date_naive())
     }
 }
 
@@ -113,6 +143,12 @@ impl Removal<'_> {
         local::rename(&unready, &self.folder.join(REMOVAL_FILE))?;
         local::sync_dir(&self.folder)?;
         local::sync_dir(&self.table.staging_root())
+    }
+
+    /// Whether the log of a Delta table has nothing any more of the dates whose data goes.
+    fn is_in_log(&self, listed: &Listed) -> Result<bool, LakeError> {
+        let Some(log) = Log::open(self.table)?.filter(|_| listed.is_delta) else { return Ok(false) };
+        Ok(listed.dates().all(|date| !log.delta().has_files_on(date)))
     }
 
     fn take(&self, listed: &Listed) -> Result<(), LakeError> {

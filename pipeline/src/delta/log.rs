@@ -143,6 +143,11 @@ impl LogFile {
     }
 }
 
+/// Whether a file of this name in [`LOG_FOLDER`] makes a table a Delta table.
+pub fn is_log_file(name: &str) -> bool {
+    LogFile::parse(name).is_some()
+}
+
 impl Listing {
     fn add(&mut self, meta: ObjectMeta) {
         match meta.location.filename().and_then(LogFile::parse) {

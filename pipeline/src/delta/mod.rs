@@ -52,7 +52,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use log::CHECKPOINT_INTERVAL;
+pub use log::{CHECKPOINT_INTERVAL, is_log_file};
 pub use statistics::FileStatistics;
 pub use table::{Committed, DeltaTable, LiveFile, NewFile, Publication};
 
@@ -88,13 +88,29 @@ pub enum DeltaError {
         /// What stands against it.
         reason: String,
     },
-    /// Somebody else has changed the same date.
-    #[error("snapshot {snapshot} is not committed: {reason}")]
-    Conflict {
+    /// A data file's footer cannot be read.
+    #[error("cannot read the footer of {path}: {reason}")]
+    Footer {
+        /// The file, from the store's root.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// Another run has published on the same date since the transaction number was drawn.
+    #[error("another run has committed transaction {last} of {}, snapshot {snapshot} was to be {transaction}", snapshot.date())]
+    TransactionTaken {
         /// The snapshot.
         snapshot: SnapshotId,
-        /// What was found.
-        reason: String,
+        /// Its number.
+        transaction: i64,
+        /// The number in the log.
+        last: i64,
+    },
+    /// Another writer has changed the same date.
+    #[error("another writer has changed the files of {}, so that snapshot {snapshot} is not committed", snapshot.date())]
+    DateChanged {
+        /// The snapshot.
+        snapshot: SnapshotId,
     },
     /// Other writers were faster, again and again.
     #[error("{attempts} commits to the Delta log were each overtaken by another writer's")]
@@ -115,7 +131,10 @@ impl DeltaError {
             Self::Unsupported { .. } => {
                 Some("copy it to a table of your own and leave this one to defender-lake")
             }
-            Self::Conflict { .. } => Some("another writer has changed the date: run again"),
+            Self::Footer { .. } => {
+                Some("look at it with verify; --if-published replace publishes its snapshot anew")
+            }
+            Self::TransactionTaken { .. } | Self::DateChanged { .. } => Some("run again"),
             Self::Overtaken { .. } => Some("stop the other writers, or run again later"),
         }
     }

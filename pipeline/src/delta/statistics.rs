@@ -5,15 +5,25 @@
 //! [`MAX_TEXT_CHARS`], the least downwards and the greatest upwards, and so are digits of timestamps
 //! past milliseconds, which the protocol has no room for.
 
+use std::fs::File;
+
 use chrono::{DateTime, Datelike, Days, NaiveDate, SecondsFormat};
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use schema::{ColumnType, Dataset, EXTRA_FIELDS};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::DeltaError;
+
 /// Characters of text that a bound keeps: as many as Spark's.
 const MAX_TEXT_CHARS: usize = 32;
+
+/// Bytes of a file's end that are read at first: most footers are in them.
+const FOOTER_BYTES: u64 = 64 << 10;
 
 /// What the log says of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +44,47 @@ struct Json {
 }
 
 impl FileStatistics {
-    /// Reads the statistics of a file of `dataset` out of its footer.
+    /// Reads the statistics of a file of `dataset` on a local disk.
+    ///
+    /// # Errors
+    ///
+    /// [`DeltaError::Footer`].
+    pub fn read(dataset: &Dataset, path: &str, file: &File) -> Result<Self, DeltaError> {
+        let footer = ParquetMetaDataReader::new().parse_and_finish(file);
+        footer.map(|footer| Self::of(dataset, &footer)).map_err(|error| footer_error(path, &error))
+    }
+
+    /// Reads the statistics of a file of `dataset` and of `bytes` in a store, of which it fetches the end.
+    ///
+    /// # Errors
+    ///
+    /// [`DeltaError::Footer`], [`DeltaError::Store`].
+    pub async fn fetch(
+        dataset: &Dataset,
+        store: &dyn ObjectStore,
+        path: &Path,
+        bytes: u64,
+    ) -> Result<Self, DeltaError> {
+        let mut num_bytes = FOOTER_BYTES.min(bytes);
+        loop {
+            let end = store
+                .get_range(path, bytes - num_bytes..bytes)
+                .await
+                .map_err(|source| DeltaError::Store { action: "read", path: path.to_string(), source })?;
+            let mut reader = ParquetMetaDataReader::new();
+            match reader.try_parse_sized(&end, bytes).and_then(|()| reader.finish()) {
+                Ok(footer) => return Ok(Self::of(dataset, &footer)),
+                Err(ParquetError::NeedMoreData(needed))
+                    if num_bytes < needed as u64 && needed as u64 <= bytes =>
+                {
+                    num_bytes = needed as u64;
+                }
+                Err(error) => return Err(footer_error(path.as_ref(), &error)),
+            }
+        }
+    }
+
+    /// Takes the statistics of a file of `dataset` out of its footer.
     pub fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
         let mut json = Json {
             num_records: footer.file_metadata().num_rows(),
@@ -60,6 +110,10 @@ impl FileStatistics {
         let json = serde_json::to_string(&json).expect("text keys and plain values serialise");
         Self { json, has_extra_fields }
     }
+}
+
+fn footer_error(path: &str, error: &ParquetError) -> DeltaError {
+    DeltaError::Footer { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn null_count<'c>(chunks: impl Iterator<Item = &'c ColumnChunkMetaData>) -> Option<u64> {

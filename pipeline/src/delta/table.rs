@@ -19,6 +19,9 @@ use crate::snapshot::{RunId, SnapshotId};
 /// more of them than this in a row are not waiting for each other.
 const MAX_ATTEMPTS: u32 = 100;
 
+/// How often a store may fail. It has tried again by itself each time.
+const MAX_FAILURES: u32 = 3;
+
 /// One dataset's table on one store. It need not exist yet: the first commit makes it.
 #[derive(Debug)]
 pub struct DeltaTable {
@@ -118,6 +121,11 @@ impl DeltaTable {
         self.transaction(snapshot.date()).is_some_and(|last| last >= generated)
     }
 
+    /// Whether the table has files of this date.
+    pub fn has_files_on(&self, date: NaiveDate) -> bool {
+        self.live_on(date).next().is_some()
+    }
+
     /// Whether a publication of these files under this number has gone through.
     pub fn has_committed<'f>(
         &self,
@@ -133,9 +141,9 @@ impl DeltaTable {
     ///
     /// # Errors
     ///
-    /// [`DeltaError::Conflict`] where another writer has changed the date since the table was read, and
-    /// what the log or the store stand in the way with. Nothing is committed then, but for a store that
-    /// fails twice: whether the commit got through shows when the log can be read again.
+    /// [`DeltaError::TransactionTaken`] and [`DeltaError::DateChanged`] where another writer was faster, and
+    /// what the log or the store stand in the way with. Nothing is committed then, but for
+    /// [`DeltaError::Store`]: whether the commit got through shows when the log can be read again.
     pub async fn publish(&mut self, publication: &Publication<'_>) -> Result<Committed, DeltaError> {
         let Publication { snapshot, transaction, files, .. } = *publication;
         let date = snapshot.date();
@@ -144,14 +152,11 @@ impl DeltaTable {
             if table.has_committed(snapshot, transaction, files.iter().map(|file| file.facts)) {
                 return Ok(None);
             }
-            let conflict = |reason| Err(DeltaError::Conflict { snapshot, reason });
             if let Some(last) = table.transaction(date).filter(|last| *last >= transaction) {
-                return conflict(format!(
-                    "transaction {last} of {date} is in the log, this one is {transaction}"
-                ));
+                return Err(DeltaError::TransactionTaken { snapshot, transaction, last });
             }
             if table.owned_paths_on(date) != replaced {
-                return conflict(format!("another writer has changed the files of {date}"));
+                return Err(DeltaError::DateChanged { snapshot });
             }
             table.publishing_lines(publication).map(Some)
         };
@@ -193,6 +198,7 @@ impl DeltaTable {
         &mut self,
         change: impl Fn(&Self) -> Result<Option<Vec<Line>>, DeltaError> + Send,
     ) -> Result<Option<u64>, DeltaError> {
+        let mut num_failures = 0;
         for _ in 0..MAX_ATTEMPTS {
             let Some(lines) = change(self)? else { return Ok(None) };
             let version = self.contents.version.map_or(0, |version| version + 1);
@@ -205,9 +211,12 @@ impl DeltaTable {
                     return Ok(Some(version));
                 }
                 Ok(false) => self.reload().await?,
-                // The answer may be all that was lost.
+                // The answer may be all that was lost: then the next round finds nothing to do.
                 Err(error) => {
-                    self.reload().await.map_err(|_| error)?;
+                    num_failures += 1;
+                    if num_failures == MAX_FAILURES || self.reload().await.is_err() {
+                        return Err(error);
+                    }
                 }
             }
         }

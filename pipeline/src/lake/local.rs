@@ -142,7 +142,7 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 }
 
 /// The folder that holds `path`; a bare relative name lies in the current one.
-pub(super) fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -31,6 +31,7 @@ use self::local::LocalLock;
 use self::location::Location;
 use self::store::Store;
 pub use self::store::StoreError;
+use crate::delta::{self, DeltaError};
 use crate::exit_code::ExitCode;
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
@@ -87,6 +88,9 @@ pub enum LakeError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log of a Delta table stands in the way.
+    #[error(transparent)]
+    Delta(Box<DeltaError>),
     /// A name would leave the folder that it belongs to.
     #[error("{name:?} is not a name below the table")]
     UnsafeName {
@@ -116,6 +120,7 @@ impl LakeError {
             Self::DamagedManifest { .. } => Some(
                 "restore the manifest, or move it and the snapshot's data folder out of the lake and ingest again",
             ),
+            Self::Delta(error) => error.hint(),
             Self::UnsafeName { .. } | Self::Cancelled { .. } => None,
         }
     }
@@ -232,6 +237,16 @@ pub struct Table {
     dataset: &'static Dataset,
 }
 
+/// What readers find a table's files by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableKind {
+    /// Names: all Parquet files below the table's root.
+    Plain,
+    /// The log of a Delta table.
+    Delta,
+}
+
 /// A snapshot that the lake holds a manifest of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedSnapshot {
@@ -247,6 +262,17 @@ impl Table {
     /// The dataset that the table holds.
     pub fn dataset(&self) -> &'static Dataset {
         self.dataset
+    }
+
+    /// What the table is: a Delta table if it has a log. One that does not exist is plain.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the log's folder cannot be listed.
+    pub fn kind(&self) -> Result<TableKind, LakeError> {
+        let names = self.list_names(&self.root().join(delta::LOG_FOLDER))?;
+        let is_delta = names.iter().any(|name| delta::is_log_file(name));
+        Ok(if is_delta { TableKind::Delta } else { TableKind::Plain })
     }
 
     /// The folder that readers glob.
@@ -322,7 +348,7 @@ impl Table {
                 Held::Store(Lease::take(store, self.own_root().join("lock"), on_wait, cancelled)?)
             }
         };
-        Ok(TableLock { table: self.clone(), held: Arc::new(held) })
+        Ok(TableLock { table: self.clone(), is_to_be_delta: false, held: Arc::new(held) })
     }
 
     /// Opens one data file of the table for reading; `path` is as in the manifest.
@@ -492,6 +518,7 @@ pub(crate) fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, Lake
 #[derive(Debug, Clone)]
 pub struct TableLock {
     table: Table,
+    is_to_be_delta: bool,
     held: Arc<Held>,
 }
 
@@ -506,6 +533,22 @@ impl TableLock {
     /// The table that is locked.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Makes the table a Delta table with what is published next, if it is none.
+    #[must_use]
+    pub fn to_be_delta(mut self) -> Self {
+        self.is_to_be_delta = true;
+        self
+    }
+
+    /// What the table is, or is about to be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::kind`].
+    pub fn kind(&self) -> Result<TableKind, LakeError> {
+        if self.is_to_be_delta { Ok(TableKind::Delta) } else { self.table.kind() }
     }
 
     /// Asks whether the table is still ours. A run that stood still for long may have lost it.

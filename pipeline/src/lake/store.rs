@@ -62,8 +62,8 @@ enum Kind {
     Other,
 }
 
-impl StoreError {
-    fn new(error: &object_store::Error) -> Self {
+impl From<&object_store::Error> for StoreError {
+    fn from(error: &object_store::Error) -> Self {
         use object_store::Error::{
             NotFound, NotImplemented, NotSupported, PermissionDenied, Unauthenticated,
         };
@@ -80,7 +80,9 @@ impl StoreError {
         };
         Self { kind, text: explain(error) }
     }
+}
 
+impl StoreError {
     pub(super) fn is_missing(&self) -> bool {
         self.kind == Kind::Missing
     }
@@ -253,6 +255,16 @@ impl Store {
         let below = path.strip_prefix(&self.root).ok().and_then(Path::to_str).ok_or_else(unsafe_name)?;
         let whole = [self.prefix.as_ref(), below].join("/");
         Key::parse(whole.trim_matches('/')).map_err(|_| unsafe_name())
+    }
+
+    /// The library's store.
+    pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// A place in the library's words, as it is below the lake's.
+    pub(crate) fn below_prefix(&self, key: &str) -> String {
+        key.strip_prefix(self.prefix.as_ref()).unwrap_or(key).trim_start_matches('/').to_owned()
     }
 
     /// The names directly below a folder, sorted. By all objects below, not by a listing of one level: where
@@ -549,7 +561,7 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
 }
 
 fn store_error(action: &'static str, path: &Path) -> impl FnOnce(object_store::Error) -> LakeError {
-    move |error| LakeError::Store { action, path: path.to_path_buf(), source: StoreError::new(&error) }
+    move |error| LakeError::Store { action, path: path.to_path_buf(), source: StoreError::from(&error) }
 }
 
 #[cfg(test)]
