@@ -13,6 +13,7 @@ use url::Url;
 use crate::fetch::token::{AuthMethod, Credentials};
 use crate::fetch::{RateFloor, RetryPolicy};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
+use crate::lake::TableKind;
 use crate::progress::ProgressMode;
 use crate::source::{ApiConfig, RouteConfig, SourceConfig};
 
@@ -93,6 +94,9 @@ pub struct IngestOptions {
     /// [default: ./lake]
     #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE", help_heading = "Lake")]
     pub lake: Option<String>,
+    /// Plain Parquet files, or a Delta table; a plain table becomes one in place [default: what the table is]
+    #[arg(long, value_enum, help_heading = "Lake")]
+    pub table: Option<TableKind>,
     /// What to do when the snapshot is already in the lake [default: skip]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub if_published: Option<IfPublished>,
@@ -296,6 +300,7 @@ impl IngestOptions {
             sas_valid_hours: self.sas_valid_hours.or(file.sas_valid_hours),
             page_size: self.page_size.or(file.page_size),
             lake: self.lake.or(file.lake),
+            table: self.table.or(file.table),
             if_published: self.if_published.or(file.if_published),
             max_rejects: self.max_rejects.or(file.max_rejects),
             extra_fields: self.extra_fields.or(file.extra_fields),
@@ -338,6 +343,7 @@ impl IngestOptions {
                 Some(path) => path.clone(),
                 None => default_work_dir()?,
             },
+            table: self.table,
             if_published: self.if_published.unwrap_or_default(),
             max_rejects: self.max_rejects.unwrap_or_default(),
             capture_extra_fields: self.extra_fields == Some(ExtraFields::Capture),

@@ -26,7 +26,7 @@ use crate::decode::reject::Reject;
 use crate::decode::{DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
-use crate::lake::{Lake, LakeError, Table, TableLock};
+use crate::lake::{Lake, LakeError, Table, TableKind, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
 use crate::progress::Progress;
 use crate::rejects::Rejects;
@@ -55,6 +55,8 @@ pub struct IngestConfig {
     pub source: SourceConfig,
     /// The spool's place, and where files wait on their way to an object store.
     pub work_dir: PathBuf,
+    /// What the table is to be; where nothing is said, what it is.
+    pub table: Option<TableKind>,
     /// What to do with a snapshot that the lake has.
     pub if_published: IfPublished,
     /// How many rejected records are too many.
@@ -230,6 +232,12 @@ pub enum IngestError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// A plain table was asked for.
+    #[error("{} is a Delta table", table.display())]
+    IsDelta {
+        /// Its root.
+        table: PathBuf,
+    },
     /// SIGINT or SIGTERM.
     #[error("interrupted; nothing was published")]
     Interrupted,
@@ -252,6 +260,7 @@ impl IngestError {
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
             Self::TooManyRejects { .. } => ExitCode::Rejects,
             Self::Interrupted => ExitCode::Interrupted,
+            Self::IsDelta { .. } => ExitCode::Usage,
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.exit_code(),
             Self::Commit(error) => error.exit_code(),
             Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) | Self::Internal { .. } => {
@@ -280,6 +289,9 @@ impl IngestError {
             }
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.hint().map(str::to_owned),
             Self::Commit(error) => error.hint().map(str::to_owned),
+            Self::IsDelta { .. } => {
+                Some("leave --table plain out, or choose another --lake for a plain table".to_owned())
+            }
             Self::Interrupted => Some("run again: what was downloaded is in the work dir".to_owned()),
             Self::Internal { .. } | Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) => {
                 Some("please report this with the lines above it".to_owned())
@@ -310,6 +322,9 @@ pub fn ingest(
 ) -> Result<RunReport, IngestError> {
     let started_at = Utc::now().trunc_subsecs(0);
     let table = Lake::open(&config.lake)?.with_work_dir(&config.work_dir).table(config.dataset);
+    if config.table == Some(TableKind::Plain) && table.kind()? == TableKind::Delta {
+        return Err(IngestError::IsDelta { table: table.root() });
+    }
     if config.dry_run {
         let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
         let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
@@ -375,9 +390,13 @@ fn round(
     let spool = source.spool();
 
     let waiting = || tracing::info!("another run has the table; waiting for it to end");
-    let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
+    let mut lock = table.lock(waiting, &|| cancel.is_cancelled())?;
+    if config.table == Some(TableKind::Delta) {
+        lock = lock.to_be_delta();
+    }
     lock.recover()?.iter().for_each(Recovered::log);
     let report = if let Some(outcome) = decide(config, table, &export)? {
+        lock.adopt_snapshots()?;
         listed(config, table, &export, outcome)?
     } else {
         lock.check_publishable(snapshot)?;

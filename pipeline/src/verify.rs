@@ -7,6 +7,8 @@
 //! A file is decoded only if its size and hash are right. What differs there is damaged whatever a
 //! decoder says, and decoders are not to be tried on bytes that we did not write.
 
+pub mod delta;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
@@ -27,6 +29,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::commit::{Success, hex};
+use crate::delta::LOG_FOLDER;
 use crate::exit_code::ExitCode;
 use crate::lake::{self, LakeError, PublishedSnapshot, SUCCESS_FILE, Table};
 use crate::manifest::DataFile;
@@ -165,6 +168,16 @@ pub enum Finding {
         /// What it is.
         found: String,
     },
+    /// Readers of the Delta log are led to a file that no manifest lists.
+    OnlyInLog {
+        /// The file.
+        file: String,
+    },
+    /// Readers of the Delta log do not find a file that a manifest lists.
+    NotInLog {
+        /// The file.
+        file: String,
+    },
     /// A manifest contradicts itself.
     Imbalance {
         /// The manifest.
@@ -218,6 +231,12 @@ pub enum Fact {
     Summary,
     /// Lines of the rejects file.
     Lines,
+    /// Size in bytes, as the Delta log has it.
+    LoggedBytes,
+    /// Rows, as the Delta log has them.
+    LoggedRows,
+    /// The partition's values, as the Delta log has them.
+    LoggedPartition,
 }
 
 impl fmt::Display for Fact {
@@ -231,6 +250,9 @@ impl fmt::Display for Fact {
             Self::Partition => "partition",
             Self::Summary => "summary",
             Self::Lines => "lines",
+            Self::LoggedBytes => "bytes in the Delta log",
+            Self::LoggedRows => "rows in the Delta log",
+            Self::LoggedPartition => "partition in the Delta log",
         })
     }
 }
@@ -244,6 +266,8 @@ impl fmt::Display for Finding {
             Self::Differs { file, what, expected, found } => {
                 write!(f, "{file}: {what}: expected {expected}, found {found}")
             }
+            Self::OnlyInLog { file } => write!(f, "{file}: in the Delta log, but in no manifest"),
+            Self::NotInLog { file } => write!(f, "{file}: listed in a manifest, but not in the Delta log"),
             Self::Imbalance { file, reason } => write!(f, "{file}: does not balance: {reason}"),
             Self::NoDataFolder { folder, manifest } => {
                 write!(f, "{folder}: missing, but described by {manifest}")
@@ -297,7 +321,7 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
         let path = table.below_lake(&table.root().join(&name));
         if name.starts_with(&prefix) && !folders.contains(&name) {
             findings.push(Finding::NoManifest { folder: path });
-        } else if !name.starts_with(&prefix) && !lake::is_clutter(&name) {
+        } else if !name.starts_with(&prefix) && !lake::is_clutter(&name) && name != LOG_FOLDER {
             findings.push(Finding::Unlisted { file: path });
         }
     }

@@ -89,10 +89,10 @@ impl<'t> Log<'t> {
     }
 
     /// Commits the snapshots that the table holds and the log has not seen, oldest first, without touching
-    /// their files: what makes a Delta table of a plain one. Returns how many.
+    /// their files: what makes a Delta table of a plain one.
     ///
     /// Each is a commit of its own. One that is interrupted is carried on by the next run.
-    pub(super) fn adopt_snapshots(&mut self) -> Result<usize, CommitError> {
+    pub(super) fn adopt_snapshots(&mut self) -> Result<(), CommitError> {
         let newest: BTreeMap<NaiveDate, SnapshotId> =
             self.table.snapshot_ids()?.into_iter().map(|id| (id.date(), id)).collect();
         let mut num_adopted = 0;
@@ -104,7 +104,10 @@ impl<'t> Log<'t> {
                 num_adopted += 1;
             }
         }
-        Ok(num_adopted)
+        if num_adopted > 0 {
+            tracing::info!(num_adopted, "snapshots that the Delta log had not seen are in it now");
+        }
+        Ok(())
     }
 
     fn adopt(&mut self, snapshot: &PublishedSnapshot) -> Result<(), CommitError> {

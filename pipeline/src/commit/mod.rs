@@ -11,7 +11,7 @@ mod beside;
 mod exchange;
 mod objects;
 mod removal;
-mod log;
+pub(crate) mod log;
 mod staged_file;
 
 use std::collections::BTreeSet;
@@ -299,16 +299,16 @@ impl TableLock {
     }
 
     /// Brings the snapshots that the log of a Delta table has not seen into it, without touching their data:
-    /// all of a plain table that is to become one. Returns how many. Nothing for a plain table.
+    /// all of a plain table that is to become one. Does nothing for a plain table.
     ///
     /// # Errors
     ///
     /// Storage, and a log that does not take them.
-    pub fn adopt_snapshots(&self) -> Result<usize, CommitError> {
+    pub fn adopt_snapshots(&self) -> Result<(), CommitError> {
         let table = self.table();
         // Without snapshots there may be no folder either, and the first one makes the table.
         if self.kind()? == TableKind::Plain || table.snapshot_ids()?.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         Log::open_or_new(table)?.adopt_snapshots()
     }
@@ -508,7 +508,7 @@ impl Staging {
                     self.upload(manifest, &|_, _| (), &|| false)?;
                 }
                 let uploads = self.uploads.take().unwrap_or_default();
-                ByObjects::new(&lock, store, &self.run_id).publish(&uploads, manifest)
+                ByObjects::new(&lock, store, &self.run_id).publish(&uploads, manifest, &self.folder)
             }
         }
     }

@@ -11,33 +11,38 @@
 //!    store.
 //! 2. The journal gets the parts' ids, the manifest, and what is going to be removed: the intent.
 //! 3. If the table's lock is still ours, all uploads are completed at once.
-//! 4. The manifest is put: created where there was none of the snapshot, else exchanged for the one that was
-//!    read. **This decides.** Of two runs that both believe to have the lock, one gets here.
-//! 5. The rejects are completed, and `_SUCCESS` is put.
-//! 6. What is replaced goes, manifests before files; then the journal.
+//! 4. Of a Delta table the commit is written to the log, and that decides for it.
+//! 5. The manifest is put: created where there was none of the snapshot, else exchanged for the one that was
+//!    read. **This decides** for a plain table. Of two runs that both believe to have the lock, one gets here.
+//! 6. The rejects are completed, and `_SUCCESS` is put.
+//! 7. What is replaced goes, manifests before files; then the journal.
 //!
-//! An error before step 4 is undone at once. After a crash the next run reads the journals
-//! ([`recover`]): one whose manifest is in place is carried on from step 5, any other is undone, that is its
+//! An error before the decision is undone at once. After a crash the next run reads the journals
+//! ([`recover`]): one that is decided is carried on from there, any other is undone, that is its
 //! uploads are given up and its objects removed. Only what a journal names is ever removed. A removal of
-//! snapshots is a journal without uploads; it is decided when it is written.
+//! snapshots is a journal without uploads; it is decided when it is written, and the log of a Delta table
+//! gets its commit before any object goes.
 //!
-//! What is left: between the first completion and the end of step 6 a reader that looks at names alone sees
+//! What is left: between the first completion and the end of step 7 a reader that looks at names alone sees
 //! new files beside old ones, or some of the new ones; `_SUCCESS` and the manifests say which are whole. A run
 //! that is killed between beginning an upload and writing its journal leaves an upload without a byte; and
 //! Azure cannot give one up, it drops those a week old.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use chrono::{NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::log::{Log, staged_statistics};
 use super::{CommitError, Published, Recovered, RemovedSnapshots, to_json};
 use crate::lake::store::{Put, Store, Upload, private_folder};
 use crate::lake::{
-    LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableLock,
-    check_name, local,
+    LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind,
+    TableLock, check_name, local,
 };
 use crate::manifest::Manifest;
 use crate::snapshot::{RunId, SnapshotId};
@@ -57,8 +62,14 @@ struct Journal {
     uploads: Vec<JournalUpload>,
     /// Their manifest, once all of them can be completed.
     manifest: Option<Manifest>,
+    /// The number of the commit to the log of a Delta table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transaction: Option<i64>,
     /// What goes, once the manifest is in place.
     removes: Removes,
+    /// Dates that the log of a Delta table loses first, where a removal of snapshots is all there is.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    removed_dates: BTreeSet<NaiveDate>,
 }
 
 impl Journal {
@@ -175,7 +186,7 @@ pub(super) fn recover(lock: &TableLock, store: &Store) -> Result<Vec<Recovered>,
         let by_objects = ByObjects { lock, table, store, folder: table.staging_root().join(&run_id) };
         let Some(journal) = read_journal(table, &by_objects.folder)? else { continue };
         recovered.push(match &journal.manifest {
-            Some(manifest) if by_objects.is_in_place(manifest)? => {
+            Some(manifest) if by_objects.is_decided(&journal, manifest)? => {
                 let snapshot = manifest.snapshot_id();
                 match by_objects.finish(journal) {
                     Ok(()) => Recovered::Finished { run_id, snapshot },
@@ -184,7 +195,7 @@ pub(super) fn recover(lock: &TableLock, store: &Store) -> Result<Vec<Recovered>,
                 }
             }
             None if !journal.removes.is_empty() => {
-                by_objects.remove_all(&journal.removes)?;
+                by_objects.carry_out(&journal)?;
                 Recovered::Expired { run_id }
             }
             _ => {
@@ -255,14 +266,35 @@ impl<'a> ByObjects<'a> {
         }
     }
 
-    /// Steps 2 to 6.
-    pub(super) fn publish(&self, uploads: &[Upload], manifest: &Manifest) -> Result<Published, CommitError> {
-        let (journal, put, replaced) = match self.decide(uploads, manifest) {
+    /// Steps 2 to 7. The files are still in the local folder `staged`, too.
+    pub(super) fn publish(
+        &self,
+        uploads: &[Upload],
+        manifest: &Manifest,
+        staged: &Path,
+    ) -> Result<Published, CommitError> {
+        let mut log = match self.open_log() {
+            Ok(log) => log,
+            Err(failure) => {
+                self.give_up(uploads);
+                return Err(failure);
+            }
+        };
+        let transaction = log.as_ref().map(|log| log.delta().next_transaction(manifest.snapshot_id()));
+        let (journal, put, replaced) = match self.decide(uploads, manifest, transaction) {
             Ok(decided) => decided,
             Err(failure) => return Err(self.undo_after(failure, uploads)),
         };
+        if let (Some(log), Some(transaction)) = (&mut log, transaction) {
+            self.commit(log, &journal, manifest, transaction, staged)?;
+        }
+        let manifest_path = self.table.manifest_path(manifest.snapshot_id());
         if let Err(failure) = self.put_manifest(manifest, &put) {
             return Err(match failure {
+                // The log has it: this run or the next goes on.
+                PutManifest::Failed(failure) | PutManifest::Unknown { failure, .. } if log.is_some() => {
+                    return Ok(Published { manifest_path, replaced, left_over: Some(*failure) });
+                }
                 PutManifest::Overtaken => {
                     self.undo(&journal.uploads)?;
                     CommitError::Overtaken { snapshot: manifest.snapshot_id() }
@@ -277,8 +309,71 @@ impl<'a> ByObjects<'a> {
             Err(CommitError::Lake(error)) => Some(error),
             Err(error) => return Err(error),
         };
-        let manifest_path = self.table.manifest_path(manifest.snapshot_id());
         Ok(Published { manifest_path, replaced, left_over })
+    }
+
+    /// The log of a table that is or becomes a Delta table, with all its snapshots in it.
+    fn open_log(&self) -> Result<Option<Log<'a>>, CommitError> {
+        if self.lock.kind()? == TableKind::Plain {
+            return Ok(None);
+        }
+        let mut log = Log::open_or_new(self.table)?;
+        log.adopt_snapshots()?;
+        Ok(Some(log))
+    }
+
+    /// Step 4. Takes everything back where it fails and is not in the log all the same.
+    fn commit(
+        &self,
+        log: &mut Log<'_>,
+        journal: &Journal,
+        manifest: &Manifest,
+        transaction: i64,
+        staged: &Path,
+    ) -> Result<(), CommitError> {
+        let committed = staged_statistics(self.table, staged, manifest)
+            .map_err(CommitError::from)
+            .and_then(|statistics| log.publish(manifest, transaction, &statistics));
+        let Err(failure) = committed else { return Ok(()) };
+        let settled = self.is_in_log(journal, manifest).and_then(|is_in_log| {
+            if is_in_log { Ok(true) } else { self.undo(&journal.uploads).map(|()| false) }
+        });
+        match settled {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failure),
+            Err(source) => {
+                Err(CommitError::Unsettled { failure: failure.to_string(), source: Box::new(source) })
+            }
+        }
+    }
+
+    fn is_in_log(&self, journal: &Journal, manifest: &Manifest) -> Result<bool, LakeError> {
+        let Some(transaction) = journal.transaction else { return Ok(false) };
+        Ok(Log::open(self.table)?.is_some_and(|log| log.has_committed(manifest, transaction)))
+    }
+
+    /// Whether an interrupted publish has to be carried on. One that the log has decided gets its manifest.
+    fn is_decided(&self, journal: &Journal, manifest: &Manifest) -> Result<bool, CommitError> {
+        if self.is_in_place(manifest)? {
+            return Ok(true);
+        }
+        if !self.is_in_log(journal, manifest)? {
+            return Ok(false);
+        }
+        let put = self.put_over(&self.table.manifest_path(manifest.snapshot_id()))?;
+        match self.put_manifest(manifest, &put) {
+            Ok(()) => Ok(true),
+            Err(PutManifest::Overtaken) => Err(CommitError::Overtaken { snapshot: manifest.snapshot_id() }),
+            Err(PutManifest::Failed(failure) | PutManifest::Unknown { failure, .. }) => {
+                Err((*failure).into())
+            }
+        }
+    }
+
+    /// How an object is put in place of the one that is there now, if any.
+    fn put_over(&self, path: &Path) -> Result<Put, LakeError> {
+        let found = self.store.read(path, MAX_MANIFEST_BYTES)?;
+        Ok(found.map_or(Put::Create, |(_, version)| Put::Update(version)))
     }
 
     /// Steps 2 and 3; says how the manifest is to be put, and which snapshots it replaces.
@@ -286,6 +381,7 @@ impl<'a> ByObjects<'a> {
         &self,
         uploads: &[Upload],
         manifest: &Manifest,
+        transaction: Option<i64>,
     ) -> Result<(Journal, Put, Vec<SnapshotId>), LakeError> {
         let id = manifest.snapshot_id();
         let mut removes = Removes::default();
@@ -304,12 +400,15 @@ impl<'a> ByObjects<'a> {
             if !uploads.iter().any(|upload| upload.path == rejects) {
                 removes.first.push(self.table.below_lake(&rejects));
             }
-            match self.store.read(&published.manifest_path, MAX_MANIFEST_BYTES)? {
-                Some((_, version)) => put = Put::Update(version),
-                None => put = Put::Create,
-            }
+            put = self.put_over(&published.manifest_path)?;
         }
-        let journal = Journal { uploads: self.journaled(uploads), manifest: Some(manifest.clone()), removes };
+        let journal = Journal {
+            uploads: self.journaled(uploads),
+            manifest: Some(manifest.clone()),
+            transaction,
+            removes,
+            removed_dates: BTreeSet::new(),
+        };
         self.write_journal(&journal, Put::Overwrite)?;
         self.lock.confirm()?;
         let data: Vec<_> = uploads.iter().filter(|upload| !self.is_rejects(upload, id)).cloned().collect();
@@ -318,7 +417,7 @@ impl<'a> ByObjects<'a> {
         Ok((journal, put, replaced))
     }
 
-    /// Step 4.
+    /// Step 5.
     fn put_manifest(&self, manifest: &Manifest, put: &Put) -> Result<(), PutManifest> {
         let path = self.table.manifest_path(manifest.snapshot_id());
         let mut attempts = 0;
@@ -358,7 +457,7 @@ impl<'a> ByObjects<'a> {
         }
     }
 
-    /// Steps 5 and 6, which can be repeated. Where a newer snapshot of the date has come, the run had lost the
+    /// Steps 6 and 7, which can be repeated. Where a newer snapshot of the date has come, the run had lost the
     /// lock and takes its own back.
     fn finish(&self, mut journal: Journal) -> Result<(), CommitError> {
         let Some(manifest) = journal.manifest.take() else { return Ok(()) };
@@ -396,9 +495,18 @@ impl<'a> ByObjects<'a> {
             removes.add(self.table, snapshot);
         }
         self.lock.confirm()?;
-        let journal = Journal { removes, ..Journal::default() };
+        let removed_dates = ids.iter().map(|id| id.date()).collect();
+        let journal = Journal { removes, removed_dates, ..Journal::default() };
         self.write_journal(&journal, Put::Create)?;
-        Ok(RemovedSnapshots { left_over: self.remove_all(&journal.removes).err() })
+        Ok(RemovedSnapshots { left_over: self.carry_out(&journal).err() })
+    }
+
+    /// Carries out a removal of snapshots.
+    fn carry_out(&self, journal: &Journal) -> Result<(), LakeError> {
+        if let Some(mut log) = Log::open(self.table)? {
+            log.remove_dates(journal.removed_dates.iter().copied(), Utc::now())?;
+        }
+        self.remove_all(&journal.removes)
     }
 
     /// Removes what is to go, and then the journal that says so.
