@@ -145,7 +145,8 @@ impl<'t> Log<'t> {
             files: &files,
             finished_at: manifest.finished_at,
         };
-        match self.executor.block_on(self.delta.publish(&publication)) {
+        let published = write(self.table, || self.executor.block_on(self.delta.publish(&publication)))?;
+        match published {
             Ok(_) => {
                 self.write_checkpoint(manifest.finished_at);
                 Ok(())
@@ -167,7 +168,7 @@ impl<'t> Log<'t> {
         at: DateTime<Utc>,
     ) -> Result<(), LakeError> {
         let dates = dates.into_iter().collect();
-        let removed = self.executor.block_on(self.delta.remove_dates(&dates, at));
+        let removed = write(self.table, || self.executor.block_on(self.delta.remove_dates(&dates, at)))?;
         removed.map_err(|source| error(self.table, source))?;
         self.write_checkpoint(at);
         Ok(())
@@ -175,10 +176,21 @@ impl<'t> Log<'t> {
 
     /// A checkpoint spares readers time, and the next run tries again.
     fn write_checkpoint(&mut self, at: DateTime<Utc>) {
-        if let Err(source) = self.executor.block_on(self.delta.checkpoint_if_due(at)) {
-            let error = error(self.table, source);
+        if !self.delta.is_checkpoint_due() {
+            return;
+        }
+        let written = write(self.table, || self.executor.block_on(self.delta.write_checkpoint(at)));
+        if let Err(error) = written.and_then(|written| written.map_err(|source| error(self.table, source))) {
             tracing::warn!(error = %error, "no checkpoint of the Delta log was written; the next run tries again");
         }
+    }
+}
+
+/// Carries out a change of the log. On a disk it is one like all others.
+fn write<T>(table: &Table, change: impl FnOnce() -> T) -> Result<T, LakeError> {
+    match table.place() {
+        Place::Disk(_) => local::change("write", &log_folder(table), || Ok(change())),
+        Place::Store(_) => Ok(change()),
     }
 }
 

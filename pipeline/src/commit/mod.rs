@@ -589,4 +589,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+mod delta_tests;
+#[cfg(test)]
 pub(crate) mod tests;

@@ -177,16 +177,19 @@ impl DeltaTable {
         self.commit(|table| Ok(table.removing_lines(dates, at))).await
     }
 
-    /// Writes a checkpoint where the last one is long enough ago. The table is whole without it.
+    /// Whether the last checkpoint is long enough ago for another.
+    pub fn is_checkpoint_due(&self) -> bool {
+        let last = self.contents.checkpoint.unwrap_or(0);
+        self.contents.version.is_some_and(|version| version - last >= CHECKPOINT_INTERVAL)
+    }
+
+    /// Writes a checkpoint. The table is whole without it.
     ///
     /// # Errors
     ///
     /// Storage.
-    pub async fn checkpoint_if_due(&mut self, at: DateTime<Utc>) -> Result<(), DeltaError> {
+    pub async fn write_checkpoint(&mut self, at: DateTime<Utc>) -> Result<(), DeltaError> {
         let Some(version) = self.contents.version else { return Ok(()) };
-        if version - self.contents.checkpoint.unwrap_or(0) < CHECKPOINT_INTERVAL {
-            return Ok(());
-        }
         self.log.write_checkpoint(version, &self.contents.state, at).await?;
         self.contents.checkpoint = Some(version);
         Ok(())

@@ -122,7 +122,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, LakeError> {
 }
 
 /// Carries out one change. Tests let it fail at any chosen one.
-fn change<T>(
+pub(crate) fn change<T>(
     action: &'static str,
     path: &Path,
     operation: impl FnOnce() -> io::Result<T>,

@@ -1,0 +1,324 @@
+//! Publishing into Delta tables on a local disk, disturbed at every one of its changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, StringArray};
+use parquet::arrow::ArrowWriter;
+
+use super::log::Log;
+use super::tests::{
+    NEXT_DAY, NOON, data_file, lock, manifest, open_table, picture, run_id, snapshot_id, temp_dir,
+};
+use super::{CommitError, Published};
+use crate::delta::LOG_FOLDER;
+use crate::lake::local::faults::{self, Fault};
+use crate::lake::{self, SUCCESS_FILE, Table, TableKind, local};
+
+const EVENING: &str = "20210111T180000Z";
+
+fn parquet_file(run: &str) -> Vec<u8> {
+    let rows =
+        RecordBatch::try_from_iter([("DeviceId", Arc::new(StringArray::from(vec![run])) as _)]).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// Publishes a file of one row on each of these platforms.
+fn publish(
+    table: &Table,
+    kind: TableKind,
+    id: &str,
+    run: &str,
+    platforms: &[&str],
+) -> Result<Published, CommitError> {
+    let mut lock = table.lock(|| panic!("nobody holds the lock"), &|| false)?;
+    if kind == TableKind::Delta {
+        lock = lock.to_be_delta();
+    }
+    let staging = lock.stage(&run_id(run), snapshot_id(id))?;
+    let mut files = Vec::new();
+    for platform in platforms {
+        let name = format!("part-{id}-{run}-00000.parquet");
+        let mut file = staging.create_data_file(&format!("OSPlatform={platform}"), &name)?;
+        file.write_all(&parquet_file(run)).unwrap();
+        files.push(data_file(file.finish()?, id, Some(platform), 1));
+    }
+    staging.publish(&manifest(id, run, files, 0))
+}
+
+/// Holds folders, manifests and the log against each other; returns the run of each snapshot. Of dates that
+/// the log has not seen, those of a plain table that is on its way, there is nothing in it.
+#[track_caller]
+fn runs(table: &Table) -> BTreeMap<String, String> {
+    let mut on_disk = BTreeSet::new();
+    for name in local::list_names(&table.root()).unwrap() {
+        if name != LOG_FOLDER {
+            let files = local::list_files(&table.root().join(&name)).unwrap();
+            on_disk
+                .extend(files.into_keys().filter(|f| f != SUCCESS_FILE).map(|file| format!("{name}/{file}")));
+        }
+    }
+    let log = Log::open(table).unwrap();
+    let mut live: BTreeSet<_> =
+        log.iter().flat_map(|log| log.delta().live_files()).map(|file| file.path).collect();
+    let mut runs = BTreeMap::new();
+    for snapshot in table.snapshots().unwrap() {
+        assert!(table.is_complete(&snapshot).unwrap());
+        for file in &snapshot.manifest.files {
+            assert!(on_disk.remove(&file.path), "{} is on disk", file.path);
+            if log.as_ref().is_some_and(|log| log.delta().has_seen(snapshot.id)) {
+                assert!(live.remove(&file.path), "{} is in the log", file.path);
+            }
+        }
+        runs.insert(snapshot.id.to_string(), snapshot.manifest.run_id.to_string());
+    }
+    assert_eq!((on_disk, live), (BTreeSet::new(), BTreeSet::new()), "nothing else is anywhere");
+    runs
+}
+
+/// A table before a publish, and what is published then.
+struct Scene {
+    before: &'static [(TableKind, &'static str)],
+    platforms: &'static [&'static str],
+}
+
+impl Scene {
+    const ALL: [Scene; 7] = {
+        use TableKind::{Delta, Plain};
+        const BOTH: &[&str] = &["Linux", "Windows10"];
+        [
+            Scene { before: &[], platforms: BOTH },
+            Scene { before: &[], platforms: &[] },
+            Scene { before: &[(Delta, NOON), (Delta, NEXT_DAY)], platforms: BOTH },
+            Scene { before: &[(Delta, NOON)], platforms: &[] },
+            Scene { before: &[(Delta, EVENING)], platforms: BOTH },
+            Scene { before: &[(Plain, NOON), (Plain, NEXT_DAY)], platforms: BOTH },
+            Scene { before: &[(Plain, EVENING)], platforms: BOTH },
+        ]
+    };
+
+    fn set(&self, root: &Path) -> Table {
+        let table = open_table(root);
+        for (kind, id) in self.before {
+            publish(&table, *kind, id, "aaaaaaaa", &["Linux", "macOS"]).unwrap();
+        }
+        table
+    }
+
+    fn act(&self, table: &Table) -> Result<Published, CommitError> {
+        publish(table, TableKind::Delta, EVENING, "bbbbbbbb", self.platforms)
+    }
+}
+
+/// A picture without the log, which has random and growing parts.
+fn picture_but_log(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut picture = picture(root);
+    picture.retain(|name, _| !name.contains(LOG_FOLDER));
+    picture
+}
+
+#[test]
+fn delta_table_is_published_beside_what_is_there() {
+    for scene in Scene::ALL {
+        let temp = temp_dir();
+        let table = scene.set(temp.path());
+        let published = scene.act(&table).unwrap();
+        assert!(published.left_over.is_none());
+        assert_eq!(table.kind().unwrap(), TableKind::Delta);
+        let runs = runs(&table);
+        assert_eq!(runs[EVENING], "bbbbbbbb");
+        assert!(!runs.contains_key(NOON), "a date holds one snapshot");
+        let log = Log::open(&table).unwrap().unwrap();
+        assert!(runs.keys().all(|id| log.delta().has_seen(snapshot_id(id))), "all were adopted");
+        let folder = table.data_folder(snapshot_id(EVENING).date());
+        let has_old = local::exists(&folder.join("OSPlatform=macOS")).unwrap();
+        assert!(!has_old, "folders that are empty now are gone");
+    }
+}
+
+#[test]
+fn failure_at_any_change_leaves_the_lake_as_it_was() {
+    for scene in Scene::ALL {
+        let mut num_published = 0;
+        for after in 0.. {
+            let temp = temp_dir();
+            let table = scene.set(&temp.path().join("lake"));
+            let old = picture_but_log(temp.path());
+            faults::set(Fault { once: after, ..Fault::NONE });
+            let result = scene.act(&table);
+            let num_changes = faults::clear();
+            match result {
+                Err(error) => {
+                    assert_eq!(num_published, 0, "no error after success");
+                    assert_eq!(picture_but_log(temp.path()), old, "failed at change {after}: {error}");
+                }
+                Ok(published) => {
+                    num_published += 1;
+                    if published.left_over.is_some() {
+                        lock(&table).recover().unwrap();
+                    }
+                    assert_eq!(runs(&table)[EVENING], "bbbbbbbb");
+                }
+            }
+            runs(&table);
+            if num_changes <= after {
+                break;
+            }
+        }
+        assert!(num_published > 5, "the commit is not the last change");
+    }
+}
+
+#[test]
+fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
+    for scene in Scene::ALL {
+        let mut is_new = false;
+        for after in 0.. {
+            let temp = temp_dir();
+            let table = scene.set(&temp.path().join("lake"));
+            let old = runs(&table);
+            faults::set(Fault { for_good: after, ..Fault::NONE });
+            let result = scene.act(&table);
+            let num_changes = faults::clear();
+            // What readers of the log see is one whole snapshot, before the recovery too.
+            let live_runs: BTreeSet<_> = Log::open(&table)
+                .unwrap()
+                .iter()
+                .flat_map(|log| log.delta().live_files().collect::<Vec<_>>())
+                .filter(|file| file.path.contains("2021-01-11"))
+                .map(|file| {
+                    assert!(table.root().join(&file.path).exists(), "{} is there", file.path);
+                    file.path.contains("bbbbbbbb")
+                })
+                .collect();
+            assert!(live_runs.len() <= 1, "of one snapshot");
+            let lock = lock(&table);
+            lock.recover().unwrap();
+            assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
+            drop(lock);
+            let found = runs(&table);
+            if found.get(EVENING).is_some_and(|run| run == "bbbbbbbb") {
+                is_new = true;
+            } else {
+                assert!(!is_new && result.is_err(), "once published it stays");
+                assert_eq!(found, old, "crash at change {after}");
+            }
+            let staged = local::list_names(&table.staging_root()).unwrap();
+            assert!(staged.is_empty(), "{staged:?}");
+            // The next run goes through, whatever this one has left.
+            scene
+                .act(&table)
+                .map(|_| ())
+                .or_else(|error| match error {
+                    CommitError::Overtaken { .. } => Ok(()),
+                    error => Err(error),
+                })
+                .unwrap();
+            let log = Log::open(&table).unwrap().unwrap();
+            assert!(runs(&table).keys().all(|id| log.delta().has_seen(snapshot_id(id))));
+            if num_changes <= after {
+                break;
+            }
+        }
+        assert!(is_new);
+    }
+}
+
+#[test]
+fn crash_of_a_recovery_is_recovered() {
+    for scene in Scene::ALL {
+        for first in (0..).step_by(3) {
+            let mut num_changes = 0;
+            for second in (0..).step_by(3) {
+                let temp = temp_dir();
+                let table = scene.set(&temp.path().join("lake"));
+                let old = runs(&table);
+                faults::set(Fault { for_good: first, ..Fault::NONE });
+                let result = scene.act(&table);
+                num_changes = faults::clear();
+                faults::set(Fault { for_good: second, ..Fault::NONE });
+                let held = table.lock(|| (), &|| false);
+                let _ = held.map(|lock| lock.recover());
+                let num_later = faults::clear();
+                lock(&table).recover().unwrap();
+                let found = runs(&table);
+                let is_new = found.get(EVENING).is_some_and(|run| run == "bbbbbbbb");
+                assert!(is_new || (result.is_err() && found == old), "{first} {second}");
+                if num_later <= second {
+                    break;
+                }
+            }
+            if num_changes <= first {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn removal_from_a_delta_table_is_all_or_nothing() {
+    for is_crash in [false, true] {
+        let mut is_removed = false;
+        for step in 0.. {
+            let temp = temp_dir();
+            let table = open_table(&temp.path().join("lake"));
+            for id in [NOON, NEXT_DAY, "20210113T120000Z"] {
+                publish(&table, TableKind::Delta, id, "aaaaaaaa", &["Linux"]).unwrap();
+            }
+            let old = runs(&table);
+            faults::set(if is_crash {
+                Fault { for_good: step, ..Fault::NONE }
+            } else {
+                Fault { once: step, ..Fault::NONE }
+            });
+            let result = table
+                .lock(|| panic!("nobody holds the lock"), &|| false)
+                .map_err(CommitError::from)
+                .and_then(|lock| {
+                    lock.remove_snapshots(&run_id("bbbbbbbb"), &[snapshot_id(NOON), snapshot_id(NEXT_DAY)])
+                });
+            let num_changes = faults::clear();
+            for file in Log::open(&table).unwrap().unwrap().delta().live_files() {
+                assert!(table.root().join(&file.path).exists(), "{} is there at {step}", file.path);
+            }
+            let lock = lock(&table);
+            lock.recover().unwrap();
+            assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
+            drop(lock);
+            let found = runs(&table);
+            if found.len() == 1 {
+                is_removed = true;
+            } else {
+                assert!(!is_removed && result.is_err(), "once removed they stay away");
+                assert_eq!(found, old, "{step}");
+            }
+            if num_changes <= step {
+                assert!(step > 5 && is_removed);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn snapshots_without_their_data_are_not_adopted() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    for id in [NOON, NEXT_DAY] {
+        publish(&table, TableKind::Plain, id, "aaaaaaaa", &["Linux"]).unwrap();
+    }
+    std::fs::remove_dir_all(table.data_folder(snapshot_id(NOON).date())).unwrap();
+    let lock = lock(&table).to_be_delta();
+    lock.adopt_snapshots().unwrap();
+    let log = Log::open(&table).unwrap().unwrap();
+    assert_eq!(log.delta().version(), Some(0));
+    assert_eq!(log.delta().live_files().count(), 1);
+    lock.adopt_snapshots().unwrap();
+    assert_eq!(Log::open(&table).unwrap().unwrap().delta().version(), Some(0), "and once only");
+    let folder = lake::data_folder_name(snapshot_id(NEXT_DAY).date());
+    assert!(log.delta().live_files().all(|file| file.path.starts_with(&folder)));
+}
