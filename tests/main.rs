@@ -14,6 +14,7 @@ mod decode_laws;
 mod publishing;
 mod conformance;
 mod expire;
+mod delta;
 mod layout;
 mod cli;
 mod readers;

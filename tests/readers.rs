@@ -69,6 +69,61 @@ fn spark_answers_the_questions() {
     check_answers("spark");
 }
 
+/// Readers of Delta tables, in an environment of their own.
+const DELTA_READERS: [&str; 3] = ["delta_duckdb", "delta_rs", "delta_polars"];
+
+#[test]
+fn delta_table_is_read_like_a_plain_one() {
+    let sandbox = Sandbox::new();
+    let mut parts = tenant_parts(&sandbox);
+    parts.extend(CLEAN_SAMPLES.map(sample));
+    let mut args: Vec<OsString> = vec!["--generated-time".into(), GENERATED_TIME.into()];
+    args.extend(parts.iter().map(OsString::from));
+    ingest_to(&sandbox, &parts, &["--table", "delta"]);
+    for reader in DELTA_READERS {
+        check(&sandbox, reader, "rows", &args);
+    }
+    // And by those who know nothing of the log.
+    check(&sandbox, "polars", "rows", &args);
+    check(&sandbox, "duckdb", "rows", &args);
+}
+
+#[test]
+fn plain_table_that_was_made_a_delta_table_is_read_like_one() {
+    let sandbox = Sandbox::new();
+    let parts = [sample("partition-values.ndjson")];
+    ingest(&sandbox, &parts);
+    let mut command = sandbox.command("ingest");
+    command.args(["--generated-time", GENERATED_TIME, "--table", "delta", "--json", "--from"]).args(&parts);
+    let report = Run::of(command.output().unwrap()).expect(0).report();
+    assert_eq!(report["outcome"], "skipped");
+    for reader in DELTA_READERS {
+        check(&sandbox, reader, "partition-values", &[]);
+    }
+}
+
+#[test]
+fn delta_table_is_read_from_its_checkpoint() {
+    let sandbox = Sandbox::new();
+    let parts = [sample("dates-both-forms.ndjson"), sample("no-osplatform.ndjson")];
+    for day in 1..=9 {
+        let time = format!("2021-02-0{day}T11:01:00Z");
+        let mut command = sandbox.command("ingest");
+        command.args(["--generated-time", &time, "--from"]).args(&parts);
+        Run::of(command.output().unwrap()).expect(0);
+    }
+    // The first nine snapshots become nine commits, the tenth and a replacement two more, then one goes.
+    ingest_to(&sandbox, &parts, &["--table", "delta"]);
+    ingest_to(&sandbox, &parts[..1], &["--if-published", "replace", "--extra-fields", "capture"]);
+    let log = sandbox.lake().join("software_inventory/_delta_log");
+    assert!(log.join("00000000000000000010.checkpoint.parquet").exists());
+    sandbox.run("expire", &["--keep-days", "8", "--keep-monthly", "--yes"]).expect(0);
+    sandbox.run("verify", &[]).expect(0);
+    for reader in DELTA_READERS {
+        check(&sandbox, reader, "counts", &[]);
+    }
+}
+
 fn check_rows(reader: &str) {
     let sandbox = Sandbox::new();
     let mut parts = tenant_parts(&sandbox);
@@ -115,8 +170,12 @@ fn repository() -> &'static Path {
 }
 
 fn ingest(sandbox: &Sandbox, parts: &[PathBuf]) {
+    ingest_to(sandbox, parts, &[]);
+}
+
+fn ingest_to(sandbox: &Sandbox, parts: &[PathBuf], args: &[&str]) {
     let mut command = sandbox.command("ingest");
-    command.args(["--generated-time", GENERATED_TIME, "--from"]).args(parts);
+    command.args(["--generated-time", GENERATED_TIME]).args(args).arg("--from").args(parts);
     let report = Run::of(command.arg("--json").output().unwrap()).expect(0).report();
     assert_eq!(
         (&report["totals"]["rejected_records"], &report["totals"]["field_rejects"]),
@@ -126,8 +185,12 @@ fn ingest(sandbox: &Sandbox, parts: &[PathBuf]) {
 
 #[track_caller]
 fn check(sandbox: &Sandbox, reader: &str, what: &str, args: &[OsString]) {
-    let python = std::env::var_os("DEFENDER_LAKE_PYTHON")
-        .map_or_else(|| repository().join(".venv/bin/python"), PathBuf::from);
+    let (variable, default) = if reader.starts_with("delta_") {
+        ("DEFENDER_LAKE_DELTA_PYTHON", ".venv-delta/bin/python")
+    } else {
+        ("DEFENDER_LAKE_PYTHON", ".venv/bin/python")
+    };
+    let python = std::env::var_os(variable).map_or_else(|| repository().join(default), PathBuf::from);
     assert!(python.exists(), "no Python environment at {}: run `make test`", python.display());
     let run = Command::new(python)
         .arg(repository().join("tests/readers/check.py"))

@@ -13,6 +13,6 @@ def ways(lake, _program):
     """Yields each way to read: its name, the types by column, the rows."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    duckdb_extensions.import_extension("delta", con=connection)
+    duckdb_extensions.import_extension("delta")
     connection.execute("LOAD delta")
     yield "delta_scan", *read(connection, f"delta_scan('{lake}/software_inventory')")

@@ -5,7 +5,8 @@ import polars
 from by_polars import TYPES  # noqa: F401
 from wire import COLUMNS
 
-NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
+# It reads the value from the directory's name, past the log.
+NULL_MARKER_READS_AS = None
 
 
 def ways(lake, _program):

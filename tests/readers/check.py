@@ -3,8 +3,9 @@
     check.py READER rows              --lake … --program … --generated-time … PART...
     check.py READER partition-values  --lake … --program …
     check.py READER answers           --lake … --program … QUESTION.sql...
+    check.py READER counts            --lake … --program …
 
-READER is duckdb, spark, pyarrow or polars. Exits with 1 and says what differs.
+READER is duckdb, spark, pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables. Exits with 1 and says what differs.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import csv
 import datetime
 import importlib
 import io
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,17 +74,25 @@ PARTITION_VALUES = {
 }
 
 
+READERS = ["duckdb", "spark", "pyarrow", "polars", "delta_duckdb", "delta_rs", "delta_polars"]
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("reader", choices=["duckdb", "spark", "pyarrow", "polars"])
-    parser.add_argument("check", choices=["rows", "partition-values", "answers"])
+    parser.add_argument("reader", choices=READERS)
+    parser.add_argument("check", choices=["rows", "partition-values", "answers", "counts"])
     parser.add_argument("--lake", required=True)
     parser.add_argument("--program", required=True)
     parser.add_argument("--generated-time", type=datetime.datetime.fromisoformat)
     parser.add_argument("files", nargs="*")
     args = parser.parse_intermixed_args()
     reader = importlib.import_module(f"by_{args.reader}")
-    checks = {"rows": check_rows, "partition-values": check_partition_values, "answers": check_answers}
+    checks = {
+        "rows": check_rows,
+        "partition-values": check_partition_values,
+        "answers": check_answers,
+        "counts": check_counts,
+    }
     differences = list(checks[args.check](reader, args))
     if differences:
         sys.exit("\n".join(f"{args.reader}: {difference}" for difference in differences))
@@ -104,6 +115,18 @@ def check_rows(reader, args):
                 yield f"{way}: no row is {name}"
             elif (got := by_name[name][wire.COLUMNS.index(column)]) != value:
                 yield f"{way}: {column} of {name} is {got!r}, not {value!r}"
+
+
+def check_counts(reader, args):
+    """Rows of each date, against what the manifests say."""
+    command = [args.program, "snapshots", "--json", "--lake", args.lake]
+    manifests = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    wanted = {manifest["generated_time"][:10]: manifest["totals"]["rows"] for manifest in manifests}
+    date = wire.COLUMNS.index("snapshot_date")
+    for way, _types, rows in reader.ways(args.lake, args.program):
+        found = collections.Counter(row[date].isoformat() for row in rows)
+        if found != wanted:
+            yield f"{way}: rows by date are {dict(found)}, not {wanted}"
 
 
 def check_partition_values(reader, args):

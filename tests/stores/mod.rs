@@ -29,6 +29,8 @@ const PREFIX: &str = "some/lake";
 /// A lake somewhere, empty.
 pub struct Store {
     pub sandbox: Sandbox,
+    /// Whether its table is to be a Delta table.
+    pub is_delta: bool,
     place: Place,
     client: HttpClient,
     runtime: Runtime,
@@ -58,13 +60,18 @@ impl Store {
         let client = HttpClient::try_direct(Duration::from_secs(5), Duration::from_mins(1)).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let store = Self { sandbox: Sandbox::new(), place, client, runtime };
+        let store = Self { sandbox: Sandbox::new(), is_delta: false, place, client, runtime };
         match &store.place {
             Place::Disk => {}
             Place::Azure(azurite) => azurite.create_public("lake"),
             Place::S3(_) => assert_eq!(store.send(Method::PUT, "", &[], b"").0, 200),
         }
         store
+    }
+
+    /// The same with a Delta table.
+    pub fn delta(self) -> Self {
+        Self { is_delta: true, ..self }
     }
 
     /// What `--lake` takes.
