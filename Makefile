@@ -14,6 +14,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAM := $(TARGET)/release/defender-lake
 EMULATOR := $(TARGET)/release/emulator
 VENV := .venv
+DELTA_VENV := .venv-delta
 LAKE := $(or $(DEFENDER_LAKE),./lake)
 
 # Tools that are installed where they are missing. Versions of the readers: tests/readers/requirements.txt.
@@ -89,8 +90,9 @@ query: program $(VENV)/.duckdb ## Ask the lake with DuckDB: what is installed wi
 
 # ---- tests and checks ----
 
-test: $(VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
+test: $(VENV)/.readers $(DELTA_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
 	  $(CARGO) nextest run --locked --workspace --all-targets --profile $(NEXTEST_PROFILE)
 	@$(CARGO) test --locked --workspace --doc
 
@@ -140,7 +142,7 @@ fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each, its corpus fir
 	done
 
 clean: ## Remove what was built or set up; never the lake
-	rm -rf $(VENV) node_modules
+	rm -rf $(VENV) $(DELTA_VENV) node_modules
 	$(CARGO) clean
 
 # ---- what they need, set up once; a stamp says that it is done ----
@@ -158,6 +160,13 @@ $(VENV)/.readers: tests/readers/requirements.txt
 	@echo 'setting up: DuckDB, Spark, pyarrow and Polars for Python (about a minute, 1 GB)'
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $(VENV)/.duckdb $@
+
+# Beside the other one: DuckDB's extension for Delta is for another version of DuckDB.
+$(DELTA_VENV)/.readers: tests/readers/delta-requirements.txt
+	@$(MAKE) venv VENV=$(DELTA_VENV)
+	@echo 'setting up: readers of Delta tables for Python'
+	@$(DELTA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 $(VENV)/.bench: pipeline/benches/requirements.txt
 	@$(MAKE) venv

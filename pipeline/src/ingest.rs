@@ -452,6 +452,7 @@ fn listed(
     Ok(RunReport {
         outcome,
         lake: config.lake.clone(),
+        table: config.table.map_or_else(|| table.kind(), Ok)?,
         snapshot: SnapshotReport::Listed(Listed {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             dataset: config.dataset.name.to_owned(),
@@ -513,6 +514,7 @@ impl Run<'_> {
         Ok(RunReport {
             outcome: Outcome::Published,
             lake: self.config.lake.clone(),
+            table: lock.kind()?,
             snapshot: SnapshotReport::Published(Box::new(manifest)),
         })
     }

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::lake::TableKind;
 use crate::manifest::{GeneratedTimeFrom, Manifest, Route, rfc3339_seconds};
 use crate::progress::grouped;
 use crate::snapshot::SnapshotId;
@@ -32,6 +33,8 @@ pub struct RunReport {
     pub outcome: Outcome,
     /// The lake, as given.
     pub lake: String,
+    /// What its table is; of a dry run, what it would be.
+    pub table: TableKind,
     /// What is known of the snapshot.
     #[serde(flatten)]
     pub snapshot: SnapshotReport,
@@ -142,11 +145,11 @@ impl RunReport {
         let mut platforms: Vec<_> = platforms.into_iter().collect();
         platforms.sort_by_key(|(platform, rows)| (std::cmp::Reverse(*rows), *platform));
         text.push_str(&platform_table(&platforms));
-        let _ = write!(
-            text,
-            "\nRead it with DuckDB:\n  {}\n",
-            duckdb_line(&format!("{lake}/{dataset}/*/*/*.parquet"))
-        );
+        let relation = match self.table {
+            TableKind::Plain => duckdb_files(&format!("{lake}/{dataset}/*/*/*.parquet")),
+            TableKind::Delta => format!("delta_scan({})", duckdb_text(&format!("{lake}/{dataset}"))),
+        };
+        let _ = write!(text, "\nRead it with DuckDB:\n  {}\n", duckdb_line(&relation));
         text
     }
 }
@@ -171,13 +174,21 @@ fn platform_table(platforms: &[(Option<&str>, u64)]) -> String {
     text
 }
 
-/// A statement to paste: rows by platform, with the partition columns' types given.
-pub fn duckdb_line(glob: &str) -> String {
+/// A statement to paste: rows by platform.
+fn duckdb_line(relation: &str) -> String {
     format!(
-        "duckdb -c \"FROM read_parquet('{}', hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}}) \
-         SELECT snapshot_date, OSPlatform, count(*) GROUP BY ALL ORDER BY ALL\"",
-        glob.replace('\'', "''")
+        "duckdb -c \"FROM {relation} SELECT snapshot_date, OSPlatform, count(*) GROUP BY ALL ORDER BY ALL\""
     )
+}
+
+/// Parquet files, with the partition columns' types given.
+fn duckdb_files(glob: &str) -> String {
+    let glob = duckdb_text(glob);
+    format!("read_parquet({glob}, hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})")
+}
+
+fn duckdb_text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Text from the wire as it may go to a terminal: control characters escaped, and not too long.

@@ -1,23 +1,24 @@
-//! Publishing into Delta tables on a local disk, disturbed at every one of its changes.
+//! Publishing into Delta tables on a local disk and in a store, disturbed at every one of its changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::{RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
 use super::log::Log;
 use super::tests::{
-    NEXT_DAY, NOON, data_file, lock, manifest, open_table, picture, run_id, snapshot_id, temp_dir,
+    EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, picture, run_id, snapshot_id, temp_dir,
 };
 use super::{CommitError, Published};
 use crate::delta::LOG_FOLDER;
+use crate::lake::lease::LeaseTimes;
 use crate::lake::local::faults::{self, Fault};
+use crate::lake::store::faulty::{self, Faulty};
 use crate::lake::{self, SUCCESS_FILE, Table, TableKind, local};
-
-const EVENING: &str = "20210111T180000Z";
 
 fn parquet_file(run: &str) -> Vec<u8> {
     let rows =
@@ -35,7 +36,7 @@ fn publish(
     run: &str,
     platforms: &[&str],
 ) -> Result<Published, CommitError> {
-    let mut lock = table.lock(|| panic!("nobody holds the lock"), &|| false)?;
+    let mut lock = table.lock(|| (), &|| false)?;
     if kind == TableKind::Delta {
         lock = lock.to_be_delta();
     }
@@ -55,12 +56,9 @@ fn publish(
 #[track_caller]
 fn runs(table: &Table) -> BTreeMap<String, String> {
     let mut on_disk = BTreeSet::new();
-    for name in local::list_names(&table.root()).unwrap() {
-        if name != LOG_FOLDER {
-            let files = local::list_files(&table.root().join(&name)).unwrap();
-            on_disk
-                .extend(files.into_keys().filter(|f| f != SUCCESS_FILE).map(|file| format!("{name}/{file}")));
-        }
+    for name in table.list_names(&table.root()).unwrap().into_iter().filter(|name| name != LOG_FOLDER) {
+        let files = table.list_files(&table.root().join(&name)).unwrap().into_keys();
+        on_disk.extend(files.filter(|file| file != SUCCESS_FILE).map(|file| format!("{name}/{file}")));
     }
     let log = Log::open(table).unwrap();
     let mut live: BTreeSet<_> =
@@ -103,10 +101,14 @@ impl Scene {
 
     fn set(&self, root: &Path) -> Table {
         let table = open_table(root);
-        for (kind, id) in self.before {
-            publish(&table, *kind, id, "aaaaaaaa", &["Linux", "macOS"]).unwrap();
-        }
+        self.fill(&table);
         table
+    }
+
+    fn fill(&self, table: &Table) {
+        for (kind, id) in self.before {
+            publish(table, *kind, id, "aaaaaaaa", &["Linux", "macOS"]).unwrap();
+        }
     }
 
     fn act(&self, table: &Table) -> Result<Published, CommitError> {
@@ -298,6 +300,93 @@ fn removal_from_a_delta_table_is_all_or_nothing() {
             }
             if num_changes <= step {
                 assert!(step > 5 && is_removed);
+                break;
+            }
+        }
+    }
+}
+
+/// The table of a store as a new process sees it. Renewals of the lock would make the count of changes vary.
+fn table_in(store: &Faulty, temp: &Path) -> Table {
+    let times =
+        LeaseTimes { renew: Duration::from_hours(1), take_over: Duration::ZERO, ..LeaseTimes::IMPATIENT };
+    store.lake(temp, times).table(schema::DATASETS[0])
+}
+
+/// The objects but for the log, and for the lock that a killed run leaves.
+fn objects(store: &Faulty) -> BTreeMap<String, Vec<u8>> {
+    let mut picture = store.picture();
+    picture.retain(|name, _| !name.contains(LOG_FOLDER) && !name.ends_with("/lock"));
+    picture
+}
+
+#[test]
+fn fault_at_any_change_in_a_store_leaves_the_old_or_the_new_snapshot_once_recovered() {
+    for scene in Scene::ALL {
+        for (after, for_good) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut is_new = false;
+            for at in 0.. {
+                let temp = temp_dir();
+                let store = Faulty::new();
+                scene.fill(&table_in(&store, temp.path()));
+                let (old, old_objects) = (runs(&table_in(&store, temp.path())), objects(&store));
+                store.set(faulty::Fault { at, after, for_good });
+                let result = scene.act(&table_in(&store, temp.path()));
+                let num_changes = store.clear();
+                let what = format!("{at} of {num_changes}, after: {after}, for good: {for_good}: {result:?}");
+                if result.is_err() && !for_good {
+                    assert_eq!(objects(&store), old_objects, "undone at once: {what}");
+                }
+                let table = table_in(&store, temp.path());
+                // Readers of the log find what it says, before the recovery too.
+                let found = table.list_files(&table.root()).unwrap();
+                if let Some(log) = Log::open(&table).unwrap() {
+                    assert!(log.delta().live_files().all(|file| found.contains_key(&file.path)), "{what}");
+                }
+                let lock = table.lock(|| (), &|| false).unwrap();
+                lock.recover().unwrap();
+                assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
+                drop(lock);
+                let found = runs(&table);
+                if found.get(EVENING).is_some_and(|run| run == "bbbbbbbb") {
+                    is_new = true;
+                } else {
+                    assert!(result.is_err() && found == old, "{what}: {found:?}");
+                }
+                assert_eq!(table.list_names(&table.staging_root()).unwrap(), [""; 0], "{what}");
+                if num_changes <= at {
+                    break;
+                }
+            }
+            assert!(is_new);
+        }
+    }
+}
+
+#[test]
+fn removal_from_a_delta_table_in_a_store_is_all_or_nothing() {
+    for (after, for_good) in [(false, false), (false, true), (true, false), (true, true)] {
+        for at in 0.. {
+            let temp = temp_dir();
+            let store = Faulty::new();
+            let table = table_in(&store, temp.path());
+            for id in [NOON, NEXT_DAY] {
+                publish(&table, TableKind::Delta, id, "aaaaaaaa", &["Linux"]).unwrap();
+            }
+            let old = runs(&table);
+            store.set(faulty::Fault { at, after, for_good });
+            let table = table_in(&store, temp.path());
+            let result = table
+                .lock(|| (), &|| false)
+                .map_err(CommitError::from)
+                .and_then(|lock| lock.remove_snapshots(&run_id("bbbbbbbb"), &[snapshot_id(NOON)]));
+            let num_changes = store.clear();
+            let table = table_in(&store, temp.path());
+            table.lock(|| (), &|| false).unwrap().recover().unwrap();
+            let found = runs(&table);
+            assert!(found.len() == 1 || (result.is_err() && found == old), "{at}: {result:?}");
+            if num_changes <= at {
+                assert_eq!(found.len(), 1);
                 break;
             }
         }

@@ -238,7 +238,7 @@ pub struct Table {
 }
 
 /// What readers find a table's files by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableKind {
     /// Names: all Parquet files below the table's root.
