@@ -67,7 +67,7 @@ impl<'t> Log<'t> {
             Place::Disk(_) => {
                 let root = table.root();
                 let files = LocalFileSystem::new_with_prefix(&root)
-                    .map_err(|source| error(table, store_error("open", Key::default(), source)))?;
+                    .map_err(|source| error(table, store_error("open", &Key::default(), source)))?;
                 let runtime = tokio::runtime::Builder::new_current_thread().build();
                 let runtime = runtime.map_err(local::io_error("open", &root))?;
                 (Arc::new(files.with_fsync(true)), Key::default(), Executor::Here(runtime))
@@ -114,7 +114,7 @@ impl<'t> Log<'t> {
         let Self { table, store, root, .. } = &*self;
         let footers = stream::iter(&snapshot.manifest.files).map(|file| async move {
             let path = Key::parse([root.as_ref(), &file.path].join("/").trim_matches('/'))
-                .map_err(|source| store_error("name", root.clone(), source.into()))?;
+                .map_err(|source| store_error("name", root, source.into()))?;
             FileStatistics::fetch(table.dataset(), store.as_ref(), &path, file.bytes).await
         });
         let statistics: Vec<_> = self
@@ -212,7 +212,7 @@ pub(super) fn log_folder(table: &Table) -> PathBuf {
     table.root().join(LOG_FOLDER)
 }
 
-fn store_error(action: &'static str, path: Key, source: object_store::Error) -> DeltaError {
+fn store_error(action: &'static str, path: &Key, source: object_store::Error) -> DeltaError {
     DeltaError::Store { action, path: path.to_string(), source }
 }
 

@@ -181,24 +181,24 @@ fn structure<T>(rows: &[Option<T>], columns: Vec<(&str, ArrayRef)>) -> ArrayRef 
         .into_iter()
         .map(|(name, array)| (Field::new(name, array.data_type().clone(), true), array))
         .unzip();
-    let valid = NullBuffer::from_iter(rows.iter().map(Option::is_some));
+    let valid: NullBuffer = rows.iter().map(Option::is_some).collect();
     Arc::new(StructArray::new(Fields::from(fields), arrays, Some(valid)))
 }
 
 fn texts<T>(rows: &[Option<&T>], of: impl Fn(&T) -> Option<&String>) -> ArrayRef {
-    Arc::new(StringArray::from_iter(rows.iter().map(|row| row.and_then(&of))))
+    Arc::new(rows.iter().map(|row| row.and_then(&of)).collect::<StringArray>())
 }
 
 fn integers<T>(rows: &[Option<&T>], of: impl Fn(&T) -> i32) -> ArrayRef {
-    Arc::new(Int32Array::from_iter(rows.iter().map(|row| row.map(&of))))
+    Arc::new(rows.iter().map(|row| row.map(&of)).collect::<Int32Array>())
 }
 
 fn longs<T>(rows: &[Option<&T>], of: impl Fn(&T) -> Option<i64>) -> ArrayRef {
-    Arc::new(Int64Array::from_iter(rows.iter().map(|row| row.and_then(&of))))
+    Arc::new(rows.iter().map(|row| row.and_then(&of)).collect::<Int64Array>())
 }
 
 fn booleans<T>(rows: &[Option<&T>], of: impl Fn(&T) -> Option<bool>) -> ArrayRef {
-    Arc::new(BooleanArray::from_iter(rows.iter().map(|row| row.and_then(&of))))
+    Arc::new(rows.iter().map(|row| row.and_then(&of)).collect::<BooleanArray>())
 }
 
 fn lists<T>(rows: &[Option<&T>], of: impl Fn(&T) -> &Vec<String>) -> ArrayRef {

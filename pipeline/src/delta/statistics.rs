@@ -85,7 +85,7 @@ impl FileStatistics {
     }
 
     /// Takes the statistics of a file of `dataset` out of its footer.
-    pub fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
+    fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
         let mut json = Json {
             num_records: footer.file_metadata().num_rows(),
             min_values: Map::new(),
@@ -104,8 +104,8 @@ impl FileStatistics {
                 json.null_count.insert(name.clone(), null_count.into());
             }
             let (least, greatest) = bounds(column.column_type, chunks());
-            json.min_values.extend(least.map(|least| (name.clone(), least.into())));
-            json.max_values.extend(greatest.map(|greatest| (name.clone(), greatest.into())));
+            json.min_values.extend(least.map(|least| (name.clone(), least)));
+            json.max_values.extend(greatest.map(|greatest| (name.clone(), greatest)));
         }
         let json = serde_json::to_string(&json).expect("text keys and plain values serialise");
         Self { json, has_extra_fields }

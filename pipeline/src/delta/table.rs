@@ -300,7 +300,7 @@ impl DeltaTable {
                 "numOutputRows": num_rows.to_string(),
                 "numOutputBytes": num_bytes.to_string(),
             }),
-            format!("snapshot {snapshot}, run {run_id}"),
+            &format!("snapshot {snapshot}, run {run_id}"),
         )];
         lines.extend(self.defining_lines(files, finished_at)?);
         let txn = Txn { app_id: self.app_id(date), version: transaction, last_updated: Some(finished_at) };
@@ -378,7 +378,7 @@ impl DeltaTable {
             "DELETE",
             &json!({ "predicate": json!([predicate]).to_string() }),
             &json!({ "numRemovedFiles": removed.len().to_string() }),
-            format!("{} snapshots expired", dates.len()),
+            &format!("{} snapshots expired", dates.len()),
         )];
         lines.extend(removed.into_iter().map(|(_, add)| removing(add, at)));
         Some(lines)
@@ -390,7 +390,7 @@ impl DeltaTable {
         operation: &str,
         parameters: &Value,
         metrics: &Value,
-        user_metadata: String,
+        user_metadata: &str,
     ) -> Line {
         let mut info = json!({
             "timestamp": at,

@@ -55,8 +55,8 @@ fn statistics(rows: u64, has_extra_fields: bool) -> FileStatistics {
 
 /// The files that a run writes of a snapshot, one for each platform.
 fn files(snapshot: SnapshotId, run: &str, platforms: &[Option<&str>]) -> Vec<DataFile> {
-    let file = |(number, platform): (usize, &Option<&str>)| {
-        let folder = PartitionKey::new(*platform).directory("OSPlatform");
+    let file = |(number, platform): (usize, Option<&str>)| {
+        let folder = PartitionKey::new(platform).directory("OSPlatform");
         let date = snapshot.date();
         DataFile {
             path: format!("{}/{folder}/part-{snapshot}-{run}-{number:05}.parquet", data_folder_name(date)),
@@ -68,7 +68,7 @@ fn files(snapshot: SnapshotId, run: &str, platforms: &[Option<&str>]) -> Vec<Dat
             sha256: String::new(),
         }
     };
-    platforms.iter().enumerate().map(file).collect()
+    platforms.iter().copied().enumerate().map(file).collect()
 }
 
 /// Publishes files of `run` under the next transaction number.
