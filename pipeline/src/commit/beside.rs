@@ -27,7 +27,9 @@ use serde::{Deserialize, Serialize};
 use super::exchange::Publish;
 use super::log::{Log, log_folder, staged_statistics};
 use super::{CommitError, Published, Recovered, to_json};
-use crate::lake::{LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, Table, TableLock, local};
+use crate::lake::{
+    LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, Table, TableLock, check_name, data_folder_name, local,
+};
 use crate::manifest::Manifest;
 
 pub(super) const JOURNAL_FILE: &str = "journal.json";
@@ -43,14 +45,25 @@ struct Journal {
     manifest: Manifest,
 }
 
+impl Journal {
+    /// Whether all files that it names are below the snapshot's data folder, as those that we write are.
+    fn is_of_one_date(&self) -> bool {
+        let folder = data_folder_name(self.manifest.snapshot_id().date());
+        let new = self.manifest.files.iter().map(|file| &file.path);
+        new.chain(&self.replaced).all(|path| {
+            check_name(path).is_ok() && path.strip_prefix(&folder).is_some_and(|below| below.starts_with('/'))
+        })
+    }
+}
+
 /// Finishes or undoes what an interrupted run has left in `folder`; nothing where it was no run of ours.
 pub(super) fn recover(lock: &TableLock, folder: &Path) -> Result<Option<Recovered>, CommitError> {
     let table = lock.table();
     let Some(bytes) = local::read_bounded(&folder.join(JOURNAL_FILE), 2 * MAX_MANIFEST_BYTES)? else {
         return Ok(None);
     };
-    let journal: Journal = serde_json::from_slice(&bytes)
-        .map_err(|_| CommitError::Undecided { folder: folder.to_path_buf() })?;
+    let journal = serde_json::from_slice(&bytes).ok().filter(Journal::is_of_one_date);
+    let journal = journal.ok_or_else(|| CommitError::Undecided { folder: folder.to_path_buf() })?;
     let run_id = journal.manifest.run_id.to_string();
     let beside = Beside { table, folder, journal: &journal };
     let log = Log::open(table)?;

@@ -411,3 +411,19 @@ fn snapshots_without_their_data_are_not_adopted() {
     let folder = lake::data_folder_name(snapshot_id(NEXT_DAY).date());
     assert!(log.delta().live_files().all(|file| file.path.starts_with(&folder)));
 }
+
+#[test]
+fn journal_that_is_not_ours_is_not_guessed_at() {
+    for path in ["../../x", "snapshot_date=2021-01-12/x", "/etc/x"] {
+        let temp = temp_dir();
+        let table = open_table(temp.path());
+        let folder = table.staging_root().join("aaaaaaaa");
+        std::fs::create_dir_all(&folder).unwrap();
+        let manifest = manifest(NOON, "aaaaaaaa", Vec::new(), 0);
+        let journal = serde_json::json!({ "transaction": 1, "replaced": [path], "manifest": manifest });
+        std::fs::write(folder.join("journal.json"), journal.to_string()).unwrap();
+        let error = lock(&table).recover().unwrap_err();
+        assert!(matches!(error, CommitError::Undecided { .. }), "{error}");
+        assert!(folder.exists());
+    }
+}
