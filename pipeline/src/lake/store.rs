@@ -611,7 +611,7 @@ mod tests {
     fn errors_are_one_line_without_secrets() {
         let check = |text: &str, expected: &str, kind: Kind| {
             let error = object_store::Error::Generic { store: "S3", source: text.into() };
-            let error = StoreError::new(&error);
+            let error = StoreError::from(&error);
             assert_eq!(error.to_string(), expected);
             assert_eq!(error.kind, kind);
         };
