@@ -1,5 +1,8 @@
 //! The command line: what may be typed, and which command runs.
 
+#[cfg(feature = "history")]
+mod history;
+
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
@@ -60,6 +63,25 @@ enum Command {
     /// Remove old snapshots for good
     #[command(after_help = EXIT_CODES)]
     Expire(ExpireOptions),
+    /// Say what changed between two snapshots
+    #[cfg(feature = "history")]
+    #[command(after_help = history::WHERE)]
+    Diff(history::DiffOptions),
+    /// Say how the numbers went over the snapshots
+    #[cfg(feature = "history")]
+    Trend(history::TrendOptions),
+    /// Ask the tables in SQL
+    #[cfg(feature = "history")]
+    Query(history::QueryOptions),
+    #[cfg(not(feature = "history"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Diff(NotBuilt),
+    #[cfg(not(feature = "history"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Trend(NotBuilt),
+    #[cfg(not(feature = "history"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Query(NotBuilt),
     /// Print a dataset's contract
     Schema(SchemaOptions),
     /// Print completions for a shell
@@ -67,6 +89,14 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+/// A command that this build lacks, whatever its options.
+#[cfg(not(feature = "history"))]
+#[derive(Debug, clap::Args)]
+struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _given: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -210,6 +240,14 @@ pub fn run() -> ExitCode {
         Command::Snapshots(options) => run_snapshots(&options),
         Command::Verify(options) => run_verify(&options),
         Command::Expire(options) => run_expire(&options),
+        #[cfg(feature = "history")]
+        Command::Diff(options) => history::run_diff(&options),
+        #[cfg(feature = "history")]
+        Command::Trend(options) => history::run_trend(&options),
+        #[cfg(feature = "history")]
+        Command::Query(options) => history::run_query(&options),
+        #[cfg(not(feature = "history"))]
+        Command::Diff(_) | Command::Trend(_) | Command::Query(_) => Err(not_built()),
         Command::Schema(options) => run_schema(&options),
         Command::Completions { shell } => print(&completions(shell)),
     };
@@ -222,6 +260,13 @@ pub fn run() -> ExitCode {
             code
         }
     }
+}
+
+#[cfg(not(feature = "history"))]
+fn not_built() -> anyhow::Error {
+    let error = anyhow::anyhow!("diff, trend and query are not in this build");
+    let hint = "build it with `cargo build --release --features history`, or run `make diff`";
+    Failure { code: ExitCode::Usage, error, hint: Some(hint.to_owned()) }.into()
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

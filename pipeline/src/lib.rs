@@ -22,6 +22,8 @@ pub mod lake;
 pub mod verify;
 pub mod expire;
 pub mod rejects;
+#[cfg(feature = "history")]
+pub mod history;
 
 pub mod ingest;
 pub mod config;

@@ -1,0 +1,144 @@
+//! The devices of two snapshots, and what is said of each in both.
+//!
+//! What a snapshot says of a device it says in each of its rows. Where they differ, the largest value
+//! holds, and any value holds against null.
+
+use std::collections::btree_map::{BTreeMap, Entry};
+
+use super::HistoryError;
+use super::narrowing::{Field, Narrowing};
+use super::rows::Source;
+use crate::cancel::Cancel;
+
+/// What a snapshot says of a device.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Device {
+    /// `DeviceName`.
+    pub name: Option<Box<str>>,
+    /// `RbacGroupName`.
+    pub group: Option<Box<str>>,
+    /// `OSPlatform`.
+    pub platform: Option<Box<str>>,
+    /// All platforms that it has rows under, where they are several.
+    other_platforms: Vec<Option<Box<str>>>,
+}
+
+impl Device {
+    /// Whether it has rows under `platform`.
+    pub fn is_on(&self, platform: Option<&str>) -> bool {
+        self.platform.as_deref() == platform
+            || self.other_platforms.iter().any(|other| other.as_deref() == platform)
+    }
+
+    fn merge(&mut self, other: Self) {
+        if self.platform != other.platform || !other.other_platforms.is_empty() {
+            self.other_platforms.extend([self.platform.clone(), other.platform.clone()]);
+            self.other_platforms.extend(other.other_platforms);
+            self.other_platforms.sort_unstable();
+            self.other_platforms.dedup();
+        }
+        merge(&mut self.name, other.name);
+        merge(&mut self.group, other.group);
+        merge(&mut self.platform, other.platform);
+    }
+}
+
+/// Null is less than any text.
+fn merge(value: &mut Option<Box<str>>, other: Option<Box<str>>) {
+    if other > *value {
+        *value = other;
+    }
+}
+
+/// A device in two snapshots; at least one has it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeviceHistory {
+    /// In the old one.
+    pub old: Option<Device>,
+    /// In the new one.
+    pub new: Option<Device>,
+}
+
+impl DeviceHistory {
+    /// As its changes name it: the new snapshot's word, the old one's where the new has none.
+    pub fn shown(&self) -> &Device {
+        static NOTHING: Device =
+            Device { name: None, group: None, platform: None, other_platforms: Vec::new() };
+        self.new.as_ref().or(self.old.as_ref()).unwrap_or(&NOTHING)
+    }
+
+    /// Whether its changes are wanted.
+    fn is_wanted(&self, narrowing: &Narrowing) -> bool {
+        let shown = self.shown();
+        narrowing.allows(Field::Platform, shown.platform.as_deref())
+            && narrowing.allows(Field::Group, shown.group.as_deref())
+    }
+}
+
+/// Devices by id.
+pub type Devices = BTreeMap<Box<str>, DeviceHistory>;
+
+/// Reads the devices of both snapshots whose changes are wanted.
+///
+/// # Errors
+///
+/// What [`Source::visit`] returns.
+pub fn read(
+    old: Source<'_>,
+    new: Source<'_>,
+    narrowing: &Narrowing,
+    cancel: &Cancel,
+) -> Result<Devices, HistoryError> {
+    let mut devices = Devices::new();
+    for (id, device) in read_one(old, cancel)? {
+        devices.entry(id).or_default().old = Some(device);
+    }
+    for (id, device) in read_one(new, cancel)? {
+        devices.entry(id).or_default().new = Some(device);
+    }
+    devices.retain(|_, history| history.is_wanted(narrowing));
+    Ok(devices)
+}
+
+fn read_one(source: Source<'_>, cancel: &Cancel) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
+    const NOT_SEEN: (usize, usize) = (usize::MAX, usize::MAX);
+    let columns = ["DeviceId", "DeviceName", "RbacGroupName"];
+    let by_thread = source.visit(
+        &columns,
+        |_| true,
+        cancel,
+        |found: &mut BTreeMap<_, _>, rows| {
+            let [ids, names, groups] = columns.map(|column| rows.text(column));
+            // A device's rows nearly always agree: what they say is looked at once.
+            let mut seen = vec![NOT_SEEN; ids.num_codes()];
+            for ((id, name), group) in ids.codes().iter().zip(names.codes()).zip(groups.codes()) {
+                if seen[*id] == (*name, *group) {
+                    continue;
+                }
+                seen[*id] = (*name, *group);
+                let device = Device {
+                    name: names.value(*name).map(Into::into),
+                    group: groups.value(*group).map(Into::into),
+                    platform: rows.platform.map(Into::into),
+                    other_platforms: Vec::new(),
+                };
+                insert(found, ids.value(*id).unwrap_or_default().into(), device);
+            }
+            Ok(())
+        },
+    )?;
+    let mut devices = BTreeMap::new();
+    for (id, device) in by_thread.into_iter().flatten() {
+        insert(&mut devices, id, device);
+    }
+    Ok(devices)
+}
+
+fn insert(devices: &mut BTreeMap<Box<str>, Device>, id: Box<str>, device: Device) {
+    match devices.entry(id) {
+        Entry::Vacant(entry) => {
+            entry.insert(device);
+        }
+        Entry::Occupied(mut entry) => entry.get_mut().merge(device),
+    }
+}

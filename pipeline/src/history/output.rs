@@ -1,0 +1,202 @@
+//! Answers as files: Parquet, CSV or one JSON object a line.
+//!
+//! A file appears under its name when it is complete, and never before.
+
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use polars::io::csv::write::BatchedWriter as CsvWriter;
+use polars::io::parquet::write::BatchedWriter as ParquetWriter;
+use polars::prelude::*;
+use tempfile::NamedTempFile;
+
+use super::{HistoryError, text};
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Parquet, zstd.
+    Parquet,
+    /// CSV with a header.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+impl Format {
+    /// The form that a file's name asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::UnknownFormat`].
+    pub fn of_path(path: &Path) -> Result<Self, HistoryError> {
+        let extension =
+            path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+        match extension.as_deref() {
+            Some("parquet") => Ok(Self::Parquet),
+            Some("csv") => Ok(Self::Csv),
+            Some("ndjson" | "json" | "jsonl") => Ok(Self::Ndjson),
+            _ => Err(HistoryError::UnknownFormat { path: path.to_path_buf() }),
+        }
+    }
+}
+
+/// Writes frames of one schema to anything.
+pub enum FrameWriter<W: Write> {
+    /// Row groups, then the footer.
+    Parquet(ParquetWriter<W>),
+    /// The header, then lines.
+    Csv(CsvWriter<W>),
+    /// Lines.
+    Ndjson(W),
+}
+
+impl<W: Write> std::fmt::Debug for FrameWriter<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FrameWriter")
+    }
+}
+
+impl<W: Write> FrameWriter<W> {
+    /// Begins an answer with the columns of `schema`.
+    ///
+    /// # Errors
+    ///
+    /// What `writer` says.
+    pub fn try_new(writer: W, format: Format, schema: &Schema) -> Result<Self, HistoryError> {
+        Ok(match format {
+            Format::Parquet => Self::Parquet(
+                polars::prelude::ParquetWriter::new(writer)
+                    .with_compression(ParquetCompression::Zstd(None))
+                    .set_parallel(false)
+                    .batched(schema)?,
+            ),
+            Format::Csv => Self::Csv(polars::prelude::CsvWriter::new(writer).batched(&as_text(schema))?),
+            Format::Ndjson => Self::Ndjson(writer),
+        })
+    }
+
+    /// Writes the rows of a frame.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn write(&mut self, frame: &DataFrame) -> Result<(), HistoryError> {
+        match self {
+            Self::Parquet(writer) => writer.write_batch(frame)?,
+            Self::Csv(writer) => writer.write_batch(&cells(frame)?)?,
+            Self::Ndjson(writer) => {
+                for row in 0..frame.height() {
+                    for (index, column) in frame.columns().iter().enumerate() {
+                        writer.write_all(if index == 0 { b"{" } else { b"," })?;
+                        serde_json::to_writer(&mut *writer, column.name().as_str())
+                            .map_err(io::Error::from)?;
+                        writer.write_all(b":")?;
+                        let value = text::json(&column.get(row)?);
+                        serde_json::to_writer(&mut *writer, &value).map_err(io::Error::from)?;
+                    }
+                    writer.write_all(b"}\n")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the answer.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn finish(self) -> Result<(), HistoryError> {
+        match self {
+            Self::Parquet(writer) => {
+                writer.finish()?;
+            }
+            Self::Csv(mut writer) => writer.finish()?,
+            Self::Ndjson(mut writer) => writer.flush()?,
+        }
+        Ok(())
+    }
+}
+
+/// What CSV has no form for, or one of its own.
+fn is_text(data_type: &DataType) -> bool {
+    data_type.is_temporal() || data_type.is_nested()
+}
+
+fn as_text(schema: &Schema) -> Schema {
+    let fields = schema.iter().map(|(name, data_type)| {
+        let data_type = if is_text(data_type) { DataType::String } else { data_type.clone() };
+        Field::new(name.clone(), data_type)
+    });
+    Schema::from_iter(fields)
+}
+
+/// The frame with text in place of timestamps, dates and lists.
+fn cells(frame: &DataFrame) -> PolarsResult<DataFrame> {
+    let columns = frame.columns().iter().map(|column| {
+        if !is_text(column.dtype()) {
+            return column.clone();
+        }
+        let texts = column.as_materialized_series().iter().map(|value| match value {
+            AnyValue::Null => None,
+            value => Some(text::cell(&value)),
+        });
+        StringChunked::from_iter_options(column.name().clone(), texts.collect::<Vec<_>>().into_iter())
+            .into_column()
+    });
+    DataFrame::new(frame.height(), columns.collect())
+}
+
+/// A file that appears when it is complete.
+#[derive(Debug)]
+pub struct OutputFile {
+    path: PathBuf,
+    temporary: NamedTempFile,
+    writer: FrameWriter<BufWriter<File>>,
+}
+
+impl OutputFile {
+    /// Begins the file at `path`, whose name says the format where `format` does not.
+    ///
+    /// # Errors
+    ///
+    /// A name that says nothing, a folder that cannot be written to.
+    pub fn create(path: &Path, format: Option<Format>, schema: &Schema) -> Result<Self, HistoryError> {
+        let format = format.map_or_else(|| Format::of_path(path), Ok)?;
+        let failed = |source| HistoryError::Output { path: path.to_path_buf(), source };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary = tempfile::Builder::new()
+            .prefix(".defender-lake-")
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        let file = temporary.as_file().try_clone().map_err(failed)?;
+        let writer = FrameWriter::try_new(BufWriter::new(file), format, schema)?;
+        Ok(Self { path: path.to_path_buf(), temporary, writer })
+    }
+
+    /// Writes the rows of a frame.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn write(&mut self, frame: &DataFrame) -> Result<(), HistoryError> {
+        self.writer.write(frame)
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; there is no such file then, or the one of before.
+    pub fn finish(self) -> Result<(), HistoryError> {
+        self.writer.finish()?;
+        let failed = |source| HistoryError::Output { path: self.path.clone(), source };
+        self.temporary.as_file().sync_all().map_err(failed)?;
+        self.temporary.persist(&self.path).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+}

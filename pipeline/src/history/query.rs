@@ -1,0 +1,174 @@
+//! SQL over the tables of a lake, by their names, for people without an engine at hand.
+//!
+//! Takes a query; gives its answer in pieces. Files that the conditions on partition columns rule out
+//! are not opened.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::mpsc::sync_channel;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table as TextTable};
+use polars::error::set_warning_function;
+use polars::prelude::*;
+use polars::sql::SQLContext;
+
+use super::scan::scan;
+use super::{HistoryError, nearest, text};
+use crate::lake::Lake;
+use crate::report::count;
+
+/// A query that has been understood.
+pub struct Query {
+    plan: LazyFrame,
+    schema: SchemaRef,
+}
+
+impl std::fmt::Debug for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Query {
+    /// Understands `sql` over every dataset's table in `lake`.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Sql`] names what is wrong and what was meant; else the lake cannot be read.
+    pub fn try_new(lake: &Lake, sql: &str) -> Result<Self, HistoryError> {
+        // What Polars advises its users of is nothing that ours can act on.
+        set_warning_function(|message, _| tracing::debug!(message, "advice of the engine"));
+        let mut context = SQLContext::new();
+        let mut columns = Vec::new();
+        for dataset in schema::DATASETS {
+            let table = lake.table(dataset);
+            let mut rows = scan(&table, &table.snapshots()?)?;
+            columns.extend(rows.collect_schema()?.iter_names().map(ToString::to_string));
+            context.register(dataset.name, rows);
+        }
+        let tables: Vec<_> = schema::DATASETS.iter().map(|dataset| dataset.name).collect();
+        let mut understand = || {
+            let mut plan = context.execute(sql)?;
+            let schema = plan.collect_schema()?;
+            Ok(Self { plan, schema })
+        };
+        understand().map_err(|error| HistoryError::Sql { reason: explain(&error, &columns, &tables) })
+    }
+
+    /// The columns of the answer.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Calls `take` with the answer, a frame at a time and in order, until it says that it has enough.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says, or what `take` returns.
+    pub fn run(
+        self,
+        mut take: impl FnMut(DataFrame) -> Result<bool, HistoryError>,
+    ) -> Result<(), HistoryError> {
+        /// Rows of a frame: small enough to be nothing beside the query, large enough for a row group.
+        const CHUNK: NonZeroUsize = NonZeroUsize::new(100_000).expect("more than none");
+        let (send, receive) = sync_channel(1);
+        let callback = PlanCallback::new(move |frame| Ok(send.send(frame).is_err()));
+        let plan = self.plan.sink_batches(callback, true, Some(CHUNK))?;
+        std::thread::scope(|scope| {
+            let engine = scope.spawn(move || plan.collect_with_engine(Engine::Streaming).map(drop));
+            let taken = receive.into_iter().try_for_each(|frame| match take(frame) {
+                Ok(true) => ControlFlow::Continue(()),
+                Ok(false) => ControlFlow::Break(Ok(())),
+                Err(error) => ControlFlow::Break(Err(error)),
+            });
+            let ended = engine.join().expect("the engine panicked");
+            match taken {
+                ControlFlow::Break(taken) => taken,
+                // The query is at fault, a value that cannot be cast or the like, unless reading was.
+                ControlFlow::Continue(()) => ended.map_err(|error| match error {
+                    PolarsError::IO { .. } => error.into(),
+                    error => HistoryError::Sql { reason: first_line(&error.to_string()) },
+                }),
+            }
+        })
+    }
+}
+
+/// What is wrong with a query, in words of the query.
+fn explain(error: &PolarsError, columns: &[String], tables: &[&str]) -> String {
+    match error {
+        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => {
+            explain(error, columns, tables)
+        }
+        PolarsError::ColumnNotFound(message) | PolarsError::SchemaFieldNotFound(message) => {
+            let Some(given) = quoted(message) else { return first_line(message) };
+            meant("column", given, columns.iter().map(String::as_str))
+        }
+        PolarsError::SQLInterface(message) | PolarsError::SQLSyntax(message) => {
+            match (message.contains("relation"), message.contains("column"), quoted(message)) {
+                (true, _, Some(given)) => meant("table", given, tables.iter().copied()),
+                (_, true, Some(given)) if !columns.iter().any(|column| column == given) => {
+                    meant("column", given, columns.iter().map(String::as_str))
+                }
+                _ => first_line(message),
+            }
+        }
+        error => first_line(&error.to_string()),
+    }
+}
+
+fn meant<'a>(kind: &str, given: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(given, known.clone()) {
+        Some(name) => format!("there is no {kind} {given:?}; did you mean {name}?"),
+        None => format!("there is no {kind} {given:?}; known: {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The first text in quotes.
+fn quoted(message: &str) -> Option<&str> {
+    let start = message.find(['"', '\'', '`'])?;
+    let (quote, rest) = message[start..].split_at(1);
+    rest.split(quote).next().filter(|text| !text.is_empty())
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Rows that people are shown at most.
+const MAX_SHOWN: usize = 100;
+
+/// The answer for people, its first rows.
+///
+/// # Errors
+///
+/// What the engine says.
+pub fn table(query: Query) -> Result<String, HistoryError> {
+    let names: Vec<String> = query.schema.iter_names().map(ToString::to_string).collect();
+    let mut table = TextTable::new();
+    table.load_style(NOTHING);
+    table.set_header(&names);
+    for (index, data_type) in query.schema.iter_values().enumerate() {
+        if data_type.is_primitive_numeric()
+            && let Some(column) = table.column_mut(index)
+        {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut num_rows = 0;
+    query.run(|frame| {
+        for row in 0..frame.height().min(MAX_SHOWN - num_rows.min(MAX_SHOWN)) {
+            let cells = frame.columns().iter().map(|column| Ok(text::cell(&column.get(row)?)));
+            table.add_row(cells.collect::<PolarsResult<Vec<_>>>()?);
+        }
+        num_rows += frame.height();
+        Ok(num_rows <= MAX_SHOWN)
+    })?;
+    let more = if num_rows > MAX_SHOWN {
+        format!("the first {MAX_SHOWN} rows; --format csv, json or parquet gives all\n")
+    } else {
+        format!("{}\n", count(num_rows as u64, "row"))
+    };
+    Ok(format!("{}\n\n{more}", table.trim_fmt()))
+}

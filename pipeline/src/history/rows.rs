@@ -1,0 +1,203 @@
+//! Reads the rows of a snapshot: a row group at a time, text as numbers into a list of values.
+//!
+//! Takes a published snapshot, whose manifest says which files are its own and which platform their
+//! rows are of. Threads take turns; each sees whole row groups and keeps what it makes of them.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, Int32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+
+use super::HistoryError;
+use crate::cancel::Cancel;
+use crate::lake::{PublishedSnapshot, Table};
+use crate::manifest::DataFile;
+
+/// A snapshot and the table that it is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Where the files are.
+    pub table: &'a Table,
+    /// Which files they are.
+    pub snapshot: &'a PublishedSnapshot,
+}
+
+/// Some columns of one row group.
+#[derive(Debug)]
+pub struct RowGroup<'a> {
+    /// The platform of all its rows.
+    pub platform: Option<&'a str>,
+    batch: RecordBatch,
+}
+
+/// A column of text: its distinct values, and for each row which of them it has.
+#[derive(Debug)]
+pub struct TextColumn {
+    values: StringArray,
+    codes: Vec<usize>,
+}
+
+impl TextColumn {
+    /// For each row a number that is the same for equal values, below [`TextColumn::num_codes`].
+    pub fn codes(&self) -> &[usize] {
+        &self.codes
+    }
+
+    /// One more than the largest code.
+    pub fn num_codes(&self) -> usize {
+        self.values.len() + 1
+    }
+
+    /// The value of a code.
+    pub fn value(&self, code: usize) -> Option<&str> {
+        (code < self.values.len() && self.values.is_valid(code)).then(|| self.values.value(code))
+    }
+
+    /// What `make` makes of each value, by code.
+    pub fn map<T>(&self, make: impl FnMut(Option<&str>) -> T) -> Vec<T> {
+        (0..self.num_codes()).map(|code| self.value(code)).map(make).collect()
+    }
+}
+
+impl RowGroup<'_> {
+    /// Number of rows.
+    pub fn num_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// A column of text that was asked for.
+    pub fn text(&self, name: &str) -> TextColumn {
+        let dictionary = self.column(name).as_dictionary::<Int32Type>();
+        let values = dictionary.values().as_string::<i32>().clone();
+        let null = values.len();
+        let codes =
+            dictionary.keys().iter().map(|key| key.map_or(null, |key| usize::try_from(key).unwrap_or(null)));
+        TextColumn { codes: codes.collect(), values }
+    }
+
+    /// A column of numbers that was asked for.
+    pub fn numbers(&self, name: &str) -> &Int32Array {
+        self.column(name).as_primitive()
+    }
+
+    fn column(&self, name: &str) -> &dyn Array {
+        self.batch.column_by_name(name).expect("a column that was asked for")
+    }
+}
+
+impl Source<'_> {
+    /// Calls `visit` with every row group of the files that `wanted` says, each time with what the
+    /// thread has made so far, and returns what each thread made.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read or lacks a column, or what `visit` returns.
+    pub fn visit<T: Default + Send>(
+        &self,
+        columns: &[&str],
+        wanted: impl Fn(&DataFile) -> bool,
+        cancel: &Cancel,
+        visit: impl Fn(&mut T, &RowGroup<'_>) -> Result<(), HistoryError> + Sync,
+    ) -> Result<Vec<T>, HistoryError> {
+        let mut units = Vec::new();
+        for file in self.snapshot.manifest.files.iter().filter(|file| wanted(file)) {
+            let metadata = self.open(file, columns)?.1;
+            units.extend(
+                (0..metadata.metadata().num_row_groups()).map(|index| (file, index, metadata.clone())),
+            );
+        }
+        let next = AtomicUsize::new(0);
+        let failed = Mutex::new(None);
+        let work = || {
+            let mut made = T::default();
+            while let Some((file, index, metadata)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let read = if cancel.is_cancelled() {
+                    Err(HistoryError::Interrupted)
+                } else {
+                    self.visit_row_group(file, *index, metadata, columns, |rows| visit(&mut made, rows))
+                };
+                if let Err(error) = read {
+                    next.store(units.len(), Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+            made
+        };
+        let num_threads = std::thread::available_parallelism().map_or(1, usize::from).min(units.len().max(1));
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..num_threads).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a reading thread panicked")).collect()
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(made),
+        }
+    }
+
+    /// Whether a data file has a column.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn has_column(&self, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
+        let (_, metadata) = self.open(file, &[])?;
+        Ok(metadata.schema().column_with_name(column).is_some())
+    }
+
+    fn visit_row_group(
+        &self,
+        file: &DataFile,
+        index: usize,
+        metadata: &ArrowReaderMetadata,
+        columns: &[&str],
+        mut visit: impl FnMut(&RowGroup<'_>) -> Result<(), HistoryError>,
+    ) -> Result<(), HistoryError> {
+        let damaged = |source| HistoryError::DamagedFile { path: file.path.clone(), source };
+        let opened = self.table.open_data_file(&file.path)?;
+        let num_rows = metadata.metadata().row_group(index).num_rows();
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata.clone())
+            .with_row_groups(vec![index])
+            .with_projection(ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied()))
+            .with_batch_size(usize::try_from(num_rows).unwrap_or(usize::MAX).max(1))
+            .build()
+            .map_err(damaged)?;
+        for batch in reader {
+            let batch = batch.map_err(|error| damaged(error.into()))?;
+            visit(&RowGroup { platform: file.os_platform.as_deref(), batch })?;
+        }
+        Ok(())
+    }
+
+    /// Opens a file, its text columns as dictionaries.
+    fn open(&self, file: &DataFile, columns: &[&str]) -> Result<(File, ArrowReaderMetadata), HistoryError> {
+        let damaged = |source| HistoryError::DamagedFile { path: file.path.clone(), source };
+        let opened = self.table.open_data_file(&file.path)?;
+        let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()).map_err(damaged)?;
+        for column in columns {
+            if metadata.schema().column_with_name(column).is_none() {
+                return Err(HistoryError::MissingColumn {
+                    path: file.path.clone(),
+                    column: (*column).to_owned(),
+                });
+            }
+        }
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let fields = metadata.schema().fields().iter().map(|field| match field.data_type() {
+            DataType::Utf8 => Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable())),
+            _ => Arc::clone(field),
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let options = ArrowReaderOptions::new().with_schema(schema);
+        let metadata =
+            ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(damaged)?;
+        Ok((opened, metadata))
+    }
+}

@@ -1,0 +1,84 @@
+//! A table of the lake as Polars sees it: the files of given snapshots, partition columns with them.
+
+use polars::prelude::*;
+
+use super::{HistoryError, Source};
+use crate::lake::{PublishedSnapshot, Table};
+use crate::manifest::DataFile;
+use crate::partition::NULL_PARTITION;
+
+/// The rows of `snapshots`; files that a condition on `snapshot_date` or a partition column rules out
+/// are not opened.
+///
+/// # Errors
+///
+/// A file that cannot be read.
+pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame, HistoryError> {
+    let dataset = table.dataset();
+    let captured = snapshots.iter().filter_map(|snapshot| {
+        let file = snapshot.manifest.files.first()?;
+        Some(Source { table, snapshot }.has_column(file, schema::EXTRA_FIELDS.name))
+    });
+    let has_extra_fields = captured.collect::<Result<Vec<_>, _>>()?.contains(&true);
+    let in_files = dataset.file_columns().chain(has_extra_fields.then_some(&schema::EXTRA_FIELDS));
+    let in_files = Schema::from_iter(in_files.map(field));
+    let in_paths = Schema::from_iter(dataset.partition_columns().map(field));
+    let names: Vec<_> = in_files.iter_names().chain(in_paths.iter_names()).cloned().map(col).collect();
+
+    // Polars takes a platform of this name for null; the manifest knows better.
+    let is_marker = |file: &&DataFile| file.os_platform.as_deref() == Some(NULL_PARTITION);
+    let files = || snapshots.iter().flat_map(|snapshot| &snapshot.manifest.files);
+    let root = table.root();
+    let path = |file: &DataFile| PlRefPath::new(root.join(&file.path).to_string_lossy().as_ref());
+    // A folder of the user's own above the table may look like a partition: Polars has to know of it, too.
+    let above = root.components().filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
+    let mut in_whole_paths =
+        Schema::from_iter(above.map(|(key, _)| Field::new(key.into(), DataType::String)));
+    in_whole_paths.extend(in_paths.iter_fields());
+    let in_whole_paths = Arc::new(in_whole_paths);
+    let scan_files = |files: Vec<PlRefPath>| {
+        let hive_options = HiveOptions {
+            enabled: Some(true),
+            schema: Some(Arc::clone(&in_whole_paths)),
+            try_parse_dates: true,
+            ..HiveOptions::default()
+        };
+        let args = ScanArgsParquet {
+            hive_options,
+            glob: false,
+            schema: Some(Arc::new(in_files.clone())),
+            allow_missing_columns: true,
+            ..ScanArgsParquet::default()
+        };
+        LazyFrame::scan_parquet_files(files.into_iter().collect(), args)
+    };
+    let marked: Vec<_> = files().filter(is_marker).map(path).collect();
+    let others: Vec<_> = files().filter(|file| !is_marker(file)).map(path).collect();
+    let mut frames = Vec::new();
+    if !others.is_empty() {
+        frames.push(scan_files(others)?.select(names.clone()));
+    }
+    if !marked.is_empty() {
+        let platform = lit(NULL_PARTITION).alias("OSPlatform");
+        frames.push(scan_files(marked)?.with_column(platform).select(names.clone()));
+    }
+    if frames.is_empty() {
+        let mut all = in_files.clone();
+        all.extend(in_paths.iter_fields());
+        return Ok(DataFrame::empty_with_schema(&all).lazy());
+    }
+    Ok(concat(frames, UnionArgs::default())?)
+}
+
+fn field(column: &schema::Column) -> Field {
+    let data_type = match column.column_type {
+        schema::ColumnType::Utf8 => DataType::String,
+        schema::ColumnType::Int32 => DataType::Int32,
+        schema::ColumnType::Utf8List => DataType::List(Box::new(DataType::String)),
+        schema::ColumnType::TimestampMicros => {
+            DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC))
+        }
+        schema::ColumnType::Date32 => DataType::Date,
+    };
+    Field::new(column.name.into(), data_type)
+}

@@ -1,0 +1,232 @@
+//! How the numbers went: a few counts of every snapshot in a range.
+//!
+//! Takes published snapshots and reads one at a time, so that memory is a matter of one snapshot;
+//! gives a frame with a row for each snapshot, or for each snapshot and value of what is asked by.
+//! Rows are counted as they are: a key that an export repeats counts as often.
+
+use polars::prelude::*;
+
+use super::scan::scan;
+use super::summary::{Rows, is_end_of_support, named, table};
+use super::{HistoryError, narrowing};
+use crate::cancel::Cancel;
+use crate::lake::{PublishedSnapshot, Table};
+use crate::progress::grouped;
+
+/// What numbers can be had for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum By {
+    /// Each platform
+    Platform,
+    /// Each device group
+    Group,
+    /// Each vendor
+    Vendor,
+    /// Each product, with its vendor
+    Product,
+}
+
+impl By {
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Platform => &["OSPlatform"],
+            Self::Group => &["RbacGroupName"],
+            Self::Vendor => &["SoftwareVendor"],
+            Self::Product => &["SoftwareVendor", "SoftwareName"],
+        }
+    }
+}
+
+/// The counts of a snapshot.
+pub const MEASURES: [&str; 5] = ["devices", "installations", "products", "weaknesses", "end_of_support"];
+
+/// The counts of every snapshot, oldest first: `snapshot_date`, `GeneratedTime`, the columns of `by`,
+/// and [`MEASURES`]. Values are in the order of their text, null first.
+///
+/// # Errors
+///
+/// A snapshot that cannot be read, or an interruption.
+pub fn trend(
+    table: &Table,
+    snapshots: &[PublishedSnapshot],
+    by: Option<By>,
+    cancel: &Cancel,
+) -> Result<DataFrame, HistoryError> {
+    let by = by.map_or(&[][..], By::columns);
+    let mut frames = Vec::new();
+    for snapshot in snapshots {
+        if cancel.is_cancelled() {
+            return Err(HistoryError::Interrupted);
+        }
+        frames.push(measure(table, snapshot, by)?.lazy());
+    }
+    Ok(concat(frames, UnionArgs::default())?.collect()?)
+}
+
+fn measure(table: &Table, snapshot: &PublishedSnapshot, by: &[&str]) -> Result<DataFrame, HistoryError> {
+    let product = as_struct(vec![col("SoftwareVendor"), col("SoftwareName")]);
+    let ended = is_end_of_support(col("EndOfSupportStatus")).fill_null(lit(false));
+    let measures = [
+        col("DeviceId").n_unique(),
+        len(),
+        product.n_unique(),
+        col("NumberOfWeaknesses").cast(DataType::Int64).sum(),
+        ended.sum(),
+    ];
+    let measures: Vec<_> = measures
+        .into_iter()
+        .zip(MEASURES)
+        .map(|(expr, name)| expr.cast(DataType::Int64).alias(name))
+        .collect();
+    let by_columns: Vec<_> = by.iter().map(|name| col(*name)).collect();
+    let rows = scan(table, std::slice::from_ref(snapshot))?;
+    let measured = if by.is_empty() {
+        rows.select(measures)
+    } else {
+        rows.group_by(&by_columns).agg(measures).sort(by.to_vec(), SortMultipleOptions::default())
+    };
+    let measured = super::stream(measured)?;
+    let time = snapshot.id.generated_time().timestamp_micros();
+    let time = lit(time).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)));
+    let mut columns =
+        vec![time.clone().dt().date().alias(schema::SNAPSHOT_DATE.name), time.alias("GeneratedTime")];
+    columns.extend(by_columns);
+    columns.extend(MEASURES.map(col));
+    Ok(measured.lazy().select(columns).collect()?)
+}
+
+/// Characters of a sparkline at most.
+const MAX_SPARKS: usize = 40;
+
+/// The trend for people: all snapshots and a line for each measure, or the `top` values by
+/// installations in the newest snapshot.
+///
+/// # Errors
+///
+/// What the engine says.
+pub fn text(trend: &DataFrame, by: Option<By>, top: usize) -> Result<String, HistoryError> {
+    let by = by.map_or(&[][..], By::columns);
+    if by.is_empty() { overall(trend) } else { by_value(trend, by, top) }
+}
+
+fn overall(trend: &DataFrame) -> Result<String, HistoryError> {
+    let mut header = vec!["snapshot"];
+    header.extend(MEASURES);
+    let mut rows = Vec::new();
+    let mut series = vec![Vec::new(); MEASURES.len()];
+    for row in Rows::of(trend) {
+        let mut cells = vec![row.cell(0)?];
+        for (measure, series) in series.iter_mut().enumerate() {
+            let number = row.number(2 + measure)?;
+            cells.push(grouped(number));
+            series.push(Some(number));
+        }
+        rows.push(cells);
+    }
+    rows.push(std::iter::once(String::new()).chain(series.iter().map(|series| sparkline(series))).collect());
+    Ok(table(&header, 1, rows.into_iter()))
+}
+
+fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, HistoryError> {
+    const INSTALLATIONS: usize = 1;
+    let first = 2 + by.len();
+    let mut dates = Vec::new();
+    let mut values: Vec<(Vec<String>, Vec<Option<Vec<u64>>>)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for row in Rows::of(trend) {
+        let date = row.cell(1)?;
+        if dates.last() != Some(&date) {
+            dates.push(date);
+        }
+        let value = (2..first)
+            .map(|column| Ok(named(row.text(column)?.as_deref())))
+            .collect::<PolarsResult<Vec<_>>>()?;
+        let place = *places.entry(value.clone()).or_insert_with(|| {
+            values.push((value, Vec::new()));
+            values.len() - 1
+        });
+        let numbers =
+            (first..first + MEASURES.len()).map(|column| row.number(column)).collect::<PolarsResult<_>>()?;
+        let series = &mut values[place].1;
+        series.resize(dates.len() - 1, None);
+        series.push(Some(numbers));
+    }
+    for (_, series) in &mut values {
+        series.resize(dates.len(), None);
+    }
+    let at = |series: &[Option<Vec<u64>>], index: usize| {
+        series.get(index).and_then(Option::as_ref).map_or(0, |numbers| numbers[INSTALLATIONS])
+    };
+    let newest = dates.len().saturating_sub(1);
+    values.sort_by_key(|(_, series)| std::cmp::Reverse(at(series, newest)));
+    let num_values = values.len();
+    values.truncate(top);
+    let mut header: Vec<_> = by.iter().map(|column| narrowing::label(column)).collect();
+    header.extend(MEASURES);
+    header.extend(["change", "installations"]);
+    let num_names = by.len();
+    let rows = values.into_iter().map(|(mut cells, series)| {
+        match series.last().and_then(Option::as_ref) {
+            Some(numbers) => cells.extend(numbers.iter().map(|number| grouped(*number))),
+            None => cells.extend(MEASURES.map(|_| "0".to_owned())),
+        }
+        let (before, after) = (at(&series, 0), at(&series, newest));
+        let sign = if after < before { "-" } else { "+" };
+        cells.push(format!("{sign}{}", grouped(after.abs_diff(before))));
+        let installations: Vec<_> =
+            series.iter().map(|numbers| numbers.as_ref().map(|numbers| numbers[INSTALLATIONS])).collect();
+        cells.push(sparkline(&installations));
+        cells
+    });
+    let mut text = table(&header, num_names, rows);
+    if num_values > top {
+        let _ = std::fmt::Write::write_fmt(
+            &mut text,
+            format_args!(
+                "{} more; --top shows more of them, --out writes all\n",
+                grouped((num_values - top) as u64)
+            ),
+        );
+    }
+    Ok(text)
+}
+
+/// Blocks between the least and the most; a blank where there is no number. Long series are thinned.
+fn sparkline(series: &[Option<u64>]) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let least = series.iter().flatten().min().copied().unwrap_or(0);
+    let spread = series.iter().flatten().max().map_or(0, |most| most - least);
+    let len = series.len().min(MAX_SPARKS);
+    let sparks = (0..len).map(|index| {
+        // The newest is always among those that stay.
+        let from_end = (len - 1 - index) * series.len() / len;
+        match series[series.len() - 1 - from_end] {
+            None => ' ',
+            Some(_) if spread == 0 => BLOCKS[3],
+            Some(number) => {
+                let height = u128::from(number - least) * (BLOCKS.len() as u128 - 1) / u128::from(spread);
+                BLOCKS[usize::try_from(height).unwrap_or(0)]
+            }
+        }
+    });
+    sparks.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparkline_spans_the_least_and_the_most() {
+        let line = |series: &[u64]| sparkline(&series.iter().copied().map(Some).collect::<Vec<_>>());
+        assert_eq!(line(&[0, 1, 2, 3, 4, 5, 6, 7]), "▁▂▃▄▅▆▇█");
+        assert_eq!(line(&[100, 101]), "▁█");
+        assert_eq!(line(&[5]), "▄");
+        assert_eq!(line(&[5, 5]), "▄▄");
+        assert_eq!(line(&[]), "");
+        assert_eq!(sparkline(&[Some(0), None, Some(u64::MAX)]), "▁ █");
+        let long: Vec<u64> = (0..1000).collect();
+        assert_eq!(line(&long).chars().count(), MAX_SPARKS);
+        assert!(line(&long).ends_with('█'));
+    }
+}
