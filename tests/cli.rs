@@ -106,3 +106,19 @@ fn verify_names_what_is_damaged() {
     assert!(run.stdout.contains(name), "{}", run.stdout);
     assert!(run.error().contains("1 finding"), "{}", run.error());
 }
+
+#[cfg(not(feature = "history"))]
+#[test]
+fn commands_that_are_not_built_say_how_to_build_them() {
+    let sandbox = Sandbox::new();
+    for (command, args) in [("diff", &["--from", "2021-01-11"][..]), ("trend", &[]), ("query", &["SELECT 1"])]
+    {
+        let run = sandbox.run(command, args).expect(2);
+        assert_eq!(
+            run.error(),
+            "error: diff, trend and query are not in this build; hint: build it with \
+             `cargo build --release --features history`, or run `make diff`"
+        );
+    }
+    assert!(!sandbox.run("help", &[]).expect(0).stdout.contains("diff"));
+}

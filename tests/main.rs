@@ -18,6 +18,8 @@ mod delta;
 mod layout;
 mod cli;
 mod readers;
+#[cfg(feature = "history")]
+mod history;
 
 mod auth;
 mod faults;
