@@ -30,14 +30,16 @@ INGEST_ARGS ?=
 EMULATOR_ARGS ?=
 VERIFY_ARGS ?=
 INSTRUCTIONS_ARGS ?=
+DIFF_ARGS ?=
+TREND_ARGS ?=
 # A question of your own: make query SQL='FROM software_inventory LIMIT 5'
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest test check generate verify query bench instructions fuzz clean
+.PHONY: help ingest test check generate verify query diff trend bench bench-history instructions fuzz clean
 
 help: ## Print the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---- the program ----
 
@@ -58,6 +60,17 @@ ingest: program ## Take an export, publish a snapshot: your tenant's if AZURE_* 
 
 verify: program ## Read the lake back and hold it against its manifests; VERIFY_ARGS='--keys'
 	@$(PROGRAM) verify $(VERIFY_ARGS)
+
+# With the engine of `diff`, `trend` and `query`: ten minutes and more, once, and never on the way of `make ingest`.
+.PHONY: program-with-history
+program-with-history:
+	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins --features pipeline/history
+
+diff: program-with-history ## Say what changed since the snapshot before; DIFF_ARGS='--out changes.parquet'
+	@$(PROGRAM) diff $(DIFF_ARGS)
+
+trend: program-with-history ## Say how the numbers went; TREND_ARGS='--by vendor'
+	@$(PROGRAM) trend $(TREND_ARGS)
 
 define QUERY
 import os, subprocess, sys
@@ -90,16 +103,19 @@ query: program $(VENV)/.duckdb ## Ask the lake with DuckDB: what is installed wi
 
 # ---- tests and checks ----
 
+# All of it is tested, also what `make ingest` does not build.
+FEATURES := --features pipeline/history
+
 test: $(VENV)/.readers $(DELTA_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
-	  $(CARGO) nextest run --locked --workspace --all-targets --profile $(NEXTEST_PROFILE)
-	@$(CARGO) test --locked --workspace --doc
+	  $(CARGO) nextest run --locked --workspace --all-targets $(FEATURES) --profile $(NEXTEST_PROFILE)
+	@$(CARGO) test --locked --workspace --doc $(FEATURES)
 
 check: cargo-deny ## Format, lints, docs and licences, warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps $(FEATURES) --quiet
 	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
 	$(CARGO) clippy --locked --manifest-path pipeline/fuzz/Cargo.toml -- -D warnings
 
@@ -124,6 +140,22 @@ bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, whole runs again
 $(BENCH_PARTS):
 	@rm -rf $@.unfinished
 	$(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16 --out $@.unfinished
+	@mv $@.unfinished $@
+
+# About 5 million rows a day.
+HISTORY_DEVICES ?= 42000
+HISTORY_LAKE := $(BENCH)/$(HISTORY_DEVICES)-devices-two-days
+
+bench-history: program-with-history $(VENV)/.bench $(HISTORY_LAKE) ## Measure diff against DuckDB on two days of a large tenant
+	$(VENV)/bin/python pipeline/benches/history.py --program $(PROGRAM) --lake $(HISTORY_LAKE) --out $(BENCH)/history.md
+
+$(HISTORY_LAKE):
+	@rm -rf $@.unfinished $@.parts
+	@for day in 2021-01-11 2021-01-12; do \
+	  $(TARGET)/release/tenant --devices $(HISTORY_DEVICES) --parts 16 --generated-time $${day}T11:01:00Z --out $@.parts/$$day; \
+	  $(PROGRAM) ingest -q --from $@.parts/$$day --generated-time $${day}T11:01:00Z --lake $@.unfinished --work-dir $@.parts/work; \
+	done
+	@rm -rf $@.parts
 	@mv $@.unfinished $@
 
 instructions: program ## Count the instructions of a row, hold them against their budget; INSTRUCTIONS_ARGS=--renew
