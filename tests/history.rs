@@ -379,6 +379,25 @@ fn files_of_an_answer_appear_whole_or_not_at_all() {
 }
 
 #[test]
+fn files_that_conditions_rule_out_are_not_opened() {
+    let sandbox = Sandbox::new();
+    for day in 0..2 {
+        let on = |platform: &str| record("d", "v", "p", "1", &json!({"OSPlatform": platform}));
+        publish(&sandbox, day, &[on("Linux"), on("Windows11")]);
+    }
+    let gone = sandbox.lake().join("software_inventory/snapshot_date=2021-01-11/OSPlatform=Windows11");
+    std::fs::remove_dir_all(gone).unwrap();
+    let count = |condition: &str| {
+        let sql = format!("SELECT count(*) AS num_rows FROM software_inventory WHERE {condition}");
+        sandbox.run("query", &[&sql, "--format", "csv"])
+    };
+    assert_eq!(count("snapshot_date = DATE '2021-01-12'").expect(0).stdout, "num_rows\n2\n");
+    assert_eq!(count("snapshot_date > '2021-01-11'").expect(0).stdout, "num_rows\n2\n");
+    assert_eq!(count("OSPlatform = 'Linux'").expect(0).stdout, "num_rows\n2\n");
+    assert!(count("DeviceId = 'd'").expect(6).error().contains("verify"));
+}
+
+#[test]
 fn what_cannot_be_asked_is_a_usage_error_that_says_what_was_meant() {
     let sandbox = Sandbox::new();
     let check = |command: &str, args: &[&str], expected: &str| {

@@ -123,11 +123,12 @@ impl Diff<'_> {
     /// The products of devices that could have changed, read in as many turns as the memory asks for.
     fn touched(&self, devices: &Devices, cancel: &Cancel) -> Result<Touched, HistoryError> {
         let rows = |source: Source<'_>| source.snapshot.manifest.totals.rows;
-        let most_bytes = (rows(self.old) + rows(self.new)) * fingerprints::BYTES_PER_PRODUCT;
+        let [old_rows, new_rows] = [self.old, self.new].map(rows);
+        let most_bytes = (old_rows + new_rows) * fingerprints::BYTES_PER_PRODUCT;
         let num_turns = most_bytes.div_ceil(self.memory_bytes).max(1);
         let mut touched = Touched::default();
         for turn in 0..num_turns {
-            let fingerprints = Fingerprints::default();
+            let fingerprints = Fingerprints::with_capacity(old_rows.max(new_rows) / num_turns);
             let in_turn = |product: u64| num_turns == 1 || product % num_turns == turn;
             for (source, is_old) in [(self.old, true), (self.new, false)] {
                 let wanted = |file: &DataFile| self.reads(devices, is_old, file);

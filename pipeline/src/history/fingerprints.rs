@@ -23,12 +23,6 @@ pub struct Fingerprints {
     shards: Vec<Mutex<HashMap<u64, u64, BuildHasherDefault<Hashed>>>>,
 }
 
-impl Default for Fingerprints {
-    fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
-    }
-}
-
 /// The products of devices that could have changed.
 #[derive(Debug, Default)]
 pub struct Touched(HashSet<u64, BuildHasherDefault<Hashed>>);
@@ -53,6 +47,13 @@ impl Rows {
 }
 
 impl Fingerprints {
+    /// A table with room for so many products of devices; it grows where they are more.
+    pub fn with_capacity(num_products: u64) -> Self {
+        let of_shard = usize::try_from(num_products / SHARDS as u64).unwrap_or(0);
+        let shard = || Mutex::new(HashMap::with_capacity_and_hasher(of_shard, BuildHasherDefault::default()));
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
+    }
+
     /// Adds the rows of the old snapshot, taking them out of `rows`.
     pub fn add(&self, rows: &mut Rows) {
         self.change(rows, u64::wrapping_add);
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_left() {
-        let fingerprints = Fingerprints::default();
+        let fingerprints = Fingerprints::with_capacity(4);
         let rows = |pairs: &[(u64, u64)]| {
             let mut rows = Rows::default();
             pairs.iter().for_each(|(product, row)| rows.push(*product, *row));

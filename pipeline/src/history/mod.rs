@@ -113,11 +113,22 @@ pub enum HistoryError {
     Interrupted,
 }
 
+const VERIFY: &str = "`defender-lake verify` says what is damaged";
+
+/// Whether a file is at fault, and no mistake of ours.
+fn is_io(error: &PolarsError) -> bool {
+    match error {
+        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => is_io(error),
+        error => matches!(error, PolarsError::IO { .. }),
+    }
+}
+
 impl HistoryError {
     /// How the program ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Lake(_) | Self::DamagedFile { .. } | Self::MissingColumn { .. } => ExitCode::Lake,
+            Self::Engine(error) if is_io(error) => ExitCode::Lake,
             Self::RemoteLake { .. }
             | Self::TooFewSnapshots { .. }
             | Self::NoSnapshots { .. }
@@ -139,9 +150,8 @@ impl HistoryError {
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => {
                 Some("`defender-lake snapshots` lists them")
             }
-            Self::DamagedFile { .. } | Self::MissingColumn { .. } => {
-                Some("`defender-lake verify` says what is damaged")
-            }
+            Self::DamagedFile { .. } | Self::MissingColumn { .. } => Some(VERIFY),
+            Self::Engine(error) if is_io(error) => Some(VERIFY),
             _ => None,
         }
     }

@@ -14,7 +14,7 @@ use polars::prelude::*;
 use polars::sql::SQLContext;
 
 use super::scan::scan;
-use super::{HistoryError, nearest, text};
+use super::{HistoryError, is_io, nearest, text};
 use crate::lake::Lake;
 use crate::report::count;
 
@@ -87,7 +87,7 @@ impl Query {
                 ControlFlow::Break(taken) => taken,
                 // The query is at fault, a value that cannot be cast or the like, unless reading was.
                 ControlFlow::Continue(()) => ended.map_err(|error| match error {
-                    PolarsError::IO { .. } => error.into(),
+                    error if is_io(&error) => error.into(),
                     error => HistoryError::Sql { reason: first_line(&error.to_string()) },
                 }),
             }
