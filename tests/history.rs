@@ -435,7 +435,7 @@ fn what_cannot_be_asked_is_a_usage_error_that_says_what_was_meant() {
         &["--lake", "abfss://lake@account.dfs.core.windows.net/x?sig=secret"],
         "error: the lake's location has the scheme abfss; diff, trend and query read local lakes for now; hint: copy the snapshots to a disk, with `_defender`, or ask DuckDB",
     );
-    check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 64.0 MiB, found 1.0 MiB");
+    check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 256.0 MiB, found 1.0 MiB");
     for (sql, expected) in [
         ("SELECT DevceId FROM software_inventory", "there is no column \"DevceId\"; did you mean DeviceId?"),
         (

@@ -31,8 +31,8 @@ CREATE TEMP TABLE touched AS
     WITH o AS (SELECT hash({PRODUCT}, {ROW}) AS h, hash({PRODUCT}) AS g FROM old),
          n AS (SELECT hash({PRODUCT}, {ROW}) AS h, hash({PRODUCT}) AS g FROM new)
     SELECT DISTINCT coalesce(o.g, n.g) AS g FROM o FULL JOIN n ON o.h = n.h WHERE o.h IS NULL OR n.h IS NULL;
-CREATE TEMP TABLE old_rows AS FROM old WHERE hash({PRODUCT}) IN (FROM touched);
-CREATE TEMP TABLE new_rows AS FROM new WHERE hash({PRODUCT}) IN (FROM touched);
+CREATE TEMP TABLE old_rows AS SELECT {PRODUCT}, {ROW} FROM old WHERE hash({PRODUCT}) IN (FROM touched);
+CREATE TEMP TABLE new_rows AS SELECT {PRODUCT}, {ROW} FROM new WHERE hash({PRODUCT}) IN (FROM touched);
 """
 KEYS = "CREATE VIEW old_rows AS FROM old; CREATE VIEW new_rows AS FROM new;"
 WAYS = {"duckdb, keys": KEYS, "duckdb, hashes first": HASHES_FIRST}

@@ -31,7 +31,7 @@ A change is kept by its own columns: one of a device as such has no vendor and n
 /// Memory that a comparison stays inside, where none is given.
 const DEFAULT_MEMORY: ByteSize = ByteSize::gib(1);
 /// Below this a comparison would read the lake again and again for a few devices each time.
-const LEAST_MEMORY: ByteSize = ByteSize::mib(64);
+const LEAST_MEMORY: ByteSize = ByteSize::mib(256);
 
 #[derive(Debug, clap::Args)]
 pub struct DiffOptions {

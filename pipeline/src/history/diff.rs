@@ -124,8 +124,8 @@ impl Diff<'_> {
     fn touched(&self, devices: &Devices, cancel: &Cancel) -> Result<Touched, HistoryError> {
         let rows = |source: Source<'_>| source.snapshot.manifest.totals.rows;
         let [old_rows, new_rows] = [self.old, self.new].map(rows);
-        let most_bytes = (old_rows + new_rows) * fingerprints::BYTES_PER_PRODUCT;
-        let num_turns = most_bytes.div_ceil(self.memory_bytes).max(1);
+        let table_bytes = old_rows.max(new_rows) * fingerprints::BYTES_PER_PRODUCT;
+        let num_turns = table_bytes.div_ceil(self.memory_bytes / 4 * 3).max(1);
         let mut touched = Touched::default();
         for turn in 0..num_turns {
             let fingerprints = Fingerprints::with_capacity(old_rows.max(new_rows) / num_turns);
@@ -147,10 +147,10 @@ impl Diff<'_> {
                         rows.push(product, HASH.hash_one((version, number, status)));
                     }
                     if is_old {
-                        fingerprints.add(rows)
+                        fingerprints.add(rows);
                     } else {
-                        fingerprints.subtract(rows)
-                    };
+                        fingerprints.subtract(rows);
+                    }
                     Ok(())
                 })?;
             }
@@ -207,6 +207,9 @@ impl Keys {
         Some(HASH.hash_one((id, vendor, name)))
     }
 }
+
+/// Kind, device, old and new value.
+type DeviceChange<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>);
 
 /// A range of devices, with all that could have changed on them.
 struct Selection<'a> {
@@ -321,7 +324,7 @@ impl Selection<'_> {
         let narrowing = self.diff.narrowing;
         let wanted =
             narrowing.allows(NarrowingField::Vendor, None) && narrowing.allows(NarrowingField::Product, None);
-        let mut changes: Vec<(&str, &str, Option<&str>, Option<&str>)> = Vec::new();
+        let mut changes: Vec<DeviceChange<'_>> = Vec::new();
         for (id, history) in self.histories().filter(|_| wanted) {
             match (&history.old, &history.new) {
                 (None, _) => changes.push(("device_appeared", id, None, None)),
@@ -367,7 +370,7 @@ fn no_software() -> DataFrame {
         let is_number = name == "NumberOfWeaknesses";
         Field::new(name.into(), if is_number { DataType::Int32 } else { DataType::String })
     });
-    DataFrame::empty_with_schema(&Schema::from_iter(fields))
+    DataFrame::empty_with_schema(&fields.into_iter().collect())
 }
 
 const PRODUCT: [&str; 3] = ["DeviceId", "SoftwareVendor", "SoftwareName"];

@@ -140,7 +140,9 @@ mod tests {
         let fingerprints = Fingerprints::with_capacity(4);
         let rows = |pairs: &[(u64, u64)]| {
             let mut rows = Rows::default();
-            pairs.iter().for_each(|(product, row)| rows.push(*product, *row));
+            for (product, row) in pairs {
+                rows.push(*product, *row);
+            }
             rows
         };
         fingerprints.add(&mut rows(&[(1, 10), (2, 20), (2, 21), (3, 30)]));

@@ -48,7 +48,7 @@ impl Field {
 }
 
 /// What people call a column that is asked for by a name of ours.
-pub fn label<'a>(column: &'a str) -> &'a str {
+pub fn label(column: &str) -> &str {
     Field::ALL.into_iter().find(|field| field.column() == column).map_or(column, |field| field.name())
 }
 

@@ -46,7 +46,7 @@ impl Format {
 /// Writes frames of one schema to anything.
 pub enum FrameWriter<W: Write> {
     /// Row groups, then the footer.
-    Parquet(ParquetWriter<W>),
+    Parquet(Box<ParquetWriter<W>>),
     /// The header, then lines.
     Csv(CsvWriter<W>),
     /// Lines.
@@ -67,12 +67,13 @@ impl<W: Write> FrameWriter<W> {
     /// What `writer` says.
     pub fn try_new(writer: W, format: Format, schema: &Schema) -> Result<Self, HistoryError> {
         Ok(match format {
-            Format::Parquet => Self::Parquet(
-                polars::prelude::ParquetWriter::new(writer)
+            Format::Parquet => {
+                let writer = polars::prelude::ParquetWriter::new(writer)
                     .with_compression(ParquetCompression::Zstd(None))
                     .set_parallel(false)
-                    .batched(schema)?,
-            ),
+                    .batched(schema)?;
+                Self::Parquet(Box::new(writer))
+            }
             Format::Csv => Self::Csv(polars::prelude::CsvWriter::new(writer).batched(&as_text(schema))?),
             Format::Ndjson => Self::Ndjson(writer),
         })
@@ -131,7 +132,7 @@ fn as_text(schema: &Schema) -> Schema {
         let data_type = if is_text(data_type) { DataType::String } else { data_type.clone() };
         Field::new(name.clone(), data_type)
     });
-    Schema::from_iter(fields)
+    fields.collect()
 }
 
 /// The frame with text in place of timestamps, dates and lists.

@@ -82,7 +82,7 @@ impl Query {
                 Ok(false) => ControlFlow::Break(Ok(())),
                 Err(error) => ControlFlow::Break(Err(error)),
             });
-            let ended = engine.join().expect("the engine panicked");
+            let ended = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             match taken {
                 ControlFlow::Break(taken) => taken,
                 // The query is at fault, a value that cannot be cast or the like, unless reading was.

@@ -134,7 +134,10 @@ impl Source<'_> {
         let num_threads = std::thread::available_parallelism().map_or(1, usize::from).min(units.len().max(1));
         let made = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..num_threads).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("a reading thread panicked")).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
         });
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),

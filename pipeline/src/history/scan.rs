@@ -21,8 +21,8 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
     });
     let has_extra_fields = captured.collect::<Result<Vec<_>, _>>()?.contains(&true);
     let in_files = dataset.file_columns().chain(has_extra_fields.then_some(&schema::EXTRA_FIELDS));
-    let in_files = Schema::from_iter(in_files.map(field));
-    let in_paths = Schema::from_iter(dataset.partition_columns().map(field));
+    let in_files: Schema = in_files.map(field).collect();
+    let in_paths: Schema = dataset.partition_columns().map(field).collect();
     let names: Vec<_> = in_files.iter_names().chain(in_paths.iter_names()).cloned().map(col).collect();
 
     // Polars takes a platform of this name for null; the manifest knows better.
@@ -32,8 +32,7 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
     let path = |file: &DataFile| PlRefPath::new(root.join(&file.path).to_string_lossy().as_ref());
     // A folder of the user's own above the table may look like a partition: Polars has to know of it, too.
     let above = root.components().filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
-    let mut in_whole_paths =
-        Schema::from_iter(above.map(|(key, _)| Field::new(key.into(), DataType::String)));
+    let mut in_whole_paths: Schema = above.map(|(key, _)| Field::new(key.into(), DataType::String)).collect();
     in_whole_paths.extend(in_paths.iter_fields());
     let in_whole_paths = Arc::new(in_whole_paths);
     let scan_files = |files: Vec<PlRefPath>| {

@@ -124,6 +124,10 @@ impl Summary {
     /// # Errors
     ///
     /// What the engine says.
+    ///
+    /// # Panics
+    ///
+    /// A change is of no kind of ours.
     pub fn add(&mut self, changes: &DataFrame) -> Result<(), HistoryError> {
         let lazy = || changes.clone().lazy();
         let counts =

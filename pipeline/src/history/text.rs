@@ -14,8 +14,9 @@ pub fn json(value: &AnyValue<'_>) -> Value {
         AnyValue::Float32(value) => Value::from(f64::from(*value)),
         AnyValue::Float64(value) => Value::from(*value),
         AnyValue::Date(days) => date(*days).map_or(Value::Null, |date| Value::from(date.to_string())),
-        AnyValue::Datetime(ticks, unit, _) => timestamp(*ticks, *unit),
-        AnyValue::DatetimeOwned(ticks, unit, _) => timestamp(*ticks, *unit),
+        AnyValue::Datetime(ticks, unit, _) | AnyValue::DatetimeOwned(ticks, unit, _) => {
+            timestamp(*ticks, *unit)
+        }
         AnyValue::List(values) => values.iter().map(|value| json(&value)).collect(),
         value => match (value.extract::<i64>(), value.extract::<u64>()) {
             _ if !value.is_primitive_numeric() => Value::from(value.to_string()),

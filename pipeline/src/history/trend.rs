@@ -80,19 +80,19 @@ fn measure(table: &Table, snapshot: &PublishedSnapshot, by: &[&str]) -> Result<D
         .collect();
     let by_columns: Vec<_> = by.iter().map(|name| col(*name)).collect();
     let rows = scan(table, std::slice::from_ref(snapshot))?;
-    let measured = if by.is_empty() {
+    let counted = if by.is_empty() {
         rows.select(measures)
     } else {
         rows.group_by(&by_columns).agg(measures).sort(by.to_vec(), SortMultipleOptions::default())
     };
-    let measured = super::stream(measured)?;
+    let counted = super::stream(counted)?;
     let time = snapshot.id.generated_time().timestamp_micros();
     let time = lit(time).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)));
     let mut columns =
         vec![time.clone().dt().date().alias(schema::SNAPSHOT_DATE.name), time.alias("GeneratedTime")];
     columns.extend(by_columns);
     columns.extend(MEASURES.map(col));
-    Ok(measured.lazy().select(columns).collect()?)
+    Ok(counted.lazy().select(columns).collect()?)
 }
 
 /// Characters of a sparkline at most.
@@ -127,11 +127,14 @@ fn overall(trend: &DataFrame) -> Result<String, HistoryError> {
     Ok(table(&header, 1, rows.into_iter()))
 }
 
+/// The measures of one value, snapshot by snapshot; nothing where a snapshot has no such rows.
+type Series = Vec<Option<Vec<u64>>>;
+
 fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, HistoryError> {
     const INSTALLATIONS: usize = 1;
     let first = 2 + by.len();
     let mut dates = Vec::new();
-    let mut values: Vec<(Vec<String>, Vec<Option<Vec<u64>>>)> = Vec::new();
+    let mut values: Vec<(Vec<String>, Series)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for row in Rows::of(trend) {
         let date = row.cell(1)?;
