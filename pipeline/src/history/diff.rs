@@ -345,10 +345,9 @@ impl Selection<'_> {
             }
         }
         let nothing = |name: &str| Column::full_null(name.into(), changes.len(), &DataType::String);
-        let text =
-            |name: &str, value: &dyn Fn(&(&str, &str, Option<&str>, Option<&str>)) -> Option<String>| {
-                StringChunked::from_iter_options(name.into(), changes.iter().map(value)).into_column()
-            };
+        let text = |name: &str, value: &dyn Fn(&DeviceChange<'_>) -> Option<String>| {
+            StringChunked::from_iter_options(name.into(), changes.iter().map(value)).into_column()
+        };
         DataFrame::new(
             changes.len(),
             vec![
