@@ -2,8 +2,8 @@
 //!
 //! Takes two snapshots; gives the changes as frames, in the order of devices, and touches nothing.
 //!
-//! 1. [`devices`](super::devices): every device of both, three columns of all rows.
-//! 2. [`fingerprints`](super::fingerprints): which products of which devices could have changed. All
+//! 1. `devices`: every device of both, three columns of all rows.
+//! 2. `fingerprints`: which products of which devices could have changed. All
 //!    rows are read, as numbers into dictionaries, and nearly all are done with.
 //! 3. The rows of those products are read, exactly, and compared by Polars. Where they are more than
 //!    the memory is for, by ranges of devices, one after the other.
