@@ -158,9 +158,7 @@ impl Removal<'_> {
                 local::rename(&place, &taken)?;
             }
         }
-        self.sync()?;
-        local::remove_file(&self.folder.join(REMOVAL_FILE))?;
-        local::sync_dir(&self.folder)
+        self.conclude()
     }
 
     /// Undoes [`Self::take`], as far as it went. Can be interrupted and repeated.
@@ -170,16 +168,16 @@ impl Removal<'_> {
                 local::rename(&taken, &place)?;
             }
         }
-        self.sync()?;
-        local::remove_file(&self.folder.join(REMOVAL_FILE))?;
-        local::sync_dir(&self.folder)
+        self.conclude()
     }
 
-    fn sync(&self) -> Result<(), LakeError> {
+    /// Makes the moves durable, and only then forgets what was to be moved.
+    fn conclude(&self) -> Result<(), LakeError> {
         for folder in [self.table.root(), self.table.snapshots_root(), self.folder.clone()] {
             local::sync_dir(&folder)?;
         }
-        Ok(())
+        local::remove_file(&self.folder.join(REMOVAL_FILE))?;
+        local::sync_dir(&self.folder)
     }
 }
 
