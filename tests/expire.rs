@@ -29,7 +29,7 @@ fn old_snapshots_go_and_the_others_are_as_they_were() {
     let keep = ["--keep-days", "2", "--keep-monthly"];
 
     let planned = sandbox.run("expire", &[&keep[..], &["--dry-run"]].concat()).expect(0);
-    assert!(planned.stdout.contains("Would remove these 2 snapshots, "), "{}", planned.stdout);
+    assert!(planned.stdout.contains("Would remove 2 snapshots, "), "{}", planned.stdout);
     assert!(planned.stdout.contains("2020-12-11") && planned.stdout.contains("2021-01-01"));
     let unasked = sandbox.run("expire", &keep).expect(2);
     assert!(unasked.error().contains("expire removes 2 snapshots, "), "{}", unasked.error());

@@ -501,7 +501,7 @@ fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome)
         expire::Outcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
         expire::Outcome::Planned => {
             let table = snapshots_table(&plan.expired, Utc::now());
-            format!("{table}\nWould remove these {}; {kept} kept.\n", expired(plan))
+            format!("{table}\nWould remove {}; {kept} kept.\n", expired(plan))
         }
         expire::Outcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
     })
