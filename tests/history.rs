@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use fixtures::{Tenant, TenantOptions};
 use pipeline::cancel::Cancel;
@@ -16,23 +17,28 @@ use polars::frame::DataFrame;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::stores::{Kind, Store};
 use crate::support::{Run, Sandbox};
 
 /// The tenant on some days, a snapshot each.
 fn lake_of_days(devices: u32, days: &[u32]) -> (Sandbox, Vec<Tenant>) {
     let sandbox = Sandbox::new();
+    let tenants = publish_days(&|| sandbox.command("ingest"), sandbox.path(), devices, days);
+    (sandbox, tenants)
+}
+
+fn publish_days(ingest: &dyn Fn() -> Command, scratch: &Path, devices: u32, days: &[u32]) -> Vec<Tenant> {
     let tenants = days.iter().map(|day| {
         let options = TenantOptions { devices, parts: 2, ..TenantOptions::default() }.on_day(*day);
         let tenant = Tenant::new(options);
-        let folder = sandbox.path().join(format!("day-{day}"));
+        let folder = scratch.join(format!("day-{day}"));
         tenant.write_to_dir(&folder).unwrap();
-        let mut command = sandbox.command("ingest");
+        let mut command = ingest();
         command.arg("-q").arg("--generated-time").arg(date_of(*day) + "T11:01:00Z");
         Run::of(command.arg("--from").args(tenant.part_files(&folder)).output().unwrap()).expect(0);
         tenant
     });
-    let tenants = tenants.collect();
-    (sandbox, tenants)
+    tenants.collect()
 }
 
 fn date_of(day: u32) -> String {
@@ -177,15 +183,82 @@ fn answers_are_those_of_duckdb() {
 }
 
 #[test]
+fn every_place_and_kind_of_table_gives_the_same_answers() {
+    const SQL: &str = "SELECT OSPlatform, count(*) AS num_rows FROM software_inventory GROUP BY OSPlatform ORDER BY OSPlatform";
+    let answers = |command: &dyn Fn(&str) -> Command, folder: &Path, is_local: bool| {
+        let run =
+            |name: &str, args: &[&str]| Run::of(command(name).args(args).output().unwrap()).expect(0).stdout;
+        let summary = run("diff", &["--out", "changes.ndjson"]);
+        let changes = std::fs::read_to_string(folder.join("changes.ndjson")).unwrap();
+        assert!(changes.lines().count() > 10, "{summary}");
+        (summary, changes, run("trend", &["--by", "product"]), is_local.then(|| run("query", &[SQL])))
+    };
+    let (sandbox, _) = lake_of_days(20, &[0, 1]);
+    let on_disk = answers(&|name| sandbox.command(name), sandbox.path(), true);
+    for store in [Store::start(Kind::Disk).delta(), Store::start(Kind::Azure), Store::start(Kind::S3).delta()]
+    {
+        let is_local = store.kind() == Kind::Disk;
+        let ingest = || {
+            let mut command = store.command("ingest");
+            command.args(store.is_delta.then_some(["--table", "delta"]).into_iter().flatten());
+            command
+        };
+        publish_days(&ingest, store.sandbox.path(), 20, &[0, 1]);
+        let mut expected = on_disk.clone();
+        expected.3 = expected.3.filter(|_| is_local);
+        assert_eq!(answers(&|name| store.command(name), store.sandbox.path(), is_local), expected);
+    }
+}
+
+/// Every row of one day with every row of the other, in order: no machine has the memory.
+const TOO_MUCH: &str = "SELECT o.DeviceId, n.SoftwareName FROM software_inventory o CROSS JOIN software_inventory n \
+                        ORDER BY n.SoftwareName, o.SoftwareVersion";
+
+#[test]
+fn query_that_takes_more_memory_than_it_may_says_so() {
+    let (sandbox, _) = lake_of_days(200, &[0]);
+    let run = sandbox.run("query", &[TOO_MUCH, "--memory", "256MiB", "--out", "answer.csv"]).expect(2);
+    assert_eq!(
+        run.error(),
+        "error: the query takes more than the 256.0 MiB of --memory; hint: give it more, or ask for fewer columns, or fewer \
+         days and platforms (WHERE snapshot_date = …)"
+    );
+    assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
+}
+
+#[test]
+fn interrupted_query_leaves_no_file() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let (sandbox, _) = lake_of_days(200, &[0]);
+    let args = [TOO_MUCH, "--memory", "64GiB", "--out", "answer.csv"];
+    let mut command = sandbox.command("query");
+    let child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The file that is to be the answer is there from the start.
+    while files_of(&sandbox).len() < 3 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    Run::of(child.wait_with_output().unwrap()).expect(130);
+    assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
+}
+
+fn files_of(sandbox: &Sandbox) -> Vec<String> {
+    let entries = std::fs::read_dir(sandbox.path()).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
 fn little_memory_takes_turns_and_gives_the_same_changes() {
     let (sandbox, _) = lake_of_days(60, &[0, 30]);
     let table = Lake::open(sandbox.lake()).unwrap().table(schema::DATASETS[0]);
     let snapshots = table.snapshots().unwrap();
-    let [old, new] = [0, 1].map(|index| Source { table: &table, snapshot: &snapshots[index] });
+    let [old, new] = [0, 1].map(|index| Source::open(&table, &snapshots[index], &Cancel::default()).unwrap());
     let narrowing = Narrowing::default();
     let run = |memory_bytes: u64| {
         let mut frames: Vec<DataFrame> = Vec::new();
-        let diff = Diff { old, new, narrowing: &narrowing, memory_bytes };
+        let diff = Diff { old: &old, new: &new, narrowing: &narrowing, memory_bytes };
         diff.run(&Cancel::default(), |changes| {
             frames.push(changes);
             Ok(())
@@ -431,9 +504,9 @@ fn what_cannot_be_asked_is_a_usage_error_that_says_what_was_meant() {
         "error: there is no field \"vendr\"; did you mean vendor? known: vendor, product, platform, group",
     );
     check(
-        "diff",
-        &["--lake", "abfss://lake@account.dfs.core.windows.net/x?sig=secret"],
-        "error: the lake's location has the scheme abfss; diff, trend and query read local lakes for now; hint: copy the snapshots to a disk, with `_defender`, or ask DuckDB",
+        "query",
+        &["SELECT 1", "--lake", "abfss://lake@account.dfs.core.windows.net/x?sig=secret"],
+        "error: the lake's location has the scheme abfss; query reads local lakes alone; hint: ask DuckDB, or copy the lake to a disk, with `_defender`",
     );
     check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 256.0 MiB, found 1.0 MiB");
     for (sql, expected) in [

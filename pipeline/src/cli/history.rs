@@ -8,6 +8,7 @@ use chrono::NaiveDate;
 use clap::ValueEnum;
 
 use super::{Failure, TableOptions, print, start_runtime, usage};
+use crate::cancel::Cancel;
 use crate::config::lake_or_default;
 use crate::exit_code::ExitCode;
 use crate::history::diff::{Diff, PRESENCE};
@@ -28,10 +29,28 @@ Conditions of --where: vendor, product, platform and group.
 Values are matched whole and as written; `group=` stands for devices without a group.
 A change is kept by its own columns: one of a device as such has no vendor and no product.";
 
-/// Memory that a comparison stays inside, where none is given.
+/// What an answer stays inside, where nothing is given.
 const DEFAULT_MEMORY: ByteSize = ByteSize::gib(1);
-/// Below this a comparison would read the lake again and again for a few devices each time.
+/// Below this the lake would be read again and again for a few devices each time.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(256);
+
+#[derive(Debug, clap::Args)]
+struct MemoryOption {
+    /// Memory to stay inside, 256MiB at least [default: 1GiB]
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<ByteSize>,
+}
+
+impl MemoryOption {
+    fn bytes(&self) -> anyhow::Result<u64> {
+        let memory = self.memory.unwrap_or(DEFAULT_MEMORY);
+        if memory < LEAST_MEMORY {
+            let error = anyhow::anyhow!("--memory: expected at least {LEAST_MEMORY}, found {memory}");
+            return Err(Failure { code: ExitCode::Usage, error, hint: None }.into());
+        }
+        Ok(memory.as_u64())
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub struct DiffOptions {
@@ -49,9 +68,8 @@ pub struct DiffOptions {
     /// Write all changes to a file: .parquet, .csv or .ndjson
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Memory for the comparison [default: 1GiB]
-    #[arg(long, value_name = "BYTES")]
-    memory: Option<ByteSize>,
+    #[command(flatten)]
+    memory: MemoryOption,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -76,6 +94,8 @@ pub struct TrendOptions {
     /// Write all numbers to a file: .parquet, .csv or .ndjson
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryOption,
 }
 
 #[derive(Debug, clap::Args)]
@@ -91,6 +111,8 @@ pub struct QueryOptions {
     /// Write the answer to a file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryOption,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -125,12 +147,7 @@ fn check_local(lake: Option<&str>) -> anyhow::Result<()> {
 }
 
 pub fn run_diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
-    let memory = options.memory.unwrap_or(DEFAULT_MEMORY);
-    if memory < LEAST_MEMORY {
-        let error = anyhow::anyhow!("--memory: expected at least {LEAST_MEMORY}, found {memory}");
-        return Err(Failure { code: ExitCode::Usage, error, hint: None }.into());
-    }
-    check_local(options.table.lake.as_deref())?;
+    let memory_bytes = options.memory.bytes()?;
     let narrowing = Narrowing::parse(options.conditions.iter().map(String::as_str)).map_err(usage)?;
     let table = options.table.open()?;
     let published = table.snapshots().map_err(super::lake_error)?;
@@ -142,21 +159,21 @@ pub fn run_diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
         rows: snapshot.manifest.totals.rows,
     };
     let mut summary = Summary::new(dataset, compared(from), compared(to), narrowing.clone());
-    let diff = Diff {
-        old: Source { table: &table, snapshot: from },
-        new: Source { table: &table, snapshot: to },
-        narrowing: &narrowing,
-        memory_bytes: memory.as_u64(),
-    };
     let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
     let (runtime, cancel) = start_runtime()?;
-    let result = diff.run(&cancel, |changes| {
-        summary.add(&changes)?;
-        match &mut out {
-            Some(out) => out.write(&changes.drop(PRESENCE)?),
-            None => Ok(()),
-        }
-    });
+    let mut run = || {
+        let [old, new] = [from, to].map(|snapshot| Source::open(&table, snapshot, &cancel));
+        let (old, new) = (&old?, &new?);
+        let diff = Diff { old, new, narrowing: &narrowing, memory_bytes };
+        diff.run(&cancel, |changes| {
+            summary.add(&changes)?;
+            match &mut out {
+                Some(out) => out.write(&changes.drop(PRESENCE)?),
+                None => Ok(()),
+            }
+        })
+    };
+    let result = run();
     runtime.shutdown_background();
     result.map_err(failure)?;
     summary.finish();
@@ -171,7 +188,7 @@ pub fn run_diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
 }
 
 pub fn run_trend(options: &TrendOptions) -> anyhow::Result<ExitCode> {
-    check_local(options.table.lake.as_deref())?;
+    let memory_bytes = options.memory.bytes()?;
     let table = options.table.open()?;
     let mut published = table.snapshots().map_err(super::lake_error)?;
     let in_range = |date: NaiveDate| {
@@ -186,7 +203,7 @@ pub fn run_trend(options: &TrendOptions) -> anyhow::Result<ExitCode> {
     }
     let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
     let (runtime, cancel) = start_runtime()?;
-    let result = trend::trend(&table, &published, options.by, &cancel);
+    let result = trend::trend(&table, &published, options.by, memory_bytes, &cancel);
     runtime.shutdown_background();
     let trend = result.map_err(failure)?;
     if let Some(out) = &mut out {
@@ -205,17 +222,31 @@ pub fn run_query(options: &QueryOptions) -> anyhow::Result<ExitCode> {
         QueryFormat::Json => Some(Format::Ndjson),
         QueryFormat::Parquet => Some(Format::Parquet),
     });
+    let memory_bytes = options.memory.bytes()?;
     check_local(options.lake.as_deref())?;
     let lake = Lake::open(lake_or_default(options.lake.as_deref())).map_err(usage)?;
     let query = Query::try_new(&lake, &options.sql).map_err(failure)?;
-    if let Some(path) = &options.out {
-        let mut out = OutputFile::create(path, format.flatten(), query.schema()).map_err(failure)?;
-        query.run(|frame| out.write(&frame).map(|()| true)).map_err(failure)?;
+    let (runtime, cancel) = start_runtime()?;
+    let result = answer(query, options.out.as_deref(), format.flatten(), memory_bytes, &cancel);
+    runtime.shutdown_background();
+    result
+}
+
+fn answer(
+    query: Query,
+    out: Option<&Path>,
+    format: Option<Format>,
+    memory_bytes: u64,
+    cancel: &Cancel,
+) -> anyhow::Result<ExitCode> {
+    if let Some(path) = out {
+        let mut out = OutputFile::create(path, format, query.schema()).map_err(failure)?;
+        query.run(memory_bytes, cancel, |frame| out.write(&frame).map(|()| true)).map_err(failure)?;
         out.finish().map_err(failure)?;
         return Ok(ExitCode::Success);
     }
-    let Some(format) = format.flatten() else {
-        return print(&history::query::table(query).map_err(failure)?);
+    let Some(format) = format else {
+        return print(&history::query::table(query, memory_bytes, cancel).map_err(failure)?);
     };
     let stdout = std::io::stdout();
     if format == Format::Parquet && stdout.is_terminal() {
@@ -225,7 +256,7 @@ pub fn run_query(options: &QueryOptions) -> anyhow::Result<ExitCode> {
     }
     let stdout = std::io::BufWriter::new(stdout.lock());
     let mut writer = FrameWriter::try_new(stdout, format, query.schema()).map_err(failure)?;
-    query.run(|frame| writer.write(&frame).map(|()| true)).map_err(failure)?;
+    query.run(memory_bytes, cancel, |frame| writer.write(&frame).map(|()| true)).map_err(failure)?;
     writer.finish().map_err(failure)?;
     Ok(ExitCode::Success)
 }

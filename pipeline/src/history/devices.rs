@@ -84,8 +84,8 @@ pub type Devices = BTreeMap<Box<str>, DeviceHistory>;
 ///
 /// What [`Source::visit`] returns.
 pub fn read(
-    old: Source<'_>,
-    new: Source<'_>,
+    old: &Source<'_>,
+    new: &Source<'_>,
     narrowing: &Narrowing,
     cancel: &Cancel,
 ) -> Result<Devices, HistoryError> {
@@ -100,7 +100,7 @@ pub fn read(
     Ok(devices)
 }
 
-fn read_one(source: Source<'_>, cancel: &Cancel) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
+fn read_one(source: &Source<'_>, cancel: &Cancel) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
     const NOT_SEEN: (usize, usize) = (usize::MAX, usize::MAX);
     let columns = ["DeviceId", "DeviceName", "RbacGroupName"];
     let by_thread = source.visit(

@@ -12,9 +12,10 @@
 //! largest holds, and any value holds against null. Null equals null everywhere.
 
 use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 use arrow_array::Array;
-use foldhash::quality::FixedState;
+use foldhash::quality::RandomState;
 use polars::prelude::*;
 
 use super::HistoryError;
@@ -75,16 +76,16 @@ const SOFTWARE_COLUMNS: [&str; 6] = [
 /// and its changes.
 const BYTES_PER_TOUCHED_ROW: u64 = 1_000;
 
-/// Of a row's values: which row it is, never which value.
-const HASH: FixedState = FixedState::with_seed(1);
+/// Of a row's values: which row it is, never which value. Nobody knows beforehand which values collide.
+static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
 /// What is to be compared, and how.
 #[derive(Debug)]
 pub struct Diff<'a> {
     /// The snapshot before.
-    pub old: Source<'a>,
+    pub old: &'a Source<'a>,
     /// The snapshot after.
-    pub new: Source<'a>,
+    pub new: &'a Source<'a>,
     /// Which changes are wanted.
     pub narrowing: &'a Narrowing,
     /// What the comparison may take.
@@ -122,10 +123,9 @@ impl Diff<'_> {
 
     /// The products of devices that could have changed, read in as many turns as the memory asks for.
     fn touched(&self, devices: &Devices, cancel: &Cancel) -> Result<Touched, HistoryError> {
-        let rows = |source: Source<'_>| source.snapshot.manifest.totals.rows;
-        let [old_rows, new_rows] = [self.old, self.new].map(rows);
+        let [old_rows, new_rows] = [self.old, self.new].map(Source::num_rows);
         let table_bytes = old_rows.max(new_rows) * fingerprints::BYTES_PER_PRODUCT;
-        let num_turns = table_bytes.div_ceil(self.memory_bytes / 4 * 3).max(1);
+        let num_turns = table_bytes.div_ceil(self.memory_bytes / 2).max(1);
         let mut touched = Touched::default();
         for turn in 0..num_turns {
             let fingerprints = Fingerprints::with_capacity(old_rows.max(new_rows) / num_turns);
@@ -227,8 +227,8 @@ impl Selection<'_> {
             parts.extend(software_changes(old, new)?);
         }
         let attributes = self.attributes()?.lazy();
-        let time = |source: Source<'_>| {
-            let micros = source.snapshot.id.generated_time().timestamp_micros();
+        let time = |source: &Source<'_>| {
+            let micros = source.generated_time().timestamp_micros();
             lit(micros).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))
         };
         let changes = concat(parts, UnionArgs::default())?

@@ -7,6 +7,7 @@
 pub mod diff;
 pub mod version_order;
 pub mod narrowing;
+mod counts;
 mod devices;
 mod fingerprints;
 mod rows;
@@ -22,6 +23,7 @@ mod text;
 use std::io;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use chrono::NaiveDate;
 use polars::prelude::*;
 
@@ -37,7 +39,7 @@ pub enum HistoryError {
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// The lake is in a store.
-    #[error("the lake's location has the scheme {scheme}; diff, trend and query read local lakes for now")]
+    #[error("the lake's location has the scheme {scheme}; query reads local lakes alone")]
     RemoteLake {
         /// The scheme alone: the rest of the URL may hold a secret.
         scheme: String,
@@ -102,6 +104,12 @@ pub enum HistoryError {
         /// What is wrong, and what was meant.
         reason: String,
     },
+    /// The query takes more than it may.
+    #[error("the query takes more than the {} of --memory", ByteSize(*memory_bytes))]
+    Memory {
+        /// What it may take.
+        memory_bytes: u64,
+    },
     /// Stdout cannot be written.
     #[error("cannot write the answer")]
     Stdout(#[from] io::Error),
@@ -135,6 +143,7 @@ impl HistoryError {
             | Self::NoSnapshotOn { .. }
             | Self::Output { .. }
             | Self::UnknownFormat { .. }
+            | Self::Memory { .. }
             | Self::Sql { .. } => ExitCode::Usage,
             Self::Stdout(_) | Self::Engine(_) => ExitCode::Internal,
             Self::Interrupted => ExitCode::Interrupted,
@@ -145,11 +154,14 @@ impl HistoryError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Lake(error) => error.hint(),
-            Self::RemoteLake { .. } => Some("copy the snapshots to a disk, with `_defender`, or ask DuckDB"),
+            Self::RemoteLake { .. } => Some("ask DuckDB, or copy the lake to a disk, with `_defender`"),
             Self::TooFewSnapshots { .. } => Some("ingest again when the service has a newer export"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => {
                 Some("`defender-lake snapshots` lists them")
             }
+            Self::Memory { .. } => Some(
+                "give it more, or ask for fewer columns, or fewer days and platforms (WHERE snapshot_date = …)",
+            ),
             Self::DamagedFile { .. } | Self::MissingColumn { .. } => Some(VERIFY),
             Self::Engine(error) if is_io(error) => Some(VERIFY),
             _ => None,
@@ -190,11 +202,6 @@ fn find_date(published: &[PublishedSnapshot], date: NaiveDate) -> Result<usize, 
             Err(HistoryError::NoSnapshotOn { date, nearest })
         }
     }
-}
-
-/// Runs a plan in pieces, within bounds where Polars can.
-fn stream(plan: LazyFrame) -> Result<DataFrame, PolarsError> {
-    Ok(plan.collect_with_engine(Engine::Streaming)?.unwrap_single())
 }
 
 /// The known name that is most like `given`, where one is at all.

@@ -46,7 +46,7 @@ impl Format {
 /// Writes frames of one schema to anything.
 pub enum FrameWriter<W: Write> {
     /// Row groups, then the footer.
-    Parquet(Box<ParquetWriter<W>>),
+    Parquet(Box<RowGroups<W>>),
     /// The header, then lines.
     Csv(CsvWriter<W>),
     /// Lines.
@@ -72,7 +72,7 @@ impl<W: Write> FrameWriter<W> {
                     .with_compression(ParquetCompression::Zstd(None))
                     .set_parallel(false)
                     .batched(schema)?;
-                Self::Parquet(Box::new(writer))
+                Self::Parquet(Box::new(RowGroups { writer, frames: Vec::new(), num_rows: 0, num_bytes: 0 }))
             }
             Format::Csv => Self::Csv(polars::prelude::CsvWriter::new(writer).batched(&as_text(schema))?),
             Format::Ndjson => Self::Ndjson(writer),
@@ -86,7 +86,7 @@ impl<W: Write> FrameWriter<W> {
     /// What the writer says.
     pub fn write(&mut self, frame: &DataFrame) -> Result<(), HistoryError> {
         match self {
-            Self::Parquet(writer) => writer.write_batch(frame)?,
+            Self::Parquet(groups) => groups.write(frame)?,
             Self::Csv(writer) => writer.write_batch(&cells(frame)?)?,
             Self::Ndjson(writer) => {
                 for row in 0..frame.height() {
@@ -112,13 +112,53 @@ impl<W: Write> FrameWriter<W> {
     /// What the writer says.
     pub fn finish(self) -> Result<(), HistoryError> {
         match self {
-            Self::Parquet(writer) => {
-                writer.finish()?;
+            Self::Parquet(mut groups) => {
+                groups.close()?;
+                groups.writer.finish()?;
             }
             Self::Csv(mut writer) => writer.finish()?,
             Self::Ndjson(mut writer) => writer.flush()?,
         }
         Ok(())
+    }
+}
+
+/// Frames that wait until they are a row group.
+pub struct RowGroups<W: Write> {
+    writer: ParquetWriter<W>,
+    frames: Vec<DataFrame>,
+    num_rows: usize,
+    num_bytes: usize,
+}
+
+impl<W: Write> std::fmt::Debug for RowGroups<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowGroups").field("num_rows", &self.num_rows).finish_non_exhaustive()
+    }
+}
+
+impl<W: Write> RowGroups<W> {
+    const ROWS: usize = 122_880;
+    const BYTES: usize = 32 << 20;
+
+    fn write(&mut self, frame: &DataFrame) -> PolarsResult<()> {
+        // A few rows that a condition left may hold on to all that was read with them; copies do not.
+        let num_rows = IdxSize::try_from(frame.height()).expect("a frame counts its rows so");
+        let every_row = IdxCa::from_vec("rows".into(), (0..num_rows).collect());
+        let frame = frame.take(&every_row)?;
+        self.num_rows += frame.height();
+        self.num_bytes += frame.estimated_size();
+        self.frames.push(frame);
+        if self.num_rows >= Self::ROWS || self.num_bytes >= Self::BYTES { self.close() } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> PolarsResult<()> {
+        let mut frames = std::mem::take(&mut self.frames).into_iter();
+        (self.num_rows, self.num_bytes) = (0, 0);
+        let Some(mut group) = frames.next() else { return Ok(()) };
+        frames.try_for_each(|frame| group.vstack_mut_owned(frame).map(drop))?;
+        group.rechunk_mut_par();
+        self.writer.write_batch(&group)
     }
 }
 

@@ -3,9 +3,8 @@
 //! Takes a query; gives its answer in pieces. Files that the conditions on partition columns rule out
 //! are not opened.
 
-use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as TextTable};
@@ -15,6 +14,7 @@ use polars::sql::SQLContext;
 
 use super::scan::scan;
 use super::{HistoryError, is_io, nearest, text};
+use crate::cancel::Cancel;
 use crate::lake::Lake;
 use crate::report::count;
 
@@ -63,34 +63,47 @@ impl Query {
 
     /// Calls `take` with the answer, a frame at a time and in order, until it says that it has enough.
     ///
+    /// The engine cannot be stopped: after an error, or when `take` has enough, it may go on until the
+    /// process ends.
+    ///
     /// # Errors
     ///
-    /// What the engine says, or what `take` returns.
+    /// [`HistoryError::Memory`] where the query takes more than `memory_bytes`, as far as the program
+    /// counts ([`polars_ooc::Allocator`]); an interruption; what the engine says, or what `take` returns.
     pub fn run(
         self,
+        memory_bytes: u64,
+        cancel: &Cancel,
         mut take: impl FnMut(DataFrame) -> Result<bool, HistoryError>,
     ) -> Result<(), HistoryError> {
-        /// Rows of a frame: small enough to be nothing beside the query, large enough for a row group.
-        const CHUNK: NonZeroUsize = NonZeroUsize::new(100_000).expect("more than none");
+        /// How often memory and signals are looked at.
+        const LOOK: Duration = Duration::from_millis(2);
         let (send, receive) = sync_channel(1);
         let callback = PlanCallback::new(move |frame| Ok(send.send(frame).is_err()));
-        let plan = self.plan.sink_batches(callback, true, Some(CHUNK))?;
-        std::thread::scope(|scope| {
-            let engine = scope.spawn(move || plan.collect_with_engine(Engine::Streaming).map(drop));
-            let taken = receive.into_iter().try_for_each(|frame| match take(frame) {
-                Ok(true) => ControlFlow::Continue(()),
-                Ok(false) => ControlFlow::Break(Ok(())),
-                Err(error) => ControlFlow::Break(Err(error)),
-            });
-            let ended = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            match taken {
-                ControlFlow::Break(taken) => taken,
-                // The query is at fault, a value that cannot be cast or the like, unless reading was.
-                ControlFlow::Continue(()) => ended.map_err(|error| match error {
-                    error if is_io(&error) => error.into(),
-                    error => HistoryError::Sql { reason: first_line(&error.to_string()) },
-                }),
+        let plan = self.plan.sink_batches(callback, true, None)?;
+        let engine = std::thread::spawn(move || plan.collect_with_engine(Engine::Streaming).map(drop));
+        loop {
+            match receive.recv_timeout(LOOK) {
+                Ok(frame) => {
+                    if !take(frame)? {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+            if cancel.is_cancelled() {
+                return Err(HistoryError::Interrupted);
+            }
+            if polars_ooc::estimate_memory_usage() > memory_bytes {
+                return Err(HistoryError::Memory { memory_bytes });
+            }
+        }
+        let ended = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // The query is at fault, a value that cannot be cast or the like, unless reading was.
+        ended.map_err(|error| match error {
+            error if is_io(&error) => error.into(),
+            error => HistoryError::Sql { reason: first_line(&error.to_string()) },
         })
     }
 }
@@ -143,8 +156,8 @@ const MAX_SHOWN: usize = 100;
 ///
 /// # Errors
 ///
-/// What the engine says.
-pub fn table(query: Query) -> Result<String, HistoryError> {
+/// What [`Query::run`] returns.
+pub fn table(query: Query, memory_bytes: u64, cancel: &Cancel) -> Result<String, HistoryError> {
     let names: Vec<String> = query.schema.iter_names().map(ToString::to_string).collect();
     let mut table = TextTable::new();
     table.load_style(NOTHING);
@@ -157,7 +170,7 @@ pub fn table(query: Query) -> Result<String, HistoryError> {
         }
     }
     let mut num_rows = 0;
-    query.run(|frame| {
+    query.run(memory_bytes, cancel, |frame| {
         for row in 0..frame.height().min(MAX_SHOWN - num_rows.min(MAX_SHOWN)) {
             let cells = frame.columns().iter().map(|column| Ok(text::cell(&column.get(row)?)));
             table.add_row(cells.collect::<PolarsResult<Vec<_>>>()?);

@@ -4,6 +4,8 @@
 //! rows are of. Threads take turns; each sees whole row groups and keeps what it makes of them.
 
 use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,23 +13,34 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
 
 use super::HistoryError;
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
 
-/// A snapshot and the table that it is of.
-#[derive(Debug, Clone, Copy)]
+/// A snapshot with its data files open. What lies in a store is fetched first, into files without
+/// names that go with this.
+#[derive(Debug)]
 pub struct Source<'a> {
-    /// Where the files are.
-    pub table: &'a Table,
-    /// Which files they are.
-    pub snapshot: &'a PublishedSnapshot,
+    snapshot: &'a PublishedSnapshot,
+    files: Vec<OpenFile<'a>>,
+}
+
+#[derive(Debug)]
+struct OpenFile<'a> {
+    file: &'a DataFile,
+    bytes: SharedFile,
+    /// Its text columns are to be read as dictionaries.
+    metadata: ArrowReaderMetadata,
 }
 
 /// Some columns of one row group.
@@ -93,7 +106,40 @@ impl RowGroup<'_> {
     }
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// Opens all data files of a snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read, or an interruption.
+    pub fn open(
+        table: &Table,
+        snapshot: &'a PublishedSnapshot,
+        cancel: &Cancel,
+    ) -> Result<Self, HistoryError> {
+        let open = |file: &'a DataFile| {
+            if cancel.is_cancelled() {
+                return Err(HistoryError::Interrupted);
+            }
+            let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
+            let metadata = read_metadata(&bytes)
+                .map_err(|source| HistoryError::DamagedFile { path: file.path.clone(), source })?;
+            Ok(OpenFile { file, bytes, metadata })
+        };
+        let files = snapshot.manifest.files.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { snapshot, files })
+    }
+
+    /// When the service generated it.
+    pub fn generated_time(&self) -> DateTime<Utc> {
+        self.snapshot.id.generated_time()
+    }
+
+    /// Number of rows.
+    pub fn num_rows(&self) -> u64 {
+        self.snapshot.manifest.totals.rows
+    }
+
     /// Calls `visit` with every row group of the files that `wanted` says, each time with what the
     /// thread has made so far, and returns what each thread made.
     ///
@@ -108,21 +154,19 @@ impl Source<'_> {
         visit: impl Fn(&mut T, &RowGroup<'_>) -> Result<(), HistoryError> + Sync,
     ) -> Result<Vec<T>, HistoryError> {
         let mut units = Vec::new();
-        for file in self.snapshot.manifest.files.iter().filter(|file| wanted(file)) {
-            let metadata = self.open(file, columns)?.1;
-            units.extend(
-                (0..metadata.metadata().num_row_groups()).map(|index| (file, index, metadata.clone())),
-            );
+        for file in self.files.iter().filter(|open| wanted(open.file)) {
+            file.check_columns(columns)?;
+            units.extend((0..file.metadata.metadata().num_row_groups()).map(|index| (file, index)));
         }
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
         let work = || {
             let mut made = T::default();
-            while let Some((file, index, metadata)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some((file, index)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let read = if cancel.is_cancelled() {
                     Err(HistoryError::Interrupted)
                 } else {
-                    self.visit_row_group(file, *index, metadata, columns, |rows| visit(&mut made, rows))
+                    file.visit_row_group(*index, columns, |rows| visit(&mut made, rows))
                 };
                 if let Err(error) = read {
                     next.store(units.len(), Ordering::Relaxed);
@@ -144,29 +188,30 @@ impl Source<'_> {
             None => Ok(made),
         }
     }
+}
 
-    /// Whether a data file has a column.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub fn has_column(&self, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
-        let (_, metadata) = self.open(file, &[])?;
-        Ok(metadata.schema().column_with_name(column).is_some())
+impl OpenFile<'_> {
+    fn check_columns(&self, columns: &[&str]) -> Result<(), HistoryError> {
+        let schema = self.metadata.schema();
+        match columns.iter().find(|column| schema.column_with_name(column).is_none()) {
+            None => Ok(()),
+            Some(column) => Err(HistoryError::MissingColumn {
+                path: self.file.path.clone(),
+                column: (*column).to_owned(),
+            }),
+        }
     }
 
     fn visit_row_group(
         &self,
-        file: &DataFile,
         index: usize,
-        metadata: &ArrowReaderMetadata,
         columns: &[&str],
         mut visit: impl FnMut(&RowGroup<'_>) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
-        let damaged = |source| HistoryError::DamagedFile { path: file.path.clone(), source };
-        let opened = self.table.open_data_file(&file.path)?;
+        let damaged = |source| HistoryError::DamagedFile { path: self.file.path.clone(), source };
+        let metadata = &self.metadata;
         let num_rows = metadata.metadata().row_group(index).num_rows();
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata.clone())
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata.clone())
             .with_row_groups(vec![index])
             .with_projection(ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied()))
             .with_batch_size(usize::try_from(num_rows).unwrap_or(usize::MAX).max(1))
@@ -174,33 +219,75 @@ impl Source<'_> {
             .map_err(damaged)?;
         for batch in reader {
             let batch = batch.map_err(|error| damaged(error.into()))?;
-            visit(&RowGroup { platform: file.os_platform.as_deref(), batch })?;
+            visit(&RowGroup { platform: self.file.os_platform.as_deref(), batch })?;
         }
         Ok(())
     }
+}
 
-    /// Opens a file, its text columns as dictionaries.
-    fn open(&self, file: &DataFile, columns: &[&str]) -> Result<(File, ArrowReaderMetadata), HistoryError> {
-        let damaged = |source| HistoryError::DamagedFile { path: file.path.clone(), source };
-        let opened = self.table.open_data_file(&file.path)?;
-        let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::new()).map_err(damaged)?;
-        for column in columns {
-            if metadata.schema().column_with_name(column).is_none() {
-                return Err(HistoryError::MissingColumn {
-                    path: file.path.clone(),
-                    column: (*column).to_owned(),
-                });
-            }
+/// Whether a data file has a column.
+///
+/// # Errors
+///
+/// The file cannot be read.
+pub fn has_column(table: &Table, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
+    let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
+    let metadata = read_metadata(&bytes)
+        .map_err(|source| HistoryError::DamagedFile { path: file.path.clone(), source })?;
+    Ok(metadata.schema().column_with_name(column).is_some())
+}
+
+fn read_metadata(bytes: &SharedFile) -> Result<ArrowReaderMetadata, ParquetError> {
+    let metadata = ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())?;
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let fields = metadata.schema().fields().iter().map(|field| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable())),
+        _ => Arc::clone(field),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+}
+
+/// A file that threads read at places of their own: clones of a [`File`] share one place.
+#[derive(Debug, Clone)]
+struct SharedFile(Arc<File>);
+
+impl Length for SharedFile {
+    fn len(&self) -> u64 {
+        self.0.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+impl ChunkReader for SharedFile {
+    type T = BufReader<ReadAt>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(BufReader::new(ReadAt { file: Arc::clone(&self.0), offset: start }))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        // A damaged footer may name any length.
+        if start.saturating_add(length as u64) > self.len() {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let fields = metadata.schema().fields().iter().map(|field| match field.data_type() {
-            DataType::Utf8 => Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable())),
-            _ => Arc::clone(field),
-        });
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let options = ArrowReaderOptions::new().with_schema(schema);
-        let metadata =
-            ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(damaged)?;
-        Ok((opened, metadata))
+        let mut bytes = vec![0; length];
+        self.0.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Reads a file on from `offset`.
+#[derive(Debug)]
+struct ReadAt {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for ReadAt {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let num_bytes = self.file.read_at(buffer, self.offset)?;
+        self.offset += num_bytes as u64;
+        Ok(num_bytes)
     }
 }

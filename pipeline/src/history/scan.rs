@@ -2,7 +2,8 @@
 
 use polars::prelude::*;
 
-use super::{HistoryError, Source};
+use super::HistoryError;
+use super::rows::has_column;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
 use crate::partition::NULL_PARTITION;
@@ -17,7 +18,7 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
     let dataset = table.dataset();
     let captured = snapshots.iter().filter_map(|snapshot| {
         let file = snapshot.manifest.files.first()?;
-        Some(Source { table, snapshot }.has_column(file, schema::EXTRA_FIELDS.name))
+        Some(has_column(table, file, schema::EXTRA_FIELDS.name))
     });
     let has_extra_fields = captured.collect::<Result<Vec<_>, _>>()?.contains(&true);
     let in_files = dataset.file_columns().chain(has_extra_fields.then_some(&schema::EXTRA_FIELDS));

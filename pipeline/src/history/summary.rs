@@ -18,9 +18,11 @@ use crate::report::count;
 /// Products, and software out of support, that a summary names.
 const MOST_NAMED: usize = 10;
 
-/// Whether a status of the service says that support has ended. "Upcoming…" does not; the set is open.
-pub fn is_end_of_support(status: Expr) -> Expr {
-    status.str().starts_with(lit("EOS"))
+/// How a status of the service begins where support has ended. "Upcoming…" says that it will; the set is open.
+pub const END_OF_SUPPORT: &str = "EOS";
+
+fn is_end_of_support(status: Expr) -> Expr {
+    status.str().starts_with(lit(END_OF_SUPPORT))
 }
 
 /// Changes of one kind, by whether their device is in both snapshots.

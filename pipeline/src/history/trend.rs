@@ -1,14 +1,16 @@
 //! How the numbers went: a few counts of every snapshot in a range.
 //!
-//! Takes published snapshots and reads one at a time, so that memory is a matter of one snapshot;
+//! Takes published snapshots and reads one at a time, within a budget for memory;
 //! gives a frame with a row for each snapshot, or for each snapshot and value of what is asked by.
 //! Rows are counted as they are: a key that an export repeats counts as often.
 
+use std::collections::BTreeMap;
+
 use polars::prelude::*;
 
-use super::scan::scan;
-use super::summary::{Rows, is_end_of_support, named, table};
-use super::{HistoryError, narrowing};
+use super::counts::{self, Counts, Values};
+use super::summary::{Rows, named, table};
+use super::{HistoryError, Source, narrowing};
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::progress::grouped;
@@ -50,49 +52,43 @@ pub fn trend(
     table: &Table,
     snapshots: &[PublishedSnapshot],
     by: Option<By>,
+    memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<DataFrame, HistoryError> {
     let by = by.map_or(&[][..], By::columns);
     let mut frames = Vec::new();
     for snapshot in snapshots {
-        if cancel.is_cancelled() {
-            return Err(HistoryError::Interrupted);
-        }
-        frames.push(measure(table, snapshot, by)?.lazy());
+        let source = Source::open(table, snapshot, cancel)?;
+        let counts = counts::count(&source, by, memory_bytes, cancel)?;
+        frames.push(frame(&source, by, &counts)?.lazy());
     }
     Ok(concat(frames, UnionArgs::default())?.collect()?)
 }
 
-fn measure(table: &Table, snapshot: &PublishedSnapshot, by: &[&str]) -> Result<DataFrame, HistoryError> {
-    let product = as_struct(vec![col("SoftwareVendor"), col("SoftwareName")]);
-    let ended = is_end_of_support(col("EndOfSupportStatus")).fill_null(lit(false));
-    let measures = [
-        col("DeviceId").n_unique(),
-        len(),
-        product.n_unique(),
-        col("NumberOfWeaknesses").cast(DataType::Int64).sum(),
-        ended.sum(),
+fn frame(
+    source: &Source<'_>,
+    by: &[&str],
+    counts: &BTreeMap<Values, Counts>,
+) -> Result<DataFrame, HistoryError> {
+    let time =
+        Int64Chunked::full("GeneratedTime".into(), source.generated_time().timestamp_micros(), counts.len());
+    let time = time.into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_column();
+    let mut columns = vec![time.cast(&DataType::Date)?.with_name(schema::SNAPSHOT_DATE.name.into()), time];
+    for (index, name) in by.iter().enumerate() {
+        let values = counts.keys().map(|values| values[index].as_deref());
+        columns.push(StringChunked::from_iter_options((*name).into(), values).into_column());
+    }
+    let measures: [fn(&Counts) -> i64; MEASURES.len()] = [
+        |counts| counts.devices,
+        |counts| counts.installations,
+        |counts| counts.products,
+        |counts| counts.weaknesses,
+        |counts| counts.end_of_support,
     ];
-    let measures: Vec<_> = measures
-        .into_iter()
-        .zip(MEASURES)
-        .map(|(expr, name)| expr.cast(DataType::Int64).alias(name))
-        .collect();
-    let by_columns: Vec<_> = by.iter().map(|name| col(*name)).collect();
-    let rows = scan(table, std::slice::from_ref(snapshot))?;
-    let counted = if by.is_empty() {
-        rows.select(measures)
-    } else {
-        rows.group_by(&by_columns).agg(measures).sort(by.to_vec(), SortMultipleOptions::default())
-    };
-    let counted = super::stream(counted)?;
-    let time = snapshot.id.generated_time().timestamp_micros();
-    let time = lit(time).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)));
-    let mut columns =
-        vec![time.clone().dt().date().alias(schema::SNAPSHOT_DATE.name), time.alias("GeneratedTime")];
-    columns.extend(by_columns);
-    columns.extend(MEASURES.map(col));
-    Ok(counted.lazy().select(columns).collect()?)
+    for (name, measure) in MEASURES.into_iter().zip(measures) {
+        columns.push(Int64Chunked::from_iter_values(name.into(), counts.values().map(measure)).into_column());
+    }
+    Ok(DataFrame::new(counts.len(), columns)?)
 }
 
 /// Characters of a sparkline at most.
