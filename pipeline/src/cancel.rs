@@ -41,24 +41,29 @@ impl Cancel {
         }
     }
 
-    /// Cancels on the first signal; a second one ends the process at once, and the next run cleans up.
+    /// From now on cancels on the first signal; a second one ends the process at once, and the next
+    /// run cleans up. To be called inside a runtime.
     ///
     /// # Errors
     ///
     /// The system gives no signals.
-    pub async fn on_signals(self) -> std::io::Result<()> {
+    pub fn listen_to_signals(&self) -> std::io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+        let cancel = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if cancel.is_cancelled() {
+                    std::process::exit(ExitCode::Interrupted as i32);
+                }
+                tracing::warn!("interrupted: ending in order; a second signal ends at once");
+                cancel.cancel();
             }
-            if self.is_cancelled() {
-                std::process::exit(ExitCode::Interrupted as i32);
-            }
-            tracing::warn!("interrupted: ending in order; a second signal ends at once");
-            self.cancel();
-        }
+        });
+        Ok(())
     }
 }

@@ -350,7 +350,10 @@ fn start_runtime() -> anyhow::Result<(Runtime, Cancel)> {
         .build()
         .context("cannot start the network runtime")?;
     let cancel = Cancel::default();
-    runtime.spawn(cancel.clone().on_signals());
+    {
+        let _inside = runtime.enter();
+        cancel.listen_to_signals().context("cannot listen to signals")?;
+    }
     Ok((runtime, cancel))
 }
 
