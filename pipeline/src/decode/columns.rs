@@ -15,7 +15,7 @@ use schema::ColumnType;
 
 use super::binding::Binding;
 use super::cell::{Cell, List};
-use super::dictionary::{Dictionary, Invalid, NULL_KEY, Span, begins_with, position};
+use super::dictionary::{Dictionary, Invalid, NULL_KEY, Span, begins_alike, position};
 use super::timestamp::{self, ParsedTime};
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
@@ -334,12 +334,11 @@ impl Texts {
         // A device's rows stand together: half of the columns repeat the row before.
         if let Some(&last) = self.spans.last()
             && last != Span::NULL
-            && let content = last.of(text)
-            && rest.get(content.len()) == Some(&b'"')
-            && begins_with(rest, content)
+            && rest.get(last.len()) == Some(&b'"')
+            && begins_alike(rest, &text[last.start()..], last.len())
         {
             self.spans.push(last);
-            return Ok(start + content.len() + 1);
+            return Ok(start + last.len() + 1);
         }
         let len = content_len(rest)?;
         self.spans.push(Span::new(start, len));

@@ -8,7 +8,6 @@ use std::hash::{BuildHasher, Hasher};
 use arrow_array::StringArray;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use super::json::{self, Reader};
 
@@ -33,6 +32,16 @@ impl Span {
         Self { start: start as u32, len: len as u32 }
     }
 
+    /// Where the content begins.
+    pub fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Bytes of the content.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
     /// Whether the string is `""`.
     pub fn is_empty(self) -> bool {
         self.len == 0
@@ -51,13 +60,16 @@ pub const NULL_KEY: u32 = u32::MAX;
 /// Distinct contents of one column and row group, in the order of their first occurrence.
 #[derive(Debug)]
 pub struct Dictionary {
-    table: HashTable<Slot>,
+    /// Open addressing: an entry lies at its hash's place or behind, before the next free slot. A
+    /// power of two of slots, three quarters of them used at most; none at first.
+    slots: Vec<Slot>,
     hasher: RandomState,
     /// Where each entry begins in `bytes`, and the end of the last.
     offsets: Vec<i32>,
     bytes: Vec<u8>,
     has_escapes: bool,
-    hashes: Vec<u32>,
+    /// Of one call of [`Self::intern_all`].
+    lookups: Vec<Lookup>,
 }
 
 /// All that a lookup needs but the content itself: it waits for memory twice, not four times.
@@ -68,50 +80,96 @@ struct Slot {
     content: Span,
 }
 
-/// hashbrown takes its position from the low bits of a hash and its tag from the high ones.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+impl Slot {
+    /// No content is that long.
+    const FREE: Self = Self { hash: 0, key: NULL_KEY, content: Span::NULL };
+
+    /// Whether it is of `content`, whose hash is given; `bytes` are those of the dictionary.
+    #[inline]
+    fn holds(&self, hash: u32, content: Content<'_>, bytes: &[u8]) -> bool {
+        self.hash == hash
+            && self.content.len() == content.len
+            && begins_alike(content.text, &bytes[self.content.start()..], content.len)
+    }
+}
+
+/// The content of a string, and what stands behind it.
+#[derive(Debug, Clone, Copy)]
+struct Content<'t> {
+    text: &'t [u8],
+    len: usize,
+}
+
+impl<'t> Content<'t> {
+    #[inline]
+    fn at(span: Span, text: &'t [u8]) -> Self {
+        Self { text: &text[span.start()..], len: span.len() }
+    }
+}
+
+/// A content that is looked up, and what lies at its hash's place.
+#[derive(Debug, Clone, Copy)]
+struct Lookup {
+    span: Span,
+    hash: u32,
+    num_repeats: u32,
+    slot: Slot,
 }
 
 impl Dictionary {
     /// Begins with no entry and no memory.
     pub fn new() -> Self {
         Self {
-            table: HashTable::new(),
+            slots: Vec::new(),
             hasher: RandomState::default(),
             offsets: vec![0],
             bytes: Vec::new(),
             has_escapes: false,
-            hashes: Vec::new(),
+            lookups: Vec::new(),
         }
     }
 
     /// Appends the key of each span's content to `keys`, null for null.
     ///
-    /// Hashes all, then looks all up: the lookups of a large dictionary wait for memory, and in a
-    /// loop of nothing else they wait together.
+    /// Hashes all, then looks where all of them should be, then compares all: a large dictionary is
+    /// far from the core, and in a loop of nothing else one wait for memory is that of many lookups.
     ///
     /// # Errors
     ///
     /// Where a new content is [`Invalid`]; those before it have their keys then.
     pub fn intern_all(&mut self, text: &[u8], spans: &[Span], keys: &mut Vec<u32>) -> Result<(), Invalid> {
-        let mut hashes = std::mem::take(&mut self.hashes);
-        hashes.clear();
-        let mut last = Span::NULL;
-        hashes.extend(spans.iter().map(|span| {
-            let is_new = std::mem::replace(&mut last, *span) != *span;
-            if is_new { self.hash(span.of(text)) } else { 0 }
-        }));
-        let (mut last, mut last_key) = (Span::NULL, NULL_KEY);
-        let interned = spans.iter().zip(&hashes).try_for_each(|(span, hash)| {
-            if *span != last {
-                last = *span;
-                last_key = if last == Span::NULL { NULL_KEY } else { self.find(last.of(text), *hash)? };
+        let mut lookups = std::mem::take(&mut self.lookups);
+        lookups.clear();
+        for span in spans {
+            match lookups.last_mut() {
+                Some(last) if last.span == *span => last.num_repeats += 1,
+                _ => lookups.push(Lookup {
+                    span: *span,
+                    hash: self.hash(span.of(text)),
+                    num_repeats: 1,
+                    slot: Slot::FREE,
+                }),
             }
-            keys.push(last_key);
+        }
+        if let Some(mask) = self.slots.len().checked_sub(1) {
+            let slots = &self.slots[..=mask];
+            lookups.iter_mut().for_each(|lookup| lookup.slot = slots[lookup.hash as usize & mask]);
+        }
+        let interned = lookups.iter().try_for_each(|lookup| {
+            let key = if lookup.span == Span::NULL {
+                NULL_KEY
+            } else {
+                let content = Content::at(lookup.span, text);
+                if lookup.slot.holds(lookup.hash, content, &self.bytes) {
+                    lookup.slot.key
+                } else {
+                    self.find(content, lookup.hash)?
+                }
+            };
+            keys.extend(std::iter::repeat_n(key, lookup.num_repeats as usize));
             Ok(())
         });
-        self.hashes = hashes;
+        self.lookups = lookups;
         interned
     }
 
@@ -125,7 +183,7 @@ impl Dictionary {
     ///
     /// Beyond 2 GiB of distinct text, far over what a row group is given.
     pub fn intern(&mut self, content: &[u8]) -> Result<u32, Invalid> {
-        self.find(content, self.hash(content))
+        self.find(Content { text: content, len: content.len() }, self.hash(content))
     }
 
     #[inline]
@@ -137,29 +195,51 @@ impl Dictionary {
         hash
     }
 
-    #[inline]
-    fn find(&mut self, content: &[u8], hash: u32) -> Result<u32, Invalid> {
-        let bytes = &self.bytes;
-        let is_same = |slot: &Slot| {
-            slot.hash == hash
-                && slot.content.len as usize == content.len()
-                && begins_with(content, slot.content.of(bytes))
-        };
-        match self.table.find(spread(hash), is_same) {
-            Some(slot) => Ok(slot.key),
-            None => self.insert(content, hash),
+    fn find(&mut self, content: Content<'_>, hash: u32) -> Result<u32, Invalid> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        while let Some(slot) = self.slots.get(place)
+            && slot.key != NULL_KEY
+        {
+            if slot.holds(hash, content, &self.bytes) {
+                return Ok(slot.key);
+            }
+            place = (place + 1) & mask;
         }
+        self.insert(&content.text[..content.len], hash)
     }
 
     #[cold]
     fn insert(&mut self, content: &[u8], hash: u32) -> Result<u32, Invalid> {
         self.has_escapes |= check(content)?;
-        let key = u32::try_from(self.offsets.len() - 1).expect("fewer entries than bytes");
+        let num_entries = self.offsets.len() - 1;
+        let key = u32::try_from(num_entries).expect("fewer entries than bytes");
         let slot = Slot { hash, key, content: Span::new(self.bytes.len(), content.len()) };
         self.bytes.extend_from_slice(content);
         self.offsets.push(i32::try_from(self.bytes.len()).expect("a row group's text is below 2 GiB"));
-        self.table.insert_unique(spread(hash), slot, |slot| spread(slot.hash));
+        if num_entries >= self.slots.len() / 4 * 3 {
+            self.grow();
+        }
+        self.place(slot);
         Ok(key)
+    }
+
+    fn grow(&mut self) {
+        /// A cache line, four times.
+        const LEAST_SLOTS: usize = 16;
+        let num_slots = (2 * self.slots.len()).max(LEAST_SLOTS);
+        let slots = std::mem::replace(&mut self.slots, vec![Slot::FREE; num_slots]);
+        slots.into_iter().filter(|slot| slot.key != NULL_KEY).for_each(|slot| self.place(slot));
+    }
+
+    /// Puts a slot where it belongs; there is room.
+    fn place(&mut self, slot: Slot) {
+        let mask = self.slots.len() - 1;
+        let mut place = slot.hash as usize & mask;
+        while self.slots[place].key != NULL_KEY {
+            place = (place + 1) & mask;
+        }
+        self.slots[place] = slot;
     }
 
     /// The key of a text that is no JSON.
@@ -197,12 +277,14 @@ impl Dictionary {
 
     /// Bytes held.
     pub fn num_bytes(&self) -> usize {
-        self.table.allocation_size() + self.offsets.capacity() * size_of::<i32>() + self.bytes.capacity()
+        self.slots.capacity() * size_of::<Slot>()
+            + self.offsets.capacity() * size_of::<i32>()
+            + self.bytes.capacity()
     }
 
     /// Takes all entries, unescaped, and begins anew.
     pub fn finish(&mut self) -> StringArray {
-        self.table.clear();
+        self.slots.fill(Slot::FREE);
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let (offsets, bytes) = if std::mem::take(&mut self.has_escapes) {
             let unescaped = unescape(offsets, &self.bytes);
@@ -222,12 +304,51 @@ impl Dictionary {
 pub fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
     let Some(text) = text.get(..prefix.len()) else { return false };
     match prefix.len() {
+        4..8 => has_ends_of::<4>(text, prefix),
         8..16 => has_ends_of::<8>(text, prefix),
         16..=32 => has_ends_of::<16>(text, prefix),
         33..=64 => has_ends_of::<32>(text, prefix),
         65..=128 => has_ends_of::<64>(text, prefix),
         _ => text == prefix,
     }
+}
+
+/// Whether `text` begins with the first `len` bytes of `other`, which has them. Where both go on
+/// behind them, a short one is compared without a jump by its length, which nobody can predict.
+#[inline]
+pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
+    match (text.first_chunk(), other.first_chunk()) {
+        (Some(block), Some(other)) if len <= BLOCK => is_same_block(block, other, len),
+        _ => begins_with(text, &other[..len]),
+    }
+}
+
+/// What is compared at once.
+const BLOCK: usize = 32;
+
+/// Whether the first `len` bytes are equal.
+#[inline]
+fn is_same_block(block: &[u8; BLOCK], other: &[u8; BLOCK], len: usize) -> bool {
+    /// By length, ones where bytes are compared.
+    const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
+        let mut masks = [[0; BLOCK]; BLOCK + 1];
+        let mut len = 0;
+        while len <= BLOCK {
+            let mut at = 0;
+            while at < len {
+                masks[len][at] = 0xff;
+                at += 1;
+            }
+            len += 1;
+        }
+        masks
+    };
+    let mask = &MASKS[len];
+    let mut differences = 0;
+    for at in 0..BLOCK {
+        differences |= (block[at] ^ other[at]) & mask[at];
+    }
+    differences == 0
 }
 
 /// Whether two texts of one length, of `N` to twice as many bytes, are equal: their first and their
