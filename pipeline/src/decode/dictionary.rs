@@ -153,7 +153,9 @@ impl Dictionary {
         }
         if let Some(mask) = self.slots.len().checked_sub(1) {
             let slots = &self.slots[..=mask];
-            lookups.iter_mut().for_each(|lookup| lookup.slot = slots[lookup.hash as usize & mask]);
+            for lookup in &mut lookups {
+                lookup.slot = slots[lookup.hash as usize & mask];
+            }
         }
         let interned = lookups.iter().try_for_each(|lookup| {
             let key = if lookup.span == Span::NULL {
