@@ -282,6 +282,7 @@ impl Dictionary {
         self.slots.capacity() * size_of::<Slot>()
             + self.offsets.capacity() * size_of::<i32>()
             + self.bytes.capacity()
+            + self.lookups.capacity() * size_of::<Lookup>()
     }
 
     /// Takes all entries, unescaped, and begins anew.

@@ -138,7 +138,9 @@ impl<W: Write> std::fmt::Debug for RowGroups<W> {
 }
 
 impl<W: Write> RowGroups<W> {
-    const ROWS: usize = 122_880;
+    /// As in the lake's own files.
+    const ROWS: usize = crate::decode::columns::MAX_ROWS;
+    /// Held at a time, beside what the answer itself takes: an eighth of the least `--memory`.
     const BYTES: usize = 32 << 20;
 
     fn write(&mut self, frame: &DataFrame) -> PolarsResult<()> {

@@ -121,10 +121,7 @@ impl<'a> Source<'a> {
             if cancel.is_cancelled() {
                 return Err(HistoryError::Interrupted);
             }
-            let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
-            let metadata = read_metadata(&bytes)
-                .map_err(|source| HistoryError::DamagedFile { path: file.path.clone(), source })?;
-            Ok(OpenFile { file, bytes, metadata })
+            OpenFile::open(table, file)
         };
         let files = snapshot.manifest.files.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { snapshot, files })
@@ -190,7 +187,14 @@ impl<'a> Source<'a> {
     }
 }
 
-impl OpenFile<'_> {
+impl<'a> OpenFile<'a> {
+    fn open(table: &Table, file: &'a DataFile) -> Result<Self, HistoryError> {
+        let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
+        let metadata = read_metadata(&bytes)
+            .map_err(|source| HistoryError::DamagedFile { path: file.path.clone(), source })?;
+        Ok(Self { file, bytes, metadata })
+    }
+
     fn check_columns(&self, columns: &[&str]) -> Result<(), HistoryError> {
         let schema = self.metadata.schema();
         match columns.iter().find(|column| schema.column_with_name(column).is_none()) {
@@ -231,10 +235,8 @@ impl OpenFile<'_> {
 ///
 /// The file cannot be read.
 pub fn has_column(table: &Table, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
-    let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
-    let metadata = read_metadata(&bytes)
-        .map_err(|source| HistoryError::DamagedFile { path: file.path.clone(), source })?;
-    Ok(metadata.schema().column_with_name(column).is_some())
+    let opened = OpenFile::open(table, file)?;
+    Ok(opened.metadata.schema().column_with_name(column).is_some())
 }
 
 fn read_metadata(bytes: &SharedFile) -> Result<ArrowReaderMetadata, ParquetError> {
