@@ -145,9 +145,9 @@ impl Names {
         target
     }
 
-    /// Counts one row with the undocumented field.
-    pub fn count(&mut self, undocumented: usize) {
-        self.undocumented[undocumented].1 += 1;
+    /// Counts rows with the undocumented field.
+    pub fn count(&mut self, undocumented: usize, num_rows: u64) {
+        self.undocumented[undocumented].1 += num_rows;
     }
 
     /// Names and counts of those that occurred.

@@ -145,7 +145,7 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
     undocumented.sort_by_key(|field| field.index);
     undocumented.dedup_by_key(|field| field.index);
     for field in undocumented {
-        names.count(field.index);
+        names.count(field.index, 1);
     }
     Ok(row)
 }

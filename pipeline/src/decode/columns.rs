@@ -1,9 +1,7 @@
 //! Takes values, as JSON text or as cells; gives the columns of one partition's next row group.
 //!
-//! Rows come in runs, or one by one as cells. In a run, values are read where they stand in the
-//! text ([`Columns::read`]) and made rows of ([`Columns::end_row`]); the strings among them are
-//! looked up when the run ends ([`Columns::end_run`]), a column at a time. A run is whole or it is
-//! not there: its end takes it away where a string is invalid.
+//! Rows come one by one as cells, or in runs: then each column in turn reads all its values, from
+//! where they lie in the text.
 
 use std::sync::Arc;
 
@@ -15,7 +13,8 @@ use schema::ColumnType;
 
 use super::binding::Binding;
 use super::cell::{Cell, List};
-use super::dictionary::{Dictionary, Invalid, NULL_KEY, Span, begins_alike, position};
+use super::dictionary::{Dictionary, NULL_KEY, position};
+use super::spans::{Run, Span};
 use super::timestamp::{self, ParsedTime};
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
@@ -29,12 +28,6 @@ const EMPTY_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Surprise;
 
-impl From<Invalid> for Surprise {
-    fn from(_: Invalid) -> Self {
-        Self
-    }
-}
-
 /// Rows of one partition on their way into a row group, as columns.
 #[derive(Debug)]
 pub struct Columns {
@@ -42,11 +35,6 @@ pub struct Columns {
     properties: Vec<Option<Column>>,
     extra_fields: Texts,
     num_rows: usize,
-    /// Those among them that are of the run.
-    num_run_rows: usize,
-    /// Which properties the row that is being read has.
-    seen: u32,
-    all: u32,
 }
 
 /// A finished column: in the order of the properties, `None` for the one that names the partition.
@@ -75,12 +63,8 @@ impl Columns {
         let column = |(index, column): (usize, &&'static schema::Column)| {
             (index != binding.partition()).then(|| Column::new(column.column_type))
         };
-        let properties: Vec<_> = binding.properties().iter().enumerate().map(column).collect();
-        let all = properties
-            .iter()
-            .enumerate()
-            .fold(0, |all, (index, column)| all | (u32::from(column.is_some()) << index));
-        Self { properties, extra_fields: Texts::new(), num_rows: 0, num_run_rows: 0, seen: 0, all }
+        let properties = binding.properties().iter().enumerate().map(column).collect();
+        Self { properties, extra_fields: Texts::new(), num_rows: 0 }
     }
 
     /// Rows held.
@@ -94,80 +78,25 @@ impl Columns {
         EMPTY_BYTES + columns + self.extra_fields.num_bytes()
     }
 
-    /// Reads the value of a property at `at` in the text of the run to the end of its column;
-    /// returns where it ends. What follows a number must be looked at by the caller.
-    ///
-    /// # Errors
-    ///
-    /// Where it is not just as documented, or the row has it already.
-    #[inline]
-    pub fn read(&mut self, property: usize, text: &[u8], at: usize) -> Result<usize, Surprise> {
-        let bit = 1 << property;
-        if self.seen & bit != 0 {
-            return Err(Surprise);
-        }
-        self.seen |= bit;
-        match &mut self.properties[property] {
-            Some(Column::Utf8(column)) => column.read(text, at),
-            Some(Column::Utf8List(column)) => column.read(text, at),
-            Some(Column::Int32(column)) => column.read(text, at, integer),
-            Some(Column::TimestampMicros(column)) => column.read(text, at, micros),
-            Some(Column::Date32(column)) => column.read(text, at, days),
-            None => Err(Surprise),
-        }
-    }
-
-    /// Whether the row that is being read has text for this property.
-    #[inline]
-    pub fn has_text(&self, property: usize) -> bool {
-        match &self.properties[property] {
-            Some(Column::Utf8(column)) if self.seen & (1 << property) != 0 => column.ends_with_text(),
-            _ => false,
-        }
-    }
-
-    /// Makes a row of what was read; the properties that it does not have are null.
-    #[inline]
-    pub fn end_row(&mut self) {
-        let mut absent = self.all & !self.seen;
-        while absent != 0 {
-            let property = absent.trailing_zeros() as usize;
-            absent &= absent - 1;
-            if let Some(column) = &mut self.properties[property] {
-                column.read_absent();
+    /// Adds the records of a run of `text` as rows, up to the first that has a value not just as its
+    /// column is documented; returns how many. By property, `slots` says which values of the run are
+    /// its; a property without is null.
+    pub fn push_run(&mut self, text: &[u8], run: &Run, slots: &[Option<usize>]) -> usize {
+        let num_records = run.ends().len();
+        let mut num_rows = num_records;
+        for (column, slot) in self.properties.iter_mut().zip(slots) {
+            if let Some(column) = column {
+                num_rows = match *slot {
+                    Some(slot) => column.push_run(text, run, slot, num_rows),
+                    None => column.push_nulls(num_rows),
+                };
             }
         }
-        self.seen = 0;
-        self.num_rows += 1;
-        self.num_run_rows += 1;
-    }
-
-    /// Takes away what was read of a row that is none.
-    pub fn undo_row(&mut self) {
-        self.seen = 0;
-        for column in self.properties.iter_mut().flatten() {
-            column.truncate(self.num_rows, self.num_run_rows);
+        self.num_rows += num_rows;
+        if num_rows < num_records {
+            self.properties.iter_mut().flatten().for_each(|column| column.truncate(self.num_rows));
         }
-    }
-
-    /// Ends the run that `text` is the text of.
-    ///
-    /// # Errors
-    ///
-    /// Where a string is invalid; the columns are then as before the run.
-    pub fn end_run(&mut self, text: &[u8]) -> Result<(), Surprise> {
-        let ended = self.properties.iter_mut().flatten().try_for_each(|column| match column {
-            Column::Utf8(column) => column.end_run(text),
-            Column::Utf8List(column) => column.elements.end_run(text),
-            Column::Int32(_) | Column::TimestampMicros(_) | Column::Date32(_) => Ok(()),
-        });
-        if ended.is_err() {
-            self.num_rows -= self.num_run_rows;
-            self.num_run_rows = 0;
-            self.undo_row();
-        }
-        self.num_run_rows = 0;
-        ended
+        num_rows
     }
 
     /// Adds a row of cells, in the order of the properties, and its captured fields.
@@ -257,17 +186,27 @@ impl Column {
         }
     }
 
-    fn read_absent(&mut self) {
+    /// Adds the values that a slot has in the first `num_rows` records of a run, up to the first that
+    /// is a surprise; returns how many.
+    fn push_run(&mut self, text: &[u8], run: &Run, slot: usize, num_rows: usize) -> usize {
+        let values = run.values(slot, num_rows);
         match self {
-            Self::Utf8(column) => column.spans.push(Span::NULL),
-            column => column.push(Cell::Null),
+            Self::Utf8(column) => column.push_run(text, values),
+            Self::Utf8List(column) => column.push_run(text, values, run.elements(slot)),
+            Self::Int32(column) => column.push_run(text, values, integer),
+            Self::TimestampMicros(column) => column.push_run(text, values, micros),
+            Self::Date32(column) => column.push_run(text, values, days),
         }
     }
 
-    /// Cuts the column to `num_rows`, of which `num_run_rows` are of the run.
-    fn truncate(&mut self, num_rows: usize, num_run_rows: usize) {
+    fn push_nulls(&mut self, num_rows: usize) -> usize {
+        (0..num_rows).for_each(|_| self.push(Cell::Null));
+        num_rows
+    }
+
+    fn truncate(&mut self, num_rows: usize) {
         match self {
-            Self::Utf8(column) => column.truncate(num_rows - num_run_rows, num_run_rows),
+            Self::Utf8(column) => column.keys.truncate(num_rows),
             Self::Utf8List(column) => column.truncate(num_rows),
             Self::Int32(column) => column.truncate(num_rows),
             Self::TimestampMicros(column) => column.truncate(num_rows),
@@ -310,54 +249,24 @@ impl Column {
     }
 }
 
-/// Strings: one key each, or a span while they are of the run.
+/// Strings: one key each.
 #[derive(Debug)]
 struct Texts {
     dictionary: Dictionary,
     keys: Vec<u32>,
-    spans: Vec<Span>,
 }
 
 impl Texts {
     fn new() -> Self {
-        Self { dictionary: Dictionary::new(), keys: Vec::new(), spans: Vec::new() }
+        Self { dictionary: Dictionary::new(), keys: Vec::new() }
     }
 
-    #[inline]
-    fn read(&mut self, text: &[u8], at: usize) -> Result<usize, Surprise> {
-        if text.get(at) != Some(&b'"') {
-            self.spans.push(Span::NULL);
-            return null(text, at);
-        }
-        let start = at + 1;
-        let rest = &text[start..];
-        // A device's rows stand together: half of the columns repeat the row before.
-        if let Some(&last) = self.spans.last()
-            && last != Span::NULL
-            && rest.get(last.len()) == Some(&b'"')
-            && begins_alike(rest, &text[last.start()..], last.len())
-        {
-            self.spans.push(last);
-            return Ok(start + last.len() + 1);
-        }
-        let len = content_len(rest)?;
-        self.spans.push(Span::new(start, len));
-        Ok(start + len + 1)
-    }
-
-    fn ends_with_text(&self) -> bool {
-        self.spans.last().is_some_and(|span| *span != Span::NULL && !span.is_empty())
-    }
-
-    fn end_run(&mut self, text: &[u8]) -> Result<(), Surprise> {
-        self.dictionary.intern_all(text, &self.spans, &mut self.keys)?;
-        self.spans.clear();
-        Ok(())
-    }
-
-    fn truncate(&mut self, num_keys: usize, num_spans: usize) {
-        self.keys.truncate(num_keys);
-        self.spans.truncate(num_spans);
+    /// Adds strings up to the first that is invalid; returns how many.
+    fn push_run(&mut self, text: &[u8], strings: &[Span]) -> usize {
+        let num_before = self.keys.len();
+        // What is invalid has no key, nor has anything behind it.
+        let _ = self.dictionary.intern_all(text, strings, &mut self.keys);
+        self.keys.len() - num_before
     }
 
     fn push(&mut self, text: &str) {
@@ -405,27 +314,26 @@ impl Lists {
         Self { elements: Texts::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
-    #[inline]
-    fn read(&mut self, text: &[u8], mut at: usize) -> Result<usize, Surprise> {
-        if text.get(at) != Some(&b'[') {
-            self.push_null();
-            return null(text, at);
-        }
-        at += 1;
-        if text.get(at) == Some(&b']') {
-            at += 1;
-        } else {
-            loop {
-                at = self.elements.read(text, at)? + 1;
-                match text.get(at - 1) {
-                    Some(b',') => {}
-                    Some(b']') => break,
-                    _ => return Err(Surprise),
-                }
+    fn push_run(&mut self, text: &[u8], lists: &[Span], elements: &[Span]) -> usize {
+        let start = self.elements.keys.len();
+        let num_rows_before = self.offsets.len() - 1;
+        let mut num_elements = 0;
+        for list in lists {
+            if *list == Span::NULL {
+                self.nulls.append_null();
+            } else {
+                self.nulls.append_non_null();
+                num_elements += list.len();
             }
+            self.push_offset(start + num_elements);
         }
-        self.end();
-        Ok(at)
+        let num_valid = self.elements.push_run(text, &elements[..num_elements]);
+        if num_valid < num_elements {
+            let is_whole = |end: &&i32| position(**end) <= start + num_valid;
+            let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();
+            self.truncate(num_rows_before + num_whole);
+        }
+        self.offsets.len() - 1 - num_rows_before
     }
 
     fn push(&mut self, list: List<'_>) {
@@ -433,30 +341,23 @@ impl Lists {
             Some(text) => self.elements.push(text),
             None => self.elements.keys.push(NULL_KEY),
         });
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.push_offset();
+        self.push_offset(self.elements.keys.len());
         self.nulls.append_non_null();
     }
 
     fn push_null(&mut self) {
-        self.push_offset();
+        self.push_offset(self.elements.keys.len());
         self.nulls.append_null();
     }
 
-    fn push_offset(&mut self) {
-        let num_elements = self.elements.keys.len() + self.elements.spans.len();
-        self.offsets.push(i32::try_from(num_elements).expect("fewer elements than bytes"));
+    fn push_offset(&mut self, end: usize) {
+        self.offsets.push(i32::try_from(end).expect("fewer elements than bytes"));
     }
 
     fn truncate(&mut self, num_rows: usize) {
         self.offsets.truncate(num_rows + 1);
         self.nulls.truncate(num_rows);
-        let end = position(self.offsets.last().copied().unwrap_or_default());
-        let num_keys = self.elements.keys.len().min(end);
-        self.elements.truncate(num_keys, end - num_keys);
+        self.elements.keys.truncate(position(self.offsets[num_rows]));
     }
 
     fn num_bytes(&self) -> usize {
@@ -508,16 +409,28 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
 
-    #[inline]
-    fn read(
+    /// Adds values up to the first whose text is a surprise; returns how many.
+    fn push_run(
         &mut self,
         text: &[u8],
-        at: usize,
-        parse: impl FnOnce(&[u8]) -> Result<(Option<T::Native>, usize), Surprise>,
-    ) -> Result<usize, Surprise> {
-        let (value, len) = parse(&text[at..])?;
-        self.push(value);
-        Ok(at + len)
+        values: &[Span],
+        parse: impl Fn(&[u8]) -> Result<Option<T::Native>, Surprise>,
+    ) -> usize {
+        let num_before = self.values.len();
+        let mut num_valid = 0;
+        for value in values {
+            let parsed = if *value == Span::NULL { Ok(None) } else { parse(value.of(text)) };
+            let Ok(parsed) = parsed else { break };
+            self.values.push(parsed.unwrap_or_default());
+            if parsed.is_some() {
+                num_valid += 1;
+            } else {
+                self.nulls.append_n_non_nulls(std::mem::take(&mut num_valid));
+                self.nulls.append_null();
+            }
+        }
+        self.nulls.append_n_non_nulls(num_valid);
+        self.values.len() - num_before
     }
 
     #[inline]
@@ -560,57 +473,30 @@ fn ordered_nulls(nulls: &mut NullBufferBuilder, order: &[u32]) -> Option<NullBuf
     Some(order.iter().map(|row| nulls.is_valid(*row as usize)).collect())
 }
 
-/// `null` at `at` in `text`: where it ends.
-fn null(text: &[u8], at: usize) -> Result<usize, Surprise> {
-    const NULL: &[u8] = b"null";
-    if text[at..].starts_with(NULL) { Ok(at + NULL.len()) } else { Err(Surprise) }
-}
-
-/// Length of a string's content, given what follows its opening quote.
-#[inline]
-fn content_len(text: &[u8]) -> Result<usize, Surprise> {
-    let mut end = memchr::memchr(b'"', text).ok_or(Surprise)?;
-    // A quote behind an odd number of backslashes is one of them escaped.
-    while text[..end].ends_with(br"\")
-        && text[..end].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
-    {
-        let rest = &text[end + 1..];
-        end += 1 + memchr::memchr(b'"', rest).ok_or(Surprise)?;
-    }
-    Ok(end)
-}
-
 /// An integer in its plain form.
 #[inline]
-fn integer(text: &[u8]) -> Result<(Option<i32>, usize), Surprise> {
+fn integer(text: &[u8]) -> Result<Option<i32>, Surprise> {
     /// As many digits as always fit.
     const MAX_DIGITS: usize = 9;
-    let len = text.iter().take(MAX_DIGITS + 1).take_while(|byte| byte.is_ascii_digit()).count();
-    match &text[..len] {
-        [] => null(text, 0).map(|len| (None, len)),
-        [b'0', _, ..] => Err(Surprise),
-        digits if len <= MAX_DIGITS => {
-            let number = digits.iter().fold(0, |number, digit| number * 10 + i32::from(digit - b'0'));
-            Ok((Some(number), len))
+    match text {
+        [] | [b'0', _, ..] => Err(Surprise),
+        digits if digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit) => {
+            Ok(Some(digits.iter().fold(0, |number, digit| number * 10 + i32::from(digit - b'0'))))
         }
         _ => Err(Surprise),
     }
 }
 
 #[inline]
-fn micros(text: &[u8]) -> Result<(Option<i64>, usize), Surprise> {
-    let Some((b'"', rest)) = text.split_first() else {
-        return null(text, 0).map(|len| (None, len));
-    };
-    let len = content_len(rest)?;
-    match timestamp::parse(&rest[..len]) {
-        ParsedTime::Micros(micros) => Ok((Some(micros), len + 2)),
-        ParsedTime::Null => Ok((None, len + 2)),
+fn micros(text: &[u8]) -> Result<Option<i64>, Surprise> {
+    match timestamp::parse(text) {
+        ParsedTime::Micros(micros) => Ok(Some(micros)),
+        ParsedTime::Null => Ok(None),
         ParsedTime::Invalid => Err(Surprise),
     }
 }
 
 #[inline]
-fn days(text: &[u8]) -> Result<(Option<i32>, usize), Surprise> {
-    micros(text).map(|(micros, len)| (micros.map(timestamp::days), len))
+fn days(text: &[u8]) -> Result<Option<i32>, Surprise> {
+    micros(text).map(|micros| micros.map(timestamp::days))
 }

@@ -10,49 +10,12 @@ use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
 
 use super::json::{self, Reader};
+use super::scan::begins_alike;
+use super::spans::Span;
 
 /// The content is no JSON string: bad Unicode, a control character, no escape of JSON.
 #[derive(Debug)]
 pub struct Invalid;
-
-/// Where a string's content lies in the text that is being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    start: u32,
-    len: u32,
-}
-
-impl Span {
-    /// Stands for no string.
-    pub const NULL: Self = Self { start: 0, len: u32::MAX };
-
-    /// Takes positions in a text of less than 4 GiB.
-    #[expect(clippy::cast_possible_truncation, reason = "texts are far smaller")]
-    pub fn new(start: usize, len: usize) -> Self {
-        Self { start: start as u32, len: len as u32 }
-    }
-
-    /// Where the content begins.
-    pub fn start(self) -> usize {
-        self.start as usize
-    }
-
-    /// Bytes of the content.
-    pub fn len(self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether the string is `""`.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// The content; empty for [`Self::NULL`].
-    #[inline]
-    pub fn of(self, text: &[u8]) -> &[u8] {
-        if self == Self::NULL { &[] } else { &text[self.start as usize..][..self.len as usize] }
-    }
-}
 
 /// Stands for null among keys.
 pub const NULL_KEY: u32 = u32::MAX;
@@ -137,7 +100,12 @@ impl Dictionary {
     /// # Errors
     ///
     /// Where a new content is [`Invalid`]; those before it have their keys then.
-    pub fn intern_all(&mut self, text: &[u8], spans: &[Span], keys: &mut Vec<u32>) -> Result<(), Invalid> {
+    pub fn intern_all(
+        &mut self,
+        text: &[u8],
+        spans: &[Span],
+        keys: &mut Vec<u32>,
+    ) -> Result<(), Invalid> {
         let mut lookups = std::mem::take(&mut self.lookups);
         lookups.clear();
         for span in spans {
@@ -156,6 +124,12 @@ impl Dictionary {
             for lookup in &mut lookups {
                 lookup.slot = slots[lookup.hash as usize & mask];
             }
+            // Contents that are far away are on their way then when they are compared.
+            let touched = lookups.iter().fold(0, |touched, lookup| {
+                let content = lookup.slot.content;
+                touched ^ self.bytes.get(content.start()).unwrap_or(&0) ^ self.bytes.get(content.start() + content.len()).unwrap_or(&0)
+            });
+            std::hint::black_box(touched);
         }
         let interned = lookups.iter().try_for_each(|lookup| {
             let key = if lookup.span == Span::NULL {
@@ -300,64 +274,6 @@ impl Dictionary {
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         StringArray::try_new(offsets, Buffer::from_vec(bytes), None).expect("entries are valid text")
     }
-}
-
-/// As `text.starts_with(prefix)`, without a call where the prefix is short, as most are.
-#[inline]
-pub fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
-    let Some(text) = text.get(..prefix.len()) else { return false };
-    match prefix.len() {
-        4..8 => has_ends_of::<4>(text, prefix),
-        8..16 => has_ends_of::<8>(text, prefix),
-        16..=32 => has_ends_of::<16>(text, prefix),
-        33..=64 => has_ends_of::<32>(text, prefix),
-        65..=128 => has_ends_of::<64>(text, prefix),
-        _ => text == prefix,
-    }
-}
-
-/// Whether `text` begins with the first `len` bytes of `other`, which has them. Where both go on
-/// behind them, a short one is compared without a jump by its length, which nobody can predict.
-#[inline]
-pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
-    match (text.first_chunk(), other.first_chunk()) {
-        (Some(block), Some(other)) if len <= BLOCK => is_same_block(block, other, len),
-        _ => begins_with(text, &other[..len]),
-    }
-}
-
-/// What is compared at once.
-const BLOCK: usize = 32;
-
-/// Whether the first `len` bytes are equal.
-#[inline]
-fn is_same_block(block: &[u8; BLOCK], other: &[u8; BLOCK], len: usize) -> bool {
-    /// By length, ones where bytes are compared.
-    const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
-        let mut masks = [[0; BLOCK]; BLOCK + 1];
-        let mut len = 0;
-        while len <= BLOCK {
-            let mut at = 0;
-            while at < len {
-                masks[len][at] = 0xff;
-                at += 1;
-            }
-            len += 1;
-        }
-        masks
-    };
-    let mask = &MASKS[len];
-    let mut differences = 0;
-    for at in 0..BLOCK {
-        differences |= (block[at] ^ other[at]) & mask[at];
-    }
-    differences == 0
-}
-
-/// Whether two texts of one length, of `N` to twice as many bytes, are equal: their first and their
-/// last block cover them.
-fn has_ends_of<const N: usize>(text: &[u8], other: &[u8]) -> bool {
-    text.first_chunk::<N>() == other.first_chunk() && text.last_chunk::<N>() == other.last_chunk()
 }
 
 /// Whether `content` has escapes, where it is the content of a JSON string. Nearly all of it is

@@ -40,6 +40,8 @@ pub mod integer;
 pub mod json;
 mod predict;
 pub mod reject;
+mod scan;
+mod spans;
 pub mod structure;
 pub mod tape;
 pub mod timestamp;
@@ -51,7 +53,7 @@ use cell::Cell;
 use columns::Columns;
 use framing::{Frame, Framer, FramingError, Next, Place};
 use inflate::Inflate;
-use predict::{Miss, Predictor, Run};
+use predict::{Miss, Predicted, Predictor};
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
 
@@ -112,8 +114,6 @@ pub struct PartDecoder<'b, R> {
     counts: DecodeCounts,
     /// Partition of the last row: a device's rows stand together.
     partition: Option<Box<str>>,
-    /// Records before this offset are not predicted: there is an invalid string among them.
-    unpredicted_until: u64,
 }
 
 /// Bytes of JSON that one call of [`PartDecoder::decode_some`] takes before it returns.
@@ -162,7 +162,6 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             names: Names::new(),
             counts: DecodeCounts::default(),
             partition: None,
-            unpredicted_until: 0,
         })
     }
 
@@ -230,10 +229,6 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Place::Element => false,
             Place::RestOfLine | Place::End => return None,
         };
-        let offset = self.framer.num_bytes();
-        if offset < self.unpredicted_until {
-            return None;
-        }
         let text = self.framer.buffered();
         let mut decode = |partition: Option<&str>| {
             let columns = sink.columns(partition);
@@ -247,14 +242,10 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             self.partition = partition.map(Into::into);
         }
         match decoded {
-            Ok((Run { len, num_lines, num_rows }, is_full)) => {
+            Ok((Predicted { len, num_lines, num_rows }, is_full)) => {
                 self.framer.pass(len, num_lines);
                 self.counts.records += num_rows as u64;
                 Some(Step::Row { is_full })
-            }
-            Err(Miss::Invalid(len)) => {
-                self.unpredicted_until = offset + len as u64;
-                None
             }
             Err(_) => None,
         }

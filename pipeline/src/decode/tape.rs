@@ -132,7 +132,7 @@ impl Members<'_> {
             return Err(Surprise);
         }
         for index in self.undocumented.drain(..) {
-            self.names.count(index);
+            self.names.count(index, 1);
         }
         Ok(row(cells))
     }

@@ -1,0 +1,164 @@
+//! Compares and searches text a block at a time: no call, and no jump by a length that nobody can
+//! predict.
+
+/// What is compared or searched at once.
+const BLOCK: usize = 32;
+
+/// What text may begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix {
+    text: Box<[u8]>,
+    /// Its first bytes, and ones where there are some.
+    block: [u8; BLOCK],
+    mask: [u8; BLOCK],
+}
+
+impl Prefix {
+    /// Takes what text may begin with.
+    pub fn new(text: &[u8]) -> Self {
+        let mut block = [0; BLOCK];
+        block.iter_mut().zip(text).for_each(|(byte, of_text)| *byte = *of_text);
+        Self { text: text.into(), block, mask: MASKS[text.len().min(BLOCK)] }
+    }
+
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether `text` begins with it.
+    #[inline]
+    pub fn begins(&self, text: &[u8]) -> bool {
+        match text.first_chunk() {
+            Some(block) if self.text.len() <= BLOCK => are_same(block, &self.block, &self.mask),
+            _ => text.starts_with(&self.text),
+        }
+    }
+}
+
+/// Whether `text` begins with the first `len` bytes of `other`, which has them.
+#[inline]
+pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
+    match (text.first_chunk(), other.first_chunk()) {
+        (Some(block), Some(other)) if len <= BLOCK => are_same(block, other, &MASKS[len]),
+        _ => begins_with(text, &other[..len]),
+    }
+}
+
+/// As `text.starts_with(prefix)`, without a call where the prefix is short, as most are.
+#[inline]
+fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
+    let Some(text) = text.get(..prefix.len()) else { return false };
+    match prefix.len() {
+        33..=64 => has_ends_of::<32>(text, prefix),
+        65..=128 => has_ends_of::<64>(text, prefix),
+        _ => text == prefix,
+    }
+}
+
+/// Whether two texts of one length, of `N` to twice as many bytes, are equal: their first and their
+/// last block cover them.
+#[inline]
+fn has_ends_of<const N: usize>(text: &[u8], other: &[u8]) -> bool {
+    text.first_chunk::<N>() == other.first_chunk() && text.last_chunk::<N>() == other.last_chunk()
+}
+
+/// By length, ones where bytes are compared.
+const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
+    let mut masks = [[0; BLOCK]; BLOCK + 1];
+    let mut len = 0;
+    while len <= BLOCK {
+        let mut at = 0;
+        while at < len {
+            masks[len][at] = 0xff;
+            at += 1;
+        }
+        len += 1;
+    }
+    masks
+};
+
+/// Whether two blocks are equal where the mask has ones.
+#[inline]
+fn are_same(block: &[u8; BLOCK], other: &[u8; BLOCK], mask: &[u8; BLOCK]) -> bool {
+    let mut differences = 0;
+    for at in 0..BLOCK {
+        differences |= (block[at] ^ other[at]) & mask[at];
+    }
+    differences == 0
+}
+
+/// Length of a JSON string's content, given what follows its opening quote; `None` where it does not
+/// end.
+#[inline]
+pub fn content_len(text: &[u8]) -> Option<usize> {
+    let len = find_quote(text)?;
+    if len > 0 && text[len - 1] == b'\\' { escaped_content_len(text, len) } else { Some(len) }
+}
+
+/// As [`content_len`], where a backslash is before the quote at `quote`.
+#[inline(never)]
+fn escaped_content_len(text: &[u8], mut quote: usize) -> Option<usize> {
+    // A quote behind an odd number of backslashes is one of them escaped.
+    while text[..quote].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1 {
+        quote += 1 + find_quote(&text[quote + 1..])?;
+    }
+    Some(quote)
+}
+
+#[inline]
+fn find_quote(text: &[u8]) -> Option<usize> {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    for (index, block) in blocks.iter().enumerate() {
+        if block.iter().fold(false, |any, byte| any | (*byte == b'"')) {
+            return Some(index * BLOCK + first_quote(block));
+        }
+    }
+    let at = rest.iter().position(|byte| *byte == b'"')?;
+    Some(text.len() - rest.len() + at)
+}
+
+/// Where the first quote is in a block that has one.
+#[inline]
+fn first_quote(block: &[u8; BLOCK]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    const ONES: u64 = u64::MAX / 0xff;
+    for (index, word) in block.as_chunks::<WORD>().0.iter().enumerate() {
+        let zero_at_quotes = u64::from_le_bytes(*word) ^ (ONES * b'"' as u64);
+        // The lowest bit that is set is the highest of the first byte that is zero.
+        let zeros = zero_at_quotes.wrapping_sub(ONES) & !zero_at_quotes & (ONES << 7);
+        if zeros != 0 {
+            return index * WORD + zeros.trailing_zeros() as usize / 8;
+        }
+    }
+    BLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn comparing_and_searching_are_as_a_byte_at_a_time(
+            text in proptest::collection::vec(proptest::sample::select(vec![b'a', b'"', b'\\', b'\x80', b'!', b'#']), 0..200),
+            cut in 0_usize..200,
+            change in 0_usize..200,
+        ) {
+            let cut = cut.min(text.len());
+            let mut other = text.clone();
+            if let Some(byte) = other.get_mut(change) { *byte ^= 1 }
+            proptest::prop_assert!(Prefix::new(&text[..cut]).begins(&text));
+            proptest::prop_assert_eq!(Prefix::new(&other[..cut]).begins(&text), text.starts_with(&other[..cut]));
+            proptest::prop_assert!(!Prefix::new(&[&text[..cut], b"b"].concat()).begins(&text[..cut]));
+            proptest::prop_assert_eq!(begins_alike(&text, &other, cut), text.starts_with(&other[..cut]));
+            let mut is_escaped = false;
+            let end = text.iter().position(|byte| {
+                let is_end = *byte == b'"' && !is_escaped;
+                is_escaped = *byte == b'\\' && !is_escaped;
+                is_end
+            });
+            proptest::prop_assert_eq!(content_len(&text), end);
+        }
+    }
+}
