@@ -35,3 +35,4 @@ pub mod cancel;
 pub mod manifest;
 pub mod snapshot;
 pub mod exit_code;
+mod scan;

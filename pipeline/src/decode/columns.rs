@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::builder::NullBufferBuilder;
 use arrow_array::types::{ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
 use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
-use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use schema::ColumnType;
 
 use super::binding::Binding;
@@ -293,7 +293,7 @@ impl Texts {
     fn finish_with(&mut self, mut keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
         let mut nulls = None;
         if keys.contains(&NULL_KEY) {
-            nulls = Some(keys.iter().map(|key| *key != NULL_KEY).collect());
+            nulls = Some(BooleanBuffer::collect_bool(keys.len(), |at| keys[at] != NULL_KEY).into());
             keys.iter_mut().filter(|key| **key == NULL_KEY).for_each(|key| *key = 0);
         }
         let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
@@ -470,7 +470,7 @@ fn append_nulls(nulls: &mut NullBufferBuilder, other: &mut NullBufferBuilder) {
 
 fn ordered_nulls(nulls: &mut NullBufferBuilder, order: &[u32]) -> Option<NullBuffer> {
     let nulls = nulls.finish()?;
-    Some(order.iter().map(|row| nulls.is_valid(*row as usize)).collect())
+    Some(BooleanBuffer::collect_bool(order.len(), |at| nulls.is_valid(order[at] as usize)).into())
 }
 
 /// An integer in its plain form.

@@ -10,8 +10,8 @@ use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
 
 use super::json::{self, Reader};
-use super::scan::begins_alike;
 use super::spans::Span;
+use crate::scan::{begins_alike, first_word, has_only_escaped_backslashes, unescape_backslashes};
 
 /// The content is no JSON string: bad Unicode, a control character, no escape of JSON.
 #[derive(Debug)]
@@ -244,10 +244,14 @@ impl Dictionary {
     /// The place of each entry among all, from one on.
     pub fn ranks(&self) -> Vec<u32> {
         let entries: Vec<&[u8]> = self.entries().collect();
-        let mut keys: Vec<u32> = (0..).take(entries.len()).collect();
-        keys.sort_unstable_by_key(|key| entries[*key as usize]);
+        // The first bytes of most tell which is less, without going where they are.
+        let mut keys: Vec<(u64, u32)> = entries.iter().map(|entry| first_word(entry)).zip(0..).collect();
+        keys.sort_unstable_by(|(word, key), (other_word, other)| {
+            let rest = || entries[*key as usize].cmp(entries[*other as usize]);
+            word.cmp(other_word).then_with(rest)
+        });
         let mut ranks = vec![0; entries.len()];
-        (1..).zip(keys).for_each(|(rank, key)| ranks[key as usize] = rank);
+        (1..).zip(keys).for_each(|(rank, (_, key))| ranks[key as usize] = rank);
         ranks
     }
 
@@ -279,23 +283,15 @@ impl Dictionary {
 /// Whether `content` has escapes, where it is the content of a JSON string. Nearly all of it is
 /// printable ASCII with at most an escaped backslash; anything else is the careful reader's.
 fn check(content: &[u8]) -> Result<bool, Invalid> {
-    let is_printable = content.iter().fold(true, |all, byte| all & (0x20..0x80).contains(byte));
-    if is_printable {
-        let mut rest = content;
-        loop {
-            match memchr::memchr2(b'\\', b'"', rest) {
-                None => return Ok(rest.len() < content.len()),
-                Some(at) if rest[at..].starts_with(br"\\") => rest = &rest[at + 2..],
-                Some(_) => break,
-            }
+    if !has_only_escaped_backslashes(content) {
+        let quoted = quote(content);
+        let mut reader = Reader::new(&quoted);
+        reader.string().map_err(|_| Invalid)?;
+        if reader.position() != quoted.len() {
+            return Err(Invalid);
         }
     }
-    let quoted = quote(content);
-    let mut reader = Reader::new(&quoted);
-    match reader.string() {
-        Ok(_) if reader.position() == quoted.len() => Ok(content.contains(&b'\\')),
-        _ => Err(Invalid),
-    }
+    Ok(content.contains(&b'\\'))
 }
 
 fn quote(content: &[u8]) -> Vec<u8> {
@@ -309,30 +305,22 @@ pub fn position(offset: i32) -> usize {
 
 /// Unescapes every entry.
 fn unescape(mut offsets: Vec<i32>, bytes: &[u8]) -> (Vec<i32>, Vec<u8>) {
-    let mut texts = Vec::with_capacity(bytes.len());
-    let mut start = 0;
+    // Unescaping only shortens, and what is written at once may go on behind the end.
+    let mut texts = vec![0; bytes.len() + size_of::<u64>()];
+    let (mut start, mut len) = (0, 0);
     for offset in &mut offsets[1..] {
-        let end = position(*offset);
-        unescape_into(&mut texts, &bytes[start..end]);
-        start = end;
-        *offset = i32::try_from(texts.len()).expect("unescaping only shortens");
+        let content = &bytes[start..position(*offset)];
+        start += content.len();
+        len += unescape_backslashes(content, &mut texts[len..]).unwrap_or_else(|| {
+            let quoted = quote(content);
+            let text = json::unescape(&quoted);
+            texts[len..][..text.len()].copy_from_slice(text.as_bytes());
+            text.len()
+        });
+        *offset = i32::try_from(len).expect("unescaping only shortens");
     }
+    texts.truncate(len);
     (offsets, texts)
-}
-
-fn unescape_into(texts: &mut Vec<u8>, content: &[u8]) {
-    let start = texts.len();
-    let mut rest = content;
-    while let Some(at) = memchr::memchr(b'\\', rest) {
-        if !rest[at..].starts_with(br"\\") {
-            texts.truncate(start);
-            texts.extend_from_slice(json::unescape(&quote(content)).as_bytes());
-            return;
-        }
-        texts.extend_from_slice(&rest[..=at]);
-        rest = &rest[at + 2..];
-    }
-    texts.extend_from_slice(rest);
 }
 
 #[cfg(test)]

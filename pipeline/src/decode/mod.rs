@@ -40,7 +40,6 @@ pub mod integer;
 pub mod json;
 mod predict;
 pub mod reject;
-mod scan;
 mod spans;
 pub mod structure;
 pub mod tape;

@@ -16,9 +16,9 @@ use schema::ColumnType;
 use super::binding::{Binding, Names, OTHER_NAMES_INDEX, Target};
 use super::columns::{Columns, MAX_ROWS};
 use super::json::Reader;
-use super::scan::{Prefix, begins_alike, content_len};
 use super::spans::{MAX_RUN_RECORDS, Run, Span};
 use crate::partition;
+use crate::scan::{Prefix, begins_alike, content_len};
 
 /// Longest text of a run, and so of a record that is predicted.
 const MAX_RUN_BYTES: usize = 1024 * 1024;
@@ -294,7 +294,7 @@ fn null(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
 }
 
 /// The content of the string at `at`, `previous` where it is equal; returns where the string ends.
-#[inline]
+#[inline(always)]
 fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
     if text.get(at) != Some(&b'"') {
         return null(text, at, value);

@@ -46,26 +46,31 @@ pub fn days(micros: i64) -> i32 {
 }
 
 fn parse_micros(text: &[u8]) -> Option<i64> {
-    let (date, rest) = text.split_at_checked(10)?;
+    let (date, rest) = text.split_first_chunk::<10>()?;
     let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = *date else { return None };
-    let year = two(y0, y1)? * 100 + two(y2, y3)?;
-    let (month, day) = (two(m0, m1)?, two(d0, d1)?);
+    let [century, year, month, day] = pairs([[y0, y1], [y2, y3], [m0, m1], [d0, d1]])?;
+    let year = century * 100 + year;
     if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
     }
-    let midnight = days_from_civil(year, month, day) * SECONDS_PER_DAY;
+    let midnight = i64::from(days_from_civil(year, month, day)) * SECONDS_PER_DAY;
     if rest.is_empty() {
         return Some(midnight * MICROS_PER_SECOND);
     }
-    let (clock, rest) = rest.split_at_checked(9)?;
+    let (clock, rest) = rest.split_first_chunk::<9>()?;
     let [b'T' | b't' | b' ', h0, h1, b':', m0, m1, b':', s0, s1] = *clock else { return None };
-    let (hour, minute, second) = (two(h0, h1)?, two(m0, m1)?, two(s0, s1)?);
+    let [hour, minute, second] = pairs([[h0, h1], [m0, m1], [s0, s1]])?;
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let (micros, rest) = fraction(rest)?;
-    let local = midnight + hour * 3600 + minute * 60 + second;
-    Some((local - offset_seconds(rest)?) * MICROS_PER_SECOND + micros)
+    let mut seconds = midnight + i64::from(hour * 3600 + minute * 60 + second);
+    let mut micros = 0;
+    if !rest.is_empty() {
+        let (fraction, zone) = fraction(rest)?;
+        seconds -= offset_seconds(zone)?;
+        micros = fraction;
+    }
+    Some(seconds * MICROS_PER_SECOND + micros)
 }
 
 /// Reads `.` and digits, if any, as microseconds; returns what follows.
@@ -86,43 +91,44 @@ fn offset_seconds(text: &[u8]) -> Option<i64> {
     match *text {
         [] | [b'Z' | b'z'] => Some(0),
         [sign @ (b'+' | b'-'), h0, h1, b':', m0, m1] => {
-            let (hours, minutes) = (two(h0, h1)?, two(m0, m1)?);
+            let [hours, minutes] = pairs([[h0, h1], [m0, m1]])?;
             if hours > 23 || minutes > 59 {
                 return None;
             }
-            let seconds = hours * 3600 + minutes * 60;
+            let seconds = i64::from(hours * 3600 + minutes * 60);
             Some(if sign == b'-' { -seconds } else { seconds })
         }
         _ => None,
     }
 }
 
-fn two(tens: u8, units: u8) -> Option<i64> {
-    (tens.is_ascii_digit() && units.is_ascii_digit())
-        .then(|| i64::from(tens - b'0') * 10 + i64::from(units - b'0'))
+/// Numbers of two digits each.
+fn pairs<const N: usize>(digits: [[u8; 2]; N]) -> Option<[i32; N]> {
+    let digits = digits.map(|pair| pair.map(|digit| digit.wrapping_sub(b'0')));
+    let are_digits = digits.as_flattened().iter().fold(true, |all, digit| all & (*digit <= 9));
+    are_digits.then(|| digits.map(|[tens, units]| i32::from(tens) * 10 + i32::from(units)))
 }
 
-fn is_leap(year: i64) -> bool {
+fn is_leap(year: i32) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-fn days_in_month(year: i64, month: i64) -> i64 {
+fn days_in_month(year: i32, month: i32) -> i32 {
     match month {
-        2 => 28 + i64::from(is_leap(year)),
+        2 => 28 + i32::from(is_leap(year)),
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date (Howard Hinnant, "chrono-compatible low-level
-/// date algorithms", `days_from_civil`).
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
+/// date algorithms", `days_from_civil`), from the year 0 on.
+fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
+    /// From 1 March of the year -400, so that nothing is negative.
+    const DAYS_BEFORE_EPOCH: i32 = 719_468 + 146_097;
+    let year = if month <= 2 { year + 399 } else { year + 400 };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
+    year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - DAYS_BEFORE_EPOCH
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::column_chunk::ChunkWriter;
 use super::hybrid;
 use super::levels::{Levels, Page};
 use super::properties::MAX_PAGE_BYTES;
+use crate::scan::first_word;
 
 /// Bytes before a text that is stored as it is.
 const LEN_BYTES: usize = 4;
@@ -154,11 +155,11 @@ impl TextEncoder {
             return PageText { bounds: None, max_key: 0, num_bytes };
         };
         let first_text = texts.value(*first as usize);
-        let (mut min, mut max) = ((word(first_text), first_text), (word(first_text), first_text));
+        let (mut min, mut max) = ((first_word(first_text.as_bytes()), first_text), (first_word(first_text.as_bytes()), first_text));
         let mut max_key = *first;
         for key in rest {
             let text = texts.value(*key as usize);
-            let text = (word(text), text);
+            let text = (first_word(text.as_bytes()), text);
             if text < min {
                 min = text;
             } else if text > max {
@@ -169,16 +170,6 @@ impl TextEncoder {
         let (min, max) = (min.1, max.1);
         PageText { bounds: Some((min, max)), max_key, num_bytes }
     }
-}
-
-/// Returns the beginning of a text as a number: of two texts with different ones, the lesser is less.
-fn word(text: &str) -> u64 {
-    let mut word = [0; size_of::<u64>()];
-    match text.as_bytes().first_chunk() {
-        Some(beginning) => word = *beginning,
-        None => word[..text.len()].copy_from_slice(text.as_bytes()),
-    }
-    u64::from_be_bytes(word)
 }
 
 fn push(text: &str, out: &mut Vec<u8>) {

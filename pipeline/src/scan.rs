@@ -4,6 +4,9 @@
 /// What is compared or searched at once.
 const BLOCK: usize = 32;
 
+/// What is searched at once where it is known to be near.
+const WORD: usize = size_of::<u64>();
+
 /// What text may begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
@@ -27,7 +30,7 @@ impl Prefix {
     }
 
     /// Whether `text` begins with it.
-    #[inline]
+    #[inline(always)]
     pub fn begins(&self, text: &[u8]) -> bool {
         match text.first_chunk() {
             Some(block) if self.text.len() <= BLOCK => are_same(block, &self.block, &self.mask),
@@ -37,7 +40,7 @@ impl Prefix {
 }
 
 /// Whether `text` begins with the first `len` bytes of `other`, which has them.
-#[inline]
+#[inline(always)]
 pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
     match (text.first_chunk(), other.first_chunk()) {
         (Some(block), Some(other)) if len <= BLOCK => are_same(block, other, &MASKS[len]),
@@ -46,7 +49,7 @@ pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
 }
 
 /// As `text.starts_with(prefix)`, without a call where the prefix is short, as most are.
-#[inline]
+#[inline(never)]
 fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
     let Some(text) = text.get(..prefix.len()) else { return false };
     match prefix.len() {
@@ -88,6 +91,17 @@ fn are_same(block: &[u8; BLOCK], other: &[u8; BLOCK], mask: &[u8; BLOCK]) -> boo
     differences == 0
 }
 
+/// Returns the beginning of a text as a number: of two texts with different ones, the lesser is less.
+#[inline]
+pub fn first_word(text: &[u8]) -> u64 {
+    let mut word = [0; WORD];
+    match text.first_chunk() {
+        Some(beginning) => word = *beginning,
+        None => word[..text.len()].copy_from_slice(text),
+    }
+    u64::from_be_bytes(word)
+}
+
 /// Length of a JSON string's content, given what follows its opening quote; `None` where it does not
 /// end.
 #[inline]
@@ -121,17 +135,78 @@ fn find_quote(text: &[u8]) -> Option<usize> {
 /// Where the first quote is in a block that has one.
 #[inline]
 fn first_quote(block: &[u8; BLOCK]) -> usize {
-    const WORD: usize = size_of::<u64>();
+    let words = block.as_chunks::<WORD>().0.iter().enumerate();
+    let mut quotes = words.filter_map(|(index, word)| Some(index * WORD + find_in_word(word, b'"')?));
+    quotes.next().unwrap_or(BLOCK)
+}
+
+/// Where the first `byte` of a word is.
+#[inline]
+fn find_in_word(word: &[u8; WORD], byte: u8) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
-    for (index, word) in block.as_chunks::<WORD>().0.iter().enumerate() {
-        let zero_at_quotes = u64::from_le_bytes(*word) ^ (ONES * b'"' as u64);
-        // The lowest bit that is set is the highest of the first byte that is zero.
-        let zeros = zero_at_quotes.wrapping_sub(ONES) & !zero_at_quotes & (ONES << 7);
-        if zeros != 0 {
-            return index * WORD + zeros.trailing_zeros() as usize / 8;
+    let zero_where_found = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
+    // The lowest bit that is set is the highest of the first byte that is zero.
+    let zeros = zero_where_found.wrapping_sub(ONES) & !zero_where_found & (ONES << 7);
+    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
+}
+
+/// Writes `content` to the start of `text`, a backslash for each two of them; returns how many bytes
+/// that are. `None` where a backslash stands alone. `text` has room for `content` and a word.
+#[inline]
+pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
+    let (mut at, mut len) = (0, 0);
+    while let Some(word) = content[at..].first_chunk::<WORD>() {
+        text[len..][..WORD].copy_from_slice(word);
+        match find_in_word(word, b'\\') {
+            None => {
+                at += WORD;
+                len += WORD;
+            }
+            Some(backslash) => {
+                at += backslash + 1;
+                len += backslash + 1;
+                if content.get(at) != Some(&b'\\') {
+                    return None;
+                }
+                at += 1;
+            }
         }
     }
-    BLOCK
+    while let Some(byte) = content.get(at) {
+        text[len] = *byte;
+        at += 1;
+        len += 1;
+        if *byte == b'\\' {
+            if content.get(at) != Some(byte) {
+                return None;
+            }
+            at += 1;
+        }
+    }
+    Some(len)
+}
+
+/// Whether `content` is printable ASCII without a quote, and every backslash in it is one of two.
+pub fn has_only_escaped_backslashes(content: &[u8]) -> bool {
+    let is_plain = content.iter().fold(true, |all, byte| all & (0x20..0x80).contains(byte) & (*byte != b'"'));
+    is_plain && {
+        let mut at = 0;
+        loop {
+            match content[at..].first_chunk().map(|word| find_in_word(word, b'\\')) {
+                Some(None) => at += WORD,
+                Some(Some(backslash)) if content.get(at + backslash + 1) == Some(&b'\\') => at += backslash + 2,
+                Some(Some(_)) => return false,
+                None => break,
+            }
+        }
+        let mut rest = content[at..].iter();
+        while let Some(byte) = rest.next() {
+            if *byte == b'\\' && rest.next() != Some(byte) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +234,20 @@ mod tests {
                 is_end
             });
             proptest::prop_assert_eq!(content_len(&text), end);
+            let content = String::from_utf8_lossy(&text).replace('"', "");
+            let content = content.as_bytes();
+            let mut unescaped = vec![0; content.len() + WORD];
+            let len = unescape_backslashes(content, &mut unescaped);
+            let is_alone = content.split(|byte| *byte != b'\\').any(|backslashes| backslashes.len() % 2 == 1);
+            proptest::prop_assert_eq!(len.is_none(), is_alone);
+            if let Some(len) = len {
+                let expected = String::from_utf8_lossy(content).replace(r"\\", r"\");
+                proptest::prop_assert_eq!(&unescaped[..len], expected.as_bytes());
+            }
+            proptest::prop_assert_eq!(
+                has_only_escaped_backslashes(&text),
+                !is_alone && text.iter().all(|byte| byte.is_ascii() && *byte != b'"')
+            );
         }
     }
 }
