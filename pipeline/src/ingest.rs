@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_array::RecordBatch;
 use chrono::{DateTime, SubsecRound, Utc};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 use schema::Dataset;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -28,6 +29,7 @@ use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
 use crate::lake::{Lake, LakeError, Table, TableKind, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
+use crate::partition::PartitionKey;
 use crate::progress::Progress;
 use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
@@ -558,6 +560,7 @@ impl Run<'_> {
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             is_draining: AtomicBool::new(false),
+            num_tasks: AtomicUsize::new(0),
         };
         decode.all_parts(&pool, source)?;
         let Decode { rejects, parts, undocumented, .. } = decode;
@@ -647,6 +650,8 @@ struct Decode<'d> {
     /// Rows of a damaged part are among others. The rest is still fetched and checked, so that nothing
     /// else is in the way of the next round; what comes of it is dropped.
     is_draining: AtomicBool,
+    /// Parts and row groups that threads are busy with, or will be.
+    num_tasks: AtomicUsize,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -676,14 +681,8 @@ impl Decode<'_> {
                 if self.is_ending() {
                     break;
                 }
-                scope.spawn(move |_| {
-                    if let Err(error) = self.part(part) {
-                        let is_curable = error.reason_to_start_over(run.config).is_some();
-                        let flag = if is_curable { &self.is_draining } else { &self.failed };
-                        flag.store(true, Ordering::Relaxed);
-                        locked(&self.failure).get_or_insert(error);
-                    }
-                });
+                self.num_tasks.fetch_add(1, Ordering::Relaxed);
+                scope.spawn(move |scope| self.task(|| self.part(part, scope)));
             }
             // Delivery ends when nobody takes its parts.
             drop(receiver);
@@ -700,13 +699,40 @@ impl Decode<'_> {
         delivered
     }
 
+    /// Runs what a thread was given to do, and keeps its failure.
+    fn task(&self, task: impl FnOnce() -> Result<(), IngestError>) {
+        if let Err(error) = task() {
+            let is_curable = error.reason_to_start_over(self.run.config).is_some();
+            let flag = if is_curable { &self.is_draining } else { &self.failed };
+            flag.store(true, Ordering::Relaxed);
+            locked(&self.failure).get_or_insert(error);
+        }
+        self.num_tasks.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Writes a row group, on a thread that has nothing to do if there is one: while parts are fewer
+    /// than threads, at the end of each run at least.
+    fn row_group<'s>(&'s self, key: PartitionKey, batch: RecordBatch, scope: &Scope<'s>) -> Result<(), IngestError> {
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let write = move || Ok(self.writer.write(key, &batch)?);
+        let num_threads = self.run.config.threads.get();
+        if self.num_tasks.fetch_add(1, Ordering::Relaxed) < num_threads {
+            scope.spawn(move |_| self.task(write));
+            return Ok(());
+        }
+        self.num_tasks.fetch_sub(1, Ordering::Relaxed);
+        write()
+    }
+
     fn is_ending(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.run.cancel.is_cancelled()
     }
 
     /// Decodes a part that is well, and gives one back that is damaged. That is an error only where
     /// something of it is among the others by then, or where it will not be delivered again.
-    fn part(&self, part: StoredPart) -> Result<(), IngestError> {
+    fn part<'s>(&'s self, part: StoredPart, scope: &Scope<'s>) -> Result<(), IngestError> {
         if self.is_ending() {
             return Ok(());
         }
@@ -729,7 +755,7 @@ impl Decode<'_> {
             is_untouched: true,
             failure: None,
         };
-        let decoded = self.decode(&part, file, &mut sink);
+        let decoded = self.decode(&part, file, &mut sink, scope);
         let is_untouched = sink.is_untouched;
         drop(sink);
         match decoded {
@@ -738,7 +764,13 @@ impl Decode<'_> {
         }
     }
 
-    fn decode(&self, part: &StoredPart, file: File, sink: &mut PartSink<'_, '_>) -> Result<(), IngestError> {
+    fn decode<'s>(
+        &'s self,
+        part: &StoredPart,
+        file: File,
+        sink: &mut PartSink<'_, '_>,
+        scope: &Scope<'s>,
+    ) -> Result<(), IngestError> {
         let progress = self.run.progress;
         let damaged = |source| IngestError::Part { part: part.name.clone(), source };
         let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
@@ -749,9 +781,7 @@ impl Decode<'_> {
                 return Err(error.into());
             }
             for (key, batch) in sink.batcher.take() {
-                if !self.is_draining.load(Ordering::Relaxed) {
-                    self.writer.write(key, &batch)?;
-                }
+                self.row_group(key, batch, scope)?;
             }
             let counts = decoder.counts();
             let rejected = counts.rejected_records - before.rejected_records;
