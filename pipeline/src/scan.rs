@@ -44,26 +44,8 @@ impl Prefix {
 pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
     match (text.first_chunk(), other.first_chunk()) {
         (Some(block), Some(other)) if len <= BLOCK => are_same(block, other, &MASKS[len]),
-        _ => begins_with(text, &other[..len]),
+        _ => text.starts_with(&other[..len]),
     }
-}
-
-/// As `text.starts_with(prefix)`, without a call where the prefix is short, as most are.
-#[inline(never)]
-fn begins_with(text: &[u8], prefix: &[u8]) -> bool {
-    let Some(text) = text.get(..prefix.len()) else { return false };
-    match prefix.len() {
-        33..=64 => has_ends_of::<32>(text, prefix),
-        65..=128 => has_ends_of::<64>(text, prefix),
-        _ => text == prefix,
-    }
-}
-
-/// Whether two texts of one length, of `N` to twice as many bytes, are equal: their first and their
-/// last block cover them.
-#[inline]
-fn has_ends_of<const N: usize>(text: &[u8], other: &[u8]) -> bool {
-    text.first_chunk::<N>() == other.first_chunk() && text.last_chunk::<N>() == other.last_chunk()
 }
 
 /// By length, ones where bytes are compared.

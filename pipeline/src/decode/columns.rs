@@ -13,7 +13,7 @@ use schema::ColumnType;
 
 use super::binding::Binding;
 use super::cell::{Cell, List};
-use super::dictionary::{Dictionary, NULL_KEY, position};
+use super::dictionary::{Dictionary, Lookups, NULL_KEY, position};
 use super::spans::{Run, Span};
 use super::timestamp::{self, ParsedTime};
 
@@ -81,13 +81,19 @@ impl Columns {
     /// Adds the records of a run of `text` as rows, up to the first that has a value not just as its
     /// column is documented; returns how many. By property, `slots` says which values of the run are
     /// its; a property without is null.
-    pub fn push_run(&mut self, text: &[u8], run: &Run, slots: &[Option<usize>]) -> usize {
+    pub fn push_run(
+        &mut self,
+        text: &[u8],
+        run: &Run,
+        slots: &[Option<usize>],
+        lookups: &mut Lookups,
+    ) -> usize {
         let num_records = run.ends().len();
         let mut num_rows = num_records;
         for (column, slot) in self.properties.iter_mut().zip(slots) {
             if let Some(column) = column {
                 num_rows = match *slot {
-                    Some(slot) => column.push_run(text, run, slot, num_rows),
+                    Some(slot) => column.push_run(text, run, slot, num_rows, lookups),
                     None => column.push_nulls(num_rows),
                 };
             }
@@ -188,11 +194,18 @@ impl Column {
 
     /// Adds the values that a slot has in the first `num_rows` records of a run, up to the first that
     /// is a surprise; returns how many.
-    fn push_run(&mut self, text: &[u8], run: &Run, slot: usize, num_rows: usize) -> usize {
+    fn push_run(
+        &mut self,
+        text: &[u8],
+        run: &Run,
+        slot: usize,
+        num_rows: usize,
+        lookups: &mut Lookups,
+    ) -> usize {
         let values = run.values(slot, num_rows);
         match self {
-            Self::Utf8(column) => column.push_run(text, values),
-            Self::Utf8List(column) => column.push_run(text, values, run.elements(slot)),
+            Self::Utf8(column) => column.push_run(text, values, lookups),
+            Self::Utf8List(column) => column.push_run(text, values, run.elements(slot), lookups),
             Self::Int32(column) => column.push_run(text, values, integer),
             Self::TimestampMicros(column) => column.push_run(text, values, micros),
             Self::Date32(column) => column.push_run(text, values, days),
@@ -262,10 +275,10 @@ impl Texts {
     }
 
     /// Adds strings up to the first that is invalid; returns how many.
-    fn push_run(&mut self, text: &[u8], strings: &[Span]) -> usize {
+    fn push_run(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
         let num_before = self.keys.len();
         // What is invalid has no key, nor has anything behind it.
-        let _ = self.dictionary.intern_all(text, strings, &mut self.keys);
+        let _ = self.dictionary.intern_all(text, strings, &mut self.keys, lookups);
         self.keys.len() - num_before
     }
 
@@ -314,7 +327,13 @@ impl Lists {
         Self { elements: Texts::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
-    fn push_run(&mut self, text: &[u8], lists: &[Span], elements: &[Span]) -> usize {
+    fn push_run(
+        &mut self,
+        text: &[u8],
+        lists: &[Span],
+        elements: &[Span],
+        lookups: &mut Lookups,
+    ) -> usize {
         let start = self.elements.keys.len();
         let num_rows_before = self.offsets.len() - 1;
         let mut num_elements = 0;
@@ -327,7 +346,7 @@ impl Lists {
             }
             self.push_offset(start + num_elements);
         }
-        let num_valid = self.elements.push_run(text, &elements[..num_elements]);
+        let num_valid = self.elements.push_run(text, &elements[..num_elements], lookups);
         if num_valid < num_elements {
             let is_whole = |end: &&i32| position(**end) <= start + num_valid;
             let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();

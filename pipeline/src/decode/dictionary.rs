@@ -9,6 +9,7 @@ use arrow_array::StringArray;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
 
+use super::arena::Arena;
 use super::json::{self, Reader};
 use super::spans::Span;
 use crate::scan::{begins_alike, first_word, has_only_escaped_backslashes, unescape_backslashes};
@@ -27,13 +28,15 @@ pub struct Dictionary {
     /// power of two of slots, three quarters of them used at most; none at first.
     slots: Vec<Slot>,
     hasher: RandomState,
-    /// Where each entry begins in `bytes`, and the end of the last.
+    /// Where each entry begins among all, and the end of the last.
     offsets: Vec<i32>,
-    bytes: Vec<u8>,
+    contents: Arena,
     has_escapes: bool,
-    /// Of one call of [`Self::intern_all`].
-    lookups: Vec<Lookup>,
 }
+
+/// What [`Dictionary::intern_all`] works with, to be used again for whichever dictionary.
+#[derive(Debug, Default)]
+pub struct Lookups(Vec<Lookup>);
 
 /// All that a lookup needs but the content itself: it waits for memory twice, not four times.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +50,12 @@ impl Slot {
     /// No content is that long.
     const FREE: Self = Self { hash: 0, key: NULL_KEY, content: Span::NULL };
 
-    /// Whether it is of `content`, whose hash is given; `bytes` are those of the dictionary.
+    /// Whether it is of `content`, whose hash is given; `contents` are those of the dictionary.
     #[inline]
-    fn holds(&self, hash: u32, content: Content<'_>, bytes: &[u8]) -> bool {
+    fn holds(&self, hash: u32, content: Content<'_>, contents: &Arena) -> bool {
         self.hash == hash
             && self.content.len() == content.len
-            && begins_alike(content.text, &bytes[self.content.start()..], content.len)
+            && begins_alike(content.text, contents.at(self.content.start()), content.len)
     }
 }
 
@@ -86,9 +89,8 @@ impl Dictionary {
             slots: Vec::new(),
             hasher: RandomState::default(),
             offsets: vec![0],
-            bytes: Vec::new(),
+            contents: Arena::default(),
             has_escapes: false,
-            lookups: Vec::new(),
         }
     }
 
@@ -105,8 +107,8 @@ impl Dictionary {
         text: &[u8],
         spans: &[Span],
         keys: &mut Vec<u32>,
+        Lookups(lookups): &mut Lookups,
     ) -> Result<(), Invalid> {
-        let mut lookups = std::mem::take(&mut self.lookups);
         lookups.clear();
         for span in spans {
             match lookups.last_mut() {
@@ -121,22 +123,22 @@ impl Dictionary {
         }
         if let Some(mask) = self.slots.len().checked_sub(1) {
             let slots = &self.slots[..=mask];
-            for lookup in &mut lookups {
+            for lookup in &mut *lookups {
                 lookup.slot = slots[lookup.hash as usize & mask];
             }
-            // Contents that are far away are on their way then when they are compared.
-            let touched = lookups.iter().fold(0, |touched, lookup| {
-                let content = lookup.slot.content;
-                touched ^ self.bytes.get(content.start()).unwrap_or(&0) ^ self.bytes.get(content.start() + content.len()).unwrap_or(&0)
+            let contents = lookups.iter().map(|lookup| lookup.slot.content);
+            let begun = contents.filter(|content| *content != Span::NULL).fold(0, |begun, content| {
+                let content = &self.contents.at(content.start())[..content.len()];
+                begun ^ content.first().unwrap_or(&0) ^ content.last().unwrap_or(&0)
             });
-            std::hint::black_box(touched);
+            std::hint::black_box(begun);
         }
-        let interned = lookups.iter().try_for_each(|lookup| {
+        lookups.iter().try_for_each(|lookup| {
             let key = if lookup.span == Span::NULL {
                 NULL_KEY
             } else {
                 let content = Content::at(lookup.span, text);
-                if lookup.slot.holds(lookup.hash, content, &self.bytes) {
+                if lookup.slot.holds(lookup.hash, content, &self.contents) {
                     lookup.slot.key
                 } else {
                     self.find(content, lookup.hash)?
@@ -144,9 +146,7 @@ impl Dictionary {
             };
             keys.extend(std::iter::repeat_n(key, lookup.num_repeats as usize));
             Ok(())
-        });
-        self.lookups = lookups;
-        interned
+        })
     }
 
     /// The key of `content`, the bytes between the quotes of a JSON string. A new one is validated.
@@ -177,7 +177,7 @@ impl Dictionary {
         while let Some(slot) = self.slots.get(place)
             && slot.key != NULL_KEY
         {
-            if slot.holds(hash, content, &self.bytes) {
+            if slot.holds(hash, content, &self.contents) {
                 return Ok(slot.key);
             }
             place = (place + 1) & mask;
@@ -190,9 +190,9 @@ impl Dictionary {
         self.has_escapes |= check(content)?;
         let num_entries = self.offsets.len() - 1;
         let key = u32::try_from(num_entries).expect("fewer entries than bytes");
-        let slot = Slot { hash, key, content: Span::new(self.bytes.len(), content.len()) };
-        self.bytes.extend_from_slice(content);
-        self.offsets.push(i32::try_from(self.bytes.len()).expect("a row group's text is below 2 GiB"));
+        let end = position(self.offsets[num_entries]) + content.len();
+        self.offsets.push(i32::try_from(end).expect("a row group's text is below 2 GiB"));
+        let slot = Slot { hash, key, content: Span::new(self.contents.push(content), content.len()) };
         if num_entries >= self.slots.len() / 4 * 3 {
             self.grow();
         }
@@ -237,8 +237,7 @@ impl Dictionary {
     }
 
     fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        let span = |ends: &[i32]| &self.bytes[position(ends[0])..position(ends[1])];
-        self.offsets.windows(2).map(span)
+        self.contents.texts(lens(&self.offsets))
     }
 
     /// The place of each entry among all, from one on.
@@ -259,8 +258,7 @@ impl Dictionary {
     pub fn num_bytes(&self) -> usize {
         self.slots.capacity() * size_of::<Slot>()
             + self.offsets.capacity() * size_of::<i32>()
-            + self.bytes.capacity()
-            + self.lookups.capacity() * size_of::<Lookup>()
+            + self.contents.num_bytes()
     }
 
     /// Takes all entries, unescaped, and begins anew.
@@ -268,12 +266,9 @@ impl Dictionary {
         self.slots.fill(Slot::FREE);
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let (offsets, bytes) = if std::mem::take(&mut self.has_escapes) {
-            let unescaped = unescape(offsets, &self.bytes);
-            // Its memory has been paid for: the next row group has about as much text.
-            self.bytes.clear();
-            unescaped
+            unescape(&offsets, &std::mem::take(&mut self.contents))
         } else {
-            (offsets, std::mem::take(&mut self.bytes))
+            (offsets, self.contents.take())
         };
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         StringArray::try_new(offsets, Buffer::from_vec(bytes), None).expect("entries are valid text")
@@ -303,24 +298,28 @@ pub fn position(offset: i32) -> usize {
     usize::try_from(offset).expect("offsets are not negative")
 }
 
+fn lens(offsets: &[i32]) -> impl Iterator<Item = usize> {
+    offsets.windows(2).map(|ends| position(ends[1] - ends[0]))
+}
+
 /// Unescapes every entry.
-fn unescape(mut offsets: Vec<i32>, bytes: &[u8]) -> (Vec<i32>, Vec<u8>) {
+fn unescape(offsets: &[i32], contents: &Arena) -> (Vec<i32>, Vec<u8>) {
     // Unescaping only shortens, and what is written at once may go on behind the end.
-    let mut texts = vec![0; bytes.len() + size_of::<u64>()];
-    let (mut start, mut len) = (0, 0);
-    for offset in &mut offsets[1..] {
-        let content = &bytes[start..position(*offset)];
-        start += content.len();
+    let mut texts = vec![0; position(offsets[offsets.len() - 1]) + size_of::<u64>()];
+    let mut ends = Vec::with_capacity(offsets.len());
+    let mut len = 0;
+    ends.push(0);
+    for content in contents.texts(lens(offsets)) {
         len += unescape_backslashes(content, &mut texts[len..]).unwrap_or_else(|| {
             let quoted = quote(content);
             let text = json::unescape(&quoted);
             texts[len..][..text.len()].copy_from_slice(text.as_bytes());
             text.len()
         });
-        *offset = i32::try_from(len).expect("unescaping only shortens");
+        ends.push(i32::try_from(len).expect("unescaping only shortens"));
     }
     texts.truncate(len);
-    (offsets, texts)
+    (ends, texts)
 }
 
 #[cfg(test)]

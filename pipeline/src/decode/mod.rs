@@ -29,6 +29,7 @@
 //! What counts as a record where text is broken, says `framing.rs`. Counts of a record that is
 //! rejected stop at that: it is neither coerced nor undocumented.
 
+mod arena;
 pub mod binding;
 pub mod careful;
 pub mod cell;

@@ -15,6 +15,7 @@ use schema::ColumnType;
 
 use super::binding::{Binding, Names, OTHER_NAMES_INDEX, Target};
 use super::columns::{Columns, MAX_ROWS};
+use super::dictionary::Lookups;
 use super::json::Reader;
 use super::spans::{MAX_RUN_RECORDS, Run, Span};
 use crate::partition;
@@ -60,6 +61,7 @@ pub struct Predictor {
     tail: Prefix,
     num_forgotten: u32,
     run: Run,
+    lookups: Lookups,
     /// Most records of the next run: where values have been a surprise, not many are found in vain.
     max_rows: usize,
 }
@@ -91,6 +93,7 @@ impl Default for Predictor {
             tail: Prefix::new(b""),
             num_forgotten: 0,
             run: Run::default(),
+            lookups: Lookups::default(),
             max_rows: MAX_RUN_RECORDS,
         }
     }
@@ -116,7 +119,7 @@ impl Predictor {
         let text = &text[..text.len().min(MAX_RUN_BYTES)];
         self.find(text, are_lines, partition, self.max_rows.min(MAX_ROWS - columns.num_rows()), binding)?;
         let num_found = self.run.ends().len();
-        let num_rows = columns.push_run(text, &self.run, &self.slots);
+        let num_rows = columns.push_run(text, &self.run, &self.slots, &mut self.lookups);
         self.max_rows = if num_rows < num_found { 1 } else { MAX_RUN_RECORDS.min(2 * self.max_rows) };
         let Some(last) = num_rows.checked_sub(1) else { return Err(Miss::Surprise) };
         for (slot, member) in self.members.iter().enumerate() {

@@ -1,0 +1,92 @@
+//! Bytes of many texts, in chunks: what has been added never moves, and no more memory is held than
+//! is used, but for the rest of a chunk.
+
+/// Bytes of a chunk; only a longer text makes a longer one.
+const CHUNK_BYTES: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 17;
+
+/// Texts, one behind the other.
+#[derive(Debug, Default)]
+pub struct Arena {
+    /// Each as full as texts allow that are not divided. The first grows, the others do not.
+    chunks: Vec<Vec<u8>>,
+}
+
+impl Arena {
+    /// Adds a text; returns its place.
+    ///
+    /// # Panics
+    ///
+    /// Beyond 4 GiB.
+    pub fn push(&mut self, text: &[u8]) -> usize {
+        if self.chunks.last().is_none_or(|chunk| chunk.len() + text.len() > CHUNK_BYTES) {
+            let capacity = if self.chunks.is_empty() { text.len() } else { text.len().max(CHUNK_BYTES) };
+            self.chunks.push(Vec::with_capacity(capacity));
+        }
+        let index = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[index];
+        let place = index << CHUNK_BITS | chunk.len();
+        assert!(u32::try_from(place).is_ok(), "fewer than 4 GiB");
+        chunk.extend_from_slice(text);
+        place
+    }
+
+    /// The bytes from a place on: a text, and what may stand behind it.
+    #[inline]
+    pub fn at(&self, place: usize) -> &[u8] {
+        &self.chunks[place >> CHUNK_BITS][place & (CHUNK_BYTES - 1)..]
+    }
+
+    /// All texts, in the order in which they were added, given the length of each.
+    pub fn texts(&self, lens: impl Iterator<Item = usize>) -> impl Iterator<Item = &[u8]> {
+        let mut chunks = self.chunks.iter();
+        let mut rest: &[u8] = &[];
+        lens.map(move |len| {
+            if len > rest.len() {
+                rest = chunks.next().expect("a text is whole in a chunk");
+            }
+            let (text, behind) = rest.split_at(len);
+            rest = behind;
+            text
+        })
+    }
+
+    /// Memory held.
+    pub fn num_bytes(&self) -> usize {
+        self.chunks.iter().map(Vec::capacity).sum::<usize>() + self.chunks.capacity() * size_of::<Vec<u8>>()
+    }
+
+    /// Takes everything as one text after the other, and begins anew.
+    pub fn take(&mut self) -> Vec<u8> {
+        let chunks = std::mem::take(&mut self.chunks);
+        match <[_; 1]>::try_from(chunks) {
+            Ok([chunk]) => chunk,
+            Err(chunks) => chunks.concat(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_come_back_whole() {
+        let lens = [0, 1, CHUNK_BYTES - 1, 0, 1, 3 * CHUNK_BYTES, 5, 0, CHUNK_BYTES, 0, 70_000, 70_000, 0];
+        let texts: Vec<Vec<u8>> = (1..).zip(lens).map(|(byte, len)| vec![byte; len]).collect();
+        let mut arena = Arena::default();
+        assert_eq!(arena.texts(std::iter::empty()).count(), 0);
+        for _ in 0..2 {
+            let places: Vec<usize> = texts.iter().map(|text| arena.push(text)).collect();
+            for (text, place) in texts.iter().zip(places) {
+                assert!(arena.at(place).starts_with(text));
+            }
+            assert!(arena.texts(lens.into_iter()).eq(texts.iter().map(|text| &text[..])));
+            assert!(arena.num_bytes() >= texts.concat().len());
+            assert_eq!(arena.take(), texts.concat());
+            assert_eq!(arena.num_bytes(), 0);
+        }
+        arena.push(b"alone");
+        assert_eq!(arena.take(), b"alone");
+    }
+}
