@@ -712,7 +712,12 @@ impl Decode<'_> {
 
     /// Writes a row group, on a thread that has nothing to do if there is one: while parts are fewer
     /// than threads, at the end of each run at least.
-    fn row_group<'s>(&'s self, key: PartitionKey, batch: RecordBatch, scope: &Scope<'s>) -> Result<(), IngestError> {
+    fn row_group<'s>(
+        &'s self,
+        key: PartitionKey,
+        batch: RecordBatch,
+        scope: &Scope<'s>,
+    ) -> Result<(), IngestError> {
         if self.is_draining.load(Ordering::Relaxed) {
             return Ok(());
         }

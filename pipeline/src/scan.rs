@@ -30,6 +30,7 @@ impl Prefix {
     }
 
     /// Whether `text` begins with it.
+    #[expect(clippy::inline_always, reason = "a call costs as much as the comparison")]
     #[inline(always)]
     pub fn begins(&self, text: &[u8]) -> bool {
         match text.first_chunk() {
@@ -40,6 +41,7 @@ impl Prefix {
 }
 
 /// Whether `text` begins with the first `len` bytes of `other`, which has them.
+#[expect(clippy::inline_always, reason = "a call costs as much as the comparison")]
 #[inline(always)]
 pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
     match (text.first_chunk(), other.first_chunk()) {
@@ -102,7 +104,7 @@ fn escaped_content_len(text: &[u8], mut quote: usize) -> Option<usize> {
     Some(quote)
 }
 
-#[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "a block is looked at at once, without a jump")]
 fn find_quote(text: &[u8]) -> Option<usize> {
     let (blocks, rest) = text.as_chunks::<BLOCK>();
     for (index, block) in blocks.iter().enumerate() {
@@ -118,15 +120,15 @@ fn find_quote(text: &[u8]) -> Option<usize> {
 #[inline]
 fn first_quote(block: &[u8; BLOCK]) -> usize {
     let words = block.as_chunks::<WORD>().0.iter().enumerate();
-    let mut quotes = words.filter_map(|(index, word)| Some(index * WORD + find_in_word(word, b'"')?));
+    let mut quotes = words.filter_map(|(index, word)| Some(index * WORD + find_in_word(*word, b'"')?));
     quotes.next().unwrap_or(BLOCK)
 }
 
 /// Where the first `byte` of a word is.
 #[inline]
-fn find_in_word(word: &[u8; WORD], byte: u8) -> Option<usize> {
+fn find_in_word(word: [u8; WORD], byte: u8) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
-    let zero_where_found = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
+    let zero_where_found = u64::from_le_bytes(word) ^ (ONES * u64::from(byte));
     // The lowest bit that is set is the highest of the first byte that is zero.
     let zeros = zero_where_found.wrapping_sub(ONES) & !zero_where_found & (ONES << 7);
     (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
@@ -139,7 +141,7 @@ pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
     let (mut at, mut len) = (0, 0);
     while let Some(word) = content[at..].first_chunk::<WORD>() {
         text[len..][..WORD].copy_from_slice(word);
-        match find_in_word(word, b'\\') {
+        match find_in_word(*word, b'\\') {
             None => {
                 at += WORD;
                 len += WORD;
@@ -169,14 +171,17 @@ pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
 }
 
 /// Whether `content` is printable ASCII without a quote, and every backslash in it is one of two.
+#[expect(clippy::needless_bitwise_bool, reason = "a block is looked at at once, without a jump")]
 pub fn has_only_escaped_backslashes(content: &[u8]) -> bool {
     let is_plain = content.iter().fold(true, |all, byte| all & (0x20..0x80).contains(byte) & (*byte != b'"'));
     is_plain && {
         let mut at = 0;
         loop {
-            match content[at..].first_chunk().map(|word| find_in_word(word, b'\\')) {
+            match content[at..].first_chunk().map(|word| find_in_word(*word, b'\\')) {
                 Some(None) => at += WORD,
-                Some(Some(backslash)) if content.get(at + backslash + 1) == Some(&b'\\') => at += backslash + 2,
+                Some(Some(backslash)) if content.get(at + backslash + 1) == Some(&b'\\') => {
+                    at += backslash + 2;
+                }
                 Some(Some(_)) => return false,
                 None => break,
             }

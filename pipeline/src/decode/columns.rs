@@ -327,13 +327,7 @@ impl Lists {
         Self { elements: Texts::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
-    fn push_run(
-        &mut self,
-        text: &[u8],
-        lists: &[Span],
-        elements: &[Span],
-        lookups: &mut Lookups,
-    ) -> usize {
+    fn push_run(&mut self, text: &[u8], lists: &[Span], elements: &[Span], lookups: &mut Lookups) -> usize {
         let start = self.elements.keys.len();
         let num_rows_before = self.offsets.len() - 1;
         let mut num_elements = 0;

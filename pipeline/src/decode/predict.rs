@@ -55,6 +55,8 @@ pub enum Miss<'t> {
 pub struct Predictor {
     /// Every member seen, in their order. A record has some of them.
     members: Vec<Member>,
+    /// The slots that they have, a bit for each.
+    all_slots: u64,
     /// By property, the slot of its values.
     slots: Vec<Option<usize>>,
     /// From the last value to the end.
@@ -89,6 +91,7 @@ impl Default for Predictor {
     fn default() -> Self {
         Self {
             members: Vec::new(),
+            all_slots: 0,
             slots: Vec::new(),
             tail: Prefix::new(b""),
             num_forgotten: 0,
@@ -175,7 +178,8 @@ impl Predictor {
         if text.get(at) != Some(&b'{') {
             return Err(Miss::Surprise);
         }
-        let end = find_values(&self.members, &mut self.run, text, at).ok_or(Miss::Surprise)?;
+        let end =
+            find_values(&self.members, self.all_slots, &mut self.run, text, at).ok_or(Miss::Surprise)?;
         if !self.tail.begins(&text[end..]) {
             return Err(Miss::Surprise);
         }
@@ -223,6 +227,7 @@ impl Predictor {
         for index in 0..self.members.len() {
             self.members[index].slot = self.slot(self.members[index].target).unwrap_or(index);
         }
+        self.all_slots = self.members.iter().fold(0, |all, member| all | 1 << member.slot);
         let property = |index| self.slot(Target::Property(index));
         self.slots = (0..binding.properties().len()).map(property).collect();
     }
@@ -257,8 +262,13 @@ fn is_some_text(value: Span) -> bool {
 
 /// Finds where the values of the record whose brace is at `at` lie; returns where the last one ends.
 #[inline]
-fn find_values(members: &[Member], run: &mut Run, text: &[u8], mut at: usize) -> Option<usize> {
-    let mut unseen = u64::MAX.unbounded_shr(u64::BITS - members.len() as u32);
+fn find_values(
+    members: &[Member],
+    mut unseen: u64,
+    run: &mut Run,
+    text: &[u8],
+    mut at: usize,
+) -> Option<usize> {
     let mut rest_members = members.iter();
     loop {
         // Behind the brace or comma.
@@ -297,6 +307,7 @@ fn null(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
 }
 
 /// The content of the string at `at`, `previous` where it is equal; returns where the string ends.
+#[expect(clippy::inline_always, reason = "a call costs as much as the comparison")]
 #[inline(always)]
 fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
     if text.get(at) != Some(&b'"') {
