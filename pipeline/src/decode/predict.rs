@@ -500,6 +500,31 @@ mod tests {
     }
 
     #[test]
+    fn a_run_ends_before_a_value_that_is_a_surprise() {
+        const FULL: &str = r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1,"DiskPaths":["/a","/b"],"SoftwareFirstSeenTimestamp":"2021-01-11 00:00:00"}"#;
+        for (valid, surprise) in [
+            (r#""NumberOfWeaknesses":1"#, r#""NumberOfWeaknesses":01"#),
+            (r#""/b""#, r#""\x""#),
+            ("2021-01-11", "2021-02-30"),
+            (r#""DeviceId":"a""#, r#""DeviceId":"\ud800""#),
+        ] {
+            let broken = FULL.replace(valid, surprise);
+            let text = format!("{FULL}\n{FULL}\n{broken}\n{FULL}\n");
+            let mut predicted = Fixture::from(FULL);
+            let len = 2 * FULL.len() + 1;
+            assert_eq!(predicted.decode(&text, true).unwrap(), (len, 2), "{broken}");
+            assert!(matches!(predicted.decode(&text[len + 1..], true), Err(Miss::Surprise)), "{broken}");
+            let rest = &text[text.len() - FULL.len() - 1..];
+            assert_eq!(predicted.decode(rest, true).unwrap(), (FULL.len(), 1));
+            // As if the broken one had never been there.
+            let mut expected = Fixture::from(FULL);
+            expected.decode(&format!("{FULL}\n{FULL}\n{FULL}\n"), true).unwrap();
+            let rows = |mut fixture: Fixture| format!("{:?}", fixture.columns.finish(&[0, 1, 2]));
+            assert_eq!(rows(predicted), rows(expected), "{broken}");
+        }
+    }
+
+    #[test]
     fn a_miss_leaves_nothing_behind() {
         let mut predicted = Fixture::from(RECORD);
         for record in [
