@@ -126,12 +126,6 @@ impl Dictionary {
             for lookup in &mut *lookups {
                 lookup.slot = slots[lookup.hash as usize & mask];
             }
-            let contents = lookups.iter().map(|lookup| lookup.slot.content);
-            let begun = contents.filter(|content| *content != Span::NULL).fold(0, |begun, content| {
-                let content = &self.contents.at(content.start())[..content.len()];
-                begun ^ content.first().unwrap_or(&0) ^ content.last().unwrap_or(&0)
-            });
-            std::hint::black_box(begun);
         }
         lookups.iter().try_for_each(|lookup| {
             let key = if lookup.span == Span::NULL {
