@@ -544,6 +544,9 @@ mod tests {
         }
         let other = "{\"DeviceId\":\"a\",\"OSPlatform\":\"macOS\"}\n";
         assert!(matches!(predicted.decode(other, true), Err(Miss::Partition(Some("macOS")))));
+        assert_eq!(predicted.columns.num_rows(), 0);
+        assert_eq!(predicted.columns.finish(&[]).num_rows, 0);
+        assert_eq!(predicted.names.undocumented().count(), 0);
         let invalid = format!("{RECORD}\n{}\n", RECORD.replace("/a", r"\x"));
         assert_eq!(predicted.decode(&invalid, true).unwrap(), (RECORD.len(), 1));
         assert!(matches!(predicted.decode(&invalid[RECORD.len() + 1..], true), Err(Miss::Surprise)));

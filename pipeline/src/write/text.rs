@@ -155,10 +155,8 @@ impl TextEncoder {
             return PageText { bounds: None, max_key: 0, num_bytes };
         };
         let first_text = texts.value(*first as usize);
-        let (mut min, mut max) = (
-            (first_word(first_text.as_bytes()), first_text),
-            (first_word(first_text.as_bytes()), first_text),
-        );
+        let first_text = (first_word(first_text.as_bytes()), first_text);
+        let (mut min, mut max) = (first_text, first_text);
         let mut max_key = *first;
         for key in rest {
             let text = texts.value(*key as usize);
