@@ -24,6 +24,7 @@ use crate::exit_code::ExitCode;
 use crate::expire::{self, Plan, Retention};
 use crate::ingest;
 use crate::lake::{Lake, LakeError, PublishedSnapshot, Table};
+use crate::panics::{self, Panicked};
 use crate::progress::{ByteProgress, LogWriter, Progress, ProgressDisplay, ProgressMode, grouped};
 use crate::report::count;
 use crate::verify::{self, Finding, VerifyOptions};
@@ -227,6 +228,7 @@ fn lake_error(error: LakeError) -> anyhow::Error {
 
 /// Runs the command that was typed, prints its error if it has one, and says how it ended.
 pub fn run() -> ExitCode {
+    panics::install_hook();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -235,7 +237,25 @@ pub fn run() -> ExitCode {
             return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
         }
     };
-    let result = match cli.command {
+    let result = panics::catch(|| run_command(cli.command)).unwrap_or_else(|panicked| Err(panicked.into()));
+    let result = match (result, panics::recorded()) {
+        // What fails after a panic fails because of it.
+        (Err(_), Some(panicked)) => Err(internal_error(&panicked)),
+        (result, _) => result,
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::Success,
+        Err(error) => {
+            let code = error.downcast_ref::<Failure>().map_or(ExitCode::Internal, |failure| failure.code);
+            let _ = writeln!(LogWriter, "error: {error:#}");
+            code
+        }
+    }
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Ingest(options) => run_ingest(*options),
         Command::Snapshots(options) => run_snapshots(&options),
         Command::Verify(options) => run_verify(&options),
@@ -250,16 +270,12 @@ pub fn run() -> ExitCode {
         Command::Diff(_) | Command::Trend(_) | Command::Query(_) => Err(not_built()),
         Command::Schema(options) => run_schema(&options),
         Command::Completions { shell } => print(&completions(shell)),
-    };
-    match result {
-        Ok(code) => code,
-        Err(error) if is_closed_pipe(&error) => ExitCode::Success,
-        Err(error) => {
-            let code = error.downcast_ref::<Failure>().map_or(ExitCode::Internal, |failure| failure.code);
-            let _ = writeln!(LogWriter, "error: {error:#}");
-            code
-        }
     }
+}
+
+fn internal_error(panicked: &Panicked) -> anyhow::Error {
+    let error = anyhow::anyhow!("internal error: {panicked}");
+    Failure { code: ExitCode::Internal, error, hint: Some(panics::HINT.to_owned()) }.into()
 }
 
 #[cfg(not(feature = "history"))]
@@ -327,11 +343,11 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     let (runtime, cancel) = start_runtime()?;
     let progress = Arc::new(Progress::default());
     let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
-    let result = ingest::ingest(&config, &runtime, &progress, &cancel);
+    let result = panics::catch(|| ingest::ingest(&config, &runtime, &progress, &cancel));
     drop(display);
     // Whatever still waits on the network is of no use to anyone.
     runtime.shutdown_background();
-    let report = result.map_err(|error| Failure {
+    let report = result?.map_err(|error| Failure {
         code: error.exit_code(),
         hint: error.hint(),
         error: error.into(),

@@ -29,6 +29,7 @@ use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
 use crate::lake::{Lake, LakeError, Table, TableKind, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
+use crate::panics::{self, Panicked};
 use crate::partition::PartitionKey;
 use crate::progress::Progress;
 use crate::rejects::Rejects;
@@ -304,6 +305,12 @@ impl IngestError {
             Self::OpenPart { .. } => Some("make the file readable, or run again to fetch it anew".to_owned()),
             Self::KeepRejects { .. } => Some("make --work-dir writable, or choose another".to_owned()),
         }
+    }
+}
+
+impl From<Panicked> for IngestError {
+    fn from(panicked: Panicked) -> Self {
+        Self::Internal { reason: panicked.to_string() }
     }
 }
 
@@ -699,9 +706,10 @@ impl Decode<'_> {
         delivered
     }
 
-    /// Runs what a thread was given to do, and keeps its failure.
+    /// Runs what a thread was given to do, and keeps its failure; a panic is one.
     fn task(&self, task: impl FnOnce() -> Result<(), IngestError>) {
-        if let Err(error) = task() {
+        let caught = panics::catch(task);
+        if let Err(error) = caught.unwrap_or_else(|panicked| Err(panicked.into())) {
             let is_curable = error.reason_to_start_over(self.run.config).is_some();
             let flag = if is_curable { &self.is_draining } else { &self.failed };
             flag.store(true, Ordering::Relaxed);

@@ -35,4 +35,5 @@ pub mod cancel;
 pub mod manifest;
 pub mod snapshot;
 pub mod exit_code;
+pub mod panics;
 mod scan;

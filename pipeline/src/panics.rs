@@ -1,0 +1,113 @@
+//! Takes a task; gives what it returns, or a panic in it as an error. A panic is a mistake of ours: it ends
+//! the program as an internal error, in one line.
+//!
+//! The line says where the panic was. What it said is left out unless the text is a constant: a formatted one
+//! may hold values of a row. `RUST_BACKTRACE` prints all of it, as without this module.
+
+use std::any::Any;
+use std::ffi::OsStr;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+/// The first panic of the process: later ones mostly follow from it.
+static FIRST: Mutex<Option<Panicked>> = Mutex::new(None);
+
+/// A task has panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Panicked {
+    reason: String,
+}
+
+/// What a person can do about a panic.
+pub const HINT: &str = "run again with RUST_BACKTRACE=1 and report what it prints";
+
+/// Records panics, and leaves printing them to `RUST_BACKTRACE`. Call it once, before any thread is started.
+pub fn install_hook() {
+    let print = std::panic::take_hook();
+    let prints = is_set(std::env::var_os("RUST_BACKTRACE").as_deref());
+    std::panic::set_hook(Box::new(move |info| {
+        first().get_or_insert_with(|| Panicked::new(info));
+        if prints {
+            print(info);
+        }
+    }));
+}
+
+/// Whether `RUST_BACKTRACE` asks for anything.
+fn is_set(value: Option<&OsStr>) -> bool {
+    value.is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// The first panic of any thread since the hook was installed, its consequences aside.
+pub fn recorded() -> Option<Panicked> {
+    first().clone()
+}
+
+/// Runs a task to its end or its panic.
+///
+/// # Errors
+///
+/// [`Panicked`]; what the task has changed must not be used then.
+pub fn catch<T>(task: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(task))
+        .map_err(|payload| recorded().unwrap_or_else(|| Panicked::without_place(&*payload)))
+}
+
+fn first() -> std::sync::MutexGuard<'static, Option<Panicked>> {
+    FIRST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Panicked {
+    fn new(info: &PanicHookInfo<'_>) -> Self {
+        let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
+        Self { reason: format!("a thread panicked{}{}", place.unwrap_or_default(), constant(info.payload())) }
+    }
+
+    fn without_place(payload: &(dyn Any + Send)) -> Self {
+        Self { reason: format!("a thread panicked{}", constant(payload)) }
+    }
+}
+
+/// The text of a panic if it is a constant, which holds no values.
+fn constant(payload: &(dyn Any + Send)) -> String {
+    payload.downcast_ref::<&'static str>().map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(task: fn() -> u8, expected: Result<u8, &str>) {
+        assert_eq!(catch(task).map_err(|panicked| panicked.to_string()), expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn panic_becomes_an_error_without_its_values() {
+        check(|| 7, Ok(7));
+        check(|| panic!("a constant"), Err("a thread panicked: a constant"));
+        check(|| panic!("{}", "a value".repeat(2)), Err("a thread panicked"));
+        check(|| std::panic::panic_any(7_u8), Err("a thread panicked"));
+    }
+
+    /// Tests run in a process each: the hook is this one's alone.
+    #[test]
+    fn first_panic_of_any_thread_is_recorded() {
+        install_hook();
+        assert_eq!(recorded(), None);
+        let line = line!() + 1;
+        let first = std::thread::spawn(|| panic!("first"));
+        assert!(first.join().is_err());
+        let expected = format!("a thread panicked at {}:{line}: first", file!());
+        assert_eq!(recorded().unwrap().to_string(), expected);
+        check(|| panic!("second"), Err(&expected));
+    }
+
+    #[test]
+    fn backtraces_are_asked_for_by_any_value_but_0() {
+        for (value, expected) in [(None, false), (Some(""), false), (Some("0"), false), (Some("full"), true)]
+        {
+            assert_eq!(is_set(value.map(OsStr::new)), expected, "{value:?}");
+        }
+    }
+}
