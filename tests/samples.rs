@@ -176,6 +176,24 @@ fn gzip_of_nothing_is_a_part_without_records() {
     insta::assert_snapshot!(check_with(&["array.json", "nothing.json.gz"], &[]));
 }
 
+/// Both ended in a panic: an empty text first seen when a chunk of texts is full, or before one longer than that.
+#[test]
+fn texts_as_long_as_a_chunk_become_rows() {
+    const CHUNK_BYTES: usize = 1 << 17;
+    for lens in [[CHUNK_BYTES, 0, CHUNK_BYTES, 0], [0, CHUNK_BYTES + 1, 0, 1]] {
+        let sandbox = Sandbox::new();
+        let record = |(index, len): (usize, &usize)| {
+            format!("{{\"DeviceId\":\"d{index}\",\"SoftwareName\":\"{}\"}}\n", "x".repeat(*len))
+        };
+        let path = sandbox.path().join("part.json");
+        std::fs::write(&path, lens.iter().enumerate().map(record).collect::<String>()).unwrap();
+        let paths = [path.to_str().unwrap().to_owned()];
+        let report = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(0).report();
+        assert_eq!(report["totals"]["rows"], 4);
+        sandbox.run("verify", &[]).expect(0);
+    }
+}
+
 /// Directory, manifest and row of every platform that a directory's name could trip over.
 #[test]
 fn platforms_have_one_directory_each_and_the_manifest_says_which() {

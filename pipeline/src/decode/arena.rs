@@ -8,17 +8,22 @@ const CHUNK_BITS: u32 = 17;
 /// Texts, one behind the other.
 #[derive(Debug, Default)]
 pub struct Arena {
-    /// Each as full as texts allow that are not divided. The first grows, the others do not.
+    /// Each as full as texts allow that are not divided, none of them empty. The first grows, the
+    /// others do not.
     chunks: Vec<Vec<u8>>,
 }
 
 impl Arena {
-    /// Adds a text; returns its place.
+    /// Adds a text; returns its place. The empty text takes none: any place is one of it, and a chunk
+    /// that is exactly full has no other.
     ///
     /// # Panics
     ///
     /// Beyond 4 GiB.
     pub fn push(&mut self, text: &[u8]) -> usize {
+        if text.is_empty() {
+            return 0;
+        }
         if self.chunks.last().is_none_or(|chunk| chunk.len() + text.len() > CHUNK_BYTES) {
             let capacity = if self.chunks.is_empty() { text.len() } else { text.len().max(CHUNK_BYTES) };
             self.chunks.push(Vec::with_capacity(capacity));
@@ -34,7 +39,11 @@ impl Arena {
     /// The bytes from a place on: a text, and what may stand behind it.
     #[inline]
     pub fn at(&self, place: usize) -> &[u8] {
-        &self.chunks[place >> CHUNK_BITS][place & (CHUNK_BYTES - 1)..]
+        match self.chunks.get(place >> CHUNK_BITS) {
+            Some(chunk) => &chunk[place & (CHUNK_BYTES - 1)..],
+            // The empty text alone has a place in no chunk.
+            None => &[],
+        }
     }
 
     /// All texts, in the order in which they were added, given the length of each.
@@ -68,25 +77,60 @@ impl Arena {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn texts_come_back_whole() {
-        let lens = [0, 1, CHUNK_BYTES - 1, 0, 1, 3 * CHUNK_BYTES, 5, 0, CHUNK_BYTES, 0, 70_000, 70_000, 0];
-        let texts: Vec<Vec<u8>> = (1..).zip(lens).map(|(byte, len)| vec![byte; len]).collect();
+    fn check(lens: &[usize]) {
+        let texts: Vec<Vec<u8>> = (1..=255).cycle().zip(lens).map(|(byte, len)| vec![byte; *len]).collect();
         let mut arena = Arena::default();
         assert_eq!(arena.texts(std::iter::empty()).count(), 0);
         for _ in 0..2 {
             let places: Vec<usize> = texts.iter().map(|text| arena.push(text)).collect();
             for (text, place) in texts.iter().zip(places) {
-                assert!(arena.at(place).starts_with(text));
+                assert!(arena.at(place).starts_with(text), "{lens:?}");
             }
-            assert!(arena.texts(lens.into_iter()).eq(texts.iter().map(|text| &text[..])));
+            assert!(arena.texts(lens.iter().copied()).eq(texts.iter().map(|text| &text[..])), "{lens:?}");
             assert!(arena.num_bytes() >= texts.concat().len());
             assert_eq!(arena.take(), texts.concat());
             assert_eq!(arena.num_bytes(), 0);
         }
         arena.push(b"alone");
         assert_eq!(arena.take(), b"alone");
+    }
+
+    #[test]
+    fn texts_come_back_whole() {
+        check(&[0, 1, CHUNK_BYTES - 1, 0, 1, 3 * CHUNK_BYTES, 5, 0, CHUNK_BYTES, 0, 70_000, 70_000, 0]);
+    }
+
+    #[test]
+    fn empty_texts_come_back_at_every_edge_of_a_chunk() {
+        check(&[0]);
+        check(&[0, 0, CHUNK_BYTES, 0]);
+        check(&[CHUNK_BYTES, 0, CHUNK_BYTES, 0]);
+        check(&[0, CHUNK_BYTES + 1, 0, CHUNK_BYTES + 1]);
+        check(&[CHUNK_BYTES + 1, 0, CHUNK_BYTES + 1, 0, 1]);
+        check(&[CHUNK_BYTES - 1, 1, 0, 1, CHUNK_BYTES - 1, 0]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn texts_of_any_lengths_come_back_whole(
+            lens in prop::collection::vec(
+                prop_oneof![
+                    3 => Just(0_usize),
+                    1 => 1..4_usize,
+                    1 => CHUNK_BYTES / 2 - 1..CHUNK_BYTES / 2 + 2,
+                    2 => CHUNK_BYTES - 2..CHUNK_BYTES + 3,
+                    1 => Just(2 * CHUNK_BYTES),
+                ],
+                0..12,
+            ),
+        ) {
+            check(&lens);
+        }
     }
 }

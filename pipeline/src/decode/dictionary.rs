@@ -378,4 +378,26 @@ mod tests {
         }
         assert_eq!(dictionary.intern(b"first").unwrap(), 0);
     }
+
+    /// The program ended in a panic at both.
+    #[test]
+    fn empty_content_has_a_key_at_every_edge_of_a_chunk() {
+        const CHUNK: usize = 1 << 17;
+        let full = |byte: u8| vec![byte; CHUNK];
+        for contents in [
+            [full(b'x'), Vec::new(), full(b'y'), b"z".to_vec()],
+            [Vec::new(), vec![b'x'; CHUNK + 1], b"z".to_vec(), full(b'y')],
+        ] {
+            let mut dictionary = Dictionary::new();
+            for round in 0..2 {
+                for (key, content) in contents.iter().enumerate() {
+                    assert_eq!(dictionary.intern(content).unwrap() as usize, key, "round {round}");
+                }
+            }
+            assert_eq!(dictionary.ranks().len(), contents.len());
+            let expected: Vec<_> =
+                contents.iter().map(|content| String::from_utf8(content.clone()).unwrap()).collect();
+            assert_eq!(texts(&mut dictionary), expected);
+        }
+    }
 }
