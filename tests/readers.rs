@@ -112,9 +112,11 @@ fn delta_table_is_read_from_its_checkpoint() {
         command.args(["--generated-time", &time, "--from"]).args(&parts);
         Run::of(command.output().unwrap()).expect(0);
     }
-    // The first nine snapshots become nine commits, the tenth and a replacement two more, then one goes.
+    // The first nine snapshots and the tenth become one commit, ten replacements as many, then one goes.
     ingest_to(&sandbox, &parts, &["--table", "delta"]);
-    ingest_to(&sandbox, &parts[..1], &["--if-published", "replace", "--extra-fields", "capture"]);
+    for _ in 0..10 {
+        ingest_to(&sandbox, &parts[..1], &["--if-published", "replace", "--extra-fields", "capture"]);
+    }
     let log = sandbox.lake().join("software_inventory/_delta_log");
     assert!(log.join("00000000000000000010.checkpoint.parquet").exists());
     sandbox.run("expire", &["--keep-days", "8", "--keep-monthly", "--yes"]).expect(0);

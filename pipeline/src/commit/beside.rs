@@ -105,7 +105,7 @@ fn publish_in_root(
     let snapshot = manifest.snapshot_id();
     let statistics = staged_statistics(table, folder, manifest)?;
     let mut log = Log::open_or_new(table)?;
-    log.adopt_snapshots()?;
+    log.read_unseen(Some(snapshot.date()))?;
     let mut replaced = Vec::new();
     let mut replaced_files = Vec::new();
     for id in table.snapshot_ids()?.into_iter().filter(|id| id.date() == snapshot.date()) {

@@ -17,8 +17,9 @@ use super::{CommitError, Published};
 use crate::delta::LOG_FOLDER;
 use crate::lake::lease::LeaseTimes;
 use crate::lake::local::faults::{self, Fault};
+use crate::lake::store::Put;
 use crate::lake::store::faulty::{self, Faulty};
-use crate::lake::{self, SUCCESS_FILE, Table, TableKind, local};
+use crate::lake::{self, Place, SUCCESS_FILE, Table, TableKind, local};
 
 fn parquet_file(run: &str) -> Vec<u8> {
     let rows =
@@ -52,7 +53,7 @@ fn publish(
 }
 
 /// Holds folders, manifests and the log against each other; returns the run of each snapshot. Of dates that
-/// the log has not seen, those of a plain table that is on its way, there is nothing in it.
+/// the log has not seen there is nothing in it.
 #[track_caller]
 fn runs(table: &Table) -> BTreeMap<String, String> {
     let mut on_disk = BTreeSet::new();
@@ -410,6 +411,86 @@ fn snapshots_without_their_data_are_not_adopted() {
     assert_eq!(Log::open(&table).unwrap().unwrap().delta().version(), Some(0), "and once only");
     let folder = lake::data_folder_name(snapshot_id(NEXT_DAY).date());
     assert!(log.delta().live_files().all(|file| file.path.starts_with(&folder)));
+}
+
+/// Plain snapshots of two dates, the older one with a file that is no Parquet file any more.
+fn plain_with_unreadable_file(table: &Table, overwrite: impl Fn(&Path)) {
+    for id in [NOON, NEXT_DAY] {
+        publish(table, TableKind::Plain, id, "aaaaaaaa", &["Linux", "macOS"]).unwrap();
+    }
+    let file = table.snapshots().unwrap()[0].manifest.files[1].clone();
+    overwrite(&table.root().join(file.path));
+}
+
+#[test]
+fn unreadable_old_file_leaves_a_plain_table_plain() {
+    let temp = temp_dir();
+    let table = open_table(&temp.path().join("lake"));
+    plain_with_unreadable_file(&table, |path| std::fs::write(path, vec![b'x'; 4096]).unwrap());
+    let before = picture(temp.path());
+    let check = |error: CommitError| {
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot read the footer of snapshot_date=2021-01-11/OSPlatform=macOS/part-"),
+            "{text}"
+        );
+        assert!(error.hint().unwrap().starts_with("run verify to see what is damaged"));
+        assert!(picture(temp.path()) == before, "{:?}", picture(temp.path()).keys());
+        assert_eq!(table.kind().unwrap(), TableKind::Plain);
+    };
+    check(publish(&table, TableKind::Delta, "20210113T120000Z", "bbbbbbbb", &["Linux"]).unwrap_err());
+    let adopted = lock(&table).to_be_delta().adopt_snapshots();
+    check(adopted.unwrap_err());
+
+    // What replaces the damaged snapshot is a way out, and brings the others into the log.
+    publish(&table, TableKind::Delta, EVENING, "cccccccc", &["Linux"]).unwrap();
+    assert_eq!(runs(&table).len(), 2);
+    let log = Log::open(&table).unwrap().unwrap();
+    assert!([EVENING, NEXT_DAY].iter().all(|id| log.delta().has_seen(snapshot_id(id))));
+    assert_eq!(log.delta().version(), Some(0), "all in one commit");
+}
+
+#[test]
+fn unreadable_old_object_leaves_a_plain_table_plain() {
+    let temp = temp_dir();
+    let store = Faulty::new();
+    let table = table_in(&store, temp.path());
+    plain_with_unreadable_file(&table, |path| {
+        let Place::Store(store) = table.place() else { panic!("a store") };
+        store.put(path, vec![b'x'; 4096], Put::Overwrite).unwrap();
+    });
+    let before = objects(&store);
+    let error = publish(&table, TableKind::Delta, "20210113T120000Z", "bbbbbbbb", &["Linux"]).unwrap_err();
+    assert!(error.to_string().contains("cannot read the footer of "), "{error}");
+    assert_eq!(objects(&store), before);
+    assert_eq!(table.kind().unwrap(), TableKind::Plain);
+    publish(&table, TableKind::Delta, EVENING, "cccccccc", &["Linux"]).unwrap();
+    assert_eq!(Log::open(&table).unwrap().unwrap().delta().version(), Some(0));
+    assert_eq!(runs(&table).len(), 2);
+}
+
+#[test]
+fn append_only_table_keeps_what_it_has() {
+    let temp = temp_dir();
+    let table = open_table(&temp.path().join("lake"));
+    publish(&table, TableKind::Delta, NOON, "aaaaaaaa", &["Linux"]).unwrap();
+    let first = table.root().join(LOG_FOLDER).join("00000000000000000000.json");
+    let text = std::fs::read_to_string(&first).unwrap();
+    let append_only = "\"configuration\":{\"delta.appendOnly\":\"true\"}";
+    std::fs::write(&first, text.replace("\"configuration\":{}", append_only)).unwrap();
+    let before = picture(temp.path());
+    let expected = "the Delta table is append-only, and the files of 2021-01-11 would be removed";
+    let check = |error: CommitError| {
+        assert_eq!(error.to_string(), expected);
+        assert!(picture(temp.path()) == before, "{:?}", picture(temp.path()).keys());
+    };
+    check(publish(&table, TableKind::Delta, EVENING, "bbbbbbbb", &["Linux"]).unwrap_err());
+    let checked = lock(&table).check_publishable(snapshot_id(EVENING));
+    check(checked.unwrap_err());
+    let removed = lock(&table).remove_snapshots(&run_id("cccccccc"), &[snapshot_id(NOON)]);
+    check(removed.unwrap_err());
+    publish(&table, TableKind::Delta, NEXT_DAY, "dddddddd", &["Linux"]).unwrap();
+    assert_eq!(runs(&table).len(), 2);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 
-use super::{CommitError, Published, Recovered, beside, removal, to_json};
+use super::{CommitError, Published, Recovered, beside, log, removal, to_json};
 use crate::lake::{
     LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_clutter, local,
 };
@@ -35,6 +35,7 @@ pub(super) const INTENT_FILE: &str = "intent.json";
 /// See [`super::TableLock::recover`].
 pub(super) fn recover(lock: &TableLock) -> Result<Vec<Recovered>, CommitError> {
     let table = lock.table();
+    log::remove_unfinished(table)?;
     let mut recovered = Vec::new();
     for run_id in local::list_names(&table.staging_root())? {
         let folder = table.staging_root().join(&run_id);

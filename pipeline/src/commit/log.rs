@@ -5,18 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 use super::CommitError;
-use crate::delta::{DeltaError, DeltaTable, FileStatistics, LOG_FOLDER, NewFile, Publication};
-use crate::lake::{LakeError, Place, PublishedSnapshot, StoreError, Table, TableKind, local};
+use crate::delta::{DeltaError, DeltaTable, FileStatistics, LOG_FOLDER, NewFile, Publication, is_log_file};
+use crate::lake::local_objects::{self, LocalObjects};
+use crate::lake::{LakeError, Place, StoreError, Table, TableKind, local};
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
 
@@ -32,13 +34,15 @@ pub(crate) struct Log<'t> {
     /// The table's root in the store.
     root: Key,
     executor: Executor,
+    /// Snapshots that the next commit brings in, oldest first, with the statistics of their files.
+    unseen: Vec<(Manifest, Vec<FileStatistics>)>,
 }
 
 /// Where requests run.
 #[derive(Debug)]
 enum Executor {
-    /// On this thread, for a disk.
-    Here(Runtime),
+    /// On this thread, for a disk: its requests wait for no one, and need no runtime.
+    Here,
     /// On the store's own threads.
     Store(Handle),
 }
@@ -46,7 +50,15 @@ enum Executor {
 impl Executor {
     fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         match self {
-            Self::Here(runtime) => runtime.block_on(future),
+            Self::Here => {
+                let mut future = pin!(future);
+                let mut context = Context::from_waker(Waker::noop());
+                loop {
+                    if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+                        return output;
+                    }
+                }
+            }
             Self::Store(handle) => handle.block_on(future),
         }
     }
@@ -66,11 +78,9 @@ impl<'t> Log<'t> {
         let (store, root, executor): (Arc<dyn ObjectStore>, _, _) = match table.place() {
             Place::Disk(_) => {
                 let root = table.root();
-                let files = LocalFileSystem::new_with_prefix(&root)
+                let files = LocalObjects::open(&root)
                     .map_err(|source| error(table, store_error("open", &Key::default(), source)))?;
-                let runtime = tokio::runtime::Builder::new_current_thread().build();
-                let runtime = runtime.map_err(local::io_error("open", &root))?;
-                (Arc::new(files.with_fsync(true)), Key::default(), Executor::Here(runtime))
+                (Arc::new(files), Key::default(), Executor::Here)
             }
             Place::Store(store) => {
                 let executor = Executor::Store(store.runtime().clone());
@@ -80,7 +90,7 @@ impl<'t> Log<'t> {
         let delta = executor
             .block_on(DeltaTable::open(store.clone(), &root, table.dataset()))
             .map_err(|source| error(table, source))?;
-        Ok(Self { table, delta, store, root, executor })
+        Ok(Self { table, delta, store, root, executor, unseen: Vec::new() })
     }
 
     /// The table as the log has it.
@@ -88,72 +98,118 @@ impl<'t> Log<'t> {
         &self.delta
     }
 
-    /// Commits the snapshots that the table holds and the log has not seen, oldest first, without touching
-    /// their files: what makes a Delta table of a plain one.
-    ///
-    /// Each is a commit of its own. One that is interrupted is carried on by the next run.
+    /// Commits the snapshots that the table holds and the log has not seen, without touching their files: what
+    /// makes a Delta table of a plain one. One commit brings all of them, or nothing is changed.
     pub(super) fn adopt_snapshots(&mut self) -> Result<(), CommitError> {
+        self.read_unseen(None)?;
+        let Some(finished_at) = self.unseen.iter().map(|(manifest, _)| manifest.finished_at).max() else {
+            return Ok(());
+        };
+        let committed = self.commit(None, finished_at);
+        if committed.is_err() && matches!(self.table.place(), Place::Disk(_)) {
+            // Best effort: an error is ignored, the folder is empty.
+            let _ = local::remove_empty_dir(&log_folder(self.table));
+        }
+        committed
+    }
+
+    /// Reads the snapshots that the table holds and the log has not seen, and the footers of all their files.
+    /// [`Self::publish`] then commits them with the new snapshot, whose date is `published_on`: what is
+    /// there of that date goes, and need not be readable.
+    pub(super) fn read_unseen(&mut self, published_on: Option<NaiveDate>) -> Result<(), CommitError> {
         let newest: BTreeMap<NaiveDate, SnapshotId> =
             self.table.snapshot_ids()?.into_iter().map(|id| (id.date(), id)).collect();
-        let mut num_adopted = 0;
-        for id in newest.into_values().filter(|id| !self.delta.has_seen(*id)).collect::<Vec<_>>() {
+        let mut manifests = Vec::new();
+        for id in newest.into_values().filter(|id| Some(id.date()) != published_on) {
+            if self.delta.has_seen(id) {
+                continue;
+            }
             let Some(snapshot) = self.table.read_snapshot(id)? else { continue };
             // What somebody has deleted by hand is not in the lake, whatever the manifest says.
             if self.table.is_complete(&snapshot)? {
-                self.adopt(&snapshot)?;
-                num_adopted += 1;
+                manifests.push(snapshot.manifest);
             }
         }
-        if num_adopted > 0 {
-            tracing::info!(num_adopted, "snapshots that the Delta log had not seen are in it now");
-        }
+        let Self { table, store, root, .. } = &*self;
+        let footers =
+            stream::iter(manifests.iter().flat_map(|manifest| &manifest.files)).map(|file| async move {
+                let path = Key::parse([root.as_ref(), &file.path].join("/").trim_matches('/'))
+                    .map_err(|source| store_error("name", root, source.into()))?;
+                FileStatistics::fetch(table.dataset(), store.as_ref(), &path, file.bytes).await
+            });
+        let footers = self.executor.block_on(footers.buffered(MAX_FOOTERS).try_collect::<Vec<_>>());
+        let mut footers = footers.map_err(|source| error(table, source))?.into_iter();
+        self.unseen = manifests
+            .into_iter()
+            .map(|manifest| {
+                let statistics = footers.by_ref().take(manifest.files.len()).collect();
+                (manifest, statistics)
+            })
+            .collect();
         Ok(())
     }
 
-    fn adopt(&mut self, snapshot: &PublishedSnapshot) -> Result<(), CommitError> {
-        let Self { table, store, root, .. } = &*self;
-        let footers = stream::iter(&snapshot.manifest.files).map(|file| async move {
-            let path = Key::parse([root.as_ref(), &file.path].join("/").trim_matches('/'))
-                .map_err(|source| store_error("name", root, source.into()))?;
-            FileStatistics::fetch(table.dataset(), store.as_ref(), &path, file.bytes).await
-        });
-        let statistics: Vec<_> = self
-            .executor
-            .block_on(footers.buffered(MAX_FOOTERS).try_collect())
-            .map_err(|source| error(table, source))?;
-        let transaction = self.delta.next_transaction(snapshot.id);
-        self.publish(&snapshot.manifest, transaction, &statistics)
-    }
-
-    /// Commits a snapshot; `statistics` are those of the manifest's files, in order.
+    /// Commits a snapshot, and what [`Self::read_unseen`] has read; `statistics` are those of the manifest's
+    /// files, in order.
     pub(super) fn publish(
         &mut self,
         manifest: &Manifest,
         transaction: i64,
         statistics: &[FileStatistics],
     ) -> Result<(), CommitError> {
-        let files: Vec<_> = manifest
-            .files
+        self.commit(Some((manifest, transaction, statistics)), manifest.finished_at)
+    }
+
+    fn commit(
+        &mut self,
+        published: Option<(&Manifest, i64, &[FileStatistics])>,
+        finished_at: DateTime<Utc>,
+    ) -> Result<(), CommitError> {
+        let unseen = std::mem::take(&mut self.unseen);
+        let adopted = unseen.iter().map(|(manifest, statistics)| {
+            let transaction = self.delta.next_transaction(manifest.snapshot_id());
+            (manifest, transaction, statistics.as_slice())
+        });
+        let all: Vec<_> = adopted.chain(published).collect();
+        let files: Vec<Vec<_>> =
+            all.iter().map(|(manifest, _, statistics)| new_files(manifest, statistics)).collect();
+        let publications: Vec<_> = all
             .iter()
-            .zip(statistics)
-            .map(|(facts, statistics)| NewFile { facts, statistics })
+            .zip(&files)
+            .map(|((manifest, transaction, _), files)| Publication {
+                snapshot: manifest.snapshot_id(),
+                run_id: &manifest.run_id,
+                transaction: *transaction,
+                files,
+                finished_at: manifest.finished_at,
+            })
             .collect();
-        let publication = Publication {
-            snapshot: manifest.snapshot_id(),
-            run_id: &manifest.run_id,
-            transaction,
-            files: &files,
-            finished_at: manifest.finished_at,
-        };
-        let published = write(self.table, || self.executor.block_on(self.delta.publish(&publication)))?;
-        match published {
+        let (adopted, published) = publications.split_at(unseen.len());
+        match self.executor.block_on(self.delta.publish(adopted, published.first())) {
             Ok(_) => {
-                self.write_checkpoint(manifest.finished_at);
+                if !unseen.is_empty() {
+                    let num_adopted = unseen.len();
+                    tracing::info!(num_adopted, "snapshots that the Delta log had not seen are in it now");
+                }
+                self.write_checkpoint(finished_at);
                 Ok(())
             }
             Err(DeltaError::TransactionTaken { snapshot, .. }) => Err(CommitError::Overtaken { snapshot }),
             Err(source) => Err(error(self.table, source).into()),
         }
+    }
+
+    /// Fails if a snapshot of this date cannot be committed.
+    pub(super) fn check_publishable(&self, date: NaiveDate) -> Result<(), LakeError> {
+        self.delta.check_publishable(date).map_err(|source| error(self.table, source))
+    }
+
+    /// Fails if the snapshots of these dates cannot go.
+    pub(super) fn check_removable(
+        &self,
+        dates: impl IntoIterator<Item = NaiveDate>,
+    ) -> Result<(), LakeError> {
+        self.delta.check_removable(dates).map_err(|source| error(self.table, source))
     }
 
     /// Whether the publication of `manifest` under this number is in the log.
@@ -168,7 +224,7 @@ impl<'t> Log<'t> {
         at: DateTime<Utc>,
     ) -> Result<(), LakeError> {
         let dates = dates.into_iter().collect();
-        let removed = write(self.table, || self.executor.block_on(self.delta.remove_dates(&dates, at)))?;
+        let removed = self.executor.block_on(self.delta.remove_dates(&dates, at));
         removed.map_err(|source| error(self.table, source))?;
         self.write_checkpoint(at);
         Ok(())
@@ -179,19 +235,20 @@ impl<'t> Log<'t> {
         if !self.delta.is_checkpoint_due() {
             return;
         }
-        let written = write(self.table, || self.executor.block_on(self.delta.write_checkpoint(at)));
-        if let Err(error) = written.and_then(|written| written.map_err(|source| error(self.table, source))) {
+        let written = self.executor.block_on(self.delta.write_checkpoint(at));
+        if let Err(error) = written.map_err(|source| error(self.table, source)) {
             tracing::warn!(error = %error, "no checkpoint of the Delta log was written; the next run tries again");
         }
     }
 }
 
-/// Carries out a change of the log. On a disk it is one like all others.
-fn write<T>(table: &Table, change: impl FnOnce() -> T) -> Result<T, LakeError> {
-    match table.place() {
-        Place::Disk(_) => local::change("write", &log_folder(table), || Ok(change())),
-        Place::Store(_) => Ok(change()),
-    }
+fn new_files<'f>(manifest: &'f Manifest, statistics: &'f [FileStatistics]) -> Vec<NewFile<'f>> {
+    manifest.files.iter().zip(statistics).map(|(facts, statistics)| NewFile { facts, statistics }).collect()
+}
+
+/// Removes what runs that were killed have left in the log's folder on a disk.
+pub(super) fn remove_unfinished(table: &Table) -> Result<(), LakeError> {
+    local_objects::remove_unfinished(&log_folder(table), is_log_file)
 }
 
 /// Statistics of files that are still below `staged`.

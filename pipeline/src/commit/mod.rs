@@ -328,7 +328,11 @@ impl TableLock {
             }
             of_date.extend(table.read_snapshot(published)?);
         }
-        table.check_ours(snapshot.date(), &of_date.iter().collect::<Vec<_>>())
+        table.check_ours(snapshot.date(), &of_date.iter().collect::<Vec<_>>())?;
+        match Log::open(table)? {
+            Some(log) => Ok(log.check_publishable(snapshot.date())?),
+            None => Ok(()),
+        }
     }
 
     /// Makes the folder that a run writes its snapshot in.
@@ -385,6 +389,9 @@ impl TableLock {
         for id in snapshots {
             let of_date: Vec<_> = published.iter().filter(|one| one.id.date() == id.date()).collect();
             table.check_ours(id.date(), &of_date)?;
+        }
+        if let Some(log) = Log::open(table)? {
+            log.check_removable(snapshots.iter().map(|id| id.date()))?;
         }
         match table.place() {
             Place::Disk(_) => removal::remove_snapshots(table, run_id, &published, snapshots),

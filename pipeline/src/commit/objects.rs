@@ -273,7 +273,7 @@ impl<'a> ByObjects<'a> {
         manifest: &Manifest,
         staged: &Path,
     ) -> Result<Published, CommitError> {
-        let mut log = match self.open_log() {
+        let mut log = match self.open_log(manifest.snapshot_id().date()) {
             Ok(log) => log,
             Err(failure) => {
                 self.give_up(uploads);
@@ -312,13 +312,13 @@ impl<'a> ByObjects<'a> {
         Ok(Published { manifest_path, replaced, left_over })
     }
 
-    /// The log of a table that is or becomes a Delta table, with all its snapshots in it.
-    fn open_log(&self) -> Result<Option<Log<'a>>, CommitError> {
+    /// The log of a table that is or becomes a Delta table, and that takes in all its snapshots with that of `date`.
+    fn open_log(&self, date: NaiveDate) -> Result<Option<Log<'a>>, CommitError> {
         if self.lock.kind()? == TableKind::Plain {
             return Ok(None);
         }
         let mut log = Log::open_or_new(self.table)?;
-        log.adopt_snapshots()?;
+        log.read_unseen(Some(date))?;
         Ok(Some(log))
     }
 

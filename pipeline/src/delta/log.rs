@@ -11,6 +11,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 use serde_json::json;
 
 use super::action::{Add, Line, MetaData, Protocol, Remove, Txn, decode_path};
+use super::statistics::without_lone_bounds;
 use super::{DeltaError, LOG_FOLDER, checkpoint};
 
 /// Commits between two checkpoints: Delta's own default. A reader takes at most so many files.
@@ -98,11 +99,10 @@ impl State {
             remove: Some(Remove { data_change: false, ..remove.clone() }),
             ..Line::default()
         }));
-        lines.extend(
-            self.live
-                .values()
-                .map(|add| Line { add: Some(Add { data_change: false, ..add.clone() }), ..Line::default() }),
-        );
+        lines.extend(self.live.values().map(|add| {
+            let stats = add.stats.as_deref().and_then(without_lone_bounds).or_else(|| add.stats.clone());
+            Line { add: Some(Add { data_change: false, stats, ..add.clone() }), ..Line::default() }
+        }));
         lines
     }
 }
@@ -287,6 +287,9 @@ impl Log {
         for line in lines {
             serde_json::to_writer(&mut text, line).expect("text keys and plain values serialise");
             text.push(b'\n');
+        }
+        if text.len() as u64 > MAX_LOG_FILE_BYTES {
+            return Err(DeltaError::TooLarge { num_bytes: text.len() as u64, max_bytes: MAX_LOG_FILE_BYTES });
         }
         let path = self.commit_path(version);
         let create = PutOptions::from(PutMode::Create);

@@ -8,7 +8,8 @@
 //!
 //! [`DeltaTable::publish`] adds the snapshot's files, with [statistics](FileStatistics) from their
 //! footers, and removes all that the table had of that date, in one commit: readers see the old snapshot
-//! or the new one, on every store. The first such commit makes the table.
+//! or the new one, on every store. The first such commit makes the table. Snapshots that a plain table
+//! held before are adopted in that commit too, all of them or none.
 //!
 //! Each date has an application id of its own, `defender-lake/<dataset>/<date>`, and its transaction
 //! version only grows: the generated time in Unix milliseconds, or one more than the last version where
@@ -46,6 +47,7 @@
 mod action;
 mod checkpoint;
 mod columns;
+mod features;
 mod log;
 mod statistics;
 mod table;
@@ -55,6 +57,8 @@ mod tests;
 pub use log::{CHECKPOINT_INTERVAL, is_log_file};
 pub use statistics::FileStatistics;
 pub use table::{Committed, DeltaTable, LiveFile, NewFile, Publication};
+
+use chrono::NaiveDate;
 
 use crate::snapshot::SnapshotId;
 
@@ -82,11 +86,31 @@ pub enum DeltaError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Somebody has made the table one that we cannot change rightly.
+    /// The table needs more of its readers than we know.
+    #[error("the Delta table cannot be read: {reason}")]
+    Unreadable {
+        /// What it needs.
+        reason: String,
+    },
+    /// The table needs more of its writers than we know.
     #[error("the Delta table cannot be written: {reason}")]
     Unsupported {
-        /// What stands against it.
+        /// What it needs.
         reason: String,
+    },
+    /// The table takes new files only.
+    #[error("the Delta table is append-only, and the files of {date} would be removed")]
+    AppendOnly {
+        /// The date of a snapshot that would be replaced or removed.
+        date: NaiveDate,
+    },
+    /// A commit has more bytes than we read of one.
+    #[error("the commit has {num_bytes} bytes, and at most {max_bytes} are read of one")]
+    TooLarge {
+        /// Its size.
+        num_bytes: u64,
+        /// The limit.
+        max_bytes: u64,
     },
     /// A data file's footer cannot be read.
     #[error("cannot read the footer of {path}: {reason}")]
@@ -128,12 +152,16 @@ impl DeltaError {
             Self::Damaged { .. } => Some(
                 "restore the file; or move _delta_log out of the table and run ingest --table delta, which makes it anew without rewriting data",
             ),
-            Self::Unsupported { .. } => {
+            Self::Unreadable { .. } | Self::Unsupported { .. } => {
                 Some("copy it to a table of your own and leave this one to defender-lake")
             }
-            Self::Footer { .. } => {
-                Some("look at it with verify; --if-published replace publishes its snapshot anew")
-            }
+            Self::AppendOnly { .. } => Some(
+                "remove the table's property delta.appendOnly, or leave the snapshots of that date as they are",
+            ),
+            Self::TooLarge { .. } => Some("expire old snapshots first"),
+            Self::Footer { .. } => Some(
+                "run verify to see what is damaged; replace that snapshot with ingest --if-published replace, or move the folder of its date out of the table",
+            ),
             Self::TransactionTaken { .. } | Self::DateChanged { .. } => Some("run again"),
             Self::Overtaken { .. } => Some("stop the other writers, or run again later"),
         }

@@ -1,8 +1,8 @@
 //! A data file's statistics, from its footer alone, as the log keeps them.
 //!
 //! Takes what the Parquet footer says of each row group, gives the JSON that readers skip files by.
-//! Bounds are always bounds, and where that cannot be said of one it is left out: text is cut to
-//! [`MAX_TEXT_CHARS`], the least downwards and the greatest upwards, and so are digits of timestamps
+//! Bounds are always bounds, and a column for which that cannot be said of both has neither: text is cut
+//! to [`MAX_TEXT_CHARS`], the least downwards and the greatest upwards, and so are digits of timestamps
 //! past milliseconds, which the protocol has no room for.
 
 use std::fs::File;
@@ -103,13 +103,34 @@ impl FileStatistics {
             if let Some(null_count) = null_count(chunks()) {
                 json.null_count.insert(name.clone(), null_count.into());
             }
-            let (least, greatest) = bounds(column.column_type, chunks());
-            json.min_values.extend(least.map(|least| (name.clone(), least)));
-            json.max_values.extend(greatest.map(|greatest| (name.clone(), greatest)));
+            // One without the other leads readers astray: delta-rs then finds nothing in the file.
+            if let (Some(least), Some(greatest)) = bounds(column.column_type, chunks()) {
+                json.min_values.insert(name.clone(), least);
+                json.max_values.insert(name.clone(), greatest);
+            }
         }
         let json = serde_json::to_string(&json).expect("text keys and plain values serialise");
         Self { json, has_extra_fields }
     }
+}
+
+/// Returns statistics of a file without the bounds that stand alone; `None` if there are none. Earlier
+/// versions wrote such bounds.
+pub(super) fn without_lone_bounds(statistics: &str) -> Option<String> {
+    let mut all: Map<String, Value> = serde_json::from_str(statistics).ok()?;
+    let [mut least, mut greatest] = ["minValues", "maxValues"].map(|name| match all.remove(name) {
+        Some(Value::Object(values)) => values,
+        _ => Map::new(),
+    });
+    let num_before = least.len() + greatest.len();
+    least.retain(|name, _| greatest.contains_key(name));
+    greatest.retain(|name, _| least.contains_key(name));
+    if least.len() + greatest.len() == num_before {
+        return None;
+    }
+    all.insert("minValues".to_owned(), least.into());
+    all.insert("maxValues".to_owned(), greatest.into());
+    Some(Value::from(all).to_string())
 }
 
 fn footer_error(path: &str, error: &ParquetError) -> DeltaError {
@@ -338,6 +359,46 @@ mod tests {
     }
 
     #[test]
+    fn column_has_both_bounds_or_neither() {
+        let times = |micros: i64| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(vec![0, micros]).with_timezone("UTC"))
+        };
+        let dates = |days: i32| -> ArrayRef { Arc::new(Date32Array::from(vec![0, days])) };
+        let last_text = "\u{10ffff}".repeat(40);
+        let check = |name: &str, array: ArrayRef, has_bounds: bool| {
+            let found = statistics(WriterProperties::default(), &[batch(vec![(name, array)])]);
+            for bounds in ["minValues", "maxValues"] {
+                assert_eq!(found[bounds].get(name).is_some(), has_bounds, "{bounds} of {name}: {found}");
+            }
+        };
+        // The last microsecond of the year 9999 is no whole millisecond, and the next one is in the year 10000.
+        check("SoftwareFirstSeenTimestamp", times(253_402_300_799_999_999), false);
+        check("SoftwareFirstSeenTimestamp", times(253_402_300_799_999_000), true);
+        check("SoftwareFirstSeenTimestamp", times(i64::MIN), false);
+        // 9999-12-31, and what a negative offset makes of it.
+        check("EndOfSupportDate", dates(2_932_896), true);
+        check("EndOfSupportDate", dates(2_932_897), false);
+        check("EndOfSupportDate", dates(-719_529), false);
+        check("DeviceName", texts(&[Some("a"), Some(&last_text)]), false);
+        check("DeviceName", texts(&[Some("a"), Some(&"\u{10ffff}".repeat(32))]), true);
+    }
+
+    #[test]
+    fn lone_bounds_of_earlier_versions_are_left_out() {
+        let lone =
+            json!({ "numRecords": 2, "minValues": { "a": 1, "b": 2 }, "maxValues": { "b": 3, "c": 4 } });
+        let found: Value = serde_json::from_str(&without_lone_bounds(&lone.to_string()).unwrap()).unwrap();
+        assert_eq!(found, json!({ "numRecords": 2, "minValues": { "b": 2 }, "maxValues": { "b": 3 } }));
+        assert_eq!(without_lone_bounds(&found.to_string()), None);
+        let least_alone = json!({ "numRecords": 2, "minValues": { "a": 1 } });
+        let found: Value =
+            serde_json::from_str(&without_lone_bounds(&least_alone.to_string()).unwrap()).unwrap();
+        assert_eq!(found, json!({ "numRecords": 2, "minValues": {}, "maxValues": {} }));
+        assert_eq!(without_lone_bounds("{\"numRecords\":2}"), None);
+        assert_eq!(without_lone_bounds("not JSON"), None);
+    }
+
+    #[test]
     fn text_is_cut_upwards_past_characters_that_nothing_follows() {
         let long = |text: &str| format!("{text}{}", "x".repeat(99));
         assert_eq!(cut_upwards("short").as_deref(), Some("short"));
@@ -358,7 +419,7 @@ mod tests {
                 prop_assert!(bound("minValues").is_none_or(|least| least <= *value));
                 prop_assert!(bound("maxValues").is_none_or(|greatest| greatest >= *value));
             }
-            prop_assert!(bound("minValues").is_some());
+            prop_assert!(bound("minValues").is_some() && bound("maxValues").is_some());
         }
     }
 }

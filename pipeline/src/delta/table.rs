@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::action::{Add, Format, Line, MetaData, Protocol, Txn, encode_path};
 use super::log::{CHECKPOINT_INTERVAL, Contents, Log};
-use super::{DeltaError, FileStatistics, columns};
+use super::{DeltaError, FileStatistics, columns, features};
 use crate::manifest::DataFile;
 use crate::snapshot::{RunId, SnapshotId};
 
@@ -81,7 +81,7 @@ impl DeltaTable {
     ///
     /// # Errors
     ///
-    /// A log that is damaged, a table that needs more of its clients than we know, storage.
+    /// A log that is damaged, a table that needs more of its readers than we know, storage.
     pub async fn open(
         store: Arc<dyn ObjectStore>,
         root: &Path,
@@ -90,7 +90,7 @@ impl DeltaTable {
         let log = Log::new(store, root);
         let contents = log.read().await?;
         let table = Self { log, dataset, contents };
-        table.check_supported()?;
+        table.check_readable()?;
         Ok(table)
     }
 
@@ -137,28 +137,39 @@ impl DeltaTable {
             && self.paths_on(snapshot.date()) == files.into_iter().map(|file| file.path.as_str()).collect()
     }
 
-    /// Commits a snapshot: its files come, and all others of its date go.
+    /// Commits snapshots, all in one commit or none: the files of each come, and all others of its date go.
+    /// `adopted` are those that the lake holds already, oldest first.
     ///
     /// # Errors
     ///
-    /// [`DeltaError::TransactionTaken`] and [`DeltaError::DateChanged`] where another writer was faster, and
+    /// [`DeltaError::TransactionTaken`] and [`DeltaError::DateChanged`] if another writer was faster, and
     /// what the log or the store stand in the way with. Nothing is committed then, but for
     /// [`DeltaError::Store`]: whether the commit got through shows when the log can be read again.
-    pub async fn publish(&mut self, publication: &Publication<'_>) -> Result<Committed, DeltaError> {
-        let Publication { snapshot, transaction, files, .. } = *publication;
-        let date = snapshot.date();
-        let replaced = self.owned_paths_on(date);
+    pub async fn publish(
+        &mut self,
+        adopted: &[Publication<'_>],
+        published: Option<&Publication<'_>>,
+    ) -> Result<Committed, DeltaError> {
+        let all = || adopted.iter().chain(published);
+        let replaced: Vec<_> = all().map(|one| self.owned_paths_on(one.snapshot.date())).collect();
         let change = |table: &Self| {
-            if table.has_committed(snapshot, transaction, files.iter().map(|file| file.facts)) {
+            let is_committed = |one: &Publication<'_>| {
+                table.has_committed(one.snapshot, one.transaction, one.files.iter().map(|file| file.facts))
+            };
+            if all().all(is_committed) {
                 return Ok(None);
             }
-            if let Some(last) = table.transaction(date).filter(|last| *last >= transaction) {
-                return Err(DeltaError::TransactionTaken { snapshot, transaction, last });
+            for (one, replaced) in all().zip(&replaced) {
+                let Publication { snapshot, transaction, .. } = *one;
+                let date = snapshot.date();
+                if let Some(last) = table.transaction(date).filter(|last| *last >= transaction) {
+                    return Err(DeltaError::TransactionTaken { snapshot, transaction, last });
+                }
+                if table.owned_paths_on(date) != *replaced {
+                    return Err(DeltaError::DateChanged { snapshot });
+                }
             }
-            if table.owned_paths_on(date) != replaced {
-                return Err(DeltaError::DateChanged { snapshot });
-            }
-            table.publishing_lines(publication).map(Some)
+            table.publishing_lines(adopted, published).map(Some)
         };
         Ok(self.commit(change).await?.map_or(Committed::Before, Committed::Now))
     }
@@ -204,6 +215,10 @@ impl DeltaTable {
         let mut num_failures = 0;
         for _ in 0..MAX_ATTEMPTS {
             let Some(lines) = change(self)? else { return Ok(None) };
+            self.check_writable()?;
+            if let Some(date) = lines.iter().find_map(removed_date).filter(|_| self.is_append_only()) {
+                return Err(DeltaError::AppendOnly { date });
+            }
             let version = self.contents.version.map_or(0, |version| version + 1);
             match self.log.create_commit(version, &lines).await {
                 Ok(true) => {
@@ -228,32 +243,65 @@ impl DeltaTable {
 
     async fn reload(&mut self) -> Result<(), DeltaError> {
         self.contents = self.log.read().await?;
-        self.check_supported()
+        self.check_readable()
     }
 
-    fn check_supported(&self) -> Result<(), DeltaError> {
-        let unsupported = |reason: String| Err(DeltaError::Unsupported { reason });
+    /// Fails if the table needs more of its readers than we know.
+    fn check_readable(&self) -> Result<(), DeltaError> {
         let state = &self.contents.state;
         let (Some(protocol), Some(meta_data)) = (state.protocol, &state.meta_data) else { return Ok(()) };
-        let Protocol { min_reader_version, min_writer_version } = protocol;
-        if min_reader_version > Protocol::OURS.min_reader_version
-            || min_writer_version > Protocol::OURS.min_writer_version
-        {
-            return unsupported(format!(
-                "its protocol is {min_reader_version}/{min_writer_version}, and this program knows 1/2"
-            ));
+        let (needed, known) = (protocol.min_reader_version, Protocol::OURS.min_reader_version);
+        if needed > known {
+            let reason = format!("it needs reader version {needed}, and this program knows {known}");
+            return Err(DeltaError::Unreadable { reason });
         }
         if meta_data.partition_columns != columns::partition_columns(self.dataset) {
-            return unsupported(format!("it is partitioned by {}", meta_data.partition_columns.join(", ")));
-        }
-        if meta_data.schema_string.contains("delta.invariants") {
-            return unsupported("its columns have invariants".to_owned());
-        }
-        let append_only = meta_data.configuration.get("delta.appendOnly").and_then(Option::as_deref);
-        if append_only.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return unsupported("it is append-only".to_owned());
+            let reason = format!("it is partitioned by {}", meta_data.partition_columns.join(", "));
+            return Err(DeltaError::Unreadable { reason });
         }
         Ok(())
+    }
+
+    /// Fails if the table needs more of its writers than we know.
+    fn check_writable(&self) -> Result<(), DeltaError> {
+        let state = &self.contents.state;
+        let (Some(protocol), Some(meta_data)) = (state.protocol, &state.meta_data) else { return Ok(()) };
+        let (needed, known) = (protocol.min_writer_version, Protocol::OURS.min_writer_version);
+        let reason = if needed > known {
+            Some(format!("it needs writer version {needed}, and this program knows {known}"))
+        } else {
+            features::in_properties(&meta_data.configuration)
+                .or_else(|| features::in_columns(&meta_data.schema_string))
+        };
+        reason.map_or(Ok(()), |reason| Err(DeltaError::Unsupported { reason }))
+    }
+
+    fn is_append_only(&self) -> bool {
+        let meta_data = self.contents.state.meta_data.as_ref();
+        meta_data.is_some_and(|meta_data| features::is_append_only(&meta_data.configuration))
+    }
+
+    /// Fails if a snapshot of this date cannot be committed, whatever its files are.
+    ///
+    /// # Errors
+    ///
+    /// [`DeltaError::Unsupported`], [`DeltaError::AppendOnly`].
+    pub fn check_publishable(&self, date: NaiveDate) -> Result<(), DeltaError> {
+        self.check_writable()?;
+        self.check_removable([date])
+    }
+
+    /// Fails if the files of these dates cannot go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check_publishable`].
+    pub fn check_removable(&self, dates: impl IntoIterator<Item = NaiveDate>) -> Result<(), DeltaError> {
+        self.check_writable()?;
+        match dates.into_iter().find(|date| self.is_append_only() && self.has_files_on(*date)) {
+            Some(date) => Err(DeltaError::AppendOnly { date }),
+            None => Ok(()),
+        }
     }
 
     fn transaction(&self, date: NaiveDate) -> Option<i64> {
@@ -280,31 +328,70 @@ impl DeltaTable {
         self.live_on(date).map(|(path, _)| path.to_owned()).collect()
     }
 
-    fn publishing_lines(&self, publication: &Publication<'_>) -> Result<Vec<Line>, DeltaError> {
-        let Publication { snapshot, run_id, transaction, files, finished_at } = *publication;
-        let date = snapshot.date();
-        let finished_at = finished_at.timestamp_millis();
+    fn publishing_lines(
+        &self,
+        adopted: &[Publication<'_>],
+        published: Option<&Publication<'_>>,
+    ) -> Result<Vec<Line>, DeltaError> {
+        let all = || adopted.iter().chain(published);
+        let files: Vec<_> = all().flat_map(|one| one.files).copied().collect();
+        let at = all().map(|one| one.finished_at.timestamp_millis()).max().unwrap_or(0);
+        let mut lines = vec![self.snapshots_info(adopted, published, &files, at)];
+        lines.extend(self.defining_lines(&files, at)?);
+        for one in all() {
+            lines.extend(self.snapshot_lines(one));
+        }
+        Ok(lines)
+    }
+
+    /// What a commit of snapshots says of itself.
+    fn snapshots_info(
+        &self,
+        adopted: &[Publication<'_>],
+        published: Option<&Publication<'_>>,
+        files: &[NewFile<'_>],
+        at: i64,
+    ) -> Line {
+        let partition_columns = json!(columns::partition_columns(self.dataset)).to_string();
         let sum = |of: fn(&DataFile) -> u64| files.iter().map(|file| of(file.facts)).sum::<u64>();
-        let (num_rows, num_bytes) = (sum(|file| file.rows), sum(|file| file.bytes));
-        let partition_columns = columns::partition_columns(self.dataset);
-        let mut lines = vec![self.commit_info(
-            finished_at,
+        let num_adopted = match adopted.len() {
+            0 => String::new(),
+            number => format!("{number} snapshots that the lake held before"),
+        };
+        let Some(Publication { snapshot, run_id, .. }) = published else {
+            return self.commit_info(
+                at,
+                "CONVERT",
+                &json!({ "numFiles": files.len(), "partitionedBy": partition_columns, "collectStats": true }),
+                &json!({ "numConvertedFiles": files.len().to_string() }),
+                &num_adopted,
+            );
+        };
+        let with_adopted = if adopted.is_empty() { String::new() } else { format!(", and {num_adopted}") };
+        self.commit_info(
+            at,
             "WRITE",
             &json!({
                 "mode": "Overwrite",
-                "partitionBy": json!(partition_columns).to_string(),
-                "predicate": format!("{} = '{date}'", SNAPSHOT_DATE.name),
+                "partitionBy": partition_columns,
+                "predicate": format!("{} = '{}'", SNAPSHOT_DATE.name, snapshot.date()),
             }),
             &json!({
                 "numFiles": files.len().to_string(),
-                "numOutputRows": num_rows.to_string(),
-                "numOutputBytes": num_bytes.to_string(),
+                "numOutputRows": sum(|file| file.rows).to_string(),
+                "numOutputBytes": sum(|file| file.bytes).to_string(),
             }),
-            &format!("snapshot {snapshot}, run {run_id}"),
-        )];
-        lines.extend(self.defining_lines(files, finished_at)?);
+            &format!("snapshot {snapshot}, run {run_id}{with_adopted}"),
+        )
+    }
+
+    /// A snapshot's transaction, the files of its date that go, and its own.
+    fn snapshot_lines(&self, publication: &Publication<'_>) -> Vec<Line> {
+        let Publication { snapshot, transaction, files, finished_at, .. } = *publication;
+        let date = snapshot.date();
+        let finished_at = finished_at.timestamp_millis();
         let txn = Txn { app_id: self.app_id(date), version: transaction, last_updated: Some(finished_at) };
-        lines.push(Line { txn: Some(txn), ..Line::default() });
+        let mut lines = vec![Line { txn: Some(txn), ..Line::default() }];
         // A file that is both there and new is added once more: that replaces what the log says of it.
         let new: BTreeSet<_> = files.iter().map(|file| file.facts.path.as_str()).collect();
         let replaced = self.live_on(date).filter(|(path, _)| !new.contains(path));
@@ -332,7 +419,7 @@ impl DeltaTable {
             };
             lines.push(Line { add: Some(add), ..Line::default() });
         }
-        Ok(lines)
+        lines
     }
 
     /// Protocol and metadata, where the table is new; its metadata, where files bring columns with them.
@@ -411,6 +498,12 @@ impl DeltaTable {
 
 fn removing(add: &Add, at: i64) -> Line {
     Line { remove: Some(add.to_remove(at)), ..Line::default() }
+}
+
+/// The date of a file that a line takes out of the table.
+fn removed_date(line: &Line) -> Option<NaiveDate> {
+    let values = line.remove.as_ref()?.partition_values.as_ref()?;
+    values.get(SNAPSHOT_DATE.name)?.as_deref()?.parse().ok()
 }
 
 fn num_records(statistics: &str) -> Option<u64> {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::lake::data_folder_name;
+use crate::lake::local_objects::{LocalObjects, Way};
 use crate::manifest::DataFile;
 use crate::partition::PartitionKey;
 use crate::snapshot::RunId;
@@ -95,7 +96,7 @@ async fn publish_as(
     let new: Vec<_> = files.iter().map(|facts| NewFile { facts, statistics: &statistics }).collect();
     let run_id = run_id(run);
     let publication = Publication { snapshot, run_id: &run_id, transaction, files: &new, finished_at: at(1) };
-    table.publish(&publication).await
+    table.publish(&[], Some(&publication)).await
 }
 
 /// Paths of the table's files, as a reader finds them.
@@ -225,7 +226,7 @@ async fn files_with_undocumented_fields_bring_their_column() {
         files: &[NewFile { facts: &files[0], statistics: &statistics }],
         finished_at: at(1),
     };
-    table.publish(&publication).await.unwrap();
+    table.publish(&[], Some(&publication)).await.unwrap();
     let second = lines(&store, 1).await;
     let changed = second.iter().find(|line| !line["metaData"].is_null()).unwrap();
     assert!(changed["metaData"]["schemaString"].as_str().unwrap().contains("ExtraFields"));
@@ -313,29 +314,118 @@ async fn damaged_log_is_named_by_file_and_line() {
     assert!(error.contains("00000000000000000001.json: it is missing, and later ones are there"), "{error}");
 }
 
+/// The store of a table with a snapshot of one date, and a second commit that somebody else has made.
+async fn store_with_commit(line: &str) -> Arc<dyn ObjectStore> {
+    let store = new_store();
+    publish(&mut open(&store).await, NOON, "aaaaaaaa", &[None]).await.unwrap();
+    let path = log_path("00000000000000000001.json");
+    store.put(&path, PutPayload::from(line.to_owned())).await.unwrap();
+    store
+}
+
+/// The metadata of such a table with a member changed.
+async fn meta_data_with(key: &str, value: Value) -> String {
+    let mut meta_data = lines(&store_with_commit("{}").await, 0).await[2].clone();
+    meta_data["metaData"][key] = value;
+    meta_data.to_string()
+}
+
+fn protocol(reader: i32, writer: i32) -> String {
+    json!({ "protocol": {
+        "minReaderVersion": reader, "minWriterVersion": writer, "readerFeatures": [], "writerFeatures": [],
+    } })
+    .to_string()
+}
+
 #[tokio::test]
-async fn table_that_asks_for_more_than_we_know_is_left_alone() {
+async fn table_for_newer_readers_is_not_read() {
+    for (line, expected) in [
+        (protocol(3, 7), "it needs reader version 3, and this program knows 1"),
+        (protocol(2, 5), "it needs reader version 2, and this program knows 1"),
+        (meta_data_with("partitionColumns", json!(["a", "b"])).await, "it is partitioned by a, b"),
+    ] {
+        let store = store_with_commit(&line).await;
+        let error = DeltaTable::open(store, &root(), &SOFTWARE_INVENTORY).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("the Delta table cannot be read: {expected}"));
+    }
+}
+
+#[tokio::test]
+async fn table_for_newer_writers_is_read_and_not_written() {
+    let with_property =
+        async |key: &str, value: &str| meta_data_with("configuration", json!({ key: value })).await;
+    let generated = lines(&store_with_commit("{}").await, 0).await[2]["metaData"]["schemaString"]
+        .as_str()
+        .unwrap()
+        .replacen("\"metadata\":{", "\"metadata\":{\"delta.generationExpression\":\"1\",", 1);
+    for (line, expected) in [
+        (protocol(1, 7), "it needs writer version 7, and this program knows 2"),
+        (with_property("delta.constraints.c", "true").await, "it has the constraint \"c\""),
+        (with_property("delta.enableChangeDataFeed", "true").await, "it has a change data feed"),
+        (meta_data_with("schemaString", generated.into()).await, "it has generated columns"),
+    ] {
+        let store = store_with_commit(&line).await;
+        let mut table = open(&store).await;
+        assert_eq!(table.live_files().count(), 1);
+        let expected = format!("the Delta table cannot be written: {expected}");
+        let date = snapshot_id(NEXT_DAY).date();
+        assert_eq!(table.check_publishable(date).unwrap_err().to_string(), expected);
+        let error = publish(&mut table, NEXT_DAY, "bbbbbbbb", &[None]).await.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+        let dates = BTreeSet::from([snapshot_id(NOON).date()]);
+        assert_eq!(table.remove_dates(&dates, at(1)).await.unwrap_err().to_string(), expected);
+        assert_eq!(open(&store).await.version(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn append_only_table_takes_new_dates_alone() {
+    let line = meta_data_with("configuration", json!({ "delta.appendOnly": "true" })).await;
+    let store = store_with_commit(&line).await;
+    let mut table = open(&store).await;
+    let (taken, free) = (snapshot_id(NOON).date(), snapshot_id(NEXT_DAY).date());
+    let expected = "the Delta table is append-only, and the files of 2021-01-11 would be removed";
+    assert_eq!(table.check_publishable(taken).unwrap_err().to_string(), expected);
+    let error = publish(&mut table, EVENING, "bbbbbbbb", &[None]).await.unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    let error = table.remove_dates(&BTreeSet::from([taken]), at(1)).await.unwrap_err();
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(open(&store).await.version(), Some(1));
+    table.check_publishable(free).unwrap();
+    assert_eq!(publish(&mut table, NEXT_DAY, "cccccccc", &[None]).await.unwrap(), Committed::Now(2));
+}
+
+#[tokio::test]
+async fn snapshots_held_before_are_adopted_in_one_commit() {
     let store = new_store();
     let mut table = open(&store).await;
-    publish(&mut table, NOON, "aaaaaaaa", &[None]).await.unwrap();
-    let mut meta_data = lines(&store, 0).await[2].clone();
-    let mut meta_data_with = |key: &str, value: Value| {
-        meta_data["metaData"][key] = value;
-        meta_data.to_string()
-    };
-    for (line, expected) in [
-        (
-            json!({ "protocol": { "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": [] } })
-                .to_string(),
-            "its protocol is 3/7, and this program knows 1/2",
-        ),
-        (meta_data_with("configuration", json!({ "delta.appendOnly": "true" })), "it is append-only"),
-        (meta_data_with("partitionColumns", json!(["a", "b"])), "it is partitioned by a, b"),
-    ] {
-        store.put(&log_path("00000000000000000001.json"), PutPayload::from(line)).await.unwrap();
-        let error = DeltaTable::open(store.clone(), &root(), &SOFTWARE_INVENTORY).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("the Delta table cannot be written: {expected}"));
-    }
+    let ids = [NOON, NEXT_DAY].map(snapshot_id);
+    let files = ids.map(|id| files(id, "aaaaaaaa", &[None, Some("x")]));
+    let with_extra = statistics(3, true);
+    let new: Vec<Vec<_>> = files
+        .iter()
+        .map(|files| files.iter().map(|facts| NewFile { facts, statistics: &with_extra }).collect())
+        .collect();
+    let run_id = run_id("aaaaaaaa");
+    let publications: Vec<_> = ids
+        .iter()
+        .zip(&new)
+        .map(|(snapshot, files)| Publication {
+            snapshot: *snapshot,
+            run_id: &run_id,
+            transaction: table.next_transaction(*snapshot),
+            files,
+            finished_at: at(1),
+        })
+        .collect();
+    assert_eq!(table.publish(&publications, None).await.unwrap(), Committed::Now(0));
+    assert_eq!(open(&store).await.publish(&publications, None).await.unwrap(), Committed::Before);
+    let table = open(&store).await;
+    assert_eq!((table.version(), table.live_files().count()), (Some(0), 4));
+    assert!(ids.iter().all(|id| table.has_seen(*id)));
+    let lines = lines(&store, 0).await;
+    assert_eq!(lines[0]["commitInfo"]["operation"], "CONVERT");
+    assert!(lines[2]["metaData"]["schemaString"].as_str().unwrap().contains("ExtraFields"));
 }
 
 #[tokio::test]
@@ -365,10 +455,15 @@ async fn commits_of_others_are_built_upon_unless_they_touch_the_date() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_of_different_dates_all_get_through() {
-    let folder = tempfile::tempdir().unwrap();
-    let local = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
-    let on_disk: Arc<dyn ObjectStore> = Arc::new(local);
-    for store in [new_store(), on_disk] {
+    let mut stores = vec![new_store()];
+    let mut folders = Vec::new();
+    for ways in [&[Way::Link][..], &[Way::RenameNoReplace], &[Way::Reserve]] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join(root().as_ref())).unwrap();
+        stores.push(Arc::new(LocalObjects::with_ways(folder.path(), ways).unwrap()));
+        folders.push(folder);
+    }
+    for store in stores {
         let writers = (1..=4).map(|writer| {
             let store = store.clone();
             tokio::spawn(async move {

@@ -14,6 +14,7 @@
 pub mod http;
 pub(crate) mod lease;
 pub(crate) mod local;
+pub(crate) mod local_objects;
 mod location;
 pub(crate) mod store;
 
