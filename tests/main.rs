@@ -23,6 +23,7 @@ mod history;
 
 mod auth;
 mod faults;
+mod limits;
 mod resume;
 mod secrets;
 mod azurite;

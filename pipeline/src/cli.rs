@@ -27,6 +27,7 @@ use crate::lake::{Lake, LakeError, PublishedSnapshot, Table};
 use crate::panics::{self, Panicked};
 use crate::progress::{ByteProgress, LogWriter, Progress, ProgressDisplay, ProgressMode, grouped};
 use crate::report::count;
+use crate::threads;
 use crate::verify::{self, Finding, VerifyOptions};
 
 /// Exit codes, as `--help` lists them.
@@ -360,11 +361,11 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
 
 /// Starts what waits for the network, and for signals.
 fn start_runtime() -> anyhow::Result<(Runtime, Cancel)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the network runtime")?;
+    let runtime = threads::start_runtime("network", 2).map_err(|error| Failure {
+        code: ExitCode::Lake,
+        hint: Some(error.hint().to_owned()),
+        error: error.into(),
+    })?;
     let cancel = Cancel::default();
     {
         let _inside = runtime.enter();

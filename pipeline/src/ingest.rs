@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::RecordBatch;
 use chrono::{DateTime, SubsecRound, Utc};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
+use rayon::{Scope, ThreadPool};
 use schema::Dataset;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::batch::{BatchLayout, Batcher, RowGroups};
 use crate::cancel::Cancel;
@@ -36,6 +36,7 @@ use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::snapshot::{RunId, SnapshotId};
 use crate::source::{Export, OpenError, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
+use crate::threads::{self, ThreadError};
 use crate::write::{SnapshotWriter, WriteError};
 
 /// Parts that wait between fetch and decode; their bytes wait in the spool.
@@ -241,6 +242,9 @@ pub enum IngestError {
         /// Its root.
         table: PathBuf,
     },
+    /// The system starts no thread.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// SIGINT or SIGTERM.
     #[error("interrupted; nothing was published")]
     Interrupted,
@@ -269,7 +273,7 @@ impl IngestError {
             Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) | Self::Internal { .. } => {
                 ExitCode::Internal
             }
-            Self::KeepRejects { .. } | Self::AlreadyPublished { .. } => ExitCode::Lake,
+            Self::KeepRejects { .. } | Self::AlreadyPublished { .. } | Self::Threads(_) => ExitCode::Lake,
         }
     }
 
@@ -292,6 +296,7 @@ impl IngestError {
             }
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.hint().map(str::to_owned),
             Self::Commit(error) => error.hint().map(str::to_owned),
+            Self::Threads(error) => Some(error.hint().to_owned()),
             Self::IsDelta { .. } => {
                 Some("leave --table plain out, or choose another --lake for a plain table".to_owned())
             }
@@ -546,11 +551,7 @@ impl Run<'_> {
     fn write(&self, staging: &Staging, source: Source) -> Result<Manifest, IngestError> {
         let config = self.config;
         let snapshot = self.export.snapshot_id();
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(config.threads.get())
-            .thread_name(|index| format!("decode-{index}"))
-            .build()
-            .map_err(|error| internal("cannot start threads", &error))?;
+        let pool = threads::start_pool(config.threads.get())?;
         let binding = Binding::new(config.dataset, config.capture_extra_fields);
         let layout = BatchLayout::new(&binding, snapshot.generated_time());
         let writer =
@@ -566,6 +567,7 @@ impl Run<'_> {
             undocumented: Mutex::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
+            ended: Notify::new(),
             is_draining: AtomicBool::new(false),
             num_tasks: AtomicUsize::new(0),
         };
@@ -654,6 +656,8 @@ struct Decode<'d> {
     /// The first failure; later ones follow from it.
     failure: Mutex<Option<IngestError>>,
     failed: AtomicBool,
+    /// Told of a failure that ends the run, which waits for the next part.
+    ended: Notify,
     /// Rows of a damaged part are among others. The rest is still fetched and checked, so that nothing
     /// else is in the way of the next round; what comes of it is dropped.
     is_draining: AtomicBool,
@@ -684,7 +688,7 @@ impl Decode<'_> {
             }
         });
         pool.in_place_scope(|scope| {
-            while let Some(part) = receiver.blocking_recv() {
+            while let Some(part) = run.runtime.block_on(self.next_part(&mut receiver)) {
                 if self.is_ending() {
                     break;
                 }
@@ -694,16 +698,32 @@ impl Decode<'_> {
             // Delivery ends when nobody takes its parts.
             drop(receiver);
         });
+        if self.failed.load(Ordering::Relaxed) {
+            // What is still on its way is of no use; what is whole stays in the spool.
+            delivery.abort();
+        }
         let delivered =
             run.runtime.block_on(delivery).unwrap_or_else(|error| Err(internal("fetching ended", &error)));
         if run.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }
         if let Some(failure) = locked(&self.failure).take() {
+            if self.failed.load(Ordering::Relaxed) {
+                return Err(failure);
+            }
             // A damaged part that could not be had whole either is the source's failure.
             return delivered.and(Err(failure));
         }
         delivered
+    }
+
+    /// Waits for the next part; none if there are no more, or if the run has failed.
+    async fn next_part(&self, receiver: &mut mpsc::Receiver<StoredPart>) -> Option<StoredPart> {
+        tokio::select! {
+            biased;
+            () = self.ended.notified() => None,
+            part = receiver.recv() => part,
+        }
     }
 
     /// Runs what a thread was given to do, and keeps its failure; a panic is one.
@@ -711,9 +731,15 @@ impl Decode<'_> {
         let caught = panics::catch(task);
         if let Err(error) = caught.unwrap_or_else(|panicked| Err(panicked.into())) {
             let is_curable = error.reason_to_start_over(self.run.config).is_some();
-            let flag = if is_curable { &self.is_draining } else { &self.failed };
-            flag.store(true, Ordering::Relaxed);
-            locked(&self.failure).get_or_insert(error);
+            let mut failure = locked(&self.failure);
+            if is_curable {
+                self.is_draining.store(true, Ordering::Relaxed);
+                failure.get_or_insert(error);
+            } else if !self.failed.swap(true, Ordering::Relaxed) {
+                // It says why the run ends, whatever could have been mended.
+                *failure = Some(error);
+                self.ended.notify_one();
+            }
         }
         self.num_tasks.fetch_sub(1, Ordering::Relaxed);
     }
@@ -730,7 +756,8 @@ impl Decode<'_> {
             return Ok(());
         }
         let write = move || Ok(self.writer.write(key, &batch)?);
-        let num_threads = self.run.config.threads.get();
+        // Of the pool that this is on: perhaps fewer than were asked for.
+        let num_threads = rayon::current_num_threads();
         if self.num_tasks.fetch_add(1, Ordering::Relaxed) < num_threads {
             scope.spawn(move |_| self.task(write));
             return Ok(());

@@ -36,4 +36,5 @@ pub mod manifest;
 pub mod snapshot;
 pub mod exit_code;
 pub mod panics;
+pub mod threads;
 mod scan;

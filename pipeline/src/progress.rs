@@ -121,8 +121,11 @@ impl ProgressDisplay {
             ProgressMode::Auto | ProgressMode::None => return Self { stop, thread: None },
         };
         let (progress, stopped) = (Arc::clone(progress), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || show(&progress, &stopped));
-        Self { stop, thread: Some(thread) }
+        let thread = std::thread::Builder::new().spawn(move || show(&progress, &stopped));
+        if let Err(error) = &thread {
+            tracing::warn!(%error, "progress is not shown: the system has no more threads");
+        }
+        Self { stop, thread: thread.ok() }
     }
 }
 

@@ -116,6 +116,9 @@ pub enum HistoryError {
     /// The engine failed.
     #[error("the engine failed")]
     Engine(#[from] PolarsError),
+    /// The system starts no thread.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
@@ -135,7 +138,9 @@ impl HistoryError {
     /// How the program ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Lake(_) | Self::DamagedFile { .. } | Self::MissingColumn { .. } => ExitCode::Lake,
+            Self::Lake(_) | Self::DamagedFile { .. } | Self::MissingColumn { .. } | Self::Threads(_) => {
+                ExitCode::Lake
+            }
             Self::Engine(error) if is_io(error) => ExitCode::Lake,
             Self::RemoteLake { .. }
             | Self::TooFewSnapshots { .. }
@@ -154,6 +159,7 @@ impl HistoryError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Lake(error) => error.hint(),
+            Self::Threads(error) => Some(error.hint()),
             Self::RemoteLake { .. } => Some("ask DuckDB, or copy the lake to a disk, with `_defender`"),
             Self::TooFewSnapshots { .. } => Some("ingest again when the service has a newer export"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => {

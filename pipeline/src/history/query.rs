@@ -17,6 +17,7 @@ use super::{HistoryError, is_io, nearest, text};
 use crate::cancel::Cancel;
 use crate::lake::Lake;
 use crate::report::count;
+use crate::threads::ThreadError;
 
 /// A query that has been understood.
 pub struct Query {
@@ -81,7 +82,9 @@ impl Query {
         let (send, receive) = sync_channel(1);
         let callback = PlanCallback::new(move |frame| Ok(send.send(frame).is_err()));
         let plan = self.plan.sink_batches(callback, true, None)?;
-        let engine = std::thread::spawn(move || plan.collect_with_engine(Engine::Streaming).map(drop));
+        let run_engine = move || plan.collect_with_engine(Engine::Streaming).map(drop);
+        let engine = std::thread::Builder::new().spawn(run_engine);
+        let engine = engine.map_err(|source| ThreadError::new("the engine", source))?;
         loop {
             match receive.recv_timeout(LOOK) {
                 Ok(frame) => {

@@ -26,6 +26,7 @@ use super::HistoryError;
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
+use crate::threads;
 
 /// A snapshot with its data files open. What lies in a store is fetched first, into files without
 /// names that go with this.
@@ -173,13 +174,7 @@ impl<'a> Source<'a> {
             made
         };
         let num_threads = std::thread::available_parallelism().map_or(1, usize::from).min(units.len().max(1));
-        let made = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..num_threads).map(|_| scope.spawn(work)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
+        let made = threads::on_threads(num_threads, work);
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(made),

@@ -36,6 +36,7 @@ use crate::delta::{self, DeltaError};
 use crate::exit_code::ExitCode;
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
+use crate::threads::THREAD_HINT;
 
 /// Name of the file that says, within a snapshot's data folder, that the snapshot is complete.
 pub const SUCCESS_FILE: &str = "_SUCCESS";
@@ -164,6 +165,7 @@ fn io_hint(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::CrossesDevices => Some(
             "keep the table's folder and _defender on one file system, without mounts or links in between",
         ),
+        io::ErrorKind::WouldBlock => Some(THREAD_HINT),
         io::ErrorKind::Unsupported => Some("choose a --lake on a file system with locks and renames"),
         _ => None,
     }

@@ -24,6 +24,7 @@ use super::lease::LeaseTimes;
 use super::{LakeError, local};
 use crate::fetch::TokenError;
 use crate::fetch::secret::quotable;
+use crate::threads;
 
 /// Bytes of a part of an upload: all stores take at least 5 MiB, and all parts but the last alike.
 const PART_BYTES: u64 = 8 << 20;
@@ -210,11 +211,7 @@ impl Store {
         objects: Arc<dyn ObjectStore>,
         multipart: Arc<dyn MultipartStore>,
     ) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("lake")
-            .enable_all()
-            .build()?;
+        let runtime = threads::start_runtime("lake", 2)?;
         Ok(Self {
             objects,
             multipart: Arc::new(Multipart(multipart)),

@@ -26,6 +26,7 @@ mod column_chunk;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
@@ -41,6 +42,7 @@ use crate::lake::LakeError;
 use crate::manifest::DataFile;
 use crate::partition::PartitionKey;
 use crate::snapshot::{RunId, SnapshotId};
+use crate::threads;
 
 pub use properties::{MAX_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
 use rolling::RollingFile;
@@ -139,13 +141,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// what is asked of it together.
 fn sync_all(files: &[UnsyncedFile]) -> Result<(), LakeError> {
     const MAX_THREADS: usize = 32;
-    let per_thread = files.len().div_ceil(MAX_THREADS).max(1);
-    std::thread::scope(|scope| {
-        let sync = |files: &[UnsyncedFile]| files.iter().try_for_each(UnsyncedFile::sync);
-        let threads: Vec<_> =
-            files.chunks(per_thread).map(|files| scope.spawn(move || sync(files))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("syncing does not panic"))
-    })
+    let next = AtomicUsize::new(0);
+    let sync = || {
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            file.sync()?;
+        }
+        Ok(())
+    };
+    threads::on_threads(files.len().min(MAX_THREADS), sync).into_iter().collect()
 }
 
 impl<'s> SnapshotWriter<'s> {

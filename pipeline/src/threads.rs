@@ -1,0 +1,215 @@
+//! Threads and runtimes where the system may have none left: takes how many are wanted, gives those that
+//! start. One is enough for all work; without any the run ends with [`ThreadError`].
+//!
+//! tokio panics if it cannot start a worker, and if no thread is there for a blocking call. So as many
+//! threads as a runtime needs are started and ended before, and one for blocking calls is kept.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use rustix::process::{Resource, getrlimit};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::panics;
+
+/// Threads that blocking calls of one runtime may take: each waits for a disk, and more do not help it.
+const MAX_BLOCKING_THREADS: usize = 32;
+
+/// Threads that have to be startable beyond those of a runtime for it to have more than one worker: if a
+/// second one does not start, the library waits for the first for ever.
+const SPARE_THREADS: usize = 16;
+
+/// How often, and how long at most, a thread that has ended is waited for: it counts until the system has
+/// put it away.
+const ENDED_POLL: Duration = Duration::from_micros(100);
+const MAX_ENDED_WAIT: Duration = Duration::from_secs(1);
+
+/// No machine runs that long; the library adds it to the present.
+const FOREVER: Duration = Duration::from_hours(10 * 365 * 24);
+
+/// The system starts no further thread.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start a thread for {purpose}: {}", limit_text(*max_processes))]
+pub struct ThreadError {
+    /// What it was for.
+    purpose: &'static str,
+    /// The limit of processes and threads of this user.
+    max_processes: Option<u64>,
+    source: io::Error,
+}
+
+impl ThreadError {
+    /// Says what the thread was for, and reads the limit.
+    pub fn new(purpose: &'static str, source: io::Error) -> Self {
+        Self { purpose, max_processes: getrlimit(Resource::Nproc).current, source }
+    }
+
+    /// Suggested fix.
+    pub fn hint(&self) -> &'static str {
+        THREAD_HINT
+    }
+}
+
+impl From<ThreadError> for io::Error {
+    fn from(error: ThreadError) -> Self {
+        Self::new(error.source.kind(), format!("{error}: {}", error.source))
+    }
+}
+
+/// Suggested fix where the system starts no thread.
+pub const THREAD_HINT: &str = "raise the limit of processes (ulimit -u, TasksMax, a container's --pids-limit), or end other processes of this user";
+
+fn limit_text(max_processes: Option<u64>) -> String {
+    match max_processes {
+        Some(max) => format!("the limit of processes and threads is {max}"),
+        None => "the limit of processes and threads of this user or container is reached".to_owned(),
+    }
+}
+
+/// Starts a runtime of up to `num_workers` threads, which `name` names.
+///
+/// # Errors
+///
+/// [`ThreadError`] if the system starts no worker or none for blocking calls.
+pub fn start_runtime(name: &'static str, num_workers: usize) -> Result<Runtime, ThreadError> {
+    const PURPOSE: &str = "the network";
+    let wanted = num_workers + 1 + SPARE_THREADS;
+    let (num_started, failure) = num_startable(wanted);
+    let failed = || {
+        let source = failure.as_ref().map_or_else(|| io::ErrorKind::WouldBlock.into(), copy_of);
+        ThreadError::new(PURPOSE, source)
+    };
+    let num_workers = match num_started {
+        0 | 1 => return Err(failed()),
+        all if all == wanted => num_workers,
+        _ => 1,
+    };
+    let start = || {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(num_workers)
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
+            .thread_keep_alive(FOREVER)
+            .thread_name(name)
+            .enable_all()
+            .build()?;
+        // Kept for blocking calls: they wait for it if no other can be started.
+        drop(runtime.spawn_blocking(|| ()));
+        Ok::<_, io::Error>(runtime)
+    };
+    // It panics if another process was faster.
+    match panics::catch(start) {
+        Ok(built) => built.map_err(|source| ThreadError::new(PURPOSE, source)),
+        Err(_) => Err(failed()),
+    }
+}
+
+/// Starts a pool of up to `num_threads`, `decode-0` and so on; fewer if the system has not that many.
+///
+/// # Errors
+///
+/// [`ThreadError`] if not even one starts.
+pub fn start_pool(num_threads: usize) -> Result<ThreadPool, ThreadError> {
+    let wanted = num_threads.max(1);
+    let (num_started, failure) = num_startable(wanted);
+    // If there are not enough, some are left for files and the network.
+    let mut num_threads = if num_started < wanted { (num_started / 2).max(1) } else { wanted };
+    loop {
+        let builder = ThreadPoolBuilder::new().num_threads(num_threads);
+        match builder.thread_name(|index| format!("decode-{index}")).build() {
+            Ok(pool) => {
+                if num_threads < wanted {
+                    tracing::warn!(num_threads, wanted, "the system has no more threads");
+                }
+                return Ok(pool);
+            }
+            Err(error) if num_threads == 1 => {
+                let source =
+                    failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::WouldBlock, error.to_string()));
+                return Err(ThreadError::new("decoding", source));
+            }
+            Err(_) => num_threads /= 2,
+        }
+    }
+}
+
+/// Calls `work` on up to `num_threads` threads at once, this one among them, and returns what each
+/// returned. Threads that do not start are left out, so `work` takes what is to be done from a shared place.
+pub fn on_threads<T: Send>(num_threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().spawn_scoped(scope, &work).ok();
+        let started: Vec<_> = (1..num_threads).map_while(start).collect();
+        let own = work();
+        let join = |thread: thread::ScopedJoinHandle<'_, T>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        std::iter::once(own).chain(started.into_iter().map(join)).collect()
+    })
+}
+
+/// Counts the threads that can be started now, up to `wanted`, and says why not more.
+fn num_startable(wanted: usize) -> (usize, Option<io::Error>) {
+    let num_before = num_threads();
+    let gate = Mutex::new(());
+    let mut failure = None;
+    let num_started = thread::scope(|scope| {
+        let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut start = |_: usize| {
+            thread::Builder::new().spawn_scoped(scope, wait).map_err(|error| failure = Some(error)).ok()
+        };
+        let started: Vec<_> = (0..wanted).map_while(&mut start).collect();
+        drop(closed);
+        started.len()
+    });
+    let started_at = Instant::now();
+    while num_threads() > num_before && started_at.elapsed() < MAX_ENDED_WAIT {
+        thread::sleep(ENDED_POLL);
+    }
+    (num_started, failure)
+}
+
+/// Counts this process's threads, as far as the system says.
+fn num_threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn work_is_done_on_as_many_threads_as_asked() {
+        let next = AtomicUsize::new(0);
+        let sums = on_threads(4, || {
+            let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|item| *item < 100);
+            std::iter::from_fn(take).sum::<usize>()
+        });
+        assert_eq!(sums.len(), 4);
+        assert_eq!(sums.iter().sum::<usize>(), 99 * 100 / 2);
+        assert_eq!(on_threads(0, || 7), [7], "this thread does it");
+    }
+
+    #[test]
+    fn runtime_without_threads_is_an_error_with_a_hint() {
+        let error = ThreadError { purpose: "the network", max_processes: Some(30), source: eagain() };
+        assert_eq!(
+            error.to_string(),
+            "cannot start a thread for the network: the limit of processes and threads is 30"
+        );
+        assert!(error.hint().starts_with("raise the limit of processes"), "{}", error.hint());
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::WouldBlock);
+    }
+
+    fn eagain() -> io::Error {
+        io::Error::from_raw_os_error(rustix::io::Errno::AGAIN.raw_os_error())
+    }
+}

@@ -1,0 +1,110 @@
+//! What a run does with the limits of its process: threads, file sizes, memory.
+
+use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use fixtures::{At, Fault, Tenant, TenantOptions};
+
+use crate::support::{Run, Sandbox, unlimited};
+
+/// A user that no other process has, so that the limit counts this run's threads alone.
+const USER: u32 = 12_347;
+
+/// Writes 3,000 rows of 300 platforms.
+fn write_platforms(path: &Path) {
+    let mut text = String::new();
+    for row in 0..3000 {
+        writeln!(text, r#"{{"DeviceId":"d{row}","OSPlatform":"P{}"}}"#, row % 300).unwrap();
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+/// Ingests them as a user that may have so many processes and threads.
+fn run_with_processes(sandbox: &Sandbox, max_processes: u32) -> Run {
+    let part = sandbox.path().join("part.json");
+    write_platforms(&part);
+    for path in [sandbox.path(), &part] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    }
+    let program = sandbox.command("ingest");
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--nproc={max_processes}")).arg(program.get_program()).args(program.get_args());
+    limited
+        .args(["--threads", "8", "--generated-time", "2021-01-11T11:01:00Z", "--json", "--from"])
+        .arg(part);
+    limited.env("DEFENDER_LAKE", sandbox.lake()).current_dir(sandbox.path()).uid(USER).gid(USER);
+    Run::of(limited.output().unwrap())
+}
+
+#[test]
+fn few_threads_are_enough_for_a_run() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("needs to be root to run as a user of its own");
+        return;
+    }
+    for max_processes in [30, 8] {
+        let sandbox = Sandbox::new();
+        let run = run_with_processes(&sandbox, max_processes).expect(0);
+        assert_eq!(run.report()["totals"]["rows"], 3000, "{max_processes}");
+        assert_eq!(sandbox.data_files().len(), 300);
+    }
+    for max_processes in [3, 1] {
+        let sandbox = Sandbox::new();
+        let run = run_with_processes(&sandbox, max_processes).expect(6);
+        let purpose = if max_processes == 1 { "the network" } else { "decoding" };
+        assert_eq!(
+            run.error(),
+            format!(
+                "error: cannot start a thread for {purpose}: the limit of processes and threads is {max_processes}: \
+                 Resource temporarily unavailable (os error 11); hint: raise the limit of processes (ulimit -u, \
+                 TasksMax, a container's --pids-limit), or end other processes of this user"
+            )
+        );
+        assert!(!sandbox.lake().exists(), "nothing is left behind");
+    }
+}
+
+#[test]
+fn failed_write_ends_the_run_without_other_parts() {
+    let tenant = Tenant::new(TenantOptions { devices: 12, parts: 2, ..TenantOptions::default() });
+    let stalled = format!("/{}", tenant.part_path(1));
+    let emulator = unlimited(tenant);
+    // Each field that is rejected keeps the whole record once more, too long to be compressed away.
+    let mut seed = 1_u64;
+    let noise: String = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + u8::try_from(seed >> 58).unwrap())
+    })
+    .map(|noise| if noise == '\\' { '/' } else { noise })
+    .take(40_000)
+    .collect();
+    let dataset = schema::DATASETS[0];
+    let columns = dataset.columns.iter().map(|column| column.name);
+    let fields = columns.filter(|name| !["DeviceId", "DeviceName", "GeneratedTime"].contains(name));
+    let wrong: Vec<_> = fields.map(|field| format!(r#","{field}":true"#)).collect();
+    let record = format!(r#"{{"DeviceId":"d","DeviceName":"{noise}"{}}}"#, wrong.concat());
+    emulator.script(At::Part(0), 1, Fault::Body(record));
+    emulator.script(At::Part(1), 1, Fault::Stall { after_bytes: 10 });
+    let sandbox = Sandbox::new();
+    let program = sandbox.ingest_command(&emulator, &["--downloads", "2"]);
+    let mut limited = Command::new("env");
+    limited.args(["--ignore-signal=XFSZ", "prlimit", "--fsize=100000"]);
+    limited.arg(program.get_program()).args(program.get_args()).current_dir(sandbox.path());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let run = Run::of(limited.output().unwrap()).expect(6);
+    let error = run.error();
+    assert!(error.contains("cannot write") && error.contains("rejects.ndjson.gz"), "{error}");
+    assert!(error.contains("File too large (os error 27)"), "{error}");
+    let calls = emulator.calls().into_iter().filter(|call| call.path.replace("%3D", "=") == stalled).count();
+    assert!(calls <= 1, "a run that goes on asks again for the part that stalls");
+    assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
+}
