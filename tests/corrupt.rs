@@ -1,7 +1,7 @@
 //! Every corrupt file through the real program: the whole message, and that nothing of it was published.
 
 use crate::samples::{FIXTURES, ingest_args, outcome, published_rejects, rejects_of};
-use crate::support::Sandbox;
+use crate::support::{Run, Sandbox};
 
 /// A sandbox whose lake holds an earlier snapshot.
 fn lake_with_a_snapshot() -> Sandbox {
@@ -18,16 +18,156 @@ fn corrupt(file: &str) -> String {
 /// Ingests a damaged part beside a whole one: the error, and the lake as it was.
 #[track_caller]
 fn check_damage(file: &str, expected: &str) {
+    let hint = "run again to fetch it anew; a local file has to be replaced by a whole one";
+    check_damage_beside(&[WHOLE], file, expected, hint);
+}
+
+const WHOLE: &str = "files-route.ndjson";
+
+/// Ingests a damaged part beside samples that are whole.
+#[track_caller]
+fn check_damage_beside(whole: &[&str], file: &str, expected: &str, hint: &str) {
     let sandbox = lake_with_a_snapshot();
     let before = sandbox.lake_listing();
-    let paths = [corrupt(file), format!("{FIXTURES}/samples/software-inventory/files-route.ndjson")];
-    let run = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(4);
+    let mut paths = vec![corrupt(file)];
+    paths.extend(whole.iter().map(|sample| format!("{FIXTURES}/samples/software-inventory/{sample}")));
+    let run = sandbox.run("ingest", &ingest_args(&paths, &["--max-rejects", "50%"])).expect(4);
     assert_eq!(run.stdout, "", "no report without a snapshot");
     let path = &paths[0];
-    let hint = "run again to fetch it anew; a local file has to be replaced by a whole one";
     assert_eq!(run.error(), format!("error: part {path} is damaged: {expected}; hint: {hint}"));
     assert_eq!(sandbox.lake_listing(), before);
     assert_eq!(sandbox.staged_runs(), [""; 0]);
+}
+
+/// Ingests something else than an export, beside a part of one and alone.
+#[track_caller]
+fn check_not_an_export(file: &str, found: &str, hint: &str) {
+    let expected = format!("the part is {found}; expected JSON records in UTF-8");
+    check_damage_beside(&[WHOLE], file, &expected, hint);
+    check_damage_beside(&[], file, &expected, hint);
+}
+
+const ANOTHER_ANSWER: &str =
+    "download the part again: a server or proxy has answered with this instead of the export";
+
+#[test]
+fn zip_archive_publishes_nothing() {
+    check_not_an_export(
+        "zip-archive.json.gz",
+        "a zip archive",
+        "unpack it and pass the files that are in it",
+    );
+}
+
+#[test]
+fn gzip_inside_gzip_publishes_nothing() {
+    check_not_an_export(
+        "gzip-inside-gzip.json.gz",
+        "gzip inside gzip",
+        "decompress it once, as with `gzip -d`",
+    );
+}
+
+#[test]
+fn html_publishes_nothing() {
+    check_not_an_export("html.json.gz", "HTML", ANOTHER_ANSWER);
+}
+
+#[test]
+fn xml_publishes_nothing() {
+    check_not_an_export("xml-error.json", "XML", ANOTHER_ANSWER);
+}
+
+#[test]
+fn json_error_body_publishes_nothing() {
+    check_not_an_export("json-error.json", "a JSON error body", ANOTHER_ANSWER);
+}
+
+#[test]
+fn utf_16_publishes_nothing() {
+    let hint = "convert it, as with `iconv -f UTF-16 -t UTF-8`, or write it as UTF-8";
+    check_not_an_export("utf-16.json", "UTF-16", hint);
+}
+
+#[test]
+fn part_without_a_row_beside_rows_publishes_nothing() {
+    let hint = "look at the part at that line; leave it out if it is not of the export";
+    let expected = "3 of its 3 records were rejected; line 1: no DeviceId";
+    check_damage_beside(&["array.json", WHOLE], "all-rejected.ndjson", expected, hint);
+}
+
+/// With no row in any part, the limit alone decides.
+#[test]
+fn part_without_a_row_is_too_many_rejects_if_alone() {
+    check_rejects("all-rejected.ndjson", 3, 3);
+}
+
+/// Ingests a part with some records rejected, beside one of 2,000 rows.
+fn ingest_partly_rejected(rejected: usize, records: usize, limit: &str, is_alone: bool) -> Run {
+    let sandbox = lake_with_a_snapshot();
+    let before = sandbox.lake_listing();
+    let part = |name: &str, rejected: usize, records: usize| {
+        let record = |index: usize| {
+            let id = if index < records - rejected { format!("d{index}") } else { String::new() };
+            format!("{{\"DeviceId\":\"{id}\"}}\n")
+        };
+        let path = sandbox.path().join(name);
+        std::fs::write(&path, (0..records).map(record).collect::<String>()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let mut paths = vec![part("partly.json", rejected, records)];
+    if !is_alone {
+        paths.push(part("whole.json", 0, 2000));
+    }
+    let run = sandbox.run("ingest", &ingest_args(&paths, &["--max-rejects", limit]));
+    if run.code != 0 {
+        assert_eq!(sandbox.lake_listing(), before);
+        assert_eq!(sandbox.staged_runs(), [""; 0]);
+        let error = run.error().replace(&format!("{}/", sandbox.path().display()), "");
+        let expected = format!(
+            "error: part partly.json is damaged: {rejected} of its {records} records were rejected; line {}: DeviceId \
+             is empty; hint: look at the part at that line; a --max-rejects above 10% lets it pass",
+            records - rejected + 1
+        );
+        assert_eq!(error, expected);
+    }
+    run
+}
+
+#[test]
+fn part_with_a_tenth_rejected_publishes_nothing() {
+    ingest_partly_rejected(11, 101, "10%", false).expect(4);
+    ingest_partly_rejected(11, 101, "1%", true).expect(4);
+    // A tenth of all records, as a number.
+    ingest_partly_rejected(11, 101, "210", false).expect(4);
+    // What is spread over all parts, and what is in a small one, only counts for all.
+    ingest_partly_rejected(10, 100, "10%", false).expect(0);
+    ingest_partly_rejected(11, 100, "10%", false).expect(0);
+    ingest_partly_rejected(11, 110, "10%", false).expect(0);
+}
+
+#[test]
+fn part_with_a_tenth_rejected_passes_a_larger_limit() {
+    ingest_partly_rejected(60, 101, "10.1%", false).expect(0);
+    ingest_partly_rejected(11, 101, "211", false).expect(0);
+    ingest_partly_rejected(60, 101, "60%", true).expect(0);
+}
+
+/// Dates as PowerShell writes them: fields are rejected, and a whole column is null.
+#[test]
+fn column_that_rejects_made_null_is_warned_of() {
+    let sandbox = Sandbox::new();
+    let (dates, other) =
+        (corrupt("powershell-dates.ndjson"), format!("{FIXTURES}/samples/software-inventory/{WHOLE}"));
+    let run = sandbox.run("ingest", &ingest_args(&[other, dates.clone()], &[])).expect(0);
+    let warnings: Vec<_> = run.stderr.lines().filter_map(|line| line.split_once("WARN ")).collect();
+    let expected = ["EndOfSupportDate", "SoftwareFirstSeenTimestamp"].map(|column| {
+        format!(
+            "the column is null in every row of the part: its values were rejected column=\"{column}\" \
+             part=\"{dates}\" num_parts=1"
+        )
+    });
+    assert_eq!(warnings.iter().map(|(_, text)| *text).collect::<Vec<_>>(), expected);
 }
 
 #[test]

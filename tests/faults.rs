@@ -162,6 +162,76 @@ fn a_part_that_stays_damaged_is_named_and_the_others_are_kept() {
 }
 
 #[test]
+fn a_part_that_stays_html_is_named_and_the_others_are_kept() {
+    names_the_part(
+        Fault::Body("<html>nope</html>\n".to_owned()),
+        "the part is HTML; expected JSON records in UTF-8",
+    );
+}
+
+#[test]
+fn a_part_that_stays_an_error_body_is_named() {
+    let body = r#"{"error":{"code":"InternalServerError","message":"x"}}"#;
+    let expected = "the part is a JSON error body; expected JSON records in UTF-8";
+    names_the_part(Fault::Body(body.to_owned()), expected);
+}
+
+#[test]
+fn a_part_that_is_no_export_is_fetched_again() {
+    for body in ["PK\x03\x04", "<?xml version=\"1.0\"?><Error/>", r#"{"error":{}}"#, "upstream connect error"]
+    {
+        let emulator = emulator();
+        emulator.script(At::Part(1), 1, Fault::Body(body.to_owned()));
+        let (_, run) = survives(&emulator, &[]);
+        assert_eq!(downloads(&emulator, 1).len(), 2);
+        // Nothing of it was among the others.
+        assert!(!run.stderr.contains("starting over"), "{}", run.stderr);
+        assert_eq!(listings(&emulator), 1);
+    }
+}
+
+#[test]
+fn a_part_without_a_row_is_fetched_again() {
+    let emulator = emulator();
+    emulator.script(At::Part(1), 1, Fault::Body("{\"SoftwareName\":\"a\"}\n".to_owned()));
+    let (_, run) = survives(&emulator, &[]);
+    assert!(run.stderr.contains("starting over from a new listing"), "{}", run.stderr);
+    assert_eq!((downloads(&emulator, 1).len(), listings(&emulator)), (2, 2));
+    assert_eq!(downloads(&emulator, 0).len(), 1);
+}
+
+#[test]
+fn a_part_that_never_has_a_row_ends_the_run() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    let before = sandbox.lake_listing();
+    emulator.regenerate(later()).unwrap();
+    emulator.script(At::Part(1), u32::MAX, Fault::Body("{\"SoftwareName\":\"a\"}\n{}\n".to_owned()));
+    let run = sandbox.ingest_via(&emulator, &["--max-rejects", "50%"]).expect(4);
+    let tenant = Tenant::new(TenantOptions { generated_time: later(), ..six_parts().options().clone() });
+    let expected = format!(
+        "error: part {} is damaged: 2 of its 2 records were rejected; line 1: no DeviceId; hint: look at the part at \
+         that line; leave it out if it is not of the export",
+        tenant.part_path(1)
+    );
+    assert_eq!(run.error(), expected);
+    assert_eq!(sandbox.lake_listing(), before);
+    assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
+    emulator.clear_faults();
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    assert_eq!([0, 1].map(|index| downloads_of(&tenant, &emulator, index).len()), [1, 3]);
+}
+
+#[test]
+fn a_page_without_a_row_is_fetched_again() {
+    let emulator = emulator();
+    emulator.script(At::Page, 1, Fault::Nothing);
+    emulator.script(At::Page, 1, Fault::Body(r#"{"value":[{"a":1},{}]}"#.to_owned()));
+    let (_, run) = survives(&emulator, &["--via", "json", "--page-size", "500"]);
+    assert!(run.stderr.contains("starting over from a new listing"), "{}", run.stderr);
+}
+
+#[test]
 fn a_run_that_is_interrupted_while_it_waits_for_a_part_to_get_well_ends_at_once() {
     let (emulator, sandbox) = (emulator(), Sandbox::new());
     emulator.script(At::Part(1), u32::MAX, Fault::WrongMd5);

@@ -100,7 +100,8 @@ pub struct IngestOptions {
     /// What to do when the snapshot is already in the lake [default: skip]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub if_published: Option<IfPublished>,
-    /// More rejected records than this, in number or as a share, and nothing is published [default: 0.1%]
+    /// Publish nothing if more records than this are rejected, a number or a share. With 10% or less, a part with
+    /// more than 100 records of which more than 10% are rejected is damaged too [default: 0.1%]
     #[arg(long, value_name = "N|P%", help_heading = "Lake")]
     pub max_rejects: Option<MaxRejects>,
     /// Undocumented fields: counted by name only, or kept in a column too [default: drop]

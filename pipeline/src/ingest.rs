@@ -23,8 +23,9 @@ use crate::cancel::Cancel;
 use crate::commit::{CommitError, Recovered, Staging};
 use crate::decode::binding::{Binding, OTHER_NAMES};
 use crate::decode::columns::Columns;
-use crate::decode::reject::Reject;
-use crate::decode::{DecodeError, PartDecoder, Sink};
+use crate::decode::framing::FramingError;
+use crate::decode::reject::{Reject, RejectKind};
+use crate::decode::{DecodeCounts, DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
 use crate::lake::{Lake, LakeError, Table, TableKind, TableLock};
@@ -106,6 +107,28 @@ pub enum MaxRejects {
 impl MaxRejects {
     const MICROS: u64 = 1_000_000;
 
+    /// Of this share of its records at most, in percent, may a part have rejects where all may have no
+    /// more. Its rejects are then not those of an export: they are few, and spread over all parts.
+    const MAX_PART_PERCENT: u64 = 10;
+
+    /// A part with so many records or fewer is too small for a share of them to say anything.
+    const MAX_SMALL_PART_RECORDS: u64 = 100;
+
+    /// Whether `rejected` of a part's `records` are so many that the part is damaged, should
+    /// [`Self::is_held_per_part`].
+    fn is_exceeded_by_part(rejected: u64, records: u64) -> bool {
+        records > Self::MAX_SMALL_PART_RECORDS && rejected * 100 > records * Self::MAX_PART_PERCENT
+    }
+
+    /// Whether each part is held against [`Self::MAX_PART_PERCENT`]: where that is no less than what all
+    /// may have. A number is taken as its share of all `records`.
+    fn is_held_per_part(self, records: u64) -> bool {
+        match self {
+            Self::Count(limit) => u128::from(limit) * 100 <= u128::from(records * Self::MAX_PART_PERCENT),
+            Self::Share { micro_percent } => micro_percent <= Self::MAX_PART_PERCENT * Self::MICROS,
+        }
+    }
+
     /// Whether `rejected` of `records` are too many.
     fn is_exceeded(self, rejected: u64, records: u64) -> bool {
         match self {
@@ -182,6 +205,22 @@ pub enum IngestError {
         part: String,
         /// How.
         source: DecodeError,
+    },
+    /// So few records of a part became rows that it is not a part of the export.
+    #[error(
+        "part {part} is damaged: {rejected} of its {records} records were rejected; line {line}: {reason}"
+    )]
+    RejectedPart {
+        /// Its name.
+        part: String,
+        /// Records rejected.
+        rejected: u64,
+        /// Records read.
+        records: u64,
+        /// Where the first of them is.
+        line: u64,
+        /// Why that was rejected.
+        reason: String,
     },
     /// A part that was there is gone or cannot be opened.
     #[error("cannot open part {part} at {}", path.display())]
@@ -262,6 +301,7 @@ impl IngestError {
         match self {
             Self::Source(error) => error.exit_code(),
             Self::Part { .. }
+            | Self::RejectedPart { .. }
             | Self::OpenPart { .. }
             | Self::Empty { .. }
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
@@ -281,6 +321,15 @@ impl IngestError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Source(error) => error.hint(),
+            Self::Part { source: DecodeError::Text(FramingError::NotAnExport { found }), .. } => {
+                Some(found.hint().to_owned())
+            }
+            Self::RejectedPart { rejected, records, .. } if rejected == records => {
+                Some("look at the part at that line; leave it out if it is not of the export".to_owned())
+            }
+            Self::RejectedPart { .. } => {
+                Some("look at the part at that line; a --max-rejects above 10% lets it pass".to_owned())
+            }
             Self::Part { .. } => {
                 Some("run again to fetch it anew; a local file has to be replaced by a whole one".to_owned())
             }
@@ -375,7 +424,9 @@ impl IngestError {
         match self {
             Self::Source(error) if error.is_other_snapshot() => Some(StartOver::OtherSnapshot),
             // A local file will be no better the second time.
-            Self::Part { .. } if !matches!(config.source.route, RouteConfig::Local { .. }) => {
+            Self::Part { .. } | Self::RejectedPart { .. }
+                if !matches!(config.source.route, RouteConfig::Local { .. }) =>
+            {
                 Some(StartOver::DamagedPart)
             }
             _ => None,
@@ -564,6 +615,8 @@ impl Run<'_> {
             writer: &writer,
             rejects: Rejects::new(staging),
             parts: Mutex::default(),
+            rejected_parts: Mutex::default(),
+            lost_columns: Mutex::default(),
             undocumented: Mutex::default(),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -572,6 +625,8 @@ impl Run<'_> {
             num_tasks: AtomicUsize::new(0),
         };
         decode.all_parts(&pool, source)?;
+        decode.check_rejected_parts()?;
+        decode.warn_of_lost_columns();
         let Decode { rejects, parts, undocumented, .. } = decode;
         rejects.finish()?;
         let files = pool.install(|| {
@@ -652,6 +707,10 @@ struct Decode<'d> {
     writer: &'d SnapshotWriter<'d>,
     rejects: Rejects<'d>,
     parts: Mutex<Vec<(u64, PartFacts)>>,
+    /// Those with many rejects: whether too many, is known once all parts are read.
+    rejected_parts: Mutex<Vec<RejectedPart>>,
+    /// By name, columns that rejects made null in all rows of some parts.
+    lost_columns: Mutex<BTreeMap<&'static str, LostColumn>>,
     undocumented: Mutex<BTreeMap<String, u64>>,
     /// The first failure; later ones follow from it.
     failure: Mutex<Option<IngestError>>,
@@ -663,6 +722,30 @@ struct Decode<'d> {
     is_draining: AtomicBool,
     /// Parts and row groups that threads are busy with, or will be.
     num_tasks: AtomicUsize,
+}
+
+/// A part whose rejects may be too many.
+struct RejectedPart {
+    index: u64,
+    name: String,
+    path: PathBuf,
+    rejected: u64,
+    records: u64,
+    first: FirstReject,
+}
+
+/// The first record of a part that was rejected.
+struct FirstReject {
+    line: u64,
+    reason: String,
+}
+
+/// A column that is null in all rows of some parts by rejects.
+struct LostColumn {
+    /// The first of them.
+    index: u64,
+    part: String,
+    num_parts: u64,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -793,6 +876,7 @@ impl Decode<'_> {
             rejects: &self.rejects,
             part: &part.name,
             is_untouched: true,
+            first_reject: None,
             failure: None,
         };
         let decoded = self.decode(&part, file, &mut sink, scope);
@@ -835,7 +919,11 @@ impl Decode<'_> {
             }
         }
         self.count_undocumented(decoder.undocumented());
+        self.note_lost_columns(part, decoder.lost_columns());
         let counts = decoder.counts();
+        if let Some(first) = sink.first_reject.take() {
+            self.note_rejected_part(part, &counts, first);
+        }
         let facts = PartFacts {
             name: part.name.clone(),
             bytes: part.bytes,
@@ -860,13 +948,75 @@ impl Decode<'_> {
             if is_untouched {
                 return Ok(());
             }
-        } else if self.run.export.route != Route::Local
-            // What was fetched damaged is to be fetched again, not taken from the spool for ever.
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::warn!(part = name, error = %error, "the damaged part could not be removed from the spool");
+        } else {
+            self.remove_from_spool(&name, &path);
         }
         Err(IngestError::Part { part: name, source })
+    }
+
+    /// What was fetched damaged is to be fetched again, not taken from the spool for ever.
+    fn remove_from_spool(&self, part: &str, path: &Path) {
+        if self.run.export.route != Route::Local
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            tracing::warn!(part, error = %error, "the damaged part could not be removed from the spool");
+        }
+    }
+
+    fn note_rejected_part(&self, part: &StoredPart, counts: &DecodeCounts, first: FirstReject) {
+        let (rejected, records) = (counts.rejected_records, counts.records);
+        if rejected == records || MaxRejects::is_exceeded_by_part(rejected, records) {
+            let (index, name, path) = (part.index, part.name.clone(), part.path.clone());
+            locked(&self.rejected_parts).push(RejectedPart { index, name, path, rejected, records, first });
+        }
+    }
+
+    /// Fails where a part has so many rejects that it is not a part of the export, once all are read: all
+    /// of its records where other parts have rows, or more than a limit for all allows for a part.
+    fn check_rejected_parts(&self) -> Result<(), IngestError> {
+        let (mut records, mut rejected) = (0, 0);
+        for (_, part) in &*locked(&self.parts) {
+            records += part.records;
+            rejected += part.rejected_records;
+        }
+        let is_held_per_part = self.run.config.max_rejects.is_held_per_part(records);
+        let mut damaged = std::mem::take(&mut *locked(&self.rejected_parts));
+        damaged.retain(|part| {
+            part.rejected == part.records && rejected < records
+                || is_held_per_part && MaxRejects::is_exceeded_by_part(part.rejected, part.records)
+        });
+        for part in &damaged {
+            self.remove_from_spool(&part.name, &part.path);
+        }
+        match damaged.into_iter().min_by_key(|part| part.index) {
+            None => Ok(()),
+            Some(RejectedPart { name, rejected, records, first: FirstReject { line, reason }, .. }) => {
+                Err(IngestError::RejectedPart { part: name, rejected, records, line, reason })
+            }
+        }
+    }
+
+    fn note_lost_columns(&self, part: &StoredPart, columns: impl Iterator<Item = &'static str>) {
+        for column in columns {
+            let mut lost = locked(&self.lost_columns);
+            let first = || LostColumn { index: part.index, part: part.name.clone(), num_parts: 0 };
+            let lost = lost.entry(column).or_insert_with(first);
+            lost.num_parts += 1;
+            if part.index < lost.index {
+                (lost.index, lost.part) = (part.index, part.name.clone());
+            }
+        }
+    }
+
+    fn warn_of_lost_columns(&self) {
+        for (column, LostColumn { part, num_parts, .. }) in &*locked(&self.lost_columns) {
+            tracing::warn!(
+                column,
+                part,
+                num_parts,
+                "the column is null in every row of the part: its values were rejected"
+            );
+        }
     }
 
     fn count_undocumented<'n>(&self, names: impl Iterator<Item = (&'n str, u64)>) {
@@ -885,6 +1035,7 @@ struct PartSink<'p, 'd> {
     part: &'p str,
     /// Whether nothing came yet.
     is_untouched: bool,
+    first_reject: Option<FirstReject>,
     failure: Option<LakeError>,
 }
 
@@ -896,6 +1047,9 @@ impl Sink for PartSink<'_, '_> {
 
     fn reject(&mut self, reject: Reject) {
         self.is_untouched = false;
+        if reject.kind == RejectKind::Record && self.first_reject.is_none() {
+            self.first_reject = Some(FirstReject { line: reject.line, reason: reject.reason.clone() });
+        }
         if self.failure.is_none() {
             self.failure = self.rejects.write(self.part, &reject).err();
         }
@@ -918,6 +1072,21 @@ mod tests {
         assert!(!limit("100%").is_exceeded(5, 5));
         assert_eq!(limit("0.1%"), MaxRejects::default());
         assert_eq!(limit("0.1%").to_string(), "0.1%");
+    }
+
+    #[test]
+    fn parts_are_held_where_the_limit_is_a_tenth_or_less() {
+        let is_held = |text: &str, records| text.parse::<MaxRejects>().unwrap().is_held_per_part(records);
+        assert!(is_held("10%", 1) && is_held("0%", 1) && !is_held("10.000001%", 1));
+        assert!(is_held("100", 1000) && !is_held("100", 999) && is_held("0", 0));
+    }
+
+    #[test]
+    fn more_than_a_tenth_of_more_than_100_records_is_damage() {
+        assert!(!MaxRejects::is_exceeded_by_part(100, 100));
+        assert!(MaxRejects::is_exceeded_by_part(11, 101));
+        assert!(!MaxRejects::is_exceeded_by_part(11, 110));
+        assert!(MaxRejects::is_exceeded_by_part(101, 1009));
     }
 
     #[test]

@@ -119,6 +119,7 @@ pub struct Decoded {
 /// The part is damaged.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Damage {
+    NotAnExport,
     Unclosed,
     Trailing,
     Page,
@@ -127,7 +128,13 @@ pub enum Damage {
 /// Decodes the whole text of a part.
 pub fn decode(text: &[u8], capture_extra_fields: bool) -> Result<Decoded, Damage> {
     let mut decoded = Decoded::default();
-    for piece in pieces(text)? {
+    let pieces = pieces(text)?;
+    if let [piece] = &pieces[..]
+        && is_error_body(&text[piece.start..piece.end])
+    {
+        return Err(Damage::NotAnExport);
+    }
+    for piece in pieces {
         let line = text[..piece.start].split(|byte| *byte == b'\n').count() as u64;
         let raw = trim_end(&text[piece.start..piece.end]);
         let reject =
@@ -180,6 +187,11 @@ struct Piece {
 fn pieces(text: &[u8]) -> Result<Vec<Piece>, Damage> {
     let mut pieces = Vec::new();
     let mut at = skip_space(text, if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
+    match (text.get(at), text.get(at + 1)) {
+        (None, _) => return Ok(pieces),
+        (Some(b'{' | b'['), next) if next != Some(&0) => {}
+        _ => return Err(Damage::NotAnExport),
+    }
     if text.get(at) == Some(&b'[') {
         at = array(text, at + 1, &mut pieces)?;
         return if skip_space(text, at) == text.len() { Ok(pieces) } else { Err(Damage::Trailing) };
@@ -369,6 +381,28 @@ struct Record {
     undocumented: BTreeSet<String>,
 }
 
+/// Whether a record is what an API answers with an error: names of that, and none of a column.
+fn is_error_body(raw: &[u8]) -> bool {
+    const NAMES: &[&str] = &[
+        "error",
+        "errors",
+        "odata.error",
+        "message",
+        "code",
+        "statuscode",
+        "errorcode",
+        "error_description",
+    ];
+    let Ok(text) = std::str::from_utf8(trim_end(raw)) else { return false };
+    let Ok(Members(members)) = serde_json::from_str(text) else { return false };
+    let names: Vec<String> = members.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    let is_column = |name: &String| COLUMNS.iter().any(|(column, _)| column.eq_ignore_ascii_case(name));
+    names.iter().any(|name| NAMES.contains(&name.as_str()))
+        && !names.iter().any(is_column)
+        && depth(text) <= MAX_DEPTH
+        && members.iter().all(|(_, value)| validate(value).is_some())
+}
+
 /// The members of an object in their order, names given twice included.
 struct Members(Vec<(String, Box<RawValue>)>);
 
@@ -546,6 +580,10 @@ fn convert(column: &str, column_type: Type, json: Json) -> Result<(Option<Value>
                         num_coerced += 1;
                         Some(text)
                     }
+                    Json::Bool => {
+                        num_coerced += 1;
+                        Some(element.get().to_owned())
+                    }
                     _ => return Err(FieldReject),
                 });
             }
@@ -587,8 +625,13 @@ fn integer(text: &str) -> Option<i32> {
     if whole.is_empty() { Some(0) } else { format!("{sign}{whole}").parse().ok() }
 }
 
-/// The instant that a text of the facts page's §3.5 is; `None` for the year 0001.
+/// The instant that a text of the facts page's §3.5 is, or one with an hour of one digit; `None` for the year 0001.
 fn time(text: &str) -> Result<Option<DateTime<Utc>>, FieldReject> {
+    let mut padded = text.to_owned();
+    if text.find(':') == Some(12) && text.is_char_boundary(11) {
+        padded.insert(11, '0');
+    }
+    let text = padded.as_str();
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     let number = |from: usize, len: usize| text[from..from + len].parse::<u32>().map_err(|_| FieldReject);
     let (date_shape, rest) = shape.split_at_checked(10).ok_or(FieldReject)?;

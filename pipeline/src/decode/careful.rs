@@ -232,7 +232,7 @@ fn list<'a>(column: &Column, text: &'a [u8]) -> Result<Converted<'a>, String> {
         .array(0, |kind, text| match kind {
             JsonKind::Null => elements.push(None),
             JsonKind::String => elements.push(Some(unescape(text))),
-            JsonKind::Number => {
+            JsonKind::Number | JsonKind::Bool => {
                 num_coerced += 1;
                 elements.push(Some(ascii(text)));
             }
@@ -253,8 +253,8 @@ fn is_empty_object(text: &[u8]) -> bool {
     text[1..].trim_ascii_start() == b"}"
 }
 
-fn ascii(number: &[u8]) -> Cow<'_, str> {
-    Cow::Borrowed(std::str::from_utf8(number).expect("JSON numbers are ASCII"))
+fn ascii(text: &[u8]) -> Cow<'_, str> {
+    Cow::Borrowed(std::str::from_utf8(text).expect("JSON numbers and booleans are ASCII"))
 }
 
 /// Writes undocumented fields as a JSON object, their values as they came.
@@ -313,7 +313,12 @@ mod tests {
         check(r#""DiskPaths":[]"#, "[] coerced 0");
         check(r#""DiskPaths":"a""#, r#"[Some("a")] coerced 1"#);
         check(r#""DiskPaths":[1,2.50]"#, r#"[Some("1"), Some("2.50")] coerced 2"#);
-        check(r#""DiskPaths":["a",true]"#, "DiskPaths[1]: expected string, found a boolean");
+        check(r#""DiskPaths":["a",true,false]"#, r#"[Some("a"), Some("true"), Some("false")] coerced 2"#);
+        check(r#""DiskPaths":["a",{}]"#, "DiskPaths[1]: expected string, found an object");
+        check(r#""DiskPaths":true"#, "DiskPaths: expected list of string, found a boolean");
+        check(r#""NumberOfWeaknesses":"3.0""#, "NumberOfWeaknesses: text is not an integer of 32 bits");
+        check(r#""NumberOfWeaknesses":"+3""#, "NumberOfWeaknesses: text is not an integer of 32 bits");
+        check(r#""NumberOfWeaknesses":" 3""#, "NumberOfWeaknesses: text is not an integer of 32 bits");
         check(r#""DiskPaths":1"#, "DiskPaths: expected list of string, found a number");
         check(r#""EndOfSupportDate":"2020-12-30""#, "Days(18626) coerced 0");
         check(r#""EndOfSupportDate":"2020-12-30T23:30:00-01:00""#, "Days(18627) coerced 0");
@@ -322,6 +327,7 @@ mod tests {
         check(r#""EndOfSupportDate":"2021-02-30""#, "EndOfSupportDate: text is not a date or timestamp");
         check(r#""EndOfSupportDate":{"a":1}"#, "EndOfSupportDate: expected date32, found an object");
         check(r#""softwarefirstseentimestamp":"1970-01-01 00:00:01""#, "Micros(1000000) coerced 0");
+        check(r#""softwarefirstseentimestamp":"1970-01-01 1:00:01""#, "Micros(3601000000) coerced 0");
         let long = "x".repeat(300);
         check(&format!(r#""OsPlatform":"{long}""#), "OSPlatform: too long to name a directory");
     }

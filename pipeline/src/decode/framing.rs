@@ -1,6 +1,7 @@
 //! Takes a part's JSON text as a stream; gives one record after the other, with offset and line.
 //!
-//! Shapes, recognised by the first bytes of the text after an optional byte order mark:
+//! Shapes, recognised by the first bytes of the text after an optional byte order mark and white space;
+//! text that begins with neither `{` nor `[` is not an export:
 //! - records on lines of their own, over several lines, or one behind the other;
 //! - an array of records; commas between them are not insisted on, no record depends on one;
 //! - a page of the API, `{"@odata.context": …, "value": [records], …}`, its other members anywhere.
@@ -12,6 +13,7 @@
 
 use std::io::{self, Read};
 
+use super::file_type::{self, FileType};
 use super::structure::{Scan, ValueScanner};
 
 /// Longest record that can become a row.
@@ -79,6 +81,12 @@ pub enum FramingError {
         offset: u64,
         /// What failed.
         source: io::Error,
+    },
+    /// It is something else.
+    #[error("the part is {found}; expected JSON records in UTF-8")]
+    NotAnExport {
+        /// What it is.
+        found: FileType,
     },
     /// An array or page is not closed.
     #[error(
@@ -324,7 +332,7 @@ impl<R: Read> Framer<R> {
         self.value_frame()
     }
 
-    /// Drops a byte order mark and tells the part's shape.
+    /// Drops a byte order mark and tells the part's shape, or what it is if it is not an export.
     fn recognise(&mut self) -> Result<(), FramingError> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         while self.end - self.start < BYTE_ORDER_MARK.len() && self.read_more()? {}
@@ -335,19 +343,30 @@ impl<R: Read> Framer<R> {
         if !self.skip_whitespace()? {
             return Ok(());
         }
-        let byte = self.buffer[self.start];
-        match byte {
-            b'[' => {
+        while self.end - self.start < 2 && self.read_more()? {}
+        match self.buffer[self.start..self.end] {
+            // Zeros are of wide text.
+            [b'{' | b'[', 0, ..] => return self.not_an_export(),
+            [b'[', ..] => {
                 self.advance(1);
                 self.shape = Shape::Array;
             }
-            b'{' if self.begins_page()? => {
-                self.advance(1);
-                self.shape = Shape::Page { member_ended: false, has_value: false };
+            [b'{', ..] => {
+                if self.begins_page()? {
+                    self.advance(1);
+                    self.shape = Shape::Page { member_ended: false, has_value: false };
+                }
             }
-            _ => {}
+            _ => return self.not_an_export(),
         }
         Ok(())
+    }
+
+    fn not_an_export(&mut self) -> Result<(), FramingError> {
+        while self.end - self.start < file_type::HEAD_BYTES && self.read_more()? {}
+        let head = &self.buffer[self.start..self.end];
+        let found = FileType::of(&head[..head.len().min(file_type::HEAD_BYTES)]);
+        Err(FramingError::NotAnExport { found })
     }
 
     /// Whether the object at the start is a page: its first member is `value` with an array, or one

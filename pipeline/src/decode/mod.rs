@@ -17,13 +17,14 @@
 //! | an object with a usable `DeviceId` | a row | `records`, `rows` |
 //! | not an object; not JSON; no usable `DeviceId`; deeper than 128; longer than 16 MiB; invalid Unicode | no row; a reject of kind `record` | `records`, `rejected_records` |
 //! | a value that cannot become its column's type; a platform that no directory can be named after | a row with null there; a reject of kind `field` | `field_rejects` |
-//! | `3.0` or `"3"` for an integer, a number for text, bare text for a list, a number in a list of text | a row with the value converted | `coerced` |
+//! | `3.0` or `"3"` for an integer, a number for text, bare text for a list, a number or boolean in a list of text | a row with the value converted | `coerced` |
 //! | `""` for an integer, date or timestamp; `{}` or the year 0001 for a date or timestamp; a null or absent field | a row with null there | |
 //! | a column's name given twice, whatever its case; another name given twice as it is | a row with the last value | `duplicate_names` |
 //! | a field that no column claims | a row; with capture, its text in `ExtraFields` | `undocumented_fields`, rows that have it; beyond 1024 names of a part, or 256 bytes of a name, under `(other names)` |
 //! | white space, a byte order mark at the start, commas between the records of an array | nothing | `json_bytes` |
 //! | gzip of nothing, text of nothing but white space, `[]`, `{"value":[]}` | a part without records | |
 //! | no bytes at all; gzip that is cut off, fails its checksum or has bytes behind it | an error: the part is damaged | |
+//! | text that begins with neither `{` nor `[`, after a byte order mark and white space; a single record that is an error of an API | an error: the part is damaged | |
 //! | an array or page that is not closed or has text behind it; a page that is no JSON beside its records, or has not one array `value` | an error: the part is damaged | |
 //!
 //! What counts as a record where text is broken, says `framing.rs`. Counts of a record that is
@@ -35,10 +36,12 @@ pub mod careful;
 pub mod cell;
 pub mod columns;
 mod dictionary;
+pub mod file_type;
 pub mod framing;
 pub mod inflate;
 pub mod integer;
 pub mod json;
+mod lost_columns;
 mod predict;
 pub mod reject;
 mod spans;
@@ -51,8 +54,10 @@ use std::io::Read;
 use binding::{Binding, Names};
 use cell::Cell;
 use columns::Columns;
+use file_type::FileType;
 use framing::{Frame, Framer, FramingError, Next, Place};
 use inflate::Inflate;
+use lost_columns::LostColumns;
 use predict::{Miss, Predicted, Predictor};
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
@@ -112,8 +117,11 @@ pub struct PartDecoder<'b, R> {
     tape: TapeReader,
     names: Names,
     counts: DecodeCounts,
+    lost_columns: LostColumns,
     /// Partition of the last row: a device's rows stand together.
     partition: Option<Box<str>>,
+    /// The first record, an error of an API. With another record behind it, it is a reject like any other.
+    error_body: Option<Reject>,
 }
 
 /// Bytes of JSON that one call of [`PartDecoder::decode_some`] takes before it returns.
@@ -161,7 +169,9 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             tape: TapeReader::default(),
             names: Names::new(),
             counts: DecodeCounts::default(),
+            lost_columns: LostColumns::new(binding.properties().len()),
             partition: None,
+            error_body: None,
         })
     }
 
@@ -173,6 +183,11 @@ impl<'b, R: Read> PartDecoder<'b, R> {
     /// Undocumented names so far, with the number of rows that had each.
     pub fn undocumented(&self) -> impl Iterator<Item = (&str, u64)> {
         self.names.undocumented()
+    }
+
+    /// Columns that are null in every row so far because what the records have of them was rejected.
+    pub fn lost_columns(&self) -> impl Iterator<Item = &'static str> {
+        self.lost_columns.lost().map(|property| self.binding.properties()[property].name)
     }
 
     /// Decodes a stretch of records into `sink`; false once the part has ended. Returns at once
@@ -204,6 +219,12 @@ impl<'b, R: Read> PartDecoder<'b, R> {
 
     fn step(&mut self, sink: &mut impl Sink) -> Result<Step, FramingError> {
         let place = self.framer.seek()?;
+        if let Some(reject) = self.error_body.take() {
+            if place == Place::End {
+                return Err(FramingError::NotAnExport { found: FileType::JsonError });
+            }
+            sink.reject(reject);
+        }
         if place == Place::End {
             return Ok(Step::End);
         }
@@ -229,6 +250,10 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Place::Element => false,
             Place::RestOfLine | Place::End => return None,
         };
+        // The sink is asked for nothing before there is a row.
+        if !self.predictor.has_learnt() {
+            return None;
+        }
         let text = self.framer.buffered();
         let mut decode = |partition: Option<&str>| {
             let columns = sink.columns(partition);
@@ -245,6 +270,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Ok((Predicted { len, num_lines, num_rows }, is_full)) => {
                 self.framer.pass(len, num_lines);
                 self.counts.records += num_rows as u64;
+                self.predictor.note_values(num_rows, self.binding, &mut self.lost_columns);
                 Some(Step::Row { is_full })
             }
             Err(_) => None,
@@ -271,7 +297,11 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Next::Frame(frame) => {
                 let record = self.framer.bytes(&frame);
                 let (binding, partition) = (self.binding, &mut self.partition);
-                let row = |cells: &[Cell<'_>]| push(cells, None, binding, partition, sink);
+                let lost_columns = &mut self.lost_columns;
+                let row = |cells: &[Cell<'_>]| {
+                    lost_columns.note_row(cells);
+                    push(cells, None, binding, partition, sink)
+                };
                 if let Ok(step) = self.tape.decode(record, binding, &mut self.names, row) {
                     self.predictor.learn(record, binding, &mut self.names);
                     self.counts.records += 1;
@@ -309,8 +339,11 @@ impl<'b, R: Read> PartDecoder<'b, R> {
                 self.counts.coerced += row.num_coerced;
                 self.counts.duplicate_names += row.num_duplicate_names;
                 let extra_fields = row.extra_fields.as_deref();
-                let step = push(&row.cells(), extra_fields, self.binding, &mut self.partition, sink);
+                let cells = row.cells();
+                self.lost_columns.note_row(&cells);
+                let step = push(&cells, extra_fields, self.binding, &mut self.partition, sink);
                 for (index, reason) in row.field_rejects {
+                    self.lost_columns.note_reject(index);
                     let column = self.binding.properties()[index];
                     sink.reject(reject(RejectKind::Field, Some(column.name), reason));
                 }
@@ -318,7 +351,13 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             }
             Err(reason) => {
                 self.counts.rejected_records += 1;
-                sink.reject(reject(RejectKind::Record, None, reason));
+                let reject = reject(RejectKind::Record, None, reason);
+                if self.counts.records == 1 && file_type::is_error_body(record, self.binding, &mut self.names)
+                {
+                    self.error_body = Some(reject);
+                } else {
+                    sink.reject(reject);
+                }
                 Step::Row { is_full: false }
             }
         };

@@ -17,6 +17,7 @@ use super::binding::{Binding, Names, OTHER_NAMES_INDEX, Target};
 use super::columns::{Columns, MAX_ROWS};
 use super::dictionary::Lookups;
 use super::json::Reader;
+use super::lost_columns::LostColumns;
 use super::spans::{MAX_RUN_RECORDS, Run, Span};
 use crate::partition;
 use crate::scan::{Prefix, begins_alike, content_len};
@@ -137,6 +138,20 @@ impl Predictor {
         Ok(Predicted { len: self.run.ends()[last], num_lines, num_rows })
     }
 
+    /// Notes which properties have a value in the last run, of which so many records were read.
+    pub fn note_values(&self, num_rows: usize, binding: &Binding, lost_columns: &mut LostColumns) {
+        for property in lost_columns.without_value() {
+            let Some(slot) = self.slots[property] else { continue };
+            // Empty text is a value of text alone.
+            let is_text =
+                matches!(binding.properties()[property].column_type, ColumnType::Utf8 | ColumnType::Utf8List);
+            let is_value = |value: &Span| *value != Span::NULL && (is_text || !value.is_empty());
+            if self.run.values(slot, num_rows).iter().any(is_value) {
+                lost_columns.note_value(property);
+            }
+        }
+    }
+
     /// Finds where the values of records lie, of `max_rows` at most.
     fn find<'t>(
         &mut self,
@@ -210,6 +225,11 @@ impl Predictor {
                 _ => Err(Miss::Surprise),
             },
         }
+    }
+
+    /// Whether it knows what a record looks like.
+    pub fn has_learnt(&self) -> bool {
+        !self.members.is_empty()
     }
 
     /// Learns from `record`, which a parser has read.

@@ -157,7 +157,6 @@ fn line_separators_of_unicode_are_text() {
 #[test]
 fn form_feed_is_text_of_its_record() {
     let reason = "not JSON: expected a JSON value at byte 0";
-    check("\u{c}", &[], &[&format!("1@0 {reason}")]);
     check(&format!("{A}\u{c}\n{B}"), &ROWS, &[&format!("1@16 {reason}")]);
     check("{\u{c}\"value\":[]}", &[], &["1@0 not JSON: expected a name in double quotes at byte 1"]);
 }
@@ -242,6 +241,41 @@ fn bytes_that_are_not_utf8_reject_their_record() {
     assert_eq!(collected.rejects, ["2@17 invalid Unicode at byte 13"]);
 }
 
+/// One among others is a reject, in its place.
+#[test]
+fn error_body_before_other_records_is_a_reject() {
+    let error = r#"{"error":{"code":"x"}}"#;
+    check(&format!("{error}\n{A}\n{error}\n"), &ROWS[..1], &["1@0 no DeviceId", "3@40 no DeviceId"]);
+    check(
+        &format!("{error}\nhello"),
+        &[],
+        &["1@0 no DeviceId", "2@23 not JSON: expected a JSON value at byte 0"],
+    );
+}
+
+#[test]
+fn columns_that_are_null_by_rejects_alone_are_named() {
+    let lost = |text: &str| {
+        let binding = Binding::new(schema::DATASETS[0], false);
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), &binding).unwrap();
+        let mut collect =
+            Collect { columns: Columns::new(&binding), partitions: Vec::new(), rejects: Vec::new() };
+        while decoder.decode_some(&mut collect).unwrap() {}
+        decoder.lost_columns().collect::<Vec<_>>()
+    };
+    let rejected = r#"{"DeviceId":"a","EndOfSupportDate":"/Date(1)/","DiskPaths":1}"#;
+    let empty = r#"{"DeviceId":"a","EndOfSupportDate":"","DiskPaths":null}"#;
+    let filled = r#"{"DeviceId":"a","EndOfSupportDate":"2021-01-11","DiskPaths":[]}"#;
+    let both = ["DiskPaths", "EndOfSupportDate"];
+    assert_eq!(lost(&format!("{rejected}\n")), both);
+    assert_eq!(lost(&format!("{empty}\n{empty}\n{empty}\n{rejected}\n")), both);
+    assert_eq!(lost(&format!("{A}\n{rejected}\n{empty}\n{empty}\n")), both);
+    assert_eq!(lost(&format!("{rejected}\n{filled}\n")), [""; 0]);
+    assert_eq!(lost(&format!("{empty}\n{empty}\n{filled}\n{rejected}\n")), [""; 0]);
+    assert_eq!(lost(&format!("{filled}\n{filled}\n{rejected}\n")), [""; 0]);
+    assert_eq!(lost(&format!("{empty}\n{A}\n")), [""; 0]);
+}
+
 #[test]
 fn record_longer_than_the_limit_is_passed_over() {
     let long = "x".repeat(framing::MAX_RECORD_BYTES);
@@ -296,6 +330,28 @@ fn containers_are_told_by_their_content() {
 fn damage_is_an_error_and_never_a_shorter_part() {
     let whole = gzip(format!("{A}\n{B}\n").as_bytes());
     check_damage(b"", "the part is empty: no bytes, not even of compression");
+    let foreign = |part: &[u8], found: &str| {
+        check_damage(part, &format!("the part is {found}; expected JSON records in UTF-8"));
+        check_damage(&gzip(part), &format!("the part is {found}; expected JSON records in UTF-8"));
+    };
+    foreign(b"PK\x03\x04\x14\0", "a zip archive");
+    check_damage(&gzip(&whole), "the part is gzip inside gzip; expected JSON records in UTF-8");
+    foreign(b"\xef\xbb\xbf\r\n <html>nope</html>\n", "HTML");
+    foreign(b"\xef\xbb\xbf<?xml version=\"1.0\"?><Error/>", "XML");
+    foreign(b"\xff\xfe{\0\"\0", "UTF-16");
+    foreign(b"\n\0{\0\"\0", "UTF-16");
+    foreign(b"{\0\"\0", "UTF-16");
+    foreign(b"null", "plain text");
+    foreign(b"\"text\"", "plain text");
+    foreign(b"\xef\xbb\xbf\xef\xbb\xbf{}", "plain text");
+    foreign(b"\x0c", "plain text");
+    for text in [
+        r#"{"error":{"code":"TooManyRequests","message":"x"}}"#,
+        "[ {\"error\":{}} ]\n",
+        r#"{"value":[{"Message":"x"}]}"#,
+    ] {
+        foreign(text.as_bytes(), "a JSON error body");
+    }
     for len in [3, 12, whole.len() - 9, whole.len() - 1] {
         let error = decode_with(&whole[..len], 1 << 16).unwrap_err();
         assert!(chain(&error).starts_with("gzip is damaged: after "), "{}", chain(&error));

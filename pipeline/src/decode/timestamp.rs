@@ -1,7 +1,8 @@
 //! Takes the text of a date or timestamp in any form that exports use; gives microseconds or days, UTC.
 //!
 //! Forms seen: `YYYY-MM-DD`, `YYYY-MM-DD HH:MM:SS` and `YYYY-MM-DDTHH:MM:SS`, each with a fraction of
-//! any length (.NET writes seven digits) and with `Z` or an offset. Without a zone the text is UTC.
+//! any length (.NET writes seven digits) and with `Z` or an offset. Without a zone the text is UTC. The
+//! hour may have one digit.
 
 /// What the text of a date or timestamp means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,8 @@ fn parse_micros(text: &[u8]) -> Option<i64> {
     if rest.is_empty() {
         return Some(midnight * MICROS_PER_SECOND);
     }
-    let (clock, rest) = rest.split_first_chunk::<9>()?;
-    let [b'T' | b't' | b' ', h0, h1, b':', m0, m1, b':', s0, s1] = *clock else { return None };
+    let (clock, rest) = clock(rest)?;
+    let [b'T' | b't' | b' ', h0, h1, b':', m0, m1, b':', s0, s1] = clock else { return None };
     let [hour, minute, second] = pairs([[h0, h1], [m0, m1], [s0, s1]])?;
     if hour > 23 || minute > 59 || second > 59 {
         return None;
@@ -71,6 +72,16 @@ fn parse_micros(text: &[u8]) -> Option<i64> {
         micros = fraction;
     }
     Some(seconds * MICROS_PER_SECOND + micros)
+}
+
+/// Takes separator and time of day, the hour in two digits; returns what follows.
+#[inline]
+fn clock(text: &[u8]) -> Option<([u8; 9], &[u8])> {
+    if let [separator, hour, b':', rest @ ..] = text {
+        let (&[m0, m1, colon, s0, s1], rest) = rest.split_first_chunk::<5>()?;
+        return Some(([*separator, b'0', *hour, b':', m0, m1, colon, s0, s1], rest));
+    }
+    text.split_first_chunk().map(|(clock, rest)| (*clock, rest))
 }
 
 /// Reads `.` and digits, if any, as microseconds; returns what follows.
@@ -156,13 +167,18 @@ mod tests {
         check("2021-05-11T23:30:00-02:30", "2021-05-12T02:00:00Z");
         check("2020-12-30", "2020-12-30T00:00:00Z");
         check("2020-02-29", "2020-02-29T00:00:00Z");
+        check("2024-02-03 4:05:06", "2024-02-03T04:05:06Z");
+        check("2024-02-03T4:05:06.7Z", "2024-02-03T04:05:06.7Z");
+        check("2024-02-03 0:00:00+01:00", "2024-02-02T23:00:00Z");
         check("1601-01-01T00:00:00.1234567Z", "1601-01-01T00:00:00.123456Z");
         check("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z");
     }
 
     #[test]
     fn no_value_is_null() {
-        for text in ["", "0001-01-01T00:00:00Z", "0001-01-01", "0001-01-01T00:00:00+00:00"] {
+        for text in
+            ["", "0001-01-01T00:00:00Z", "0001-01-01", "0001-01-01T00:00:00+00:00", "0001-01-01 0:00:00"]
+        {
             assert_eq!(parse(text.as_bytes()), ParsedTime::Null, "{text}");
         }
     }
@@ -179,6 +195,12 @@ mod tests {
             " 2021-01-11",
             "2021-01-11T",
             "2021-01-11T11:01",
+            "2021-01-11 4:5:06",
+            "2021-01-11 4:05:6",
+            "2021-01-11 4:05",
+            "2021-01-11 :05:06",
+            "2021-01-11 a:05:06",
+            "2021-01-11 004:05:06",
             "2021-01-11T24:00:00Z",
             "2021-01-11T11:60:00Z",
             "2021-01-11T11:01:60Z",
