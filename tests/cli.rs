@@ -1,6 +1,6 @@
 //! The command line: help, completions, schema, and options that cannot be.
 
-use crate::support::Sandbox;
+use crate::support::{Run, Sandbox};
 
 #[test]
 fn help_lists_the_exit_codes_and_goes_to_stdout() {
@@ -18,13 +18,21 @@ fn options_that_cannot_be_are_usage_errors() {
         (&["--sas-valid-hours", "25"][..], "--sas-valid-hours: expected 1 to 24"),
         (&["--via", "json", "--page-size", "200001"], "--page-size: expected 1 to 200000"),
         (&["--memory", "1MiB"], "--memory: expected at least 64.0 MiB"),
-        (&["--dataset", "nothing"], "there is no dataset \"nothing\"; known: software-inventory"),
+        (&["--dataset", "nothing"], "--dataset: there is no dataset of that name; known: software-inventory"),
         (&["--max-rejects", "many"], "expected a number of records such as `100`"),
-        (&["--via", "json", "--from", "x"], "cannot be used with"),
-        (&["--lake", "ftp://host/x", "--from", "x"], "scheme ftp"),
+        (&["--via", "json", "--from", "x"], "'--via <VIA>' cannot be used with '--from <PATH|GLOB>...'"),
+        (
+            &["--lake", "ftp://host/x", "--from", "x"],
+            "invalid lake location ftp://host/x: the scheme ftp is not supported",
+        ),
         (&["--config", "missing.toml"], "cannot read the configuration file missing.toml"),
-        (&["--threads", "0"], "invalid value '0'"),
-        (&["--client-secret", "s"], "unexpected argument"),
+        (&["--page-size", "0"], "--page-size: expected 1 to 200000"),
+        (&["--page-size", "-1"], "invalid value for '--page-size <ROWS>': expected 1 to 200000"),
+        (&["--threads", "0"], "invalid value for '--threads <N>': expected a whole number of at least 1"),
+        (
+            &["--client-secret", "s"],
+            "unexpected argument '--client-secret' found; hint: run `defender-lake ingest --help`",
+        ),
     ] {
         let run = sandbox.run("ingest", args).expect(2);
         assert!(run.stderr.contains(said), "{args:?}: {}", run.stderr);
@@ -34,19 +42,32 @@ fn options_that_cannot_be_are_usage_errors() {
 }
 
 #[test]
-fn configuration_file_stands_behind_flags_and_environment() {
+fn flag_then_environment_then_file_then_default() {
     let sandbox = Sandbox::new();
     let config = sandbox.path().join("config.toml");
-    let text = "dataset = \"from-file\"\nlake = \"from-file\"\n";
-    std::fs::write(&config, text).unwrap();
-    let config = config.to_str().unwrap();
-    let run = sandbox.run("ingest", &["--config", config]).expect(2);
-    assert!(run.stderr.contains("there is no dataset \"from-file\""), "{}", run.stderr);
-    let run = sandbox.run("ingest", &["--config", config, "--dataset", "from-flag"]).expect(2);
-    assert!(run.stderr.contains("there is no dataset \"from-flag\""), "{}", run.stderr);
-    std::fs::write(config, "colour = \"red\"\n").unwrap();
-    let run = sandbox.run("ingest", &["--config", config]).expect(2);
-    assert!(run.stderr.contains("unknown field `colour`"), "{}", run.stderr);
+    std::fs::write(&config, "lake = \"s3://file/..\"\n").unwrap();
+    let location = |args: &[&str], environment: Option<&str>| {
+        let mut command = sandbox.command("ingest");
+        command.env_remove("DEFENDER_LAKE").args(args).args(["--from", "nothing"]);
+        command.envs(environment.map(|lake| ("DEFENDER_LAKE", lake)));
+        let run = Run::of(command.output().unwrap()).expect(2);
+        run.error().split([' ', ';']).find(|word| word.starts_with("s3://")).map(str::to_owned)
+    };
+    let file = ["--config", config.to_str().unwrap()];
+    let flag = ["--config", config.to_str().unwrap(), "--lake", "s3://flag/.."];
+    assert_eq!(location(&flag, Some("s3://environment/..")).unwrap(), "s3://flag/..:");
+    assert_eq!(location(&file, Some("s3://environment/..")).unwrap(), "s3://environment/..:");
+    assert_eq!(location(&file, Some("")).unwrap(), "s3://file/..:");
+    assert_eq!(location(&file, None).unwrap(), "s3://file/..:");
+    assert_eq!(location(&[], None), None);
+}
+
+#[test]
+fn configuration_file_error_names_the_place() {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.path().join("config.toml"), "colour = \"red\"\n").unwrap();
+    let run = sandbox.run("ingest", &["--config", "config.toml"]).expect(2);
+    assert_eq!(run.error(), "error: config.toml:1:1: unknown field `colour`");
 }
 
 #[test]

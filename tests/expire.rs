@@ -51,6 +51,33 @@ fn old_snapshots_go_and_the_others_are_as_they_were() {
 }
 
 #[test]
+fn more_than_half_goes_only_if_that_is_said() {
+    let sandbox = lake(&[-2, -1, 0]);
+    let before = sandbox.lake_listing();
+    let keep = ["--keep-days", "1"];
+    for args in [&["--yes"][..], &[], &["--yes", "--json", "-q"]] {
+        let refused = sandbox.run("expire", &[&keep[..], args].concat()).expect(2);
+        let said = "3 snapshots of software_inventory, for good; days count back from the newest, 2021-01-11; hint: look with \
+                    --dry-run, then pass --yes-remove-most";
+        assert!(refused.error().starts_with("error: expire removes 2 snapshots, "), "{}", refused.error());
+        assert!(refused.error().ends_with(said), "{}", refused.error());
+        assert_eq!(sandbox.lake_listing(), before);
+    }
+    let planned = sandbox.run("expire", &[&keep[..], &["--dry-run"]].concat()).expect(0);
+    assert!(
+        planned.stdout.ends_with("More than half: that takes --yes-remove-most.\n"),
+        "{}",
+        planned.stdout
+    );
+    sandbox.run("expire", &["--keep-days", "2", "--yes"]).expect(0);
+    sandbox.run("expire", &["--keep-days", "1", "--yes"]).expect(0);
+    assert_eq!(dates(&sandbox), ["2021-01-11"]);
+    let sandbox = lake(&[-2, -1, 0]);
+    sandbox.run("expire", &[&keep[..], &["--yes", "--yes-remove-most"]].concat()).expect(0);
+    assert_eq!(dates(&sandbox), ["2021-01-11"]);
+}
+
+#[test]
 fn rules_are_asked_for() {
     let sandbox = Sandbox::new();
     for args in [&[][..], &["--yes"], &["--keep-days", "0", "--yes"], &["--keep-days", "-1"]] {
@@ -77,7 +104,8 @@ fn files_of_others_are_never_removed() {
 fn expire_killed_at_any_moment_removes_all_or_none() {
     for round in 0..10_u64 {
         let sandbox = lake(&[-2, -1, 0]);
-        let child = sandbox.command("expire").args(["--keep-days", "1", "--yes"]).spawn().unwrap();
+        let child =
+            sandbox.command("expire").args(["--keep-days", "1", "--yes-remove-most"]).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(round * 2));
         // The process may have ended by itself.
         let _ = kill_process(Pid::from_child(&child), Signal::KILL);

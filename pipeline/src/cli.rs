@@ -2,6 +2,7 @@
 
 #[cfg(feature = "history")]
 mod history;
+mod usage_error;
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -20,13 +21,17 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cancel::Cancel;
 use crate::config::{IngestOptions, LogFormat, LogOptions, default_work_dir, find_dataset, lake_or_default};
+use crate::environment;
 use crate::exit_code::ExitCode;
 use crate::expire::{self, Plan, Retention};
 use crate::ingest;
-use crate::lake::{Lake, LakeError, PublishedSnapshot, Table};
+use crate::lake::{Lake, LakeError, PublishedSnapshot, Table, check_location};
 use crate::panics::{self, Panicked};
-use crate::progress::{ByteProgress, LogWriter, Progress, ProgressDisplay, ProgressMode, grouped};
-use crate::report::count;
+use crate::printable::{printable, printable_json, printable_lines};
+use crate::progress::{
+    ByteProgress, EventWriter, LogWriter, Progress, ProgressDisplay, ProgressMode, grouped,
+};
+use crate::report::{Outcome, count, reader_path};
 use crate::threads;
 use crate::verify::{self, Finding, VerifyOptions};
 
@@ -39,7 +44,7 @@ Exit codes:
   3    not authorised
   4    the source did not deliver a whole snapshot
   5    too many rejects
-  6    the lake could not be written, is damaged, or has the snapshot with --if-published fail
+  6    the lake could not be written, verify found damage, or --if-published fail
   7    rate budget used up; retry after the time printed
   130  interrupted
 With every code but 0 the lake is exactly as it was before.";
@@ -112,8 +117,8 @@ struct SnapshotsOptions {
 
 #[derive(Debug, clap::Args)]
 struct TableOptions {
-    /// Where the tables live [default: ./lake]
-    #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE")]
+    /// Where the tables live [env: DEFENDER_LAKE] [default: ./lake]
+    #[arg(long, value_name = "PATH|URL")]
     lake: Option<String>,
     /// Which table [default: software-inventory]
     #[arg(long, value_name = "NAME")]
@@ -124,7 +129,7 @@ impl TableOptions {
     fn open(&self) -> anyhow::Result<Table> {
         let dataset = find_dataset(self.dataset.as_deref()).map_err(usage)?;
         let lake = Lake::open(lake_or_default(self.lake.as_deref())).map_err(lake_error)?;
-        let work_dir = default_work_dir().unwrap_or_else(|_| std::env::temp_dir());
+        let work_dir = default_work_dir().unwrap_or_else(|_| environment::temp_dir());
         Ok(lake.with_work_dir(&work_dir).table(dataset))
     }
 }
@@ -140,7 +145,7 @@ struct VerifyArgs {
     #[arg(long)]
     keys: bool,
     /// Memory for counting keys [default: 256MiB]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
     memory: Option<ByteSize>,
     /// Print the findings as a JSON object
     #[arg(long)]
@@ -158,6 +163,9 @@ struct ExpireOptions {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Do not ask, even if more than half of the table's snapshots go
+    #[arg(long)]
+    yes_remove_most: bool,
     /// Say what would be removed and touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -173,7 +181,7 @@ struct ExpireOptions {
 #[group(required = true, multiple = true)]
 struct KeepOptions {
     /// Keep the snapshots of the last N days, counted back from the newest snapshot
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     keep_days: Option<NonZeroU32>,
     /// Keep the last snapshot of each month
     #[arg(long)]
@@ -185,8 +193,8 @@ struct SchemaOptions {
     /// Which dataset [default: software-inventory]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// Where the tables live, for the statements [default: ./lake]
-    #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE")]
+    /// Where the tables live, for the statements [env: DEFENDER_LAKE] [default: ./lake]
+    #[arg(long, value_name = "PATH|URL")]
     lake: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
@@ -232,11 +240,7 @@ pub fn run() -> ExitCode {
     panics::install_hook();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors and go to stdout. A closed pipe is the reader's choice.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
-        }
+        Err(error) => return usage_error::print(&error, &Cli::command()),
     };
     let result = panics::catch(|| run_command(cli.command)).unwrap_or_else(|panicked| Err(panicked.into()));
     let result = match (result, panics::recorded()) {
@@ -249,7 +253,7 @@ pub fn run() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::Success,
         Err(error) => {
             let code = error.downcast_ref::<Failure>().map_or(ExitCode::Internal, |failure| failure.code);
-            let _ = writeln!(LogWriter, "error: {error:#}");
+            say("error", &format!("{error:#}"));
             code
         }
     }
@@ -270,13 +274,18 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(not(feature = "history"))]
         Command::Diff(_) | Command::Trend(_) | Command::Query(_) => Err(not_built()),
         Command::Schema(options) => run_schema(&options),
-        Command::Completions { shell } => print(&completions(shell)),
+        Command::Completions { shell } => print_data(&completions(shell)),
     }
 }
 
 fn internal_error(panicked: &Panicked) -> anyhow::Error {
     let error = anyhow::anyhow!("internal error: {panicked}");
     Failure { code: ExitCode::Internal, error, hint: Some(panics::HINT.to_owned()) }.into()
+}
+
+/// Writes one line to stderr.
+fn say(level: &str, text: &str) {
+    let _ = LogWriter.write_all(format!("{level}: {}\n", printable(text)).as_bytes());
 }
 
 #[cfg(not(feature = "history"))]
@@ -287,31 +296,37 @@ fn not_built() -> anyhow::Error {
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|error| error.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Writes to stdout what the command is for.
+/// Prints what people read.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
+    print_data(&printable_lines(text))
+}
+
+/// Prints one JSON value.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
+    print_data(&format!("{}\n", printable_json(&serde_json::to_string(value)?)))
+}
+
+/// Writes to stdout what other programs read, as it is.
+fn print_data(text: &str) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.context("cannot write to stdout")?;
     Ok(ExitCode::Success)
 }
 
-/// Libraries that could put URLs, headers or tokens into the log at lower levels.
-const CAPPED_LIBRARIES: [&str; 10] = [
-    "object_store",
-    "reqwest",
-    "hyper",
-    "hyper_util",
-    "rustls",
-    "h2",
-    "azure_core",
-    "azure_identity",
-    "typespec_client_core",
-    "tower",
-];
+/// Ends a command that has changed the lake. What cannot be printed about it then changes nothing.
+fn after_change(printed: anyhow::Result<ExitCode>, done: &str) -> ExitCode {
+    if let Err(error) = printed {
+        say("warning", &format!("{done}, and the report of it is lost: {error:#}"));
+    }
+    ExitCode::Success
+}
 
 fn start_log(options: &LogOptions) {
     let level = match (options.quiet, options.verbose) {
@@ -321,24 +336,30 @@ fn start_log(options: &LogOptions) {
         (false, 1) => "debug",
         (false, _) => "trace",
     };
-    let mut filter = EnvFilter::new(level);
-    for library in CAPPED_LIBRARIES {
-        let directive = format!("{library}={}", if options.quiet { "error" } else { "warn" });
-        filter = filter.add_directive(directive.parse().expect("a level for a library"));
+    start_log_at(level, options.log_format);
+}
+
+/// Libraries could put URLs, headers or tokens into the log at lower levels than this.
+const LIBRARY_LEVEL: &str = "warn";
+
+fn start_log_at(level: &str, format: LogFormat) {
+    let others = if level == "error" { level } else { LIBRARY_LEVEL };
+    let mut filter = EnvFilter::new(others);
+    for own in ["pipeline", "schema"] {
+        filter = filter.add_directive(format!("{own}={level}").parse().expect("a level for a crate"));
     }
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(|| LogWriter);
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let ansi = !plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    match options.log_format {
-        LogFormat::Text => builder.with_ansi(ansi).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let is_plain = environment::variable("NO_COLOR").is_some();
+    let ansi = !is_plain && std::io::stderr().is_terminal();
+    match format {
+        LogFormat::Text => builder.with_writer(|| EventWriter::Text).with_ansi(ansi).init(),
+        LogFormat::Json => builder.with_writer(|| EventWriter::Json).json().flatten_event(true).init(),
     }
 }
 
 fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     start_log(&options.log);
-    let options = options.with_file().map_err(usage)?;
+    let options = options.with_environment_and_file().map_err(usage)?;
     let config = options.to_config().map_err(usage)?;
     raise_file_limit();
     let (runtime, cancel) = start_runtime()?;
@@ -353,10 +374,18 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
         hint: error.hint(),
         error: error.into(),
     })?;
-    if options.json {
-        return print(&format!("{}\n", serde_json::to_string(&report)?));
+    let printed = if options.json {
+        print_json(&report)
+    } else if options.log.quiet {
+        Ok(ExitCode::Success)
+    } else {
+        print(&report.summary())
+    };
+    if report.outcome == Outcome::Published {
+        Ok(after_change(printed, "the snapshot was published"))
+    } else {
+        printed
     }
-    if options.log.quiet { Ok(ExitCode::Success) } else { print(&report.summary()) }
 }
 
 /// Starts what waits for the network, and for signals.
@@ -385,11 +414,12 @@ fn raise_file_limit() {
 }
 
 fn run_snapshots(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
+    start_log_at("warn", LogFormat::Text);
     let table = options.table.open()?;
     let snapshots = table.snapshots().map_err(lake_error)?;
     if options.json {
         let manifests: Vec<_> = snapshots.iter().map(|snapshot| &snapshot.manifest).collect();
-        return print(&format!("{}\n", serde_json::to_string(&manifests)?));
+        return print_json(&manifests);
     }
     if snapshots.is_empty() {
         return print(&format!("No snapshots of {} yet.\n", table.dataset().name));
@@ -464,11 +494,10 @@ fn run_expire(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
             if plan.expired.is_empty() { expire::Outcome::Unchanged } else { expire::Outcome::Planned };
         return print_expired(options, &plan, outcome);
     }
-    if !options.yes {
-        if !std::io::stdin().is_terminal() {
-            let question = anyhow::anyhow!("expire removes {} for good", expired(&plan));
-            let hint = Some("look with --dry-run, then pass --yes".to_owned());
-            return Err(Failure { code: ExitCode::Usage, error: question, hint }.into());
+    let is_agreed = options.yes_remove_most || (options.yes && !plan.is_most());
+    if !is_agreed {
+        if options.yes || !std::io::stdin().is_terminal() {
+            return Err(unasked(&plan));
         }
         if !confirm(&plan)? {
             return if quiet { Ok(ExitCode::Success) } else { print("Nothing was removed.\n") };
@@ -482,7 +511,29 @@ fn run_expire(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
         hint: error.hint().map(str::to_owned),
         error: error.into(),
     })?;
-    print_expired(options, &plan, expire::Outcome::Removed)
+    let printed = print_expired(options, &plan, expire::Outcome::Removed);
+    Ok(after_change(printed, "the snapshots were removed"))
+}
+
+/// Refuses to remove what nobody was asked about.
+fn unasked(plan: &Plan) -> anyhow::Error {
+    let (error, hint) = if plan.is_most() {
+        let newest = plan
+            .kept
+            .last()
+            .map(|snapshot| format!("; days count back from the newest, {}", snapshot.id.date()));
+        let error = anyhow::anyhow!(
+            "expire removes {}, more than half of the {} of {}, for good{}",
+            expired(plan),
+            count((plan.kept.len() + plan.expired.len()) as u64, "snapshot"),
+            plan.expired[0].manifest.dataset,
+            newest.unwrap_or_default()
+        );
+        (error, "look with --dry-run, then pass --yes-remove-most")
+    } else {
+        (anyhow::anyhow!("expire removes {} for good", expired(plan)), "look with --dry-run, then pass --yes")
+    };
+    Failure { code: ExitCode::Usage, error, hint: Some(hint.to_owned()) }.into()
 }
 
 /// `12 snapshots, 3.1 GiB`.
@@ -493,7 +544,9 @@ fn expired(plan: &Plan) -> String {
 /// Asks on the terminal. Whatever is no yes is a no.
 fn confirm(plan: &Plan) -> anyhow::Result<bool> {
     let table = snapshots_table(&plan.expired, Utc::now());
-    write!(LogWriter, "{table}\nRemove these {}, for good? [y/N] ", expired(plan))?;
+    let most = if plan.is_most() { "more than half of all " } else { "" };
+    let question = format!("{table}\nRemove these {}, {most}for good? [y/N] ", expired(plan));
+    LogWriter.write_all(printable_lines(&question).as_bytes())?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
@@ -511,7 +564,7 @@ fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome)
             "removed_bytes": plan.expired_bytes(),
             "kept": ids(&plan.kept),
         });
-        return print(&format!("{report}\n"));
+        return print_json(&report);
     }
     if options.log.quiet {
         return Ok(ExitCode::Success);
@@ -521,7 +574,8 @@ fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome)
         expire::Outcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
         expire::Outcome::Planned => {
             let table = snapshots_table(&plan.expired, Utc::now());
-            format!("{table}\nWould remove {}; {kept} kept.\n", expired(plan))
+            let most = if plan.is_most() { "More than half: that takes --yes-remove-most.\n" } else { "" };
+            format!("{table}\nWould remove {}; {kept} kept.\n{most}", expired(plan))
         }
         expire::Outcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
     })
@@ -575,9 +629,9 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     drop(display);
     let num_findings = findings.len() + reports.iter().map(|report| report.findings.len()).sum::<usize>();
+    let mut printed = Ok(ExitCode::Success);
     if options.json {
-        let report = serde_json::json!({ "snapshots": reports, "findings": findings });
-        print(&format!("{report}\n"))?;
+        printed = print_json(&serde_json::json!({ "snapshots": reports, "findings": findings }));
     } else if !options.log.quiet {
         let mut text = String::new();
         for report in &reports {
@@ -593,36 +647,49 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 count(report.files, "file")
             );
             for finding in &report.findings {
-                let _ = writeln!(text, "  {finding}");
+                let _ = writeln!(text, "  {}", printable(&finding.to_string()));
             }
         }
         for finding in &findings {
-            let _ = writeln!(text, "{finding}");
+            let _ = writeln!(text, "{}", printable(&finding.to_string()));
         }
         if reports.is_empty() && findings.is_empty() {
             text.push_str("No snapshots to verify.\n");
         }
-        print(&text)?;
+        printed = print(&text);
     }
+    // Damage is damage, whoever reads of it.
     if num_findings > 0 {
         let damage = anyhow::anyhow!("verify found damage: {}", count(num_findings as u64, "finding"));
         let hint = "ingest the damaged snapshot again with --if-published replace, from kept parts or while the service still has it";
         return Err(lake_failure(damage, Some(hint)));
     }
-    Ok(ExitCode::Success)
+    printed
 }
 
 fn run_schema(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
     let dataset = find_dataset(options.dataset.as_deref()).map_err(usage)?;
     let lake = lake_or_default(options.lake.as_deref());
-    let lake = lake.trim_end_matches('/');
     let text = match options.format {
-        SchemaFormat::Duckdb => schema::ddl::duckdb(dataset, lake),
-        SchemaFormat::Spark => schema::ddl::spark(dataset, lake),
+        SchemaFormat::Duckdb => {
+            let path = statement_path(&lake)?;
+            schema::ddl::duckdb(dataset, &path).ok_or_else(|| Failure {
+                code: ExitCode::Usage,
+                error: anyhow::anyhow!("DuckDB reads no path with a backslash"),
+                hint: Some("move the lake to a folder without one".to_owned()),
+            })?
+        }
+        SchemaFormat::Spark => schema::ddl::spark(dataset, &statement_path(&lake)?),
         SchemaFormat::Table => schema_table(dataset),
         SchemaFormat::Json => format!("{:#}\n", schema_json(dataset)),
     };
     print(&text)
+}
+
+/// The lake for a statement. A location that no lake can have is an error here too.
+fn statement_path(lake: &str) -> anyhow::Result<String> {
+    check_location(lake).map_err(lake_error)?;
+    Ok(reader_path(lake))
 }
 
 fn schema_table(dataset: &schema::Dataset) -> String {

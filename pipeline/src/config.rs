@@ -4,24 +4,28 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use etcetera::BaseStrategy;
 use schema::Dataset;
 use serde::Deserialize;
 use url::Url;
 
+use crate::environment;
+use crate::fetch::redacted_url::is_private;
 use crate::fetch::token::{AuthMethod, Credentials};
 use crate::fetch::{RateFloor, RetryPolicy};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
 use crate::lake::TableKind;
+use crate::printable::printable;
 use crate::progress::ProgressMode;
+use crate::redact;
 use crate::source::{ApiConfig, RouteConfig, SourceConfig};
 
-/// Why options do not make a run. Each is a usage error.
+/// Why options do not make a run. Each is a usage error, and none shows a value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The configuration file cannot be read.
-    #[error("cannot read the configuration file {}", path.display())]
+    #[error("cannot read the configuration file {}", redact::place(&path.to_string_lossy()))]
     ReadFile {
         /// The file.
         path: PathBuf,
@@ -29,17 +33,19 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The configuration file is not what it should be.
-    #[error("the configuration file {} is not valid", path.display())]
+    #[error("{}{}: {reason}", redact::place(&path.to_string_lossy()), position.map_or(String::new(), |(line, column)| format!(":{line}:{column}")))]
     ParseFile {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: toml::de::Error,
+        /// Line and column, from 1.
+        position: Option<(usize, usize)>,
+        /// What was expected there.
+        reason: String,
     },
     /// A value is out of range or contradicts another.
     #[error("{option}: {reason}")]
     Option {
-        /// The option as on the command line.
+        /// The option as on the command line, or the variable of the environment.
         option: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -48,6 +54,55 @@ pub enum ConfigError {
 
 fn invalid(option: &'static str, reason: impl Into<String>) -> ConfigError {
     ConfigError::Option { option, reason: reason.into() }
+}
+
+/// Returns what an option takes, for the error that says that it was given something else. `name` is as in
+/// the configuration file.
+pub(crate) fn expectation(name: &str) -> &'static str {
+    match name {
+        "threads" | "downloads" | "keep-days" | "top" => "a whole number of at least 1",
+        "sas-valid-hours" => "1 to 24",
+        "page-size" => "1 to 200000",
+        "memory" => "a size such as 512MiB",
+        "max-rejects" => "a number of records such as `100`, or a share of at most 100% such as `0.1%`",
+        "generated-time" => "a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",
+        "date" | "to" | "since" => "a date such as 2021-01-11",
+        "api-url" | "login-url" => HOST_URL,
+        "from" | "blob-host" => "a list of texts",
+        "keep-parts" | "dry-run" | "json" | "allow-future" => "true or false",
+        "via" => "files or json",
+        "cloud" => "worldwide, gcc, gcc-high or dod",
+        "auth" => "auto, client-secret, client-certificate, workload-identity, managed-identity or azure-cli",
+        "table" => "plain or delta",
+        "if-published" => "skip, replace or fail",
+        "extra-fields" => "drop or capture",
+        _ => "text",
+    }
+}
+
+/// What a service's base URL looks like.
+const HOST_URL: &str =
+    "an https URL without user, query and fragment, such as https://login.microsoftonline.com";
+
+/// Reads a service's base URL. A host without a scheme is reached over https, as Azure's own tools have it.
+pub(crate) fn host_url(text: &str) -> Result<Url, String> {
+    let text = text.trim();
+    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let url = Url::parse(&with_scheme).ok().filter(|url| {
+        is_private(url)
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    url.ok_or_else(|| format!("expected {HOST_URL} (plain http is for this machine only)"))
+}
+
+/// [`host_url`] of the configuration file.
+fn host_url_of_file<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    host_url(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// The options of `ingest`. The configuration file has the same names.
@@ -63,17 +118,22 @@ pub struct IngestOptions {
     /// When the service generated the parts given with --from [default: from a YYYY-MM-DD/HHMM folder in their paths]
     #[arg(long, value_name = "RFC3339", help_heading = "Source")]
     pub generated_time: Option<DateTime<Utc>>,
+    /// Accept a generated time of more than two days ahead of the clock
+    #[arg(long, help_heading = "Source")]
+    pub allow_future: bool,
     /// Which export [default: software-inventory]
     #[arg(long, value_name = "NAME", help_heading = "Source")]
     pub dataset: Option<String>,
     /// Preset of API, login, scope and blob hosts [default: worldwide]
     #[arg(long, value_enum, help_heading = "Service")]
     pub cloud: Option<Cloud>,
-    /// Base of the API [default: by --cloud]
-    #[arg(long, value_name = "URL", env = "DEFENDER_API_URL", help_heading = "Service")]
+    /// Base of the API [env: DEFENDER_API_URL] [default: by --cloud]
+    #[arg(long, value_name = "URL", value_parser = host_url, help_heading = "Service")]
+    #[serde(deserialize_with = "host_url_of_file")]
     pub api_url: Option<Url>,
-    /// Authority that tokens come from [default: by --cloud]
-    #[arg(long, value_name = "URL", env = "AZURE_AUTHORITY_HOST", help_heading = "Service")]
+    /// Authority that tokens come from [env: AZURE_AUTHORITY_HOST] [default: by --cloud]
+    #[arg(long, value_name = "URL", value_parser = host_url, help_heading = "Service")]
+    #[serde(deserialize_with = "host_url_of_file")]
     pub login_url: Option<Url>,
     /// Audience of the token [default: by --cloud]
     #[arg(long, value_name = "SCOPE", help_heading = "Service")]
@@ -85,14 +145,14 @@ pub struct IngestOptions {
     #[arg(long, value_name = "SUFFIX", help_heading = "Service")]
     pub blob_host: Vec<String>,
     /// Lifetime to ask for download URLs, 1 to 24 hours [default: 6]
-    #[arg(long, value_name = "HOURS", help_heading = "Service")]
+    #[arg(long, value_name = "HOURS", allow_negative_numbers = true, help_heading = "Service")]
     pub sas_valid_hours: Option<u8>,
     /// Rows of a JSON page, 1 to 200000 [default: 50000]
-    #[arg(long, value_name = "ROWS", help_heading = "Service")]
+    #[arg(long, value_name = "ROWS", allow_negative_numbers = true, help_heading = "Service")]
     pub page_size: Option<u32>,
     /// Where the tables live: a path, or abfss://, az://, s3:// or gs:// with credentials in the environment
-    /// [default: ./lake]
-    #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE", help_heading = "Lake")]
+    /// [env: DEFENDER_LAKE] [default: ./lake]
+    #[arg(long, value_name = "PATH|URL", help_heading = "Lake")]
     pub lake: Option<String>,
     /// Plain Parquet files, or a Delta table; a plain table becomes one in place [default: what the table is]
     #[arg(long, value_enum, help_heading = "Lake")]
@@ -102,7 +162,7 @@ pub struct IngestOptions {
     pub if_published: Option<IfPublished>,
     /// Publish nothing if more records than this are rejected, a number or a share. With 10% or less, a part with
     /// more than 100 records of which more than 10% are rejected is damaged too [default: 0.1%]
-    #[arg(long, value_name = "N|P%", help_heading = "Lake")]
+    #[arg(long, value_name = "N|P%", allow_negative_numbers = true, help_heading = "Lake")]
     pub max_rejects: Option<MaxRejects>,
     /// Undocumented fields: counted by name only, or kept in a column too [default: drop]
     #[arg(long, value_enum, help_heading = "Lake")]
@@ -115,13 +175,13 @@ pub struct IngestOptions {
     #[arg(long, help_heading = "Resources")]
     pub keep_parts: bool,
     /// Threads that decode and encode [default: the number of cores]
-    #[arg(long, value_name = "N", help_heading = "Resources")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Resources")]
     pub threads: Option<NonZeroUsize>,
     /// Parts downloaded at the same time [default: 8]
-    #[arg(long, value_name = "N", help_heading = "Resources")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Resources")]
     pub downloads: Option<NonZeroUsize>,
     /// Memory that the run stays inside [default: 1GiB]
-    #[arg(long, value_name = "BYTES", help_heading = "Resources")]
+    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, help_heading = "Resources")]
     pub memory: Option<ByteSize>,
     /// Say what would be done and touch nothing
     #[arg(long)]
@@ -271,16 +331,25 @@ impl Cloud {
 }
 
 impl IngestOptions {
-    /// Fills what was not given from the configuration file that `--config` names, if any.
+    /// Fills what was not given from the environment, and what that does not have from the configuration
+    /// file that `--config` names, if any.
     ///
     /// # Errors
     ///
-    /// The file cannot be read or is not valid.
-    pub fn with_file(self) -> Result<Self, ConfigError> {
+    /// A variable is not valid, or the file cannot be read or is not valid.
+    pub fn with_environment_and_file(mut self) -> Result<Self, ConfigError> {
+        for (option, name) in
+            [(&mut self.api_url, "DEFENDER_API_URL"), (&mut self.login_url, "AZURE_AUTHORITY_HOST")]
+        {
+            if let (None, Some(text)) = (&option, environment::variable(name)) {
+                *option = Some(host_url(&text).map_err(|reason| invalid(name, reason))?);
+            }
+        }
+        self.lake = self.lake.or_else(|| environment::variable(LAKE_VARIABLE));
         let Some(path) = self.config.clone() else { return Ok(self) };
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigError::ReadFile { path: path.clone(), source })?;
-        let file: Self = toml::from_str(&text).map_err(|source| ConfigError::ParseFile { path, source })?;
+        let file = toml::from_str(&text).map_err(|error| explain(path, &text, &error))?;
         Ok(self.or(file))
     }
 
@@ -291,6 +360,7 @@ impl IngestOptions {
             via: self.via.or(if self.from.is_empty() { file.via } else { None }),
             from: if self.via.is_some() { self.from } else { list(self.from, file.from) },
             generated_time: self.generated_time.or(file.generated_time),
+            allow_future: self.allow_future || file.allow_future,
             dataset: self.dataset.or(file.dataset),
             cloud: self.cloud.or(file.cloud),
             api_url: self.api_url.or(file.api_url),
@@ -317,7 +387,7 @@ impl IngestOptions {
         }
     }
 
-    /// Validates the options and fills in the defaults.
+    /// Validates the options, whatever the route, and fills in the defaults.
     ///
     /// # Errors
     ///
@@ -327,10 +397,13 @@ impl IngestOptions {
         if memory_bytes < MIN_MEMORY_BYTES {
             return Err(invalid("--memory", format!("expected at least {}", ByteSize(MIN_MEMORY_BYTES))));
         }
+        if let Some(path) = &self.work_dir {
+            check_text("--work-dir", &path.to_string_lossy())?;
+        }
         let one = NonZeroUsize::MIN;
         Ok(IngestConfig {
             dataset: find_dataset(self.dataset.as_deref())?,
-            lake: lake_or_default(self.lake.as_deref()),
+            lake: self.lake.clone().unwrap_or_else(|| DEFAULT_LAKE.to_owned()),
             source: SourceConfig {
                 route: self.route()?,
                 downloads: self.downloads.unwrap_or(one.saturating_add(7)),
@@ -338,7 +411,8 @@ impl IngestOptions {
                 part_retry: RetryPolicy::PART,
                 rate_floor: RateFloor::DEFAULT,
                 // Set by an emulator that keeps no rates; means nothing to the service itself.
-                unlimited_calls: std::env::var("DEFENDER_CALL_RATE").is_ok_and(|rate| rate == "unlimited"),
+                unlimited_calls: environment::variable("DEFENDER_CALL_RATE")
+                    .is_some_and(|rate| rate == "unlimited"),
             },
             work_dir: match &self.work_dir {
                 Some(path) => path.clone(),
@@ -349,16 +423,78 @@ impl IngestOptions {
             max_rejects: self.max_rejects.unwrap_or_default(),
             capture_extra_fields: self.extra_fields == Some(ExtraFields::Capture),
             keep_parts: self.keep_parts,
+            allow_future: self.allow_future,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one)),
             memory_bytes,
             dry_run: self.dry_run,
         })
     }
 
+    fn sas_valid_hours(&self) -> Result<u8, ConfigError> {
+        let hours = self.sas_valid_hours.unwrap_or(6);
+        if (1..=24).contains(&hours) {
+            Ok(hours)
+        } else {
+            Err(invalid("--sas-valid-hours", "expected 1 to 24"))
+        }
+    }
+
+    fn page_size(&self) -> Result<u32, ConfigError> {
+        let rows = self.page_size.unwrap_or(50_000);
+        if (1..=200_000).contains(&rows) {
+            Ok(rows)
+        } else {
+            Err(invalid("--page-size", "expected 1 to 200000"))
+        }
+    }
+
+    fn scope(&self, preset: &Preset) -> Result<String, ConfigError> {
+        let Some(scope) = &self.scope else { return Ok(preset.scope.to_owned()) };
+        check_text("--scope", scope)?;
+        if scope.is_empty() || scope.contains(char::is_whitespace) {
+            return Err(invalid("--scope", format!("expected a scope such as {}", preset.scope)));
+        }
+        Ok(scope.clone())
+    }
+
+    fn blob_hosts(&self, preset: &Preset) -> Result<Vec<String>, ConfigError> {
+        let is_host = |host: &String| {
+            let host = host.trim_start_matches('.');
+            !host.is_empty() && host.chars().all(|c| c.is_alphanumeric() || "-._[]:".contains(c))
+        };
+        if !self.blob_host.iter().all(is_host) {
+            return Err(invalid(
+                "--blob-host",
+                "expected a host or the end of one, such as blob.core.windows.net",
+            ));
+        }
+        if self.blob_host.is_empty() {
+            return Ok(preset.blob_hosts.iter().map(|&host| host.to_owned()).collect());
+        }
+        Ok(self.blob_host.clone())
+    }
+
     fn route(&self) -> Result<RouteConfig, ConfigError> {
+        let preset = self.cloud.unwrap_or_default().preset();
+        let (sas_valid_hours, page_size) = (self.sas_valid_hours()?, self.page_size()?);
+        let (scope, blob_hosts) = (self.scope(&preset)?, self.blob_hosts(&preset)?);
+        if let Some(time) = self.generated_time
+            && !is_year_of_four_digits(time)
+        {
+            return Err(invalid("--generated-time", format!("expected {}", expectation("generated-time"))));
+        }
         if !self.from.is_empty() {
             if self.via.is_some() {
                 return Err(invalid("--from", "cannot be used with --via"));
+            }
+            for pattern in &self.from {
+                if pattern.contains("://") {
+                    return Err(invalid(
+                        "--from",
+                        "expected files, folders or globs on this machine, found a URL",
+                    ));
+                }
+                check_text("--from", pattern)?;
             }
             return Ok(RouteConfig::Local {
                 patterns: self.from.clone(),
@@ -371,42 +507,82 @@ impl IngestOptions {
                 "goes with --from; the service says by itself when it generated an export",
             ));
         }
-        let preset = self.cloud.unwrap_or_default().preset();
         let url = |given: &Option<Url>, preset: &str| {
             given.clone().unwrap_or_else(|| Url::parse(preset).expect("presets are URLs"))
         };
         let api = ApiConfig {
             api_url: url(&self.api_url, preset.api_url),
             login_url: url(&self.login_url, preset.login_url),
-            scope: self.scope.clone().unwrap_or_else(|| preset.scope.to_owned()),
+            scope,
             auth: self.auth.unwrap_or_default().into(),
             credentials: Credentials::from_env(),
         };
-        match self.via.unwrap_or_default() {
-            Via::Files => {
-                let sas_valid_hours = self.sas_valid_hours.unwrap_or(6);
-                if !(1..=24).contains(&sas_valid_hours) {
-                    return Err(invalid("--sas-valid-hours", "expected 1 to 24"));
-                }
-                let blob_hosts = if self.blob_host.is_empty() {
-                    preset.blob_hosts.iter().map(|&host| host.to_owned()).collect()
-                } else {
-                    self.blob_host.clone()
-                };
-                Ok(RouteConfig::Files { api, sas_valid_hours, blob_hosts })
-            }
-            Via::Json => {
-                let page_size = self.page_size.unwrap_or(50_000);
-                if !(1..=200_000).contains(&page_size) {
-                    return Err(invalid("--page-size", "expected 1 to 200000"));
-                }
-                Ok(RouteConfig::Json { api, page_size })
-            }
-        }
+        Ok(match self.via.unwrap_or_default() {
+            Via::Files => RouteConfig::Files { api, sas_valid_hours, blob_hosts },
+            Via::Json => RouteConfig::Json { api, page_size },
+        })
     }
 }
 
-/// Finds the dataset that `--dataset` names.
+/// Whether a snapshot's name can hold the time.
+pub(crate) fn is_year_of_four_digits(time: DateTime<Utc>) -> bool {
+    (1..=9999).contains(&time.year())
+}
+
+/// Refuses text that would be shown and holds a secret.
+fn check_text(option: &'static str, text: &str) -> Result<(), ConfigError> {
+    if redact::holds_secret(text) {
+        return Err(invalid(option, "must not contain credentials; set them in the environment"));
+    }
+    Ok(())
+}
+
+/// Says where in the configuration file the library stopped, and what belongs there: its own words quote
+/// the line.
+fn explain(path: PathBuf, text: &str, error: &toml::de::Error) -> ConfigError {
+    let position = error.span().map(|span| position(text, span.start));
+    let reason = match (toml::de::DeTable::parse(text), error.span()) {
+        // What the parser says is made of its own words alone.
+        (Err(error), _) => format!("invalid TOML: {}", printable(error.message())),
+        (Ok(table), Some(span)) => {
+            let is_at = |place: std::ops::Range<usize>| place.contains(&span.start);
+            let found = table.get_ref().iter().find(|(key, value)| is_at(key.span()) || is_at(value.span()));
+            match found {
+                Some((key, _)) if is_at(key.span()) => {
+                    format!("unknown field `{}`", shown_key(key.get_ref()))
+                }
+                Some((key, _)) => {
+                    let key = key.get_ref().as_ref();
+                    format!("{}: expected {}", shown_key(key), expectation(key))
+                }
+                None => "not an option of ingest".to_owned(),
+            }
+        }
+        (Ok(_), None) => "not the options of ingest".to_owned(),
+    };
+    ConfigError::ParseFile { path, position, reason }
+}
+
+/// A key as it may be shown; what is longer than any option's name is not one.
+fn shown_key(key: &str) -> String {
+    if key.len() > MAX_KEY_BYTES || redact::holds_secret(key) {
+        "…".to_owned()
+    } else {
+        printable(key).into_owned()
+    }
+}
+
+/// Longest key that an error names.
+const MAX_KEY_BYTES: usize = 40;
+
+/// Line and column of a byte, from 1.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Finds the dataset that `--dataset` names, with `-` or `_`.
 ///
 /// # Errors
 ///
@@ -415,13 +591,20 @@ pub fn find_dataset(name: Option<&str>) -> Result<&'static Dataset, ConfigError>
     let name = name.unwrap_or("software-inventory");
     Dataset::find(name).ok_or_else(|| {
         let known: Vec<_> = schema::DATASETS.iter().map(|dataset| dataset.cli_name()).collect();
-        invalid("--dataset", format!("there is no dataset {name:?}; known: {}", known.join(", ")))
+        invalid("--dataset", format!("there is no dataset of that name; known: {}", known.join(", ")))
     })
 }
 
-/// The lake that `--lake` names.
+/// The variable that says where the lake is.
+const LAKE_VARIABLE: &str = "DEFENDER_LAKE";
+
+const DEFAULT_LAKE: &str = "./lake";
+
+/// The lake that `--lake` names, else the environment.
 pub fn lake_or_default(lake: Option<&str>) -> String {
-    lake.unwrap_or("./lake").to_owned()
+    lake.map(str::to_owned)
+        .or_else(|| environment::variable(LAKE_VARIABLE))
+        .unwrap_or_else(|| DEFAULT_LAKE.to_owned())
 }
 
 /// `defender-lake` in the XDG cache folder.
@@ -465,7 +648,7 @@ mod tests {
             ("sas-valid-hours = 25", "--sas-valid-hours: expected 1 to 24"),
             ("via = \"json\"\npage-size = 0", "--page-size: expected 1 to 200000"),
             ("memory = \"1MiB\"", "--memory: expected at least 64.0 MiB"),
-            ("dataset = \"x\"", "--dataset: there is no dataset \"x\"; known: software-inventory"),
+            ("dataset = \"x\"", "--dataset: there is no dataset of that name; known: software-inventory"),
             (
                 "generated-time = \"2021-01-11T11:01:00Z\"",
                 "--generated-time: goes with --from; the service says by itself when it generated an export",
@@ -473,6 +656,118 @@ mod tests {
         ] {
             assert_eq!(file(text).to_config().unwrap_err().to_string(), expected);
         }
-        assert!(toml::from_str::<IngestOptions>("client-secret = \"x\"").is_err());
+    }
+
+    #[test]
+    fn values_are_checked_whatever_the_route() {
+        for text in
+            ["page-size = 0", "sas-valid-hours = 25", "blob-host = [\"\"]", "scope = \"a b\"", "memory = 1"]
+        {
+            for route in ["", "via = \"json\"\n", "from = [\"x\"]\n"] {
+                assert!(file(&format!("{route}{text}")).to_config().is_err(), "{route}{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_with_credentials_are_not_shown() {
+        let credentials = "must not contain credentials; set them in the environment";
+        for (text, expected) in [
+            (
+                "from = [\"https://h/p?sig=hunter2\"]",
+                "--from: expected files, folders or globs on this machine, found a URL",
+            ),
+            ("from = [\"h/p?sig=hunter2\"]", &format!("--from: {credentials}")),
+            ("work-dir = \"w?sig=hunter2\"", &format!("--work-dir: {credentials}")),
+            ("scope = \"https://h/?sig=hunter2\"", &format!("--scope: {credentials}")),
+        ] {
+            assert_eq!(file(text).to_config().unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn years_have_four_digits() {
+        let generated_time = |text: &str| Some(text.parse().unwrap());
+        for (text, is_year) in [
+            ("0001-01-01T00:00:00Z", true),
+            ("9999-12-31T23:59:59Z", true),
+            ("+10000-01-01T00:00:00Z", false),
+            ("0000-12-31T23:59:59Z", false),
+            ("-0001-01-01T00:00:00Z", false),
+        ] {
+            let options = IngestOptions {
+                from: vec!["x".into()],
+                generated_time: generated_time(text),
+                ..Default::default()
+            };
+            let expected =
+                "--generated-time: expected a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z";
+            let error = options.to_config().err().map(|error| error.to_string());
+            assert_eq!(error.as_deref(), (!is_year).then_some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn file_errors_name_the_place_and_no_value() {
+        let check = |text: &str, expected: &str| {
+            let error = toml::from_str::<IngestOptions>(text).unwrap_err();
+            let error = anyhow::Error::from(explain("c.toml".into(), text, &error));
+            assert_eq!(format!("{error:#}"), format!("c.toml{expected}"), "{text}");
+        };
+        check("lake = \"x\"\nthreads = \"hunter2\"", ":2:11: threads: expected a whole number of at least 1");
+        check("sas-valid-hours = 300", ":1:19: sas-valid-hours: expected 1 to 24");
+        check(
+            "auth = \"hunter2\"",
+            ":1:8: auth: expected auto, client-secret, client-certificate, workload-identity, managed-identity or azure-cli",
+        );
+        check(
+            "api-url = \"https://user:hunter2@h\"",
+            ":1:11: api-url: expected an https URL without user, query and fragment, such as https://login.microsoftonline.com",
+        );
+        check("memory = \"hunter2\"", ":1:10: memory: expected a size such as 512MiB");
+        check(
+            "max-rejects = \"hunter2\"",
+            ":1:15: max-rejects: expected a number of records such as `100`, or a share of at most 100% such as `0.1%`",
+        );
+        check("from = \"hunter2\"", ":1:8: from: expected a list of texts");
+        check("from = [\n  1,\n]", ":2:3: from: expected a list of texts");
+        check("lake = [\"hunter2\"]", ":1:8: lake: expected text");
+        check(
+            "generated-time = \"hunter2\"",
+            ":1:18: generated-time: expected a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",
+        );
+        check("client-secret = \"hunter2\"", ":1:1: unknown field `client-secret`");
+        check("[credentials]\nsecret = \"hunter2\"", ":1:2: unknown field `credentials`");
+        let long = "hunter2".repeat(9);
+        check(&format!("{long} = 1"), ":1:1: unknown field `…`");
+        check(
+            "é = 1\nclient-secret = hunter2",
+            ":2:17: invalid TOML: string values must be quoted, expected literal string",
+        );
+        check("lake = \"hunter2", ":1:8: invalid TOML: invalid basic string, expected `\"`");
+        check("lake = \"a\"\nlake = \"hunter2\"", ":2:1: invalid TOML: duplicate key");
+    }
+
+    #[test]
+    fn hosts_without_a_scheme_are_https() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(host_url(text).ok().map(|url| url.to_string()).as_deref(), expected, "{text}");
+        };
+        check("login.microsoftonline.com", Some("https://login.microsoftonline.com/"));
+        check("login.microsoftonline.us/ ", Some("https://login.microsoftonline.us/"));
+        check("localhost:8080", Some("https://localhost:8080/"));
+        check("http://127.0.0.1:8080", Some("http://127.0.0.1:8080/"));
+        for text in [
+            "http://h",
+            "ftp://h",
+            "https://u:p@h",
+            "https://u@h",
+            "https://h?sig=s",
+            "https://h#s",
+            "",
+            "https://",
+        ] {
+            check(text, None);
+        }
     }
 }

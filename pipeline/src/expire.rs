@@ -53,6 +53,12 @@ impl Retention {
 }
 
 impl Plan {
+    /// Whether more than half of the table's snapshots go: one newest far in the future makes all others
+    /// old, and so does a number of days that was meant to be another.
+    pub fn is_most(&self) -> bool {
+        self.expired.len() > self.kept.len()
+    }
+
     /// Bytes of the data files of those that go.
     pub fn expired_bytes(&self) -> u64 {
         self.expired.iter().map(|snapshot| snapshot.manifest.totals.bytes).sum()
@@ -161,6 +167,21 @@ mod tests {
         let dates = ["2020-01-31", "2020-12-01", "2020-12-30", "2021-01-01", "2021-01-03"];
         assert_eq!(kept(0, true, &dates), ["2020-01-31", "2020-12-30", "2021-01-03"]);
         assert_eq!(kept(3, true, &dates), ["2020-01-31", "2020-12-30", "2021-01-01", "2021-01-03"]);
+    }
+
+    #[test]
+    fn more_than_half_is_most() {
+        let is_most = |num_kept: usize, num_expired: usize| {
+            let manifest = manifest("20210111T110100Z", "aaaaaaaa", Vec::new(), 0);
+            let snapshot =
+                PublishedSnapshot { id: manifest.snapshot_id(), manifest, manifest_path: "".into() };
+            let some = |number| vec![snapshot.clone(); number];
+            Plan { kept: some(num_kept), expired: some(num_expired) }.is_most()
+        };
+        assert!(!is_most(1, 0));
+        assert!(!is_most(2, 2));
+        assert!(is_most(2, 3));
+        assert!(is_most(1, 2));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{Scope, ThreadPool};
 use schema::Dataset;
@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::batch::{BatchLayout, Batcher, RowGroups};
 use crate::cancel::Cancel;
 use crate::commit::{CommitError, Recovered, Staging};
+use crate::config::is_year_of_four_digits;
 use crate::decode::binding::{Binding, OTHER_NAMES};
 use crate::decode::columns::Columns;
 use crate::decode::framing::FramingError;
@@ -70,6 +71,8 @@ pub struct IngestConfig {
     pub capture_extra_fields: bool,
     /// Whether the spool stays after publishing.
     pub keep_parts: bool,
+    /// Whether a generated time of more than two days ahead of the clock is accepted.
+    pub allow_future: bool,
     /// Threads that decode and encode.
     pub threads: NonZeroUsize,
     /// Bytes that the whole run stays inside, at least [`MIN_MEMORY_BYTES`].
@@ -275,6 +278,16 @@ pub enum IngestError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// The generated time is not one that a snapshot can have.
+    #[error("generated time {}: {problem}", rfc3339(generated_time))]
+    GeneratedTime {
+        /// The time.
+        generated_time: DateTime<Utc>,
+        /// What is wrong with it.
+        problem: TimeProblem,
+        /// Whether it came with local files and not from the service.
+        is_local: bool,
+    },
     /// A plain table was asked for.
     #[error("{} is a Delta table", table.display())]
     IsDelta {
@@ -307,7 +320,8 @@ impl IngestError {
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
             Self::TooManyRejects { .. } => ExitCode::Rejects,
             Self::Interrupted => ExitCode::Interrupted,
-            Self::IsDelta { .. } => ExitCode::Usage,
+            Self::IsDelta { .. } | Self::GeneratedTime { is_local: true, .. } => ExitCode::Usage,
+            Self::GeneratedTime { is_local: false, .. } => ExitCode::Source,
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.exit_code(),
             Self::Commit(error) => error.exit_code(),
             Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) | Self::Internal { .. } => {
@@ -349,6 +363,12 @@ impl IngestError {
             Self::IsDelta { .. } => {
                 Some("leave --table plain out, or choose another --lake for a plain table".to_owned())
             }
+            Self::GeneratedTime { problem: TimeProblem::Future { .. }, .. } => {
+                Some("check this machine's clock; --allow-future accepts such a time".to_owned())
+            }
+            Self::GeneratedTime { problem: TimeProblem::Year, is_local, .. } => {
+                is_local.then(|| "pass --generated-time".to_owned())
+            }
             Self::Interrupted => Some("run again: what was downloaded is in the work dir".to_owned()),
             Self::Internal { .. } | Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) => {
                 Some("please report this with the lines above it".to_owned())
@@ -366,6 +386,40 @@ impl From<Panicked> for IngestError {
     fn from(panicked: Panicked) -> Self {
         Self::Internal { reason: panicked.to_string() }
     }
+}
+
+/// Why a generated time is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimeProblem {
+    /// A snapshot's name has four digits for the year.
+    #[error("the year is not one of 0001 to 9999")]
+    Year,
+    /// Days are counted back from the newest snapshot: one far ahead makes all others old.
+    #[error("more than two days ahead of the clock, which says {}", rfc3339(now))]
+    Future {
+        /// What the clock says.
+        now: DateTime<Utc>,
+    },
+}
+
+/// Clocks differ, and time zones are mixed up; more than this is a mistake.
+const MAX_AHEAD: TimeDelta = TimeDelta::days(2);
+
+fn rfc3339(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Holds a generated time against the years that a snapshot's name can have, and against the clock.
+fn check_generated_time(export: &Export, allow_future: bool, now: DateTime<Utc>) -> Result<(), IngestError> {
+    let generated_time = export.generated_time;
+    let problem = if !is_year_of_four_digits(generated_time) {
+        TimeProblem::Year
+    } else if !allow_future && generated_time - now > MAX_AHEAD {
+        TimeProblem::Future { now }
+    } else {
+        return Ok(());
+    };
+    Err(IngestError::GeneratedTime { generated_time, problem, is_local: export.route == Route::Local })
 }
 
 fn internal(what: &str, error: &dyn std::fmt::Display) -> IngestError {
@@ -390,6 +444,7 @@ pub fn ingest(
     }
     if config.dry_run {
         let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
+        check_generated_time(&export, config.allow_future, started_at)?;
         let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
         return Ok(listed(config, &table, &export, outcome)?);
     }
@@ -445,6 +500,7 @@ fn round(
 ) -> Result<RunReport, IngestError> {
     let (export, source) =
         wait(runtime, cancel, Source::open(&config.source, config.dataset, &config.work_dir))??;
+    check_generated_time(&export, config.allow_future, started_at)?;
     let snapshot = export.snapshot_id();
     tracing::info!(
         dataset = config.dataset.name,
@@ -1087,6 +1143,31 @@ mod tests {
         assert!(MaxRejects::is_exceeded_by_part(11, 101));
         assert!(!MaxRejects::is_exceeded_by_part(11, 110));
         assert!(MaxRejects::is_exceeded_by_part(101, 1009));
+    }
+
+    #[test]
+    fn generated_time_is_held_against_the_clock() {
+        let check = |text: &str, allow_future: bool, expected: Option<&str>| {
+            let export = Export {
+                route: Route::Files,
+                generated_time: text.parse().unwrap(),
+                generated_time_from: crate::manifest::GeneratedTimeFrom::Path,
+                num_parts: None,
+                num_bytes: None,
+            };
+            let now = "2021-01-11T11:01:00Z".parse().unwrap();
+            let result = check_generated_time(&export, allow_future, now);
+            assert_eq!(result.err().map(|error| error.to_string()).as_deref(), expected, "{text}");
+        };
+        check("0001-01-01T00:00:00Z", false, None);
+        check("2021-01-13T11:01:00Z", false, None);
+        let ahead = "generated time 2021-01-13T11:01:01Z: more than two days ahead of the clock, which says \
+                     2021-01-11T11:01:00Z";
+        check("2021-01-13T11:01:01Z", false, Some(ahead));
+        check("9999-12-31T23:59:59Z", true, None);
+        let year = |text| format!("generated time {text}: the year is not one of 0001 to 9999");
+        check("+10000-01-01T00:00:00Z", true, Some(&year("+10000-01-01T00:00:00Z")));
+        check("0000-01-01T00:00:00Z", false, Some(&year("0000-01-01T00:00:00Z")));
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub mod cli;
 pub mod progress;
 pub mod report;
 pub mod cancel;
+mod environment;
+pub mod printable;
+mod redact;
 
 pub mod manifest;
 pub mod snapshot;

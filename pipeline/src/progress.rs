@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::printable::{printable, printable_json};
 use crate::source::FetchProgress;
 
 /// How often bars are drawn.
@@ -96,6 +97,32 @@ impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         // A reader of the log that goes away must not end the run: nothing fails here.
         let _ = bars().suspend(|| std::io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where events of the log are written, one a call: to [`LogWriter`], without what a terminal would act on.
+#[derive(Debug, Clone, Copy)]
+pub enum EventWriter {
+    /// Lines for people. The library escapes ESC and its like in what it is given and may add colours.
+    Text,
+    /// JSON.
+    Json,
+}
+
+impl Write for EventWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let event = String::from_utf8_lossy(bytes);
+        let line = event.strip_suffix('\n').unwrap_or(&event);
+        let shown = match self {
+            Self::Text => line.split('\u{1b}').map(printable).collect::<Vec<_>>().join("\u{1b}"),
+            Self::Json => printable_json(line).into_owned(),
+        };
+        LogWriter.write_all((shown + "\n").as_bytes())?;
         Ok(bytes.len())
     }
 
@@ -243,7 +270,7 @@ impl ByteProgress {
     pub fn show(&mut self, bytes: u64, what: &dyn std::fmt::Display) {
         if let Some(bar) = &self.bar {
             bar.set_position(bytes);
-            bar.set_message(what.to_string());
+            bar.set_message(printable(&what.to_string()).into_owned());
         } else if self.mode == ProgressMode::Plain && Instant::now() >= self.next_log {
             self.next_log += LOG_INTERVAL;
             tracing::info!(bytes, at = %what, "{}", self.name);

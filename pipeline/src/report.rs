@@ -5,10 +5,13 @@ use std::fmt::Write;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
+use schema::ddl;
 use serde::Serialize;
+use url::Url;
 
 use crate::lake::TableKind;
 use crate::manifest::{GeneratedTimeFrom, Manifest, Route, rfc3339_seconds};
+use crate::printable::printable;
 use crate::progress::grouped;
 use crate::snapshot::SnapshotId;
 
@@ -93,7 +96,7 @@ impl RunReport {
         let id = SnapshotId::new(listed.generated_time);
         let Listed { dataset, .. } = listed;
         let parts = listed.num_parts.map_or_else(String::new, |parts| format!(" ({})", count(parts, "part")));
-        let lake = &self.lake;
+        let lake = printable(&self.lake);
         match (self.outcome, listed.published_snapshot) {
             (Outcome::Skipped, _) => {
                 format!("Nothing to do: {dataset} snapshot {id} is already in {lake}.\n")
@@ -113,7 +116,7 @@ impl RunReport {
 
     fn published(&self, manifest: &Manifest) -> String {
         let Manifest { dataset, totals, .. } = manifest;
-        let lake = self.lake.trim_end_matches('/');
+        let lake = printable(self.lake.trim_end_matches('/'));
         let date = manifest.snapshot_id().date();
         let mut text = format!(
             "Published {dataset} snapshot {} to {lake}/{dataset}/snapshot_date={date}\n\n",
@@ -145,11 +148,9 @@ impl RunReport {
         let mut platforms: Vec<_> = platforms.into_iter().collect();
         platforms.sort_by_key(|(platform, rows)| (std::cmp::Reverse(*rows), *platform));
         text.push_str(&platform_table(&platforms));
-        let relation = match self.table {
-            TableKind::Plain => duckdb_files(&format!("{lake}/{dataset}/*/*/*.parquet")),
-            TableKind::Delta => format!("delta_scan({})", duckdb_text(&format!("{lake}/{dataset}"))),
-        };
-        let _ = write!(text, "\nRead it with DuckDB:\n  {}\n", duckdb_line(&relation));
+        if let Some(line) = duckdb_line(&self.lake, dataset, self.table) {
+            let _ = write!(text, "\nRead it with DuckDB:\n  {line}\n");
+        }
         text
     }
 }
@@ -161,7 +162,7 @@ fn platform_table(platforms: &[(Option<&str>, u64)]) -> String {
     let (shown, rest) = platforms.split_at(platforms.len().min(SHOWN_PLATFORMS));
     let mut lines: Vec<(String, u64)> = shown
         .iter()
-        .map(|(platform, rows)| (platform.map_or_else(|| "(none)".to_owned(), printable), *rows))
+        .map(|(platform, rows)| (platform.map_or_else(|| "(none)".to_owned(), shown_platform), *rows))
         .collect();
     if !rest.is_empty() {
         lines.push((format!("({} more)", rest.len()), rest.iter().map(|(_, rows)| rows).sum()));
@@ -174,27 +175,46 @@ fn platform_table(platforms: &[(Option<&str>, u64)]) -> String {
     text
 }
 
-/// A statement to paste: rows by platform.
-fn duckdb_line(relation: &str) -> String {
-    format!(
-        "duckdb -c \"FROM {relation} SELECT snapshot_date, OSPlatform, count(*) GROUP BY ALL ORDER BY ALL\""
-    )
+/// A line to paste: rows by platform. Nothing where DuckDB cannot read the place.
+fn duckdb_line(lake: &str, dataset: &str, table: TableKind) -> Option<String> {
+    let lake = reader_path(lake);
+    let relation = match table {
+        // With the partition columns' types given.
+        TableKind::Plain => format!(
+            "read_parquet({}, hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})",
+            ddl::duckdb_glob(&lake, &format!("/{dataset}/*/*/*.parquet"))?
+        ),
+        TableKind::Delta => format!("delta_scan({})", ddl::duckdb_text(&format!("{lake}/{dataset}"))),
+    };
+    let sql = format!("FROM {relation} SELECT snapshot_date, OSPlatform, count(*) GROUP BY ALL ORDER BY ALL");
+    Some(format!("duckdb -c {}", shell_text(&sql)))
 }
 
-/// Parquet files, with the partition columns' types given.
-fn duckdb_files(glob: &str) -> String {
-    let glob = duckdb_text(glob);
-    format!("read_parquet({glob}, hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})")
+/// The lake as other programs take it, without a slash at its end: file URLs and a leading `~` are not
+/// what they seem to all of them.
+pub(crate) fn reader_path(lake: &str) -> String {
+    let is_file_url = lake.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
+    let file_path = || Url::parse(lake).ok()?.to_file_path().ok()?.into_os_string().into_string().ok();
+    let path = if is_file_url { file_path() } else { None }.unwrap_or_else(|| lake.to_owned());
+    let is_home = path.trim_start_matches("./").starts_with('~');
+    let absolute = || Some(std::path::absolute(&path).ok()?.to_str()?.to_owned());
+    let path = if is_home { absolute() } else { None }.unwrap_or(path);
+    path.trim_end_matches('/').to_owned()
 }
 
-fn duckdb_text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+/// Quotes text as one word for a POSIX shell, in double quotes where nothing in it has a meaning there.
+fn shell_text(text: &str) -> String {
+    if text.contains(['"', '$', '`', '\\', '!']) {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        format!("\"{text}\"")
+    }
 }
 
-/// Text from the wire as it may go to a terminal: control characters escaped, and not too long.
-fn printable(text: &str) -> String {
+/// A platform as it may go to a terminal, and not too long.
+fn shown_platform(text: &str) -> String {
     const MAX_CHARS: usize = 40;
-    let mut shown: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
+    let mut shown = printable(&text.chars().take(MAX_CHARS).collect::<String>()).into_owned();
     if text.chars().count() > MAX_CHARS {
         shown.push('…');
     }
@@ -205,4 +225,36 @@ fn printable(text: &str) -> String {
 pub fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", grouped(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_to_paste_is_quoted_for_the_shell() {
+        for (text, expected) in [
+            ("FROM 'a b'", r#""FROM 'a b'""#),
+            ("'a$HOME'", r"''\''a$HOME'\'''"),
+            ("'a`id`'", r"''\''a`id`'\'''"),
+            ("'q\"x'", r#"''\''q"x'\'''"#),
+            ("'a!b'", r"''\''a!b'\'''"),
+        ] {
+            assert_eq!(shell_text(text), expected);
+        }
+    }
+
+    #[test]
+    fn lake_is_given_to_readers_as_they_take_it() {
+        assert_eq!(reader_path("lake/"), "lake");
+        assert_eq!(reader_path("/"), "");
+        assert_eq!(reader_path("file:///a%20b/"), "/a b");
+        assert_eq!(reader_path("s3://b/a%20b/"), "s3://b/a%20b");
+        assert!(reader_path("~t").ends_with("/~t") && reader_path("./~t").starts_with('/'));
+    }
+
+    #[test]
+    fn place_that_duckdb_cannot_read_has_no_line() {
+        assert_eq!(duckdb_line(r"a\b", "t", TableKind::Plain), None);
+    }
 }

@@ -27,14 +27,15 @@ pub fn spark_type(column_type: ColumnType) -> &'static str {
 }
 
 /// Returns a DuckDB statement that creates a view over the table in `lake`, with the partition
-/// columns' types given: left to itself DuckDB guesses them from the directory names.
-pub fn duckdb(dataset: &Dataset, lake: &str) -> String {
+/// columns' types given: left to itself DuckDB guesses them from the directory names. Nothing if DuckDB
+/// cannot read a lake of that path.
+pub fn duckdb(dataset: &Dataset, lake: &str) -> Option<String> {
     let name = dataset.name;
     let hive_types: Vec<String> = dataset
         .partition_columns()
         .map(|column| format!("'{}': {}", column.name, duckdb_type(column.column_type)))
         .collect();
-    let glob = sql_text(&format!("{lake}/{name}/*/*/*.parquet"));
+    let glob = duckdb_glob(lake, &format!("/{name}/*/*/*.parquet"))?;
     let mut sql = format!("CREATE OR REPLACE VIEW {name} AS\nSELECT\n");
     let columns: Vec<&Column> = dataset.file_columns().chain(dataset.partition_columns()).collect();
     for (index, column) in columns.iter().enumerate() {
@@ -58,7 +59,7 @@ pub fn duckdb(dataset: &Dataset, lake: &str) -> String {
         let _ =
             writeln!(sql, "COMMENT ON COLUMN {name}.{} IS {};", column.name, sql_text(&column.doc_line()));
     }
-    sql
+    Some(sql)
 }
 
 /// Returns a Spark SQL statement that creates a view over the table in `lake`, with every type given.
@@ -87,8 +88,57 @@ pub fn spark(dataset: &Dataset, lake: &str) -> String {
     format!(
         "CREATE OR REPLACE TEMPORARY VIEW {name} (\n{}\n)\nUSING PARQUET\nOPTIONS (path {});\n",
         columns.join(",\n"),
-        spark_text(&format!("{lake}/{name}")),
+        spark_text(&spark_path(&format!("{lake}/{name}"))),
     )
+}
+
+/// Returns a DuckDB expression for the files that `pattern` finds below the folder `path`, whose own
+/// characters mean themselves. Nothing if it has a backslash: DuckDB takes that for a slash.
+pub fn duckdb_glob(path: &str, pattern: &str) -> Option<String> {
+    let mut glob = String::new();
+    for c in path.chars() {
+        match c {
+            '\\' => return None,
+            '[' | '*' | '?' => glob.extend(['[', c, ']']),
+            _ => glob.push(c),
+        }
+    }
+    Some(duckdb_text(&(glob + pattern)))
+}
+
+/// Returns a DuckDB expression whose value is `text`, made of printable characters.
+pub fn duckdb_text(text: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut quoted = String::new();
+    for c in text.chars() {
+        if is_shown(c) {
+            quoted.push(c);
+        } else {
+            parts.extend((!quoted.is_empty()).then(|| sql_text(&std::mem::take(&mut quoted))));
+            parts.push(format!("chr({})", u32::from(c)));
+        }
+    }
+    if !quoted.is_empty() || parts.is_empty() {
+        parts.push(sql_text(&quoted));
+    }
+    parts.join(" || ")
+}
+
+/// Whether a character stands in a statement as it is; terminals act on some that are not among these.
+fn is_shown(c: char) -> bool {
+    c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()
+}
+
+/// Escapes what Spark takes for a pattern in a path.
+fn spark_path(path: &str) -> String {
+    let mut escaped = String::new();
+    for c in path.chars() {
+        if "{}[]*?\\".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 /// Quotes text as a standard SQL string.
@@ -98,7 +148,17 @@ fn sql_text(text: &str) -> String {
 
 /// Quotes text as a Spark SQL string, where a backslash escapes.
 fn spark_text(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+    let mut quoted = String::from("'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => quoted.extend(['\\', c]),
+            _ if is_shown(c) || u32::from(c) > 0xffff => quoted.push(c),
+            _ => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+        }
+    }
+    quoted + "'"
 }
 
 #[cfg(test)]
@@ -109,5 +169,15 @@ mod tests {
     fn text_is_quoted_for_its_engine() {
         assert_eq!(sql_text(r"a'b\c"), r"'a''b\c'");
         assert_eq!(spark_text(r"a'b\c"), r"'a\'b\\c'");
+        assert_eq!(duckdb_text("a'b\u{1b}\u{202e}c é"), "'a''b' || chr(27) || chr(8238) || 'c é'");
+        assert_eq!(duckdb_text(""), "''");
+        assert_eq!(spark_text("a\u{1b}b\u{202e}é"), r"'a\u001bb\u202eé'");
+    }
+
+    #[test]
+    fn paths_mean_themselves_in_patterns() {
+        assert_eq!(duckdb_glob("l[1]*?", "/*/*.parquet").unwrap(), "'l[[]1][*][?]/*/*.parquet'");
+        assert_eq!(duckdb_glob(r"a\b", "/*"), None);
+        assert_eq!(spark_path(r"l[1]{a,b}*?\"), r"l\[1\]\{a,b\}\*\?\\");
     }
 }

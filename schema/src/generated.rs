@@ -22,7 +22,12 @@ pub fn files() -> [(&'static str, String); 3] {
             "duckdb.sql",
             format!(
                 "-- {note}\n{}",
-                join(DATASETS.iter().map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE)).collect())
+                join(
+                    DATASETS
+                        .iter()
+                        .map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE).expect("a plain path"))
+                        .collect()
+                )
             ),
         ),
         (

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use chrono::NaiveDate;
 use clap::ValueEnum;
 
-use super::{Failure, TableOptions, print, start_runtime, usage};
+use super::{Failure, TableOptions, print, print_json, start_runtime, usage};
 use crate::cancel::Cancel;
 use crate::config::lake_or_default;
 use crate::exit_code::ExitCode;
@@ -102,8 +102,8 @@ pub struct TrendOptions {
 pub struct QueryOptions {
     /// The query; tables are named as `defender-lake schema` names them
     sql: String,
-    /// Where the tables live [default: ./lake]
-    #[arg(long, value_name = "PATH|URL", env = "DEFENDER_LAKE")]
+    /// Where the tables live [env: DEFENDER_LAKE] [default: ./lake]
+    #[arg(long, value_name = "PATH|URL")]
     lake: Option<String>,
     /// Form of the answer [default: table, or what the name of --out says]
     #[arg(long, value_enum)]
@@ -137,8 +137,8 @@ fn failure(error: HistoryError) -> anyhow::Error {
 }
 
 /// Data files are read where they are.
-fn check_local(lake: Option<&str>) -> anyhow::Result<()> {
-    match lake.and_then(|lake| lake.split_once("://")) {
+fn check_local(lake: &str) -> anyhow::Result<()> {
+    match lake.split_once("://") {
         Some((scheme, _)) if !scheme.eq_ignore_ascii_case("file") => {
             Err(failure(HistoryError::RemoteLake { scheme: scheme.to_owned() }))
         }
@@ -182,7 +182,7 @@ pub fn run_diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
         out.finish().map_err(failure)?;
     }
     if options.json {
-        return print(&format!("{}\n", serde_json::to_string(&summary)?));
+        return print_json(&summary);
     }
     print(&summary.text())
 }
@@ -223,8 +223,9 @@ pub fn run_query(options: &QueryOptions) -> anyhow::Result<ExitCode> {
         QueryFormat::Parquet => Some(Format::Parquet),
     });
     let memory_bytes = options.memory.bytes()?;
-    check_local(options.lake.as_deref())?;
-    let lake = Lake::open(lake_or_default(options.lake.as_deref())).map_err(usage)?;
+    let lake = lake_or_default(options.lake.as_deref());
+    check_local(&lake)?;
+    let lake = Lake::open(lake).map_err(super::lake_error)?;
     let query = Query::try_new(&lake, &options.sql).map_err(failure)?;
     let (runtime, cancel) = start_runtime()?;
     let result = answer(query, options.out.as_deref(), format.flatten(), memory_bytes, &cancel);

@@ -1,12 +1,13 @@
 //! The HTTP clients: one place for TLS, redirects, proxies and timeouts, and the one choke point
 //! through which every error of the HTTP library passes.
 
-use std::{sync::Once, time::Duration};
+use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
 use url::Url;
 
-use super::{FetchError, RedactedUrl, redacted_url::is_loopback};
+pub use super::tls::{CertificateProblem, certificate_problem};
+use super::{FetchError, RedactedUrl, redacted_url::is_loopback, tls};
 
 /// A host that does not accept a connection for so long is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -53,17 +54,13 @@ impl HttpClient {
 }
 
 fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) -> Result<Client, FetchError> {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // Fails only where somebody installed one before, which serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
     let builder = Client::builder()
         .user_agent(concat!("defender-lake/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)
         .connect_timeout(connect_timeout)
-        .read_timeout(read_timeout);
+        .read_timeout(read_timeout)
+        .tls_backend_preconfigured(tls::config());
     let builder = if is_proxied { builder } else { builder.no_proxy() };
     builder.build().map_err(|err| FetchError::Client { source: err.without_url() })
 }

@@ -64,6 +64,7 @@ pub mod retry;
 pub mod rate_floor;
 pub mod server_clock;
 pub mod http;
+mod tls;
 pub mod service_error;
 pub mod redacted_url;
 pub mod secret;
@@ -251,8 +252,9 @@ impl FetchError {
     /// Whether another attempt can succeed.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transport { .. }
-            | Self::EmptyBody { .. }
+            // A certificate is not another one the next time.
+            Self::Transport { source, .. } => http::certificate_problem(source).is_none(),
+            Self::EmptyBody { .. }
             | Self::WrongLength { .. }
             | Self::Damaged { .. }
             | Self::Changed { .. }
@@ -291,6 +293,9 @@ impl FetchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Token(err) => err.hint(),
+            Self::Transport { source, .. } => {
+                http::certificate_problem(source).map(|problem| problem.hint().to_owned())
+            }
             Self::NotAuthorised { status, permission, claims: Some(claims), .. } => {
                 Some(claims.explain(*status, permission))
             }

@@ -64,11 +64,8 @@ pub enum ConditionError {
         meant: &'static str,
     },
     /// Text without `=`.
-    #[error("{given:?} is no condition: expected FIELD=VALUE, such as vendor=adobe,platform=Windows11")]
-    NoCondition {
-        /// As typed.
-        given: String,
-    },
+    #[error("invalid condition: expected FIELD=VALUE, such as vendor=adobe,platform=Windows11")]
+    NoCondition,
 }
 
 /// The values wanted of each field; `None` stands for rows without a value. A field that is absent
@@ -87,7 +84,7 @@ impl Narrowing {
         let mut wanted = Self::default();
         for condition in typed.into_iter().flat_map(split_conditions) {
             let Some((name, value)) = condition.split_once('=') else {
-                return Err(ConditionError::NoCondition { given: condition.to_owned() });
+                return Err(ConditionError::NoCondition);
             };
             let name = name.trim().to_lowercase();
             let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) else {
@@ -162,6 +159,6 @@ mod tests {
             r#"there is no field "platfrom"; did you mean platform? known: vendor, product, platform, group"#
         );
         let error = Narrowing::parse(["adobe"]).unwrap_err();
-        assert_eq!(error, ConditionError::NoCondition { given: "adobe".to_owned() });
+        assert_eq!(error, ConditionError::NoCondition);
     }
 }

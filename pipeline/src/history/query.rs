@@ -16,6 +16,7 @@ use super::scan::scan;
 use super::{HistoryError, is_io, nearest, text};
 use crate::cancel::Cancel;
 use crate::lake::Lake;
+use crate::printable::printable;
 use crate::report::count;
 use crate::threads::ThreadError;
 
@@ -164,7 +165,7 @@ pub fn table(query: Query, memory_bytes: u64, cancel: &Cancel) -> Result<String,
     let names: Vec<String> = query.schema.iter_names().map(ToString::to_string).collect();
     let mut table = TextTable::new();
     table.load_style(NOTHING);
-    table.set_header(&names);
+    table.set_header(names.iter().map(|name| printable(name).into_owned()));
     for (index, data_type) in query.schema.iter_values().enumerate() {
         if data_type.is_primitive_numeric()
             && let Some(column) = table.column_mut(index)
@@ -175,7 +176,10 @@ pub fn table(query: Query, memory_bytes: u64, cancel: &Cancel) -> Result<String,
     let mut num_rows = 0;
     query.run(memory_bytes, cancel, |frame| {
         for row in 0..frame.height().min(MAX_SHOWN - num_rows.min(MAX_SHOWN)) {
-            let cells = frame.columns().iter().map(|column| Ok(text::cell(&column.get(row)?)));
+            let cells = frame
+                .columns()
+                .iter()
+                .map(|column| Ok(printable(&text::cell(&column.get(row)?)).into_owned()));
             table.add_row(cells.collect::<PolarsResult<Vec<_>>>()?);
         }
         num_rows += frame.height();

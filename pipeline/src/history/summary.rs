@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::HistoryError;
 use super::diff::{KINDS, PRESENCE};
 use super::narrowing::Narrowing;
+use crate::printable::printable;
 use crate::progress::grouped;
 use crate::report::count;
 
@@ -254,7 +255,7 @@ impl Summary {
             text.push_str(&table(&["vendor", "product", "version", "status", "devices"], 4, rows));
         }
         if let Some(out) = &self.out {
-            let _ = writeln!(text, "\nall changes: {out}");
+            let _ = writeln!(text, "\nall changes: {}", printable(out));
         }
         text
     }
@@ -276,7 +277,7 @@ pub(super) fn table(header: &[&str], num_names: usize, rows: impl Iterator<Item 
         }
     }
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
     }
     format!("{}\n", table.trim_fmt())
 }

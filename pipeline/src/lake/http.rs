@@ -13,7 +13,7 @@ use object_store::client::{
 use url::{Host, Url};
 
 use crate::fetch::error_chain;
-use crate::fetch::http::HttpClient as OwnClient;
+use crate::fetch::http::{CertificateProblem, HttpClient as OwnClient, certificate_problem};
 use crate::fetch::redacted_url::{is_loopback, is_private};
 
 /// What is nearby accepts a connection at once, or is not there.
@@ -79,8 +79,21 @@ fn is_nearby(url: &Url) -> bool {
     is_loopback(url) || (url.scheme() == "http" && is_link_local)
 }
 
+/// A store whose certificate is not one to trust. Below it is what the TLS library said.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct UntrustedStore {
+    /// Why not.
+    pub problem: CertificateProblem,
+    text: String,
+}
+
 /// What the library decides on whether to send again.
 fn to_http_error(error: reqwest::Error) -> HttpError {
+    if let Some(problem) = certificate_problem(&error) {
+        let text = error_chain(&error.without_url());
+        return HttpError::new(HttpErrorKind::Unknown, UntrustedStore { problem, text });
+    }
     let kind = if error.is_timeout() {
         HttpErrorKind::Timeout
     } else if error.is_connect() {

@@ -49,12 +49,22 @@ pub(crate) const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The location is no place that a lake can be in, or the environment cannot lead there.
-    #[error("the lake's location {location:?} {reason}")]
+    #[error("invalid lake location {location}: {reason}")]
     BadLocation {
         /// As given, without what may be secret.
         location: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A variable of the environment cannot be used for the lake.
+    #[error("{name} {reason}")]
+    BadVariable {
+        /// Its name.
+        name: String,
+        /// What is wrong with it, without its value.
+        reason: String,
+        /// What to do instead.
+        hint: &'static str,
     },
     /// An operation on an object store failed.
     #[error("cannot {action} {}", path.display())]
@@ -111,8 +121,9 @@ impl LakeError {
     /// What a person can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::BadVariable { hint, .. } => Some(hint),
             Self::BadLocation { .. } => Some(
-                "give --lake a local path, or a URL such as abfss://container@account.dfs.core.windows.net/path, s3://bucket/path or gs://bucket/path",
+                "give --lake (or DEFENDER_LAKE) a local path, or a URL such as abfss://container@account.dfs.core.windows.net/path, s3://bucket/path or gs://bucket/path",
             ),
             Self::Io { source, .. } => io_hint(source.kind()),
             Self::Store { source, .. } => Some(source.hint()),
@@ -146,7 +157,7 @@ impl LakeError {
     /// How the program ends with this error.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::BadLocation { .. } => ExitCode::Usage,
+            Self::BadLocation { .. } | Self::BadVariable { .. } => ExitCode::Usage,
             Self::Cancelled { .. } => ExitCode::Interrupted,
             Self::Store { source, .. } if source.is_not_authorised() => ExitCode::NotAuthorised,
             _ => ExitCode::Lake,
@@ -169,6 +180,15 @@ fn io_hint(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::Unsupported => Some("choose a --lake on a file system with locks and renames"),
         _ => None,
     }
+}
+
+/// Checks that a lake can have the location, without the environment and without asking anyone.
+///
+/// # Errors
+///
+/// [`LakeError::BadLocation`].
+pub fn check_location(location: impl AsRef<Path>) -> Result<(), LakeError> {
+    location::check(location.as_ref())
 }
 
 /// A place that tables lie in. It need not exist yet.
@@ -622,21 +642,17 @@ mod tests {
         assert_eq!(root("odd:name").unwrap(), "odd:name");
         let check = |location: &str, expected: &str| {
             let error = root(location).unwrap_err();
-            assert_eq!(error.to_string(), format!("the lake's location {expected}"));
+            assert_eq!(error.to_string(), format!("invalid lake location {expected}"));
             assert_eq!(error.exit_code(), ExitCode::Usage);
-            assert!(error.hint().is_some_and(|hint| hint.starts_with("give --lake a local path")));
+            assert!(
+                error
+                    .hint()
+                    .is_some_and(|hint| hint.starts_with("give --lake (or DEFENDER_LAKE) a local path"))
+            );
         };
-        check("ftp://host/x", r#""ftp://host/x" has the scheme ftp, which is not supported"#);
-        check("https://host/x", r#""https://host/x" has the scheme https, which is not supported"#);
-        let secret = "holds more than a place: credentials belong into the environment";
-        check(
-            "abfss://c@x.dfs.core.windows.net/?sig=secret",
-            &format!(r#""abfss://c@x.dfs.core.windows.net/" {secret}"#),
-        );
-        check("abfss://c:secret@x.dfs.core.windows.net/", &format!(r#""abfss://…" {secret}"#));
-        check("", r#""" is empty"#);
-        check("file://host/lake", r#""file://host/lake" is no local file URL"#);
-        check("/dev/null", r#""/dev/null" is not a folder"#);
+        check("https://host/x", "https://host/x: is not the URL of a store that is supported");
+        check("file://host/lake", "file://host/lake: is not the URL of a local folder");
+        check("/dev/null", "/dev/null: is not a folder");
     }
 
     #[test]

@@ -20,10 +20,14 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+use super::http::UntrustedStore;
 use super::lease::LeaseTimes;
 use super::{LakeError, local};
+use crate::exit_code::ExitCode;
 use crate::fetch::TokenError;
+use crate::fetch::http::CertificateProblem;
 use crate::fetch::secret::quotable;
+use crate::redact::place;
 use crate::threads;
 
 /// Bytes of a part of an upload: all stores take at least 5 MiB, and all parts but the last alike.
@@ -60,6 +64,7 @@ enum Kind {
     Missing,
     NotAuthorised,
     Unsupported,
+    Untrusted(CertificateProblem),
     Other,
 }
 
@@ -70,6 +75,15 @@ impl From<&object_store::Error> for StoreError {
         };
         let kind = match error {
             NotFound { .. } => Kind::Missing,
+            error if let Some(problem) = untrusted(error) => Kind::Untrusted(problem),
+            // The authority could not be asked: that says nothing about us.
+            Unauthenticated { source, .. }
+                if source
+                    .downcast_ref::<TokenError>()
+                    .is_some_and(|err| err.exit_code() == ExitCode::Source) =>
+            {
+                Kind::Other
+            }
             PermissionDenied { .. } | Unauthenticated { .. } => Kind::NotAuthorised,
             NotImplemented { .. } | NotSupported { .. } => Kind::Unsupported,
             // Of a listing and of what it asks for credentials the library keeps the status in words only.
@@ -103,9 +117,23 @@ impl StoreError {
                 "check the store's credentials in the environment, and that they may read, write, list and delete there"
             }
             Kind::Unsupported => "choose a store with conditional writes for --lake",
+            Kind::Untrusted(problem) => problem.hint(),
             Kind::Other => "check the store's name and the network, and run again",
         }
     }
+}
+
+/// Why the certificate of a store, or of the authority that signs in to it, is not one to trust.
+fn untrusted(error: &object_store::Error) -> Option<CertificateProblem> {
+    let mut causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    causes.find_map(|error| {
+        match (error.downcast_ref::<UntrustedStore>(), error.downcast_ref::<TokenError>()) {
+            (Some(store), _) => Some(store.problem),
+            (_, Some(TokenError::Untrusted { problem, .. })) => Some(*problem),
+            _ => None,
+        }
+    })
 }
 
 /// What stands before the status of an answer, in the library's words.
@@ -131,10 +159,7 @@ pub(super) fn explain(error: &object_store::Error) -> String {
         let message = message.split(" RequestId:").next().unwrap_or_default();
         shown = format!("{shown} {code}: {message}");
     }
-    let words = shown.split(' ').map(|word| match (word.contains("://"), word.split_once('?')) {
-        (true, Some((place, _))) => place,
-        _ => word,
-    });
+    let words = shown.split(' ').map(|word| if word.contains("://") { place(word) } else { word.into() });
     quotable(&words.collect::<Vec<_>>().join(" "))
 }
 
@@ -218,7 +243,7 @@ impl Store {
             runtime: Arc::new(OwnRuntime(Some(runtime))),
             root,
             prefix,
-            work_dir: std::env::temp_dir(),
+            work_dir: crate::environment::temp_dir(),
             lease_times: LeaseTimes::from_env(),
         })
     }

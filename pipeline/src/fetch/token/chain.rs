@@ -2,39 +2,35 @@
 //! a token. The only module that knows them all.
 
 use std::{
-    ffi::OsStr,
-    io,
-    process::{Output, Stdio},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
     credentials::{AccessToken, TokenCredential},
-    http::{ClientOptions, RetryOptions},
+    http::{ClientMethodOptions, ClientOptions, RetryOptions},
 };
 use azure_identity::{
-    AzureCliCredential, AzureCliCredentialOptions, ClientAssertionCredential,
-    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions, Executor,
-    ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
-    WorkloadIdentityCredentialOptions,
+    ClientAssertion, ClientAssertionCredential, ClientAssertionCredentialOptions, ClientSecretCredential,
+    ClientSecretCredentialOptions,
 };
 use url::Url;
 
 use super::{
-    AuthMethod, Credentials, TokenError,
+    AuthMethod, Credentials, TokenError, azure_cli,
     certificate::CertificateAssertion,
-    transport::{Destination, IMDS_CONNECT_TIMEOUT, Transport},
+    managed_identity::{Failure, IdentityService},
+    transport::Transport,
 };
 use crate::fetch::{
-    FetchError, RedactedUrl, error_chain,
+    FetchError, RedactedUrl, Secret, error_chain,
     http::{API_READ_TIMEOUT, HttpClient},
     secret::quotable,
 };
 
-/// The Azure CLI is a Python program that may have to renew a token of its own; beyond this it hangs.
-const AZURE_CLI_TIMEOUT: Duration = Duration::from_mins(1);
+/// Largest token file that is read: a cluster's word for a workload has some kilobytes.
+const MAX_TOKEN_FILE_BYTES: u64 = 1024 * 1024;
 
 type Credential = Arc<dyn TokenCredential>;
 
@@ -46,7 +42,7 @@ pub(super) struct Chain {
     scope: String,
     login_url: RedactedUrl,
     authority: Arc<Transport>,
-    machine: Arc<Transport>,
+    machine: IdentityService,
     /// What `auto` found open. It stays with that: who we are does not change within a run.
     found: Mutex<Option<AuthMethod>>,
 }
@@ -58,21 +54,17 @@ impl Chain {
         method: AuthMethod,
         credentials: Credentials,
     ) -> Result<Self, FetchError> {
-        let authority = Transport {
-            http: HttpClient::try_new(API_READ_TIMEOUT)?,
-            destination: Destination::Authority(login_url.into()),
-        };
-        let machine = Transport {
-            http: HttpClient::try_direct(IMDS_CONNECT_TIMEOUT, API_READ_TIMEOUT)?,
-            destination: Destination::Machine(credentials.imds_url.clone()),
-        };
+        let authority =
+            Transport { http: HttpClient::try_new(API_READ_TIMEOUT)?, authority: login_url.into() };
+        let machine =
+            IdentityService::try_new(credentials.machine_identity.clone(), credentials.imds_url.clone())?;
         Ok(Self {
             method,
             credentials,
             scope,
             login_url: login_url.into(),
             authority: Arc::new(authority),
-            machine: Arc::new(machine),
+            machine,
             found: Mutex::default(),
         })
     }
@@ -94,7 +86,11 @@ impl Chain {
                 tried.push((method, format!("{name} not set")));
                 continue;
             }
-            match self.ask(method).await {
+            let asked = match method {
+                AuthMethod::ManagedIdentity => self.look_for_machine().await,
+                method => self.ask(method).await,
+            };
+            match asked {
                 Ok(token) => {
                     self.note(method);
                     return Ok(token);
@@ -135,38 +131,51 @@ impl Chain {
             AuthMethod::ClientSecret => self.client_secret()?,
             AuthMethod::ClientCertificate => self.client_certificate().await?,
             AuthMethod::WorkloadIdentity => self.workload_identity().await?,
-            AuthMethod::ManagedIdentity => self.managed_identity()?,
-            AuthMethod::AzureCli | AuthMethod::Auto => self.azure_cli()?,
+            AuthMethod::ManagedIdentity => {
+                let asked =
+                    self.machine.token(&self.scope, self.credentials.client_id.as_deref(), false).await;
+                return asked.map_err(|failure| match failure.error {
+                    error @ TokenError::Unreachable { .. } => {
+                        unavailable(method, format!("this machine has no identity service: {error}"))
+                    }
+                    error => error,
+                });
+            }
+            AuthMethod::AzureCli | AuthMethod::Auto => {
+                let token = azure_cli::token(&self.scope, self.credentials.tenant_id.as_deref()).await;
+                return token.map_err(|reason| unavailable(AuthMethod::AzureCli, reason));
+            }
         };
         let scopes = [self.scope.as_str()];
-        let token = credential.get_token(&scopes, None);
-        let token = if method == AuthMethod::AzureCli {
-            let timeout = tokio::time::timeout(AZURE_CLI_TIMEOUT, token).await;
-            timeout.map_err(|_| unavailable(method, "`az` did not answer".into()))?
-        } else {
-            token.await
-        };
-        token.map_err(|err| self.explain(method, &err))
+        credential.get_token(&scopes, None).await.map_err(|err| self.explain(&err))
+    }
+
+    /// Asks the machine's identity service where there may be none: most machines have none, something
+    /// else can answer in its place, and some that have it have no identity.
+    async fn look_for_machine(&self) -> Result<AccessToken, TokenError> {
+        let asked = self.machine.token(&self.scope, self.credentials.client_id.as_deref(), true).await;
+        asked.map_err(|Failure { error, is_service }| {
+            let reason = match error {
+                // The service is there, and busy.
+                error if is_service && error.is_transient() => return error,
+                TokenError::Unreachable { .. } => "this machine has no identity service".to_owned(),
+                TokenError::Refused { status: 400, .. } if is_service => {
+                    "this machine has no such identity".to_owned()
+                }
+                TokenError::Unusable { reason } => reason,
+                error if is_service => error.to_string(),
+                error => format!("no identity service here: {error}"),
+            };
+            unavailable(AuthMethod::ManagedIdentity, reason)
+        })
     }
 
     /// What became of a request. Errors of ours that went through the library come out as they were.
-    fn explain(&self, method: AuthMethod, err: &azure_core::Error) -> TokenError {
+    fn explain(&self, err: &azure_core::Error) -> TokenError {
         let mut causes =
             std::iter::successors(Some(err as &(dyn std::error::Error + 'static)), |err| err.source());
         let ours = causes.find_map(|err| err.downcast_ref::<TokenError>()).cloned();
-        let is_machine = method == AuthMethod::ManagedIdentity && !self.credentials.has_identity_endpoint;
-        match (method, ours) {
-            // Most machines have no identity service, and some that do have no identity.
-            (_, Some(TokenError::Unreachable { .. })) if is_machine => {
-                unavailable(method, "this machine has no identity service".into())
-            }
-            (_, Some(TokenError::Refused { status: 400, .. })) if is_machine => {
-                unavailable(method, "this machine has no such identity".into())
-            }
-            (_, Some(ours)) => ours,
-            (AuthMethod::AzureCli, None) => unavailable(method, last_line(err)),
-            (_, None) => TokenError::NoToken { url: self.login_url.clone() },
-        }
+        ours.unwrap_or_else(|| TokenError::NoToken { method: "POST", url: self.login_url.clone() })
     }
 
     fn client_secret(&self) -> Result<Credential, TokenError> {
@@ -204,38 +213,20 @@ impl Chain {
     }
 
     async fn workload_identity(&self) -> Result<Credential, TokenError> {
-        let Credentials { tenant_id, client_id, federated_token_file, .. } = self.credentials.clone();
-        if tenant_id.is_none() || client_id.is_none() || federated_token_file.is_none() {
+        let Credentials { tenant_id, client_id, federated_token_file, .. } = &self.credentials;
+        let (Some(tenant_id), Some(client_id), Some(path)) = (tenant_id, client_id, federated_token_file)
+        else {
             return Err(self.missing("AZURE_FEDERATED_TOKEN_FILE", federated_token_file.is_none()));
-        }
-        let options = WorkloadIdentityCredentialOptions {
-            credential_options: ClientAssertionCredentialOptions { client_options: self.authority_options() },
-            client_id,
-            tenant_id,
-            token_file_path: federated_token_file,
         };
-        // The library reads the file at once.
-        match tokio::task::spawn_blocking(move || WorkloadIdentityCredential::new(Some(options))).await {
-            Ok(credential) => Ok(credential.map_err(|err| unusable(&err))?),
-            Err(err) => Err(TokenError::Unusable { reason: err.to_string() }),
-        }
-    }
-
-    fn managed_identity(&self) -> Result<Credential, TokenError> {
-        let options = ManagedIdentityCredentialOptions {
-            user_assigned_id: self.credentials.client_id.clone().map(UserAssignedId::ClientId),
-            client_options: options(&self.machine, None),
+        let path = path.clone();
+        let assertion = match tokio::task::spawn_blocking(move || FederatedToken::try_read(&path)).await {
+            Ok(assertion) => assertion.map_err(|reason| TokenError::Unusable { reason })?,
+            Err(err) => return Err(TokenError::Unusable { reason: err.to_string() }),
         };
-        Ok(ManagedIdentityCredential::new(Some(options)).map_err(|err| unusable(&err))?)
-    }
-
-    fn azure_cli(&self) -> Result<Credential, TokenError> {
-        let options = AzureCliCredentialOptions {
-            tenant_id: self.credentials.tenant_id.clone(),
-            executor: Some(Arc::new(AzureCli)),
-            ..AzureCliCredentialOptions::default()
-        };
-        Ok(AzureCliCredential::new(Some(options)).map_err(|err| unusable(&err))?)
+        let options = ClientAssertionCredentialOptions { client_options: self.authority_options() };
+        let credential =
+            ClientAssertionCredential::new(tenant_id.clone(), client_id.clone(), assertion, Some(options));
+        Ok(credential.map_err(|err| unusable(&err))?)
     }
 
     /// The variables of an app registration that are absent, `own` among them.
@@ -275,21 +266,29 @@ fn unusable(err: &azure_core::Error) -> TokenError {
     TokenError::Unusable { reason: quotable(&error_chain(err)) }
 }
 
-/// What the Azure CLI said: the cause furthest down, without the library's frame around it.
-fn last_line(err: &azure_core::Error) -> String {
-    let errors = std::iter::successors(Some(err as &(dyn std::error::Error + 'static)), |err| err.source());
-    let text = errors.last().map(ToString::to_string).unwrap_or_default();
-    quotable(text.trim_start_matches("ERROR: "))
+/// What a cluster says of a workload, as its token file has it. Read for each token: the cluster renews it.
+#[derive(Debug)]
+struct FederatedToken(Secret);
+
+impl FederatedToken {
+    fn try_read(path: &Path) -> Result<Self, String> {
+        let shown = crate::redact::place(&path.to_string_lossy()).into_owned();
+        let unreadable = |err| format!("AZURE_FEDERATED_TOKEN_FILE: cannot read {shown}: {err}");
+        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_TOKEN_FILE_BYTES {
+            return Err(format!("AZURE_FEDERATED_TOKEN_FILE: {shown} is too large for a token"));
+        }
+        // Files end in a line end; a token has none.
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        match text.trim() {
+            "" => Err(format!("AZURE_FEDERATED_TOKEN_FILE: {shown} is empty")),
+            token => Ok(Self(Secret::new(token))),
+        }
+    }
 }
 
-/// Runs the Azure CLI, and ends it when nobody waits for it any more.
-#[derive(Debug)]
-struct AzureCli;
-
 #[async_trait::async_trait]
-impl Executor for AzureCli {
-    async fn run(&self, program: &OsStr, args: &[&OsStr]) -> io::Result<Output> {
-        let mut command = tokio::process::Command::new(program);
-        command.args(args).stdin(Stdio::null()).kill_on_drop(true).output().await
+impl ClientAssertion for FederatedToken {
+    async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
+        Ok(self.0.expose().to_owned())
     }
 }

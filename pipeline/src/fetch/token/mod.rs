@@ -1,12 +1,15 @@
-//! Bearer tokens for the API: by `azure_identity`, kept until shortly before they end.
+//! Bearer tokens for the API, kept until shortly before they end: from the authority by `azure_identity`,
+//! from the machine's identity service and the Azure CLI by code of ours.
 //!
 //! The library takes https authorities only, on purpose, and brings no HTTP client of its own here: its
 //! requests go through a transport of ours, which sends them to the configured authority and nowhere
 //! else. That is what lets an emulator on loopback issue tokens.
 
+mod azure_cli;
 mod certificate;
 mod chain;
 mod claims;
+mod managed_identity;
 mod transport;
 
 use std::path::PathBuf;
@@ -17,7 +20,8 @@ use url::Url;
 
 use self::chain::Chain;
 pub use self::claims::TokenClaims;
-use super::{FetchError, RedactedUrl, Secret, redacted_url::is_private};
+use super::{FetchError, RedactedUrl, Secret, http::CertificateProblem, redacted_url::is_private};
+use crate::environment;
 use crate::exit_code::ExitCode;
 
 /// A token is renewed so long before its end that no call begins with one that ends under way.
@@ -77,29 +81,76 @@ pub struct Credentials {
     pub client_certificate_path: Option<PathBuf>,
     /// `AZURE_FEDERATED_TOKEN_FILE`: what Kubernetes says of the workload.
     pub federated_token_file: Option<PathBuf>,
-    /// Whether `IDENTITY_ENDPOINT` or `MSI_ENDPOINT` name the machine's identity service. The library
-    /// reads them itself.
-    pub has_identity_endpoint: bool,
+    /// What gives the machine its identity.
+    pub machine_identity: MachineIdentity,
     /// `AZURE_POD_IDENTITY_AUTHORITY_HOST`: what answers in place of the machine's identity service.
     pub imds_url: Option<Url>,
+}
+
+/// What gives a machine its identity, by the variables that the platforms set.
+#[derive(Debug, Clone, Default)]
+pub enum MachineIdentity {
+    /// The service at the address that all virtual machines have.
+    #[default]
+    VirtualMachine,
+    /// App Service, Functions and Container Apps say where their service is.
+    AppService {
+        /// `IDENTITY_ENDPOINT`.
+        endpoint: String,
+        /// `IDENTITY_HEADER`, which shows that the caller is on the machine.
+        header: Secret,
+    },
+    /// One that takes another protocol.
+    Unsupported {
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+impl MachineIdentity {
+    fn from_env() -> Self {
+        let is_set = |name| environment::variable(name).is_some();
+        match (environment::variable("IDENTITY_ENDPOINT"), environment::variable("IDENTITY_HEADER")) {
+            (Some(_), Some(_)) if is_set("IDENTITY_SERVER_THUMBPRINT") => {
+                Self::Unsupported { name: "Service Fabric" }
+            }
+            (Some(endpoint), Some(header)) => Self::AppService { endpoint, header: Secret::new(header) },
+            // Its agent answers with a challenge that only administrators can meet.
+            (Some(_), None) if is_set("IMDS_ENDPOINT") => Self::Unsupported { name: "Azure Arc" },
+            (None, _) if is_set("MSI_ENDPOINT") && is_set("MSI_SECRET") => {
+                Self::Unsupported { name: "Azure ML" }
+            }
+            (None, _) if is_set("MSI_ENDPOINT") => Self::Unsupported { name: "Cloud Shell" },
+            _ => Self::VirtualMachine,
+        }
+    }
 }
 
 impl Credentials {
     /// Reads the environment.
     pub fn from_env() -> Self {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        use environment::variable;
         Self {
             tenant_id: variable("AZURE_TENANT_ID"),
             client_id: variable("AZURE_CLIENT_ID"),
             client_secret: variable("AZURE_CLIENT_SECRET").map(Secret::new),
             client_certificate_path: variable("AZURE_CLIENT_CERTIFICATE_PATH").map(PathBuf::from),
             federated_token_file: variable("AZURE_FEDERATED_TOKEN_FILE").map(PathBuf::from),
-            has_identity_endpoint: ["IDENTITY_ENDPOINT", "MSI_ENDPOINT"]
-                .map(variable)
-                .iter()
-                .any(Option::is_some),
-            imds_url: variable("AZURE_POD_IDENTITY_AUTHORITY_HOST").and_then(|url| Url::parse(&url).ok()),
+            machine_identity: MachineIdentity::from_env(),
+            imds_url: variable("AZURE_POD_IDENTITY_AUTHORITY_HOST").and_then(|host| {
+                let scheme = if host.contains("://") { "" } else { "http://" };
+                Url::parse(&format!("{scheme}{host}")).ok()
+            }),
         }
+    }
+}
+
+impl Credentials {
+    /// Whether they are meant for signing in as an application, whatever the machine and its user have.
+    pub fn name_an_application(&self) -> bool {
+        self.client_secret.is_some()
+            || self.client_certificate_path.is_some()
+            || self.federated_token_file.is_some()
     }
 }
 
@@ -127,9 +178,11 @@ pub enum TokenError {
         tried: Vec<(AuthMethod, String)>,
     },
     /// The authority refuses.
-    #[error("POST {url}: {status}: {description}")]
+    #[error("{method} {url}: {status}: {description}")]
     Refused {
-        /// The authority.
+        /// How it was asked.
+        method: &'static str,
+        /// The authority, or the machine's identity service.
         url: RedactedUrl,
         /// The status.
         status: u16,
@@ -137,17 +190,33 @@ pub enum TokenError {
         description: String,
     },
     /// The authority could not be asked.
-    #[error("POST {url}: {reason}")]
+    #[error("{method} {url}: {reason}")]
     Unreachable {
-        /// The authority.
+        /// How it was to be asked.
+        method: &'static str,
+        /// The authority, or the machine's identity service.
         url: RedactedUrl,
         /// What happened.
         reason: String,
     },
-    /// The authority's answer makes no sense. Nothing of it is shown: it may hold a token.
-    #[error("POST {url}: the answer is no token")]
-    NoToken {
+    /// The authority's certificate is not one to trust.
+    #[error("{method} {url}: {reason}")]
+    Untrusted {
+        /// How it was to be asked.
+        method: &'static str,
         /// The authority.
+        url: RedactedUrl,
+        /// What the library says.
+        reason: String,
+        /// Why not.
+        problem: CertificateProblem,
+    },
+    /// The authority's answer makes no sense. Nothing of it is shown: it may hold a token.
+    #[error("{method} {url}: the answer is no token")]
+    NoToken {
+        /// How it was asked.
+        method: &'static str,
+        /// The authority, or the machine's identity service.
         url: RedactedUrl,
     },
     /// What the environment says cannot be used.
@@ -166,6 +235,7 @@ impl TokenError {
             | Self::Unavailable { .. }
             | Self::NoneOpen { .. }
             | Self::NoToken { .. }
+            | Self::Untrusted { .. }
             | Self::Unusable { .. } => false,
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..),
             Self::Unreachable { .. } => true,
@@ -182,7 +252,7 @@ impl TokenError {
             | Self::NoneOpen { .. }
             | Self::Refused { .. }
             | Self::Unusable { .. } => ExitCode::NotAuthorised,
-            Self::Unreachable { .. } | Self::NoToken { .. } => ExitCode::Source,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::NoToken { .. } => ExitCode::Source,
         }
     }
 
@@ -202,6 +272,7 @@ impl TokenError {
             Self::Refused { .. } | Self::Unusable { .. } => {
                 Some("check the AZURE_* variables, --login-url and --scope".into())
             }
+            Self::Untrusted { problem, .. } => Some(problem.hint().into()),
             Self::Unreachable { .. } | Self::NoToken { .. } => {
                 Some("check --login-url and the network".into())
             }
