@@ -22,6 +22,7 @@ mod readers;
 mod history;
 
 mod auth;
+mod network;
 mod faults;
 mod limits;
 mod resume;

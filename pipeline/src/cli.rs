@@ -116,6 +116,7 @@ struct SnapshotsOptions {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 struct TableOptions {
     /// Where the tables live [env: DEFENDER_LAKE] [default: ./lake]
     #[arg(long, value_name = "PATH|URL")]
@@ -155,6 +156,7 @@ struct VerifyArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 struct ExpireOptions {
     #[command(flatten)]
     table: TableOptions,
@@ -189,6 +191,7 @@ struct KeepOptions {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 struct SchemaOptions {
     /// Which dataset [default: software-inventory]
     #[arg(long, value_name = "NAME")]

@@ -108,6 +108,11 @@ fn host_url_of_file<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
 /// The options of `ingest`. The configuration file has the same names.
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[expect(
+    clippy::doc_markdown,
+    clippy::struct_excessive_bools,
+    reason = "doc comments are the help, as it is printed, and each bool is a switch"
+)]
 pub struct IngestOptions {
     /// How the parts come: signed download URLs, or pages of the JSON API [default: files]
     #[arg(long, value_enum, conflicts_with = "from", help_heading = "Source")]
@@ -741,10 +746,10 @@ mod tests {
         let long = "hunter2".repeat(9);
         check(&format!("{long} = 1"), ":1:1: unknown field `…`");
         check(
-            "é = 1\nclient-secret = hunter2",
+            "# é\nclient-secret = hunter2",
             ":2:17: invalid TOML: string values must be quoted, expected literal string",
         );
-        check("lake = \"hunter2", ":1:8: invalid TOML: invalid basic string, expected `\"`");
+        check("lake = \"hunter2", ":1:16: invalid TOML: invalid basic string, expected `\"`");
         check("lake = \"a\"\nlake = \"hunter2\"", ":2:1: invalid TOML: duplicate key");
     }
 

@@ -4,13 +4,13 @@
 
 /// Returns the variable's value.
 pub fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().and_then(value)
+    value(&std::env::var(name).ok()?)
 }
 
 /// Returns every variable with its value.
 pub fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, value(text.into_string().ok()?)?)))
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, value(&text.into_string().ok()?)?)))
 }
 
 /// Returns the folder for temporary files.
@@ -18,7 +18,7 @@ pub fn temp_dir() -> std::path::PathBuf {
     variable("TMPDIR").map_or_else(|| "/tmp".into(), Into::into)
 }
 
-fn value(text: String) -> Option<String> {
+fn value(text: &str) -> Option<String> {
     let text = text.trim_end_matches(['\r', '\n']);
     (!text.trim().is_empty()).then(|| text.to_owned())
 }
@@ -37,7 +37,7 @@ mod tests {
             ("s \r\n\n", Some("s ")),
             ("a\nb", Some("a\nb")),
         ] {
-            assert_eq!(value(text.to_owned()).as_deref(), expected, "{text:?}");
+            assert_eq!(value(text).as_deref(), expected, "{text:?}");
         }
     }
 }

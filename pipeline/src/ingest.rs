@@ -52,6 +52,7 @@ pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
 
 /// What one run is to do; every value is validated.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct IngestConfig {
     /// Which export.
     pub dataset: &'static Dataset,
@@ -316,12 +317,12 @@ impl IngestError {
             Self::Part { .. }
             | Self::RejectedPart { .. }
             | Self::OpenPart { .. }
+            | Self::GeneratedTime { is_local: false, .. }
             | Self::Empty { .. }
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
             Self::TooManyRejects { .. } => ExitCode::Rejects,
             Self::Interrupted => ExitCode::Interrupted,
             Self::IsDelta { .. } | Self::GeneratedTime { is_local: true, .. } => ExitCode::Usage,
-            Self::GeneratedTime { is_local: false, .. } => ExitCode::Source,
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.exit_code(),
             Self::Commit(error) => error.exit_code(),
             Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) | Self::Internal { .. } => {

@@ -99,6 +99,7 @@ pub struct TrendOptions {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 pub struct QueryOptions {
     /// The query; tables are named as `defender-lake schema` names them
     sql: String,

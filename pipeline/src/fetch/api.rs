@@ -10,7 +10,7 @@ use url::Url;
 use super::{
     FetchError, RedactedUrl, RetryPolicy, ServiceError,
     budget::{CallBudget, CallRate, Keeping},
-    http::{API_READ_TIMEOUT, HttpClient, transport_error},
+    http::{API_READ_TIMEOUT, HttpClient, check_trust, transport_error},
     redacted_url::is_private,
     retry::Retry,
     server_clock::ServerClock,
@@ -140,6 +140,7 @@ impl ApiClient {
         if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
             return Err(FetchError::ForeignOrigin { url: url.into(), api: self.base.clone() });
         }
+        check_trust(url)?;
         let mut renewed = false;
         let mut throttled = Throttled::default();
         loop {

@@ -7,7 +7,7 @@ use reqwest::{Method, Response, StatusCode, header};
 use super::{
     FetchError, RedactedUrl, ServiceError,
     api::{parse_http_date, status_error},
-    http::{BLOB_READ_TIMEOUT, HttpClient, transport_error},
+    http::{BLOB_READ_TIMEOUT, HttpClient, check_trust, transport_error},
 };
 
 /// A client that sends nothing but the signed URL.
@@ -65,6 +65,7 @@ impl BlobClient {
         url: &RedactedUrl,
         resume: Option<Resume<'_>>,
     ) -> Result<BlobDownload, FetchError> {
+        check_trust(url.as_url())?;
         let mut request = self.http.request(Method::GET, url.as_url());
         if let Some(Resume { offset, etag }) = resume {
             request =

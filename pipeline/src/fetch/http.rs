@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
 use url::Url;
 
-pub use super::tls::{CertificateProblem, certificate_problem};
+pub use super::tls::{CertificateProblem, NoAuthorities, certificate_problem, has_authorities};
 use super::{FetchError, RedactedUrl, redacted_url::is_loopback, tls};
 
 /// A host that does not accept a connection for so long is down.
@@ -63,6 +63,18 @@ fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) ->
         .tls_backend_preconfigured(tls::config());
     let builder = if is_proxied { builder } else { builder.no_proxy() };
     builder.build().map_err(|err| FetchError::Client { source: err.without_url() })
+}
+
+/// Fails if `url` is https and no certificate could be checked: such a request need not be tried.
+///
+/// # Errors
+///
+/// [`FetchError::NoAuthorities`].
+pub fn check_trust(url: &Url) -> Result<(), FetchError> {
+    if url.scheme() == "https" && !has_authorities() {
+        return Err(FetchError::NoAuthorities { url: url.into(), source: NoAuthorities });
+    }
+    Ok(())
 }
 
 /// The choke point: an error of the HTTP library, without the URL that it would print.

@@ -118,6 +118,14 @@ pub enum FetchError {
         /// What the library says, without the URL.
         source: reqwest::Error,
     },
+    /// https without CA certificates.
+    #[error("GET {url}")]
+    NoAuthorities {
+        /// What was to be asked for.
+        url: RedactedUrl,
+        /// What is missing.
+        source: http::NoAuthorities,
+    },
     /// The API does not accept the token.
     #[error("GET {url}: {status}: {service}")]
     NotAuthorised {
@@ -265,6 +273,7 @@ impl FetchError {
             Self::Status { status, .. } => matches!(status, 404 | 408 | 429 | 500..),
             Self::Token(err) => err.is_transient(),
             Self::Client { .. }
+            | Self::NoAuthorities { .. }
             | Self::NotPrivate { .. }
             | Self::ForeignOrigin { .. }
             | Self::NotAuthorised { .. }
@@ -293,6 +302,7 @@ impl FetchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Token(err) => err.hint(),
+            Self::NoAuthorities { .. } => Some(http::CertificateProblem::NoAuthorities.hint().to_owned()),
             Self::Transport { source, .. } => {
                 http::certificate_problem(source).map(|problem| problem.hint().to_owned())
             }

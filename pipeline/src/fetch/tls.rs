@@ -67,14 +67,15 @@ pub fn certificate_problem(err: &(dyn Error + 'static)) -> Option<CertificatePro
     })
 }
 
-#[derive(Debug, thiserror::Error)]
+/// This machine has no CA certificates.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("there are no CA certificates on this machine")]
-struct NoAuthorities;
+pub struct NoAuthorities;
 
 /// Returns the TLS setting of all clients.
 pub(super) fn config() -> ClientConfig {
     let provider = Arc::new(ring::default_provider());
-    let verifier = SystemVerifier { provider: Arc::clone(&provider), inner: OnceLock::new() };
+    let verifier = SystemVerifier { provider: Arc::clone(&provider) };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider has ciphers for all versions")
@@ -89,25 +90,34 @@ pub(super) fn config() -> ClientConfig {
 #[derive(Debug)]
 struct SystemVerifier {
     provider: Arc<CryptoProvider>,
-    inner: OnceLock<Option<Arc<WebPkiServerVerifier>>>,
+}
+
+/// Returns what checks certificates; nothing if there are no CA certificates. They are read once.
+fn verifier() -> Option<&'static WebPkiServerVerifier> {
+    static VERIFIER: OnceLock<Option<Arc<WebPkiServerVerifier>>> = OnceLock::new();
+    let verifier = VERIFIER.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        let (_, num_ignored) = roots.add_parsable_certificates(authorities());
+        if num_ignored > 0 {
+            tracing::debug!(num_ignored, "CA certificates that cannot be used are left out");
+        }
+        let provider = Arc::new(ring::default_provider());
+        // Fails if there are none.
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok()
+    });
+    verifier.as_deref()
+}
+
+/// Whether a certificate can be checked at all. If not, https need not be tried.
+pub fn has_authorities() -> bool {
+    verifier().is_some()
 }
 
 impl SystemVerifier {
-    fn inner(&self) -> Result<&WebPkiServerVerifier, TlsError> {
-        let inner = self.inner.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            let (_, num_ignored) = roots.add_parsable_certificates(authorities());
-            if num_ignored > 0 {
-                tracing::debug!(num_ignored, "CA certificates that cannot be used are left out");
-            }
-            // Fails if there are none.
-            let builder =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider));
-            builder.build().ok()
-        });
+    fn inner() -> Result<&'static WebPkiServerVerifier, TlsError> {
         let none =
             || TlsError::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(NoAuthorities))));
-        inner.as_deref().ok_or_else(none)
+        verifier().ok_or_else(none)
     }
 }
 
@@ -145,7 +155,7 @@ impl ServerCertVerifier for SystemVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        self.inner()?.verify_server_cert(certificate, intermediates, server_name, ocsp_response, now)
+        Self::inner()?.verify_server_cert(certificate, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(

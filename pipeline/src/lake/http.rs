@@ -13,7 +13,9 @@ use object_store::client::{
 use url::{Host, Url};
 
 use crate::fetch::error_chain;
-use crate::fetch::http::{CertificateProblem, HttpClient as OwnClient, certificate_problem};
+use crate::fetch::http::{
+    CertificateProblem, HttpClient as OwnClient, NoAuthorities, certificate_problem, has_authorities,
+};
 use crate::fetch::redacted_url::{is_loopback, is_private};
 
 /// What is nearby accepts a connection at once, or is not there.
@@ -53,6 +55,10 @@ impl HttpService for Service {
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
+        if url.scheme() == "https" && !has_authorities() {
+            let (problem, text) = (CertificateProblem::NoAuthorities, NoAuthorities.to_string());
+            return Err(HttpError::new(HttpErrorKind::Unknown, UntrustedStore { problem, text }));
+        }
         let client = if is_nearby(&url) {
             &self.nearby
         } else if is_private(&url) {

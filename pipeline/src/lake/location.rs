@@ -220,10 +220,10 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
         let is_storage = name.starts_with("azure_storage_");
         match name.parse::<AzureConfigKey>() {
             Ok(key) if is_storage || name == "azure_skip_signature" => {
-                builder = builder.with_config(key, value)
+                builder = builder.with_config(key, value);
             }
             Err(_) if is_storage && name != "azure_storage_auth_mode" => {
-                unread.push(name.to_ascii_uppercase())
+                unread.push(name.to_ascii_uppercase());
             }
             _ => {}
         }

@@ -15,7 +15,10 @@ use serde::Deserialize;
 use super::TokenError;
 use crate::fetch::{
     FetchError, RedactedUrl, error_chain,
-    http::{HttpClient, certificate_problem, read_bounded, read_error_body, transport_error},
+    http::{
+        CertificateProblem, HttpClient, certificate_problem, check_trust, read_bounded, read_error_body,
+        transport_error,
+    },
     secret::quotable,
 };
 
@@ -68,6 +71,10 @@ impl Transport {
         let Body::Bytes(body) = request.body() else {
             return Err(unreachable("a token request is never streamed".into()));
         };
+        if let Err(FetchError::NoAuthorities { source, .. }) = check_trust(&url) {
+            let (problem, reason) = (CertificateProblem::NoAuthorities, source.to_string());
+            return Err(TokenError::Untrusted { method: verb, url: shown.clone(), reason, problem });
+        }
         let mut builder = self.http.request(method, &url).body(body.clone());
         for (name, value) in request.headers().iter() {
             builder = builder.header(name.as_str(), value.as_str());
