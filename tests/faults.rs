@@ -209,12 +209,17 @@ fn a_part_that_never_has_a_row_ends_the_run() {
     emulator.script(At::Part(1), u32::MAX, Fault::Body("{\"SoftwareName\":\"a\"}\n{}\n".to_owned()));
     let run = sandbox.ingest_via(&emulator, &["--max-rejects", "50%"]).expect(4);
     let tenant = Tenant::new(TenantOptions { generated_time: later(), ..six_parts().options().clone() });
-    let expected = format!(
-        "error: part {} is damaged: 2 of its 2 records were rejected; line 1: no DeviceId; hint: look at the part at \
-         that line; leave it out if it is not of the export",
-        tenant.part_path(1)
-    );
-    assert_eq!(run.error(), expected);
+    let (message, rejects) = run.error().split_once("; the rejects are in ").unwrap();
+    let expected = "is damaged: 2 of its 2 records were rejected, line 1: no DeviceId";
+    assert_eq!(message, format!("error: part {} {expected}", tenant.part_path(1)));
+    let (rejects, hint) = rejects.split_once("; hint: ").unwrap();
+    assert_eq!(hint, "read their reasons there; leave the part out if it is not of the export");
+    // Of both rounds, the last one's.
+    let folder = std::fs::read_dir(sandbox.work_dir().join("software_inventory")).unwrap();
+    let files = folder
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "gz"));
+    assert_eq!(files.collect::<Vec<_>>(), [std::path::Path::new(rejects)]);
     assert_eq!(sandbox.lake_listing(), before);
     assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
     emulator.clear_faults();

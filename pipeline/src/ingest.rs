@@ -212,7 +212,8 @@ pub enum IngestError {
     },
     /// So few records of a part became rows that it is not a part of the export.
     #[error(
-        "part {part} is damaged: {rejected} of its {records} records were rejected; line {line}: {reason}"
+        "part {part} is damaged: {rejected} of its {records} records were rejected, line {line}: {reason}; the rejects are in {}",
+        rejects.display()
     )]
     RejectedPart {
         /// Its name.
@@ -225,6 +226,8 @@ pub enum IngestError {
         line: u64,
         /// Why that was rejected.
         reason: String,
+        /// The rejects file.
+        rejects: PathBuf,
     },
     /// A part that was there is gone or cannot be opened.
     #[error("cannot open part {part} at {}", path.display())]
@@ -340,10 +343,10 @@ impl IngestError {
                 Some(found.hint().to_owned())
             }
             Self::RejectedPart { rejected, records, .. } if rejected == records => {
-                Some("look at the part at that line; leave it out if it is not of the export".to_owned())
+                Some("read their reasons there; leave the part out if it is not of the export".to_owned())
             }
             Self::RejectedPart { .. } => {
-                Some("look at the part at that line; a --max-rejects above 10% lets it pass".to_owned())
+                Some("read their reasons there; raise --max-rejects above 10% if they may be left out".to_owned())
             }
             Self::Part { .. } => {
                 Some("run again to fetch it anew; a local file has to be replaced by a whole one".to_owned())
@@ -461,6 +464,10 @@ pub fn ingest(
             return Err(error);
         }
         started_over.push(reason);
+        if let IngestError::RejectedPart { rejects, .. } = &error {
+            // Another round writes its own. Best effort: it is in the way of nothing.
+            let _ = std::fs::remove_file(rejects);
+        }
         tracing::warn!(%error, "starting over from a new listing; whole parts of the same snapshot are kept");
         progress.restart();
     }
@@ -682,10 +689,15 @@ impl Run<'_> {
             num_tasks: AtomicUsize::new(0),
         };
         decode.all_parts(&pool, source)?;
-        decode.check_rejected_parts()?;
-        decode.warn_of_lost_columns();
+        let rejected_part = decode.take_damaged_by_rejects();
+        if rejected_part.is_none() {
+            decode.warn_of_lost_columns();
+        }
         let Decode { rejects, parts, undocumented, .. } = decode;
         rejects.finish()?;
+        if let Some(part) = rejected_part {
+            return Err(self.part_damaged_by_rejects(staging, part));
+        }
         let files = pool.install(|| {
             let last = row_groups.finish().into_par_iter();
             last.try_for_each(|row_group| {
@@ -728,19 +740,34 @@ impl Run<'_> {
         })
     }
 
-    /// Keeps the rejects file, which would go with staging, where the error says.
     fn too_many_rejects(&self, staging: &Staging, totals: &Totals) -> IngestError {
+        match self.keep_rejects(staging) {
+            Ok(rejects) => IngestError::TooManyRejects {
+                rejected: totals.rejected_records,
+                records: totals.records,
+                limit: self.config.max_rejects,
+                rejects,
+            },
+            Err(error) => error,
+        }
+    }
+
+    fn part_damaged_by_rejects(&self, staging: &Staging, part: RejectedPart) -> IngestError {
+        let RejectedPart { name, rejected, records, first: FirstReject { line, reason }, .. } = part;
+        match self.keep_rejects(staging) {
+            Ok(rejects) => IngestError::RejectedPart { part: name, rejected, records, line, reason, rejects },
+            Err(error) => error,
+        }
+    }
+
+    /// Keeps the rejects file, which would go with staging, where the error says.
+    fn keep_rejects(&self, staging: &Staging) -> Result<PathBuf, IngestError> {
         let config = self.config;
         let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.id);
         let path = config.work_dir.join(config.dataset.name).join(name);
         match copy_private(&staging.rejects_path(), &path) {
-            Ok(()) => IngestError::TooManyRejects {
-                rejected: totals.rejected_records,
-                records: totals.records,
-                limit: config.max_rejects,
-                rejects: path,
-            },
-            Err(source) => IngestError::KeepRejects { path, source },
+            Ok(()) => Ok(path),
+            Err(source) => Err(IngestError::KeepRejects { path, source }),
         }
     }
 }
@@ -1028,9 +1055,10 @@ impl Decode<'_> {
         }
     }
 
-    /// Fails where a part has so many rejects that it is not a part of the export, once all are read: all
-    /// of its records where other parts have rows, or more than a limit for all allows for a part.
-    fn check_rejected_parts(&self) -> Result<(), IngestError> {
+    /// Finds the parts that have so many rejects that they are not of the export, once all are read: all of
+    /// their records where other parts have rows, or more than a limit for all allows for a part. Returns the
+    /// first; those that were fetched are fetched again by another round.
+    fn take_damaged_by_rejects(&self) -> Option<RejectedPart> {
         let (mut records, mut rejected) = (0, 0);
         for (_, part) in &*locked(&self.parts) {
             records += part.records;
@@ -1045,12 +1073,7 @@ impl Decode<'_> {
         for part in &damaged {
             self.remove_from_spool(&part.name, &part.path);
         }
-        match damaged.into_iter().min_by_key(|part| part.index) {
-            None => Ok(()),
-            Some(RejectedPart { name, rejected, records, first: FirstReject { line, reason }, .. }) => {
-                Err(IngestError::RejectedPart { part: name, rejected, records, line, reason })
-            }
-        }
+        damaged.into_iter().min_by_key(|part| part.index)
     }
 
     fn note_lost_columns(&self, part: &StoredPart, columns: impl Iterator<Item = &'static str>) {
