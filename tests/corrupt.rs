@@ -18,7 +18,7 @@ fn corrupt(file: &str) -> String {
 /// Ingests a damaged part beside a whole one: the error, and the lake as it was.
 #[track_caller]
 fn check_damage(file: &str, expected: &str) {
-    let hint = "run again to fetch it anew; a local file has to be replaced by a whole one";
+    let hint = "replace the file by a whole one, or leave it out of --from";
     check_damage_beside(&[WHOLE], file, expected, hint);
 }
 
@@ -283,8 +283,8 @@ fn export_without_records_publishes_nothing() {
     let run = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(4);
     assert_eq!(
         run.error(),
-        "error: the export of 20210111T110100Z holds no records; nothing was published; hint: look in the \
-         Defender portal whether the tenant has devices; the lake keeps its last snapshot"
+        "error: the export of 20210111T110100Z holds no records; nothing was published; hint: look \
+         whether --from names the files that hold the export"
     );
     assert_eq!(sandbox.lake_listing(), before);
 }

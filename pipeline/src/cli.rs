@@ -32,6 +32,7 @@ use crate::progress::{
     ByteProgress, EventWriter, LogWriter, Progress, ProgressDisplay, ProgressMode, grouped,
 };
 use crate::report::{Outcome, count, reader_path};
+use crate::source::read_small_file;
 use crate::threads;
 use crate::verify::{self, Finding, VerifyOptions};
 
@@ -362,10 +363,12 @@ fn start_log_at(level: &str, format: LogFormat) {
 
 fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     start_log(&options.log);
-    let options = options.with_environment_and_file().map_err(usage)?;
+    let (runtime, cancel) = start_runtime()?;
+    let options = options
+        .with_environment_and_file(|path| read_config(path, &runtime, &cancel))
+        .map_err(|error| if cancel.is_cancelled() { interrupted() } else { usage(error) })?;
     let config = options.to_config().map_err(usage)?;
     raise_file_limit();
-    let (runtime, cancel) = start_runtime()?;
     let progress = Arc::new(Progress::default());
     let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
     let result = panics::catch(|| ingest::ingest(&config, &runtime, &progress, &cancel));
@@ -389,6 +392,25 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     } else {
         printed
     }
+}
+
+/// Reads the file that `--config` names, which may be a pipe: waiting for it ends with the run.
+fn read_config(path: &std::path::Path, runtime: &Runtime, cancel: &Cancel) -> std::io::Result<String> {
+    /// Options are some hundred bytes.
+    const MAX_BYTES: usize = 1 << 20;
+    let text = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(std::io::ErrorKind::Interrupted.into()),
+            text = read_small_file(path, MAX_BYTES) => text,
+        }
+    })?;
+    String::from_utf8(text).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "is not utf-8"))
+}
+
+fn interrupted() -> anyhow::Error {
+    let error = anyhow::anyhow!("interrupted; nothing was published");
+    Failure { code: ExitCode::Interrupted, error, hint: None }.into()
 }
 
 /// Starts what waits for the network, and for signals.

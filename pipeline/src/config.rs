@@ -149,7 +149,7 @@ pub struct IngestOptions {
     /// Suffix of hosts that parts may be fetched from; repeatable [default: by --cloud]
     #[arg(long, value_name = "SUFFIX", help_heading = "Service")]
     pub blob_host: Vec<String>,
-    /// Lifetime to ask for download URLs, 1 to 24 hours [default: 6]
+    /// Lifetime to ask for download URLs, 1 to 24 hours; some calls of the service allow 6 at most [default: 6]
     #[arg(long, value_name = "HOURS", allow_negative_numbers = true, help_heading = "Service")]
     pub sas_valid_hours: Option<u8>,
     /// Rows of a JSON page, 1 to 200000 [default: 50000]
@@ -302,6 +302,8 @@ pub enum Cloud {
 /// What a cloud presets; each part can be given by itself.
 struct Preset {
     api_url: &'static str,
+    /// The other hosts of the same API: regional and legacy ones.
+    sister_hosts: &'static [&'static str],
     login_url: &'static str,
     scope: &'static str,
     blob_hosts: &'static [&'static str],
@@ -313,6 +315,12 @@ impl Cloud {
             // The host moved to api.security.microsoft.com, the audience of tokens did not.
             Self::Worldwide => Preset {
                 api_url: "https://api.security.microsoft.com",
+                sister_hosts: &[
+                    "api.security.microsoft.com",
+                    ".api.security.microsoft.com",
+                    ".securitycenter.microsoft.com",
+                    ".securitycenter.windows.com",
+                ],
                 login_url: "https://login.microsoftonline.com",
                 scope: "https://api.securitycenter.microsoft.com/.default",
                 blob_hosts: &["blob.core.windows.net"],
@@ -321,12 +329,14 @@ impl Cloud {
             // their exports are stored: those two follow the pattern of the others.
             Self::Gcc => Preset {
                 api_url: "https://api-gcc.securitycenter.microsoft.us",
+                sister_hosts: &["api-gcc.securitycenter.microsoft.us"],
                 login_url: "https://login.microsoftonline.com",
                 scope: "https://api-gcc.securitycenter.microsoft.us/.default",
                 blob_hosts: &["blob.core.usgovcloudapi.net", "blob.core.windows.net"],
             },
             Self::GccHigh | Self::Dod => Preset {
                 api_url: "https://api-gov.securitycenter.microsoft.us",
+                sister_hosts: &["api-gov.securitycenter.microsoft.us"],
                 login_url: "https://login.microsoftonline.us",
                 scope: "https://api-gov.securitycenter.microsoft.us/.default",
                 blob_hosts: &["blob.core.usgovcloudapi.net"],
@@ -337,12 +347,15 @@ impl Cloud {
 
 impl IngestOptions {
     /// Fills what was not given from the environment, and what that does not have from the configuration
-    /// file that `--config` names, if any.
+    /// file that `--config` names, if any, which `read` reads.
     ///
     /// # Errors
     ///
     /// A variable is not valid, or the file cannot be read or is not valid.
-    pub fn with_environment_and_file(mut self) -> Result<Self, ConfigError> {
+    pub fn with_environment_and_file(
+        mut self,
+        read: impl FnOnce(&std::path::Path) -> std::io::Result<String>,
+    ) -> Result<Self, ConfigError> {
         for (option, name) in
             [(&mut self.api_url, "DEFENDER_API_URL"), (&mut self.login_url, "AZURE_AUTHORITY_HOST")]
         {
@@ -352,8 +365,7 @@ impl IngestOptions {
         }
         self.lake = self.lake.or_else(|| environment::variable(LAKE_VARIABLE));
         let Some(path) = self.config.clone() else { return Ok(self) };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|source| ConfigError::ReadFile { path: path.clone(), source })?;
+        let text = read(&path).map_err(|source| ConfigError::ReadFile { path: path.clone(), source })?;
         let file = toml::from_str(&text).map_err(|error| explain(path, &text, &error))?;
         Ok(self.or(file))
     }
@@ -517,6 +529,7 @@ impl IngestOptions {
         };
         let api = ApiConfig {
             api_url: url(&self.api_url, preset.api_url),
+            sister_hosts: preset.sister_hosts,
             login_url: url(&self.login_url, preset.login_url),
             scope,
             auth: self.auth.unwrap_or_default().into(),

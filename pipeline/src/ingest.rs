@@ -38,6 +38,7 @@ use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::snapshot::{RunId, SnapshotId};
 use crate::source::{Export, OpenError, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
+use crate::spool::KEPT;
 use crate::threads::{self, ThreadError};
 use crate::write::{SnapshotWriter, WriteError};
 
@@ -207,6 +208,8 @@ pub enum IngestError {
     Part {
         /// Its name.
         part: String,
+        /// How it came.
+        route: Route,
         /// How.
         source: DecodeError,
     },
@@ -244,6 +247,8 @@ pub enum IngestError {
     Empty {
         /// The snapshot.
         snapshot: SnapshotId,
+        /// How its parts came.
+        route: Route,
     },
     /// Too many records were rejected.
     #[error("{rejected} of {records} records were rejected, more than {limit}; the rejects are in {}", rejects.display())]
@@ -348,8 +353,12 @@ impl IngestError {
             Self::RejectedPart { .. } => {
                 Some("read their reasons there; raise --max-rejects above 10% if they may be left out".to_owned())
             }
-            Self::Part { .. } => {
-                Some("run again to fetch it anew; a local file has to be replaced by a whole one".to_owned())
+            Self::Part { route: Route::Local, .. } => {
+                Some("replace the file by a whole one, or leave it out of --from".to_owned())
+            }
+            Self::Part { .. } => Some("run again to fetch it again".to_owned()),
+            Self::Empty { route: Route::Local, .. } => {
+                Some("look whether --from names the files that hold the export".to_owned())
             }
             Self::Empty { .. } => Some(
                 "look in the Defender portal whether the tenant has devices; the lake keeps its last snapshot"
@@ -380,7 +389,7 @@ impl IngestError {
             Self::Write(WriteError::TooManyPartitions { .. }) => {
                 Some("such an export is not one of Defender's; look at the values in the parts".to_owned())
             }
-            Self::OpenPart { .. } => Some("make the file readable, or run again to fetch it anew".to_owned()),
+            Self::OpenPart { .. } => Some("make the file readable, then run again".to_owned()),
             Self::KeepRejects { .. } => Some("make --work-dir writable, or choose another".to_owned()),
         }
     }
@@ -534,7 +543,8 @@ fn round(
             .publish(&lock, source)?
     };
     if let Some(spool) = spool {
-        let tidied = if config.keep_parts { spool.keep() } else { spool.remove() };
+        let is_whole = report.outcome == Outcome::Published;
+        let tidied = if config.keep_parts && is_whole { spool.keep() } else { spool.remove() };
         if let Err(error) = tidied {
             tracing::warn!(error = %error, "the spool could not be tidied up");
         }
@@ -718,7 +728,7 @@ impl Run<'_> {
         }
         let totals = Totals::sum(&parts, &files);
         if totals.records == 0 {
-            return Err(IngestError::Empty { snapshot });
+            return Err(IngestError::Empty { snapshot, route: self.export.route });
         }
         if config.max_rejects.is_exceeded(totals.rejected_records, totals.records) {
             return Err(self.too_many_rejects(staging, &totals));
@@ -980,7 +990,8 @@ impl Decode<'_> {
         scope: &Scope<'s>,
     ) -> Result<(), IngestError> {
         let progress = self.run.progress;
-        let damaged = |source| IngestError::Part { part: part.name.clone(), source };
+        let route = self.run.export.route;
+        let damaged = |source| IngestError::Part { part: part.name.clone(), route, source };
         let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
         let mut before = decoder.counts();
         loop {
@@ -1012,6 +1023,7 @@ impl Decode<'_> {
             name: part.name.clone(),
             bytes: part.bytes,
             md5: part.md5.clone(),
+            proof: Some(part.proof),
             json_bytes: counts.json_bytes,
             records: counts.records,
             rejected_records: counts.rejected_records,
@@ -1035,12 +1047,14 @@ impl Decode<'_> {
         } else {
             self.remove_from_spool(&name, &path);
         }
-        Err(IngestError::Part { part: name, source })
+        Err(IngestError::Part { part: name, route: self.run.export.route, source })
     }
 
     /// What was fetched damaged is to be fetched again, not taken from the spool for ever.
     fn remove_from_spool(&self, part: &str, path: &Path) {
+        let is_kept = path.parent().is_some_and(|folder| folder.join(KEPT).exists());
         if self.run.export.route != Route::Local
+            && !is_kept
             && let Err(error) = std::fs::remove_file(path)
         {
             tracing::warn!(part, error = %error, "the damaged part could not be removed from the spool");

@@ -82,6 +82,9 @@ pub struct PartFacts {
     /// `Content-MD5` as the server gave it, base64; absent where it gave none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub md5: Option<String>,
+    /// What shows that the part is whole; absent in manifests of versions before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// Size of the JSON text.
     pub json_bytes: u64,
     /// Records read: rows and rejected records.
@@ -94,6 +97,25 @@ pub struct PartFacts {
     pub coerced: u64,
     /// Names given twice in one record.
     pub duplicate_names: u64,
+}
+
+/// What shows that a part is whole. Of several, the manifest has the strongest, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// The server gave the MD5 of the whole part, and the bytes have it.
+    Md5,
+    /// It is gzip, and each of its members has the checksum and the length that its trailer says.
+    Gzip,
+    /// The server announced so many bytes (`Content-Length`, the total of `Content-Range`, or the answer to
+    /// a `HEAD`), and so many came.
+    Length,
+    /// The server sent it in chunks, and the chunk that says that it is the last one came.
+    Chunked,
+    /// The JSON page ends where its object is closed. A page alone is that: of lines, any number is whole.
+    Json,
+    /// A file, or what a pipe gave until it was closed, on this machine: there was no transfer to check.
+    Local,
 }
 
 /// One Parquet file of a snapshot.

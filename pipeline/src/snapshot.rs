@@ -1,4 +1,4 @@
-//! Identities: which snapshot, and which run.
+//! Identities: which snapshot, which run, and which part.
 //!
 //! A snapshot is identified by its dataset and the time that the service generated it, never by
 //! the clock of a run. A run has an id of its own, so that no file name ever comes back with
@@ -7,6 +7,7 @@
 use std::fmt;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound, Utc};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 /// Identifies a snapshot within its dataset: the generated time in whole UTC seconds. Orders by time.
@@ -72,6 +73,24 @@ impl fmt::Display for RunId {
     }
 }
 
+/// Identifies a part within its snapshot: its name, percent-decoded. `OrgId=1` and `OrgId%3D1` are two
+/// spellings of one path, and servers give either. A `+` is itself in a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PartKey(Vec<u8>);
+
+impl PartKey {
+    /// Decodes the part's name once.
+    pub fn of(name: &str) -> Self {
+        Self(percent_decode_str(name).collect())
+    }
+}
+
+impl AsRef<[u8]> for PartKey {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +104,21 @@ mod tests {
         for text in ["2021", "20210111T110100", "20211311T110100Z", "../20210111T110100Z"] {
             assert_eq!(SnapshotId::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn part_spellings_of_one_path_are_one_key() {
+        let check = |one: &str, other: &str, expected: bool| {
+            assert_eq!(PartKey::of(one) == PartKey::of(other), expected, "{one} {other}");
+        };
+        check("a/OrgId=1/p", "a/OrgId%3D1/p", true);
+        check("a/OrgId%3d1/p", "a/OrgId%3D1/p", true);
+        check("a b", "a%20b", true);
+        check("a/b", "a%2fb", true);
+        check("a+b", "a%2Bb", true);
+        check("a+b", "a b", false);
+        check("a%253D", "a%3D", false);
+        check("a%zz", "a%25zz", true);
+        check("OrgId=1", "orgid=1", false);
     }
 }

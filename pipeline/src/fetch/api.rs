@@ -34,6 +34,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 pub struct ApiConfig {
     /// Base of the service, without `/api`.
     pub api_url: Url,
+    /// The cloud's other API hosts, to which its links may lead; what begins with a dot is the end of many.
+    /// Nothing is sent to them.
+    pub sister_hosts: &'static [&'static str],
     /// The authority that issues tokens.
     pub login_url: Url,
     /// What the token is for.
@@ -49,6 +52,7 @@ pub struct ApiConfig {
 pub struct ApiClient {
     http: HttpClient,
     base: RedactedUrl,
+    sister_hosts: &'static [&'static str],
     tokens: Tokens,
     retry: RetryPolicy,
     budget: CallBudget,
@@ -93,6 +97,7 @@ impl ApiClient {
             clock: ServerClock::default(),
             http: HttpClient::try_new(API_READ_TIMEOUT)?,
             base: (&config.api_url).into(),
+            sister_hosts: config.sister_hosts,
             tokens: Tokens::try_new(
                 &config.login_url,
                 config.scope.clone(),
@@ -121,6 +126,34 @@ impl ApiClient {
         url.set_query(Some(&format!("{name}={value}")));
         url.set_fragment(None);
         url
+    }
+
+    /// A link of the service as it is followed. Links lead to whatever host the service takes for its own,
+    /// regional and legacy ones among them (facts §1.3, §4 F18): their path and query are the same at the
+    /// API's own origin, and the token goes there alone. Any other link is left as it is, for
+    /// [`ApiClient::get`] to refuse.
+    pub fn at_own_origin(&self, mut link: Url) -> Url {
+        // Never sent, and two links that differ in it alone are one.
+        link.set_fragment(None);
+        let is_plain = link.scheme() == "https"
+            && link.port().is_none()
+            && link.username().is_empty()
+            && link.password().is_none();
+        let is_sister = link.host_str().is_some_and(|host| {
+            self.sister_hosts.iter().any(|sister| match sister.strip_prefix('.') {
+                Some(_) => host.ends_with(sister),
+                None => host == *sister,
+            })
+        });
+        let base = self.base.as_url();
+        if link.origin() == base.origin() || !is_plain || !is_sister {
+            return link;
+        }
+        let mut own = base.clone();
+        own.set_path(&format!("{}{}", base.path().trim_end_matches('/'), link.path()));
+        own.set_query(link.query());
+        own.set_fragment(None);
+        own
     }
 
     /// The bounds for retries, to be started once per thing asked for.

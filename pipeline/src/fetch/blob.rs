@@ -16,13 +16,38 @@ pub struct BlobClient {
     http: HttpClient,
 }
 
-/// Where a download goes on.
+/// What to ask for by range.
 #[derive(Debug, Clone, Copy)]
-pub struct Resume<'a> {
-    /// Bytes that are here already.
-    pub offset: u64,
-    /// The blob that they are of.
-    pub etag: &'a str,
+pub enum Range<'a> {
+    /// What a download that stopped still lacks.
+    From {
+        /// Bytes that are here already.
+        offset: u64,
+        /// The blob that they are of.
+        etag: &'a str,
+    },
+    /// The whole: the answer says how much that is, also where that of the plain request does not.
+    Whole,
+}
+
+impl Range<'_> {
+    fn offset(self) -> u64 {
+        match self {
+            Self::From { offset, .. } => offset,
+            Self::Whole => 0,
+        }
+    }
+}
+
+/// What storage says of a blob without sending it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// Size.
+    pub total_bytes: Option<u64>,
+    /// Strong entity tag.
+    pub etag: Option<String>,
+    /// MD5, base64.
+    pub md5: Option<String>,
 }
 
 /// A download that has begun.
@@ -30,10 +55,12 @@ pub struct Resume<'a> {
 pub struct BlobDownload {
     url: RedactedUrl,
     response: Response,
-    /// Offset of the first byte: that of [`Resume`], or 0 where the server sends the whole.
+    /// Offset of the first byte: that of [`Range`], or 0 where the server sends the whole.
     pub offset: u64,
     /// Size of the whole blob, where announced.
     pub total_bytes: Option<u64>,
+    /// Whether the body says by itself where it ends.
+    pub is_chunked: bool,
     /// Strong entity tag: what a download can go on with.
     pub etag: Option<String>,
     /// MD5 of the whole blob, base64, where announced.
@@ -54,52 +81,61 @@ impl BlobClient {
         Ok(Self { http: HttpClient::try_new(BLOB_READ_TIMEOUT)? })
     }
 
-    /// Begins a download, `resume` of one that stopped.
+    /// Begins a download, of `range` or of the whole.
     ///
     /// # Errors
     ///
     /// Where the server cannot be reached or refuses; [`FetchError::Changed`] where the blob is not the
-    /// one that `resume` is of.
+    /// one that `range` is of.
     pub async fn open(
         &self,
         url: &RedactedUrl,
-        resume: Option<Resume<'_>>,
+        range: Option<Range<'_>>,
     ) -> Result<BlobDownload, FetchError> {
         check_trust(url.as_url())?;
         let mut request = self.http.request(Method::GET, url.as_url());
-        if let Some(Resume { offset, etag }) = resume {
-            request =
-                request.header(header::RANGE, format!("bytes={offset}-")).header(header::IF_MATCH, etag);
+        if let Some(range) = range {
+            request = request.header(header::RANGE, format!("bytes={}-", range.offset()));
+        }
+        if let Some(Range::From { etag, .. }) = range {
+            request = request.header(header::IF_MATCH, etag);
         }
         let response = request.send().await.map_err(|err| transport_error(url.clone(), err))?;
-        let text = |name: &str| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        };
+        let text = |name: &str| text(&response, name);
         let date = text("date").and_then(|date| parse_http_date(&date));
-        let etag = text("etag").filter(|etag| !etag.starts_with("W/"));
+        let etag = strong_etag(&response);
         let copy_status = text("x-ms-copy-status").map(|status| super::secret::quotable(&status));
-        match (response.status(), resume) {
+        let is_chunked = is_chunked(&response);
+        match (response.status(), range) {
             (StatusCode::OK, _) => Ok(BlobDownload {
                 offset: 0,
                 total_bytes: response.content_length(),
                 md5: text("content-md5"),
                 url: url.clone(),
+                is_chunked,
                 etag,
                 date,
                 copy_status,
                 response,
             }),
-            (StatusCode::PARTIAL_CONTENT, Some(Resume { offset, .. })) => {
-                let range = text("content-range").and_then(|range| parse_content_range(&range));
-                let Some((start, total_bytes)) = range.filter(|(start, _)| *start == offset) else {
+            (StatusCode::PARTIAL_CONTENT, Some(range)) => {
+                let sent = text("content-range").and_then(|range| parse_content_range(&range));
+                let is_of_other_blob =
+                    matches!((range, &etag), (Range::From { etag, .. }, Some(sent)) if etag != sent.as_str());
+                let Some((start, total_bytes)) = sent.filter(|(start, _)| *start == range.offset()) else {
                     return Err(FetchError::Changed { url: url.clone() });
                 };
+                if is_of_other_blob {
+                    return Err(FetchError::Changed { url: url.clone() });
+                }
                 Ok(BlobDownload {
                     offset: start,
                     total_bytes,
                     // `Content-MD5` would be that of the range here.
                     md5: text("x-ms-blob-content-md5"),
                     url: url.clone(),
+                    // Of the range: what comes may be less than the whole.
+                    is_chunked: false,
                     etag,
                     date,
                     copy_status,
@@ -117,6 +153,39 @@ impl BlobClient {
             _ => Err(status_error(url.as_url(), response).await),
         }
     }
+
+    /// What storage says of the blob: nothing where it cannot be asked or does not say.
+    pub async fn announced(&self, url: &RedactedUrl) -> Announced {
+        let Ok(response) = self.http.request(Method::HEAD, url.as_url()).send().await else {
+            return Announced::default();
+        };
+        if response.status() != StatusCode::OK {
+            return Announced::default();
+        }
+        // Not the size of the answer's body, which has none. Servers that do not know say 0.
+        let total_bytes = text(&response, "content-length").and_then(|length| length.parse().ok());
+        Announced {
+            total_bytes: total_bytes.filter(|bytes| *bytes > 0),
+            etag: strong_etag(&response),
+            md5: text(&response, "content-md5"),
+        }
+    }
+}
+
+fn text(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn strong_etag(response: &Response) -> Option<String> {
+    text(response, "etag").filter(|etag| !etag.starts_with("W/"))
+}
+
+/// Whether the last of the transfer's encodings is that of chunks: then a body that is cut is an error.
+pub(crate) fn is_chunked(response: &Response) -> bool {
+    let last = response.headers().get_all(header::TRANSFER_ENCODING).iter().next_back();
+    last.and_then(|value| value.to_str().ok())
+        .and_then(|value| value.rsplit(',').next())
+        .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"))
 }
 
 impl BlobDownload {

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, redirect::Policy};
+use reqwest::{
+    Client, Method, RequestBuilder,
+    header::{self, HeaderMap, HeaderValue},
+    redirect::Policy,
+};
 use url::Url;
 
 pub use super::tls::{CertificateProblem, NoAuthorities, certificate_problem, has_authorities};
@@ -54,7 +58,11 @@ impl HttpClient {
 }
 
 fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) -> Result<Client, FetchError> {
+    // Said, and not only left open: a proxy that compresses or inflates on the way drops the length and the
+    // checksum that say whether a body is whole.
+    let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     let builder = Client::builder()
+        .default_headers(headers)
         .user_agent(concat!("defender-lake/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .referer(false)

@@ -102,7 +102,9 @@ pub enum FetchError {
         url: RedactedUrl,
     },
     /// A URL of the service points away from the API.
-    #[error("{url}: not at the API's own origin, {api}; the token is not sent there")]
+    #[error(
+        "{url}: not at the API's own origin, {api}, nor at a host of its cloud; the token is not sent there"
+    )]
     ForeignOrigin {
         /// Where it points.
         url: RedactedUrl,
@@ -168,6 +170,16 @@ pub enum FetchError {
         /// Whether it is a matter of time: then another listing helps.
         is_out_of_time: bool,
     },
+    /// Blob storage refuses for good: another listing would not change it.
+    #[error("GET {url}: {status}: {service}{}", if service.is_about_network() { ": the storage account refuses this network" } else { "" })]
+    StorageRefused {
+        /// What was asked for.
+        url: RedactedUrl,
+        /// The status.
+        status: u16,
+        /// The service's own words.
+        service: ServiceError,
+    },
     /// The connection is open and next to nothing comes.
     #[error("GET {url}: the transfer has as good as stopped: {bytes} bytes in {window:?}")]
     Stalled {
@@ -221,6 +233,16 @@ pub enum FetchError {
         url: RedactedUrl,
         /// Bytes announced.
         expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// A body that ends with its connection, and nothing says that this was its end.
+    #[error(
+        "GET {url}: {found} bytes came, and nothing proves that they are the whole part: no length, no checksum, no chunks"
+    )]
+    Unproved {
+        /// What was asked for.
+        url: RedactedUrl,
         /// Bytes that came.
         found: u64,
     },
@@ -282,6 +304,8 @@ impl FetchError {
             | Self::Throttled { .. }
             | Self::Budget { .. }
             | Self::Redirected { .. }
+            | Self::StorageRefused { .. }
+            | Self::Unproved { .. }
             | Self::TooLarge { .. }
             | Self::GaveUp { .. } => false,
         }
@@ -320,7 +344,32 @@ impl FetchError {
                 Some(format!("run again after {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true)))
             }
             Self::Budget { .. } => Some("check --work-dir".into()),
-            Self::SignatureRefused { .. } => Some("run again to list the export anew".into()),
+            Self::SignatureRefused { is_out_of_time: true, .. } => {
+                Some("run again to list the export again".into())
+            }
+            Self::SignatureRefused { .. } => Some(
+                "the url's time is not over: look whether a proxy changes or refuses it, then run again"
+                    .into(),
+            ),
+            Self::StorageRefused { service, .. } if service.is_about_network() => Some(
+                "run where the account's firewall lets requests in; a vpn, a private endpoint or a proxy in \
+                 between may be what it refuses"
+                    .into(),
+            ),
+            Self::StorageRefused { service, .. } if service.is_about_anonymity() => {
+                Some("storage saw no signature: look whether a proxy cuts the query off download urls".into())
+            }
+            Self::StorageRefused { .. } => Some("run again to list the export again".into()),
+            Self::Unproved { .. } => Some(
+                "a proxy in between drops the length: let it pass Content-Length or route around it \
+                 (NO_PROXY), or download the parts by other means and pass them with --from"
+                    .into(),
+            ),
+            Self::ForeignOrigin { .. } => Some(
+                "if that host is the service's own, pass it with --api-url or --cloud, or take the export \
+                 by --via files"
+                    .into(),
+            ),
             Self::GaveUp { source, .. } => source.hint().or_else(|| Some("run again later".into())),
             _ => None,
         }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use url::{Host, Url};
 
+use crate::snapshot::PartKey;
+
 /// A [`Url`] whose text forms hold scheme, host and path only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedactedUrl(Box<Url>);
@@ -20,6 +22,11 @@ impl RedactedUrl {
     /// The path as written, without the leading `/` and without the query: a part's name.
     pub fn part_name(&self) -> &str {
         self.0.path().strip_prefix('/').unwrap_or(self.0.path())
+    }
+
+    /// What [`RedactedUrl::part_name`] means, in whatever spelling.
+    pub fn part_key(&self) -> PartKey {
+        PartKey::of(self.part_name())
     }
 
     /// Whether the URL points at this machine.

@@ -27,7 +27,48 @@ pub struct ServiceError {
 impl ServiceError {
     /// Reads the body of an answer that is no success.
     pub async fn read(response: Response) -> Self {
-        Self::parse(&read_error_body(response, MAX_ERROR_BYTES).await)
+        // Storage says its code in a header too, which is there where a proxy has put a page of its own in
+        // place of the body.
+        let code =
+            response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(quotable);
+        let said = Self::parse(&read_error_body(response, MAX_ERROR_BYTES).await);
+        Self { code: code.filter(|code| !code.is_empty()).or(said.code), ..said }
+    }
+
+    /// Whether storage refuses the network that the request comes from: the account's firewall, or a signature
+    /// that is for other addresses. Neither time nor another listing changes that.
+    pub fn is_about_network(&self) -> bool {
+        /// <https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes>, and what
+        /// the firewall of an account answers to a signed URL.
+        const CODES: [&str; 3] =
+            ["AuthorizationFailure", "AuthorizationSourceIPMismatch", "IpAuthorizationFailure"];
+        self.has_code(&CODES)
+    }
+
+    /// Whether storage refuses what it understood, for another reason than the network or the time.
+    pub fn is_final(&self) -> bool {
+        const CODES: [&str; 10] = [
+            "AccountIsDisabled",
+            "AuthorizationPermissionMismatch",
+            "AuthorizationProtocolMismatch",
+            "AuthorizationResourceTypeMismatch",
+            "AuthorizationServiceMismatch",
+            "FeatureVersionMismatch",
+            "InsufficientAccountPermissions",
+            "KeyBasedAuthenticationNotPermitted",
+            "NoAuthenticationInformation",
+            "PublicAccessNotPermitted",
+        ];
+        self.has_code(&CODES)
+    }
+
+    /// Whether storage says that it saw a request without a signature.
+    pub fn is_about_anonymity(&self) -> bool {
+        self.has_code(&["NoAuthenticationInformation", "PublicAccessNotPermitted"])
+    }
+
+    fn has_code(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
     }
 
     fn parse(body: &[u8]) -> Self {

@@ -3,15 +3,20 @@
 
 use chrono::Utc;
 
-use super::{FetchProgress, SourceError, signed_urls::SignedUrls, stored_part::Damage};
+use super::{
+    FetchProgress, SourceError,
+    signed_urls::{SignedUrl, SignedUrls},
+    stored_part::Damage,
+};
 use crate::{
     fetch::{
-        FetchError, RateFloor, RedactedUrl, RetryPolicy,
-        blob::{BlobClient, Resume},
+        FetchError, RateFloor, RedactedUrl, RetryPolicy, ServiceError,
+        blob::{Announced, BlobClient, Range},
         rate_floor::Watch,
         retry::Retry,
         server_clock::ServerClock,
     },
+    manifest::Proof,
     spool::{PartWriter, PartialFacts, Spool, SpoolError, Spooled, SpooledFacts},
 };
 
@@ -54,6 +59,8 @@ struct Partial {
     facts: Option<PartialFacts>,
     /// MD5 of the whole blob, as announced.
     md5: Option<String>,
+    /// Size of the whole blob, as announced.
+    total_bytes: Option<u64>,
 }
 
 /// What was spent on a part; it goes with the part, should that have to be fetched again.
@@ -97,22 +104,34 @@ impl Downloader {
     ) -> Result<Spooled, DownloadError> {
         let url = self.urls.get(index).url;
         let name = url.part_name();
-        if let Some(spooled) = self.spool.find(name).await {
+        if let Some(spooled) = self.spool.find(name, |facts| facts.proof.is_some()).await {
             tracing::debug!(part = name, "taken over from an earlier run");
             progress.add_bytes(spooled.facts.bytes);
             return Ok(spooled);
         }
         let (writer, facts) = self.spool.resume(name).await?;
         progress.add_bytes(writer.bytes());
-        let mut partial = Partial { writer, md5: facts.as_ref().and_then(|facts| facts.md5.clone()), facts };
-        if let Err(err) = self.attempts(index, effort, &mut partial, progress).await {
-            progress.take_bytes(partial.writer.bytes());
-            // For the next run. Where the disk does not take it, that one begins a little earlier.
-            let _ = partial.writer.flush().await;
-            return Err(err);
-        }
-        let facts =
-            SpooledFacts { name: name.to_owned(), server_md5: partial.md5, ..SpooledFacts::default() };
+        let mut partial = Partial {
+            writer,
+            md5: facts.as_ref().and_then(|facts| facts.md5.clone()),
+            total_bytes: facts.as_ref().and_then(|facts| facts.total_bytes),
+            facts,
+        };
+        let proof = match self.attempts(index, effort, &mut partial, progress).await {
+            Ok(proof) => proof,
+            Err(err) => {
+                progress.take_bytes(partial.writer.bytes());
+                // For the next run. Where the disk does not take it, that one begins a little earlier.
+                let _ = partial.writer.flush().await;
+                return Err(err);
+            }
+        };
+        let facts = SpooledFacts {
+            name: name.to_owned(),
+            server_md5: partial.md5,
+            proof: Some(proof),
+            ..SpooledFacts::default()
+        };
         Ok(partial.writer.finish(&self.spool, facts).await?)
     }
 
@@ -122,14 +141,21 @@ impl Downloader {
         effort: &mut Effort,
         partial: &mut Partial,
         progress: &FetchProgress,
-    ) -> Result<(), DownloadError> {
-        let mut refusals = 0;
+    ) -> Result<Proof, DownloadError> {
+        let (mut refusals, mut is_by_range) = (0, false);
         effort.furthest_bytes = effort.furthest_bytes.max(partial.writer.bytes());
         loop {
             let signed = self.urls.valid(index).await.map_err(|err| DownloadError::Listing(Box::new(err)))?;
-            let err = match self.attempt(&signed.url, partial, progress).await {
-                Ok(()) => return Ok(()),
-                Err(DownloadError::Fetch(err)) => err,
+            let err = match self.attempt(&signed.url, is_by_range, partial, progress).await {
+                Ok(Some(proof)) => return Ok(proof),
+                // Asked for in the way that makes a server say how long it is; there is no other.
+                Ok(None) if !is_by_range => {
+                    is_by_range = true;
+                    continue;
+                }
+                Ok(None) if partial.writer.is_gzip() => return Ok(Proof::Gzip),
+                Ok(None) => FetchError::Unproved { url: signed.url.clone(), found: partial.writer.bytes() },
+                Err(DownloadError::Fetch(err)) => self.judge(err, &signed),
                 Err(err) => return Err(err),
             };
             if partial.writer.bytes() >= effort.furthest_bytes + MIN_HEADWAY_BYTES {
@@ -137,12 +163,19 @@ impl Downloader {
             }
             match &err {
                 FetchError::Changed { .. } => partial.restart(progress).await?,
-                FetchError::SignatureRefused { is_out_of_time, .. } if refusals + 1 < MAX_REFUSALS => {
+                FetchError::SignatureRefused { service, is_out_of_time, .. }
+                    if refusals + 1 < MAX_REFUSALS =>
+                {
                     refusals += 1;
                     // One that has ended is replaced at once. Another one may be too new for the clock of
-                    // that server (facts §4 F3): it gets a moment first.
-                    let is_out_of_time = *is_out_of_time || self.urls.has_ended(&signed);
-                    if (refusals == 1) == is_out_of_time || refusals == 3 {
+                    // that server (facts §4 F3): it gets a moment first, and is replaced once. What does not
+                    // even give a code is not storage, which a new signature would not change.
+                    let is_to_renew = match (*is_out_of_time, &service.code) {
+                        (true, _) => refusals != 2,
+                        (false, Some(_)) => refusals == 2,
+                        (false, None) => refusals == 2 && !self.urls.is_known_to_hold(&signed),
+                    };
+                    if is_to_renew {
                         tracing::warn!(part = signed.url.part_name(), error = %err, "listing again");
                         let renewed = self.urls.renew(&signed).await;
                         renewed.map_err(|err| DownloadError::Listing(Box::new(err)))?;
@@ -156,20 +189,41 @@ impl Downloader {
         }
     }
 
-    /// One request: appends what it brings, and looks whether that is all.
+    /// What a refusal comes to, by the code that storage gives and the time that the URL has left.
+    fn judge(&self, err: FetchError, signed: &SignedUrl) -> FetchError {
+        let is_lasting = |service: &ServiceError| service.is_about_network() || service.is_final();
+        match err {
+            FetchError::SignatureRefused { url, service, is_out_of_time } => {
+                let is_out_of_time = is_out_of_time || self.urls.has_ended(signed);
+                if is_lasting(&service) && !is_out_of_time {
+                    return FetchError::StorageRefused { url, status: 403, service };
+                }
+                FetchError::SignatureRefused { url, service, is_out_of_time }
+            }
+            FetchError::Status { url, status, service } if is_lasting(&service) => {
+                FetchError::StorageRefused { url, status, service }
+            }
+            err => err,
+        }
+    }
+
+    /// One request: appends what it brings, and looks whether that is all. `None` where it came to an end
+    /// and nothing shows that this is its end.
     async fn attempt(
         &self,
         url: &RedactedUrl,
+        is_by_range: bool,
         partial: &mut Partial,
         progress: &FetchProgress,
-    ) -> Result<(), DownloadError> {
-        let resume = match &partial.facts {
+    ) -> Result<Option<Proof>, DownloadError> {
+        let range = match &partial.facts {
+            _ if is_by_range => Some(Range::Whole),
             Some(facts) if partial.writer.bytes() > 0 => {
-                Some(Resume { offset: partial.writer.bytes(), etag: &facts.etag })
+                Some(Range::From { offset: partial.writer.bytes(), etag: &facts.etag })
             }
             _ => None,
         };
-        let mut download = self.client.open(url, resume).await?;
+        let mut download = self.client.open(url, range).await?;
         let mut watch = Watch::new(self.rate_floor);
         if let Some(date) = download.date {
             self.clock.observe(date, Utc::now());
@@ -181,7 +235,13 @@ impl Downloader {
             // Its bytes are not all there, whatever came with them (facts §4 F1).
             return Err(FetchError::EmptyBody { url: url.clone(), copy_status: download.copy_status }.into());
         }
-        if let Some(total_bytes) = download.total_bytes {
+        if let (Some(before), Some(now)) = (partial.total_bytes, download.total_bytes)
+            && before != now
+        {
+            return Err(FetchError::Changed { url: url.clone() }.into());
+        }
+        partial.total_bytes = partial.total_bytes.or(download.total_bytes);
+        if let Some(total_bytes) = partial.total_bytes {
             if total_bytes > MAX_PART_BYTES {
                 return Err(FetchError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into());
             }
@@ -191,7 +251,12 @@ impl Downloader {
         if let Some(etag) = download.etag.take()
             && download.offset == 0
         {
-            let facts = PartialFacts { name: url.part_name().to_owned(), etag, md5: partial.md5.clone() };
+            let facts = PartialFacts {
+                name: url.part_name().to_owned(),
+                etag,
+                md5: partial.md5.clone(),
+                total_bytes: partial.total_bytes,
+            };
             partial.writer.note(&facts).await?;
             partial.facts = Some(facts);
         }
@@ -206,10 +271,38 @@ impl Downloader {
         if found == 0 {
             return Err(FetchError::EmptyBody { url: url.clone(), copy_status: download.copy_status }.into());
         }
-        if let Some(expected) = download.total_bytes.filter(|expected| *expected != found) {
+        if let Some(expected) = partial.total_bytes.filter(|expected| *expected != found) {
             return Err(FetchError::WrongLength { url: url.clone(), expected, found }.into());
         }
-        Ok(())
+        if partial.total_bytes.is_none() && partial.md5.is_none() && !download.is_chunked {
+            return self.prove(url, is_by_range, partial).await;
+        }
+        Ok(partial.proof(download.is_chunked))
+    }
+
+    /// Asks for the size of a part that ended with its connection. Gzip that is cut between two members
+    /// looks whole by itself, so it is asked for as well.
+    async fn prove(
+        &self,
+        url: &RedactedUrl,
+        is_by_range: bool,
+        partial: &mut Partial,
+    ) -> Result<Option<Proof>, DownloadError> {
+        let found = partial.writer.bytes();
+        let Announced { total_bytes, etag, md5 } = self.client.announced(url).await;
+        let is_of_other_blob =
+            matches!((&etag, &partial.facts), (Some(etag), Some(facts)) if *etag != facts.etag);
+        match total_bytes {
+            _ if is_of_other_blob => Err(FetchError::Changed { url: url.clone() }.into()),
+            Some(total_bytes) if total_bytes == found => {
+                (partial.total_bytes, partial.md5) = (Some(total_bytes), md5);
+                Ok(partial.proof(false))
+            }
+            Some(expected) if is_by_range => {
+                Err(FetchError::WrongLength { url: url.clone(), expected, found }.into())
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -218,6 +311,20 @@ impl Partial {
         progress.take_bytes(self.writer.bytes());
         self.facts = None;
         self.md5 = None;
+        self.total_bytes = None;
         self.writer.restart().await
+    }
+
+    /// The strongest proof that there is of what came to its end.
+    fn proof(&self, is_chunked: bool) -> Option<Proof> {
+        if self.md5.is_some() {
+            Some(Proof::Md5)
+        } else if self.writer.is_gzip() {
+            Some(Proof::Gzip)
+        } else if self.total_bytes.is_some() {
+            Some(Proof::Length)
+        } else {
+            is_chunked.then_some(Proof::Chunked)
+        }
     }
 }

@@ -41,10 +41,22 @@ pub enum SourceError {
         max_parts: usize,
     },
     /// One part is listed twice: it would count twice.
-    #[error("the export lists {name} twice")]
+    #[error("the export lists {name} twice{}", if name == again { String::new() } else { format!(", also spelled {again}") })]
     DuplicatePart {
         /// Name of the part.
         name: String,
+        /// The same, as it is spelled the second time.
+        again: String,
+    },
+    /// The service does not take the call as it is asked.
+    #[error("{refusal}")]
+    ValueRefused {
+        /// The option that may be why.
+        option: &'static str,
+        /// What it is.
+        value: u32,
+        /// What the service says.
+        refusal: Box<FetchError>,
     },
     /// A part is somewhere that parts are not fetched from.
     #[error("part {url} is not fetched: {reason}")]
@@ -166,6 +178,12 @@ impl SourceError {
                 None => "run again: whole parts are kept".into(),
             }),
             Self::Local(err) => err.hint(),
+            Self::ValueRefused { option: "--sas-valid-hours", value, .. } if *value > 6 => Some(format!(
+                "several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of {value}"
+            )),
+            Self::ValueRefused { option, value, .. } => {
+                Some(format!("if the service does not allow {option} {value}, pass a lower value"))
+            }
             Self::Spool(_) => Some("check --work-dir and the space on its disk".into()),
             Self::EmptyExport => {
                 Some("the tenant has no data yet, or the export is not ready; run again later".into())
@@ -173,7 +191,7 @@ impl SourceError {
             Self::UrlRefused { .. } => {
                 Some("if the host is the service's own, allow it with --blob-host or --cloud".into())
             }
-            Self::SnapshotChanged { .. } | Self::RepeatedNextLink { .. } => {
+            Self::SnapshotChanged { .. } | Self::RepeatedNextLink { .. } | Self::BadNextLink { .. } => {
                 Some("run again, or take the export by --via files".into())
             }
             Self::DuplicatePart { .. }

@@ -87,10 +87,10 @@ impl FilesExport {
         let mut fresh = 0..downloader.urls.len();
         let mut running = JoinSet::new();
         let mut failed: Vec<(usize, FetchError)> = Vec::new();
-        let mut unlisted = None;
+        let (mut unlisted, mut is_refused) = (None, false);
         let mut again: Option<ReturnedPart> = None;
         loop {
-            let is_giving_up = failed.len() >= MAX_FAILED_PARTS || unlisted.is_some();
+            let is_giving_up = failed.len() >= MAX_FAILED_PARTS || unlisted.is_some() || is_refused;
             while running.len() < self.num_downloads && !is_giving_up {
                 let job = if let Some(part) = again.take().or_else(|| returned.try_recv().ok()) {
                     Job::again(part)
@@ -127,6 +127,11 @@ impl FilesExport {
                 }
                 Err((index, DownloadError::Fetch(err))) => {
                     tracing::error!(part = self.url(index).part_name(), error = %err, "part failed");
+                    // All parts are in one account.
+                    is_refused |= matches!(
+                        &err,
+                        FetchError::StorageRefused { service, .. } if service.is_about_network()
+                    );
                     failed.push((index, err));
                 }
             }

@@ -25,10 +25,11 @@ use crate::{
     fetch::{
         FetchError, RateFloor, RedactedUrl, RetryPolicy,
         api::{ApiClient, parse_http_date},
+        blob::is_chunked,
         http::transport_error,
         rate_floor::Watch,
     },
-    manifest::{GeneratedTimeFrom, Route},
+    manifest::{GeneratedTimeFrom, Proof, Route},
     snapshot::SnapshotId,
     spool::{self, PartWriter, Spool, Spooled, SpooledFacts, sha256_hex},
 };
@@ -46,6 +47,8 @@ pub struct JsonPages {
     spool: Spool,
     /// The first page, and the link to the second.
     first: (Spooled, Option<Url>),
+    /// Where it is from.
+    first_url: Url,
     /// The snapshot that the pages are of, where their links say.
     snapshot_time: Option<DateTime<Utc>>,
 }
@@ -60,6 +63,7 @@ struct Transfer {
 /// A page that was read to its end.
 struct Page {
     next_link: Option<Url>,
+    proof: Proof,
     /// `Date` of the response.
     date: Option<DateTime<Utc>>,
 }
@@ -77,10 +81,11 @@ impl JsonPages {
         // The first page itself says which snapshot, and so which spool, it is of.
         let mut writer = spool::begin_unnamed(work_dir, dataset.name).await?;
         let progress = FetchProgress::default();
-        let page = fetch_page(&client, transfer, &url, 0, Some(&mut writer), &progress).await?;
+        let page = fetch_page(&client, transfer, &url, 0, Some(&mut writer), &progress).await;
+        let page = page.map_err(|err| refused(err, page_size))?;
         let export = export_of(&page, &url)?;
         let spool = Spool::open(work_dir, dataset.name, SnapshotId::new(export.generated_time)).await?;
-        let spooled = writer.finish(&spool, page_facts(0, &url, page.next_link.as_ref())).await?;
+        let spooled = writer.finish(&spool, page_facts(0, &url, &page)).await?;
         tracing::info!(dataset = dataset.name, generated_time = %export.generated_time, "first page fetched");
         let pages = Self {
             client,
@@ -88,6 +93,7 @@ impl JsonPages {
             spool,
             snapshot_time: page.next_link.as_ref().and_then(snapshot_time),
             first: (spooled, page.next_link),
+            first_url: url,
         };
         Ok((export, pages))
     }
@@ -101,7 +107,8 @@ impl JsonPages {
     ) -> Result<Export, SourceError> {
         let transfer = Transfer { retry: config.part_retry, rate_floor: config.rate_floor };
         let url = client.url(dataset.json_pages, ("pageSize", page_size));
-        let page = fetch_page(&client, transfer, &url, 0, None, &FetchProgress::default()).await?;
+        let page = fetch_page(&client, transfer, &url, 0, None, &FetchProgress::default()).await;
+        let page = page.map_err(|err| refused(err, page_size))?;
         export_of(&page, &url)
     }
 
@@ -116,7 +123,7 @@ impl JsonPages {
         sender: Sender<StoredPart>,
         progress: &FetchProgress,
     ) -> Result<(), SourceError> {
-        let mut followed = HashSet::new();
+        let mut followed = HashSet::from([sha256_hex(self.first_url.as_str())]);
         let (mut spooled, mut next_link) = self.first.clone();
         progress.add_bytes(spooled.facts.bytes);
         for index in 0.. {
@@ -159,9 +166,9 @@ impl JsonPages {
         link: &Url,
         progress: &FetchProgress,
     ) -> Result<(Spooled, Option<Url>), SourceError> {
-        if let Some(spooled) = self.spool.find(&page_name(index)).await
-            && spooled.facts.link_sha256 == Some(sha256_hex(link.as_str()))
-        {
+        let link_sha256 = Some(sha256_hex(link.as_str()));
+        let is_wanted = move |facts: &SpooledFacts| facts.link_sha256 == link_sha256 && facts.proof.is_some();
+        if let Some(spooled) = self.spool.find(&page_name(index), is_wanted).await {
             let next_link = spooled.facts.next_link.as_deref().map(Url::parse).transpose();
             if let Ok(next_link) = next_link {
                 progress.add_bytes(spooled.facts.bytes);
@@ -171,7 +178,7 @@ impl JsonPages {
         self.spool.check_room(self.first.0.facts.bytes)?; // pages are of one size
         let mut writer = self.spool.begin(&page_name(index)).await?;
         let page = fetch_page(&self.client, self.transfer, link, index, Some(&mut writer), progress).await?;
-        let spooled = writer.finish(&self.spool, page_facts(index, link, page.next_link.as_ref())).await?;
+        let spooled = writer.finish(&self.spool, page_facts(index, link, &page)).await?;
         Ok((spooled, page.next_link))
     }
 }
@@ -188,9 +195,9 @@ async fn fetch_page(
     let mut retry = transfer.retry.start();
     loop {
         match read_page(client, transfer.rate_floor, link, writer.as_deref_mut(), progress).await {
-            Ok((envelope, date)) => {
-                let next_link = next_link(&envelope, index)?;
-                return Ok(Page { next_link, date });
+            Ok((envelope, date, proof)) => {
+                let next_link = next_link(&envelope, index, client)?;
+                return Ok(Page { next_link, proof, date });
             }
             Err(SourceError::Fetch(err)) => {
                 if let Some(writer) = &mut writer {
@@ -210,8 +217,13 @@ async fn read_page(
     link: &Url,
     mut writer: Option<&mut PartWriter>,
     progress: &FetchProgress,
-) -> Result<(PageEnvelope, Option<DateTime<Utc>>), SourceError> {
+) -> Result<(PageEnvelope, Option<DateTime<Utc>>, Proof), SourceError> {
     let mut response = client.get(link, &mut client.start_retry()).await?;
+    let proof = match response.content_length() {
+        Some(_) => Proof::Length,
+        None if is_chunked(&response) => Proof::Chunked,
+        None => Proof::Json,
+    };
     let date = response.headers().get(header::DATE).and_then(|date| parse_http_date(date.to_str().ok()?));
     let mut scanner = EnvelopeScanner::default();
     let mut bytes = 0;
@@ -235,16 +247,17 @@ async fn read_page(
             writer.write(chunk).await?;
         }
     }
-    Ok((scanner.finish().map_err(bad_page)?, date))
+    Ok((scanner.finish().map_err(bad_page)?, date, proof))
 }
 
-/// `@odata.nextLink`, which the last page does not have; null and empty are as good as absent. Whether
-/// it may be followed, the API client decides.
-fn next_link(envelope: &PageEnvelope, index: u64) -> Result<Option<Url>, SourceError> {
+/// `@odata.nextLink`, which the last page does not have; null and empty are as good as absent. One that
+/// leads to another host of the same cloud is followed at the API's own origin; whether any other may be
+/// followed, the API client decides.
+fn next_link(envelope: &PageEnvelope, index: u64, client: &ApiClient) -> Result<Option<Url>, SourceError> {
     match envelope.get("@odata.nextLink") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(link)) if link.is_empty() => Ok(None),
-        Some(Value::String(link)) if let Ok(link) = Url::parse(link) => Ok(Some(link)),
+        Some(Value::String(link)) if let Ok(link) = Url::parse(link) => Ok(Some(client.at_own_origin(link))),
         Some(_) => Err(SourceError::BadNextLink { page: page_name(index) }),
     }
 }
@@ -259,15 +272,26 @@ fn export_of(page: &Page, url: &Url) -> Result<Export, SourceError> {
     Ok(Export { route: Route::Json, generated_time, generated_time_from, num_parts: None, num_bytes: None })
 }
 
+/// A first page that is refused as a bad request may be too large for the service.
+fn refused(err: SourceError, page_size: u32) -> SourceError {
+    match err {
+        SourceError::Fetch(err @ FetchError::Status { status: 400, .. }) => {
+            SourceError::ValueRefused { option: "--page-size", value: page_size, refusal: Box::new(err) }
+        }
+        err => err,
+    }
+}
+
 fn page_name(index: u64) -> String {
     format!("page-{index:05}.json")
 }
 
-fn page_facts(index: u64, link: &Url, next_link: Option<&Url>) -> SpooledFacts {
+fn page_facts(index: u64, link: &Url, page: &Page) -> SpooledFacts {
     SpooledFacts {
         name: page_name(index),
+        proof: Some(page.proof),
         link_sha256: Some(sha256_hex(link.as_str())),
-        next_link: next_link.map(Url::to_string),
+        next_link: page.next_link.as_ref().map(Url::to_string),
         ..SpooledFacts::default()
     }
 }

@@ -1,7 +1,7 @@
 //! The listing of the files export: takes the service's answer, gives the snapshot's time and its parts'
 //! signed URLs, each checked before a byte is sent to it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use schema::Dataset;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{SourceError, url_rules::UrlRules};
-use crate::fetch::{RedactedUrl, api::ApiClient, http::read_bounded};
+use crate::fetch::{FetchError, RedactedUrl, api::ApiClient, http::read_bounded};
 
 /// Largest listing that is read. A signed URL has some 700 bytes, so this holds more than 300,000.
 const MAX_LISTING_BYTES: usize = 256 * 1024 * 1024;
@@ -20,6 +20,7 @@ const MAX_PARTS: usize = 500_000;
 #[derive(Debug)]
 pub(super) struct Lister {
     pub client: ApiClient,
+    sas_valid_hours: u8,
     url: Url,
     rules: UrlRules,
 }
@@ -28,7 +29,7 @@ pub(super) struct Lister {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub generated_time: DateTime<Utc>,
-    /// In the listing's order, no two with one path.
+    /// In the listing's order, no two with one path, in whatever spelling.
     pub urls: Vec<RedactedUrl>,
 }
 
@@ -41,7 +42,7 @@ impl Lister {
     ) -> Self {
         let url = client.url(dataset.files_export, ("sasValidHours", sas_valid_hours.into()));
         let rules = UrlRules::new(blob_hosts, client.is_loopback());
-        Self { client, url, rules }
+        Self { client, sas_valid_hours, url, rules }
     }
 
     /// One call, retries aside.
@@ -49,7 +50,15 @@ impl Lister {
         let mut retry = self.client.start_retry();
         let url = RedactedUrl::from(&self.url);
         let body = loop {
-            let response = self.client.get(&self.url, &mut retry).await?;
+            let response = self.client.get(&self.url, &mut retry).await;
+            let response = response.map_err(|err| match err {
+                FetchError::Status { status: 400, .. } => SourceError::ValueRefused {
+                    option: "--sas-valid-hours",
+                    value: self.sas_valid_hours.into(),
+                    refusal: Box::new(err),
+                },
+                err => err.into(),
+            })?;
             match read_bounded(response, &url, MAX_LISTING_BYTES).await {
                 Ok(body) => break body,
                 Err(err) => retry.wait(err).await?,
@@ -92,9 +101,12 @@ fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, So
         urls.push(RedactedUrl::from(url));
     }
     // Whole paths: two parts may have one base name (facts §4 F11).
-    let mut names = HashSet::with_capacity(urls.len());
-    if let Some(twice) = urls.iter().find(|url| !names.insert(url.part_name())) {
-        return Err(SourceError::DuplicatePart { name: twice.part_name().to_owned() });
+    let mut parts: HashMap<_, &RedactedUrl> = HashMap::with_capacity(urls.len());
+    for url in &urls {
+        if let Some(first) = parts.insert(url.part_key(), url) {
+            let (name, again) = (first.part_name().to_owned(), url.part_name().to_owned());
+            return Err(SourceError::DuplicatePart { name, again });
+        }
     }
     Ok(Listing { generated_time, urls })
 }
@@ -157,6 +169,9 @@ mod tests {
         check(&listing(&[], time), "the export lists no files; nothing published");
         let twice = listing(&[url, &url.replace("SECRET", "OTHER")], time);
         check(&twice, "the export lists p twice");
+        let spelled = |path: &str| format!("https://x.blob.core.windows.net/{path}?sig=SECRET");
+        let twice = listing(&[&spelled("OrgId=1/p"), &spelled("OrgId%3d1/p")], time);
+        check(&twice, "the export lists OrgId=1/p twice, also spelled OrgId%3d1/p");
         check(
             &listing(&[url, "nonsense"], time),
             "GET https://api.example/api/x: no listing: file 1 is no url",

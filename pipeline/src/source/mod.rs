@@ -14,6 +14,7 @@ mod signed_urls;
 mod download;
 mod json_pages;
 mod local_files;
+mod pipe;
 mod stored_part;
 mod page_envelope;
 mod skip_token;
@@ -43,6 +44,7 @@ pub use self::{
     json_pages::JsonPages,
     local_files::{LocalError, LocalFiles},
     page_envelope::EnvelopeError,
+    pipe::read_small_file,
     stored_part::{OpenError, StoredPart},
 };
 pub use crate::fetch::api::ApiConfig;
@@ -69,7 +71,7 @@ pub struct Export {
     pub generated_time_from: GeneratedTimeFrom,
     /// Number of parts; `None` for JSON pages, of which only the next is known.
     pub num_parts: Option<u64>,
-    /// Size of all parts, where known: that of local files.
+    /// Size of all parts, where known: that of local files, unless a pipe is among them that is not read.
     pub num_bytes: Option<u64>,
 }
 
@@ -202,7 +204,8 @@ pub enum Source {
 
 impl Source {
     /// Lists the export: what snapshot it is, and whether it is all there. One API call, retries aside;
-    /// the JSON route's first page goes into the spool. Waits while another run uses the same spool.
+    /// the JSON route's first page goes into the spool, and so does what local pipes give. Waits while another
+    /// run uses the same spool, and for whoever writes to the pipes.
     ///
     /// # Errors
     ///
@@ -226,7 +229,8 @@ impl Source {
                 Ok((export, Self::Json(Box::new(pages))))
             }
             RouteConfig::Local { patterns, generated_time } => {
-                let (export, files) = LocalFiles::open(patterns.clone(), *generated_time).await?;
+                let (export, files) =
+                    LocalFiles::open(patterns.clone(), *generated_time, work_dir, dataset.name).await?;
                 Ok((export, Self::Local(files)))
             }
         }
@@ -252,7 +256,7 @@ impl Source {
                 JsonPages::plan(config, client, *page_size, dataset).await
             }
             RouteConfig::Local { patterns, generated_time } => {
-                Ok(LocalFiles::open(patterns.clone(), *generated_time).await?.0)
+                LocalFiles::plan(patterns.clone(), *generated_time).await
             }
         }
     }

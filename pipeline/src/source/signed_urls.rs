@@ -89,6 +89,11 @@ impl SignedUrls {
         signature_end(url.url.as_url()).is_some_and(|ends_at| ends_at < self.lister.client.clock().now())
     }
 
+    /// Whether a URL says when it ends, and that is still to come by the service's clock.
+    pub(super) fn is_known_to_hold(&self, url: &SignedUrl) -> bool {
+        signature_end(url.url.as_url()).is_some() && !self.has_ended(url)
+    }
+
     /// Lists again, unless that was done since `old` was listed.
     pub(super) async fn renew(&self, old: &SignedUrl) -> Result<(), SourceError> {
         let mut is_over = self.is_over.lock().await;
@@ -118,19 +123,18 @@ impl SignedUrls {
         }
         let listed_at = self.lister.client.clock().now();
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        // By the path alone: the same blob has another signature in each listing (facts §2.1).
-        let mut found: HashMap<_, _> =
-            listing.urls.into_iter().map(|url| (url.part_name().to_owned(), url)).collect();
+        // By the path alone, in any spelling: the same blob has another signature in each listing (facts §2.1).
+        let mut found: HashMap<_, _> = listing.urls.into_iter().map(|url| (url.part_key(), url)).collect();
         for url in &mut current.urls {
             // One that is no longer listed keeps its old URL, and fails with that where it has ended.
-            if let Some(renewed) = found.remove(url.part_name()) {
+            if let Some(renewed) = found.remove(&url.part_key()) {
                 *url = renewed;
             }
         }
         let num_parts = current.urls.len();
         *current = Current { urls: std::mem::take(&mut current.urls), round: round + 1, listed_at };
-        if let Some(unknown) = found.into_keys().next() {
-            return Err(SourceError::PartsChanged { name: unknown });
+        if let Some(unknown) = found.into_values().next() {
+            return Err(SourceError::PartsChanged { name: unknown.part_name().to_owned() });
         }
         tracing::info!(num_parts, "export listed again");
         Ok(())

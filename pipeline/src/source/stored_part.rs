@@ -6,20 +6,23 @@
 
 use std::{
     error::Error,
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Seek},
+    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use md5::{Digest, Md5};
+use rustix::fs::OFlags;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::download::Effort;
 use crate::{
     fetch::error_chain,
-    spool::{Spooled, for_each_chunk},
+    manifest::Proof,
+    spool::{PartWriter, Spooled, for_each_chunk},
 };
 
 /// A part at rest. Delivery goes on until every one is dropped or given back.
@@ -35,6 +38,10 @@ pub struct StoredPart {
     pub bytes: u64,
     /// MD5 as the server gave it, base64.
     pub md5: Option<String>,
+    /// What shows that it is whole; where it is MD5 or gzip, once it was opened and decoded.
+    pub proof: Proof,
+    /// Removes the file with it: of what a pipe gave.
+    _spooled: Option<PartWriter>,
     /// `None` where a part is not fetched by itself: local files, and pages, which are a chain.
     way_back: Option<WayBack>,
 }
@@ -58,11 +65,27 @@ pub enum OpenError {
 impl StoredPart {
     pub(super) fn new(index: u64, spooled: Spooled) -> Self {
         let Spooled { path, facts } = spooled;
-        Self { index, name: facts.name, path, bytes: facts.bytes, md5: facts.server_md5, way_back: None }
+        Self {
+            index,
+            name: facts.name,
+            path,
+            bytes: facts.bytes,
+            md5: facts.server_md5,
+            // The downloader and the pages take nothing over that has none.
+            proof: facts.proof.unwrap_or(Proof::Length),
+            _spooled: None,
+            way_back: None,
+        }
     }
 
     pub(super) fn local(index: u64, name: String, path: PathBuf, bytes: u64) -> Self {
-        Self { index, name, path, bytes, md5: None, way_back: None }
+        Self { index, name, path, bytes, md5: None, proof: Proof::Local, _spooled: None, way_back: None }
+    }
+
+    /// What a pipe named `name` gave, which is in `spooled` now.
+    pub(super) fn of_pipe(index: u64, name: String, spooled: PartWriter) -> Self {
+        let (path, bytes) = (spooled.path().to_owned(), spooled.bytes());
+        Self { _spooled: Some(spooled), ..Self::local(index, name, path, bytes) }
     }
 
     pub(super) fn with_way_back(self, way_back: WayBack) -> Self {
@@ -76,7 +99,9 @@ impl StoredPart {
     ///
     /// [`OpenError`].
     pub fn open(&self) -> Result<File, OpenError> {
-        let mut file = File::open(&self.path)?;
+        // A file that became a pipe meanwhile must not be waited for: it is empty then.
+        let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(&self.path)?;
         let Some(expected) = &self.md5 else { return Ok(file) };
         let found = md5(&mut file)?;
         if *expected != found {

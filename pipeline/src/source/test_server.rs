@@ -25,6 +25,17 @@ pub(super) struct Reply {
     is_stalling: bool,
     /// Wait before the body.
     delay: Duration,
+    framing: Framing,
+}
+
+/// How an answer says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    Length,
+    /// Each chunk has one byte.
+    Chunked,
+    /// Not at all: with the connection.
+    Close,
 }
 
 pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
@@ -35,6 +46,7 @@ pub(super) fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
         cut_at: None,
         is_stalling: false,
         delay: Duration::ZERO,
+        framing: Framing::Length,
     }
 }
 
@@ -53,6 +65,16 @@ impl Reply {
     /// Announces the whole body and sends nothing more after `bytes` of it.
     pub(super) fn stalls_at(self, bytes: usize) -> Self {
         Self { is_stalling: true, ..self.cut_at(bytes) }
+    }
+
+    /// Does not announce the body's length, which ends with the connection.
+    pub(super) fn unframed(self) -> Self {
+        Self { framing: Framing::Close, ..self }
+    }
+
+    /// Sends the body in chunks.
+    pub(super) fn chunked(self) -> Self {
+        Self { framing: Framing::Chunked, ..self }
     }
 
     /// Sends the body after a while.
@@ -102,6 +124,11 @@ impl TestServer {
         self.script.lock().unwrap().insert(path.into(), replies.into_iter().collect());
     }
 
+    /// Answers `HEAD` for `path`, which is not allowed else.
+    pub(super) fn on_head(&self, path: &str, reply: Reply) {
+        self.on(&format!("HEAD {path}"), [reply]);
+    }
+
     /// The heads of the requests for `path`, in lower case but for the first line.
     pub(super) fn requests(&self, path: &str) -> Vec<String> {
         let is_for = |head: &&String| head.split([' ', '?']).nth(1) == Some(path);
@@ -143,26 +170,42 @@ async fn answer(mut stream: TcpStream, script: Script, requests: Arc<Mutex<Vec<S
         }
     }
     let body = String::from_utf8_lossy(&request[head_len..]);
-    let path = first_line.split([' ', '?']).nth(1).unwrap().to_owned();
+    let is_head = first_line.starts_with("HEAD ");
+    let path = first_line.split([' ', '?']).nth(1).unwrap();
+    let path = if is_head { format!("HEAD {path}") } else { path.to_owned() };
     let reply = {
         requests.lock().unwrap().push(format!("{first_line}\n{headers}\n{body}"));
         match script.lock().unwrap().get_mut(&path) {
             Some(replies) if replies.len() > 1 => replies.remove(0),
             Some(replies) => replies[0].clone(),
+            None if is_head => reply(405, "").unframed(),
             None => reply(404, ""),
         }
     };
     let headers: Vec<_> = reply.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let text = format!(
-        "HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n{}\r\n",
-        reply.status,
-        reply.body.len(),
-        headers.concat(),
-    );
+    let framing = match reply.framing {
+        Framing::Length => format!("content-length: {}\r\n", reply.body.len()),
+        Framing::Chunked => "transfer-encoding: chunked\r\n".to_owned(),
+        Framing::Close => String::new(),
+    };
+    let text =
+        format!("HTTP/1.1 {} x\r\nconnection: close\r\n{framing}{}\r\n", reply.status, headers.concat());
     let sent = &reply.body[..reply.cut_at.unwrap_or(reply.body.len())];
+    let sent = match reply.framing {
+        _ if is_head => Vec::new(),
+        Framing::Chunked => {
+            let mut chunks: Vec<u8> =
+                sent.iter().flat_map(|byte| [b'1', b'\r', b'\n', *byte, b'\r', b'\n']).collect();
+            if reply.cut_at.is_none() {
+                chunks.extend(b"0\r\n\r\n");
+            }
+            chunks
+        }
+        Framing::Length | Framing::Close => sent.to_vec(),
+    };
     let _ = stream.write_all(text.as_bytes()).await;
     tokio::time::sleep(reply.delay).await;
-    let _ = stream.write_all(sent).await;
+    let _ = stream.write_all(&sent).await;
     if reply.is_stalling {
         std::future::pending::<()>().await;
     }

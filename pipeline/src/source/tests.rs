@@ -11,6 +11,7 @@ use super::{
 use crate::{
     exit_code::ExitCode,
     fetch::{AuthMethod, Credentials, Secret},
+    manifest::Proof,
 };
 
 const LISTING: &str = "/api/machines/SoftwareInventoryExport";
@@ -51,6 +52,7 @@ impl World {
     fn api(&self) -> ApiConfig {
         ApiConfig {
             api_url: self.api.url().clone(),
+            sister_hosts: &["api.securitycenter.example", ".api.security.example"],
             login_url: self.login.url().clone(),
             scope: "https://api.securitycenter.microsoft.com/.default".into(),
             auth: AuthMethod::Auto,
@@ -88,6 +90,21 @@ impl World {
 
     fn json(&self) -> SourceConfig {
         Self::config(RouteConfig::Json { api: self.api(), page_size: 2 })
+    }
+
+    /// What the parts of a run were proved by.
+    async fn proofs(&self, config: &SourceConfig) -> Result<Vec<Proof>, SourceError> {
+        let (_, source) = Source::open(config, dataset(), self.work_dir.path()).await?;
+        let (sender, mut receiver) = mpsc::channel(64);
+        let delivery = tokio::spawn(source.deliver(sender, Arc::default()));
+        let mut proofs = Vec::new();
+        while let Some(part) = receiver.recv().await {
+            part.open().unwrap();
+            proofs.push((part.index, part.proof));
+        }
+        delivery.await.unwrap()?;
+        proofs.sort_by_key(|(index, _)| *index);
+        Ok(proofs.into_iter().map(|(_, proof)| proof).collect())
     }
 
     async fn run(&self, config: &SourceConfig) -> Result<(Export, Vec<(String, String)>), SourceError> {
@@ -240,6 +257,397 @@ async fn broken_downloads_are_tried_again() {
         assert_eq!(parts, [part("c/p", text)], "{name}");
         assert_eq!(world.blobs.all_requests().len(), num_replies, "{name}");
     }
+}
+
+/// As of a part that was gzip: nothing here decodes it.
+const GZIP: &[u8] = b"\x1f\x8b\x08 and more";
+
+#[tokio::test]
+async fn each_part_says_what_proves_it_whole() {
+    let world = World::new().await;
+    let text = "0123456789";
+    let cases = [
+        ("/c/md5", reply(200, text).header("content-md5", md5(text)), Proof::Md5),
+        ("/c/md5-alone", reply(200, text).header("content-md5", md5(text)).unframed(), Proof::Md5),
+        ("/c/gzip", reply(200, GZIP), Proof::Gzip),
+        ("/c/gzip-alone", reply(200, GZIP).unframed(), Proof::Gzip),
+        ("/c/length", reply(200, text), Proof::Length),
+        ("/c/chunked", reply(200, text).chunked(), Proof::Chunked),
+    ];
+    world.list(&cases.each_ref().map(|(path, ..)| *path));
+    for (path, reply, _) in &cases {
+        world.blobs.on(path, [reply.clone()]);
+    }
+    let expected = cases.each_ref().map(|(.., proof)| *proof);
+    assert_eq!(world.proofs(&world.files()).await.unwrap(), expected);
+    assert_eq!(world.proofs(&world.files()).await.unwrap(), expected, "from the spool");
+    for request in world.blobs.all_requests() {
+        assert!(request.contains("accept-encoding: identity\r\n"), "{request}");
+    }
+
+    world.api.on(PAGES, [page("a", Some(&world.api.at("/api/2"))).chunked()]);
+    world.api.on("/api/2", [page("b", Some(&world.api.at("/api/3"))).unframed()]);
+    world.api.on("/api/3", [page("c", None)]);
+    let expected = [Proof::Chunked, Proof::Json, Proof::Length];
+    assert_eq!(world.proofs(&world.json()).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn text_that_ends_with_its_connection_is_proved_or_refused() {
+    let (text, cut) = ("line 1\nline 2\n", "line 1\n");
+    let plain = |text: &str| reply(200, text).unframed();
+    let range = |text: &str| {
+        let range = format!("bytes 0-{}/{}", text.len() - 1, text.len());
+        reply(206, text).header("content-range", range).unframed()
+    };
+    let unproved = "bytes came, and nothing proves that they are the whole part";
+    let cases: [(&str, Vec<Reply>, Option<&str>, Result<Proof, &str>); 10] = [
+        ("HEAD says as much", vec![plain(text)], Some(text), Ok(Proof::Length)),
+        ("HEAD says more, the range too", vec![plain(cut), range(text)], Some(text), Ok(Proof::Length)),
+        ("no HEAD, a range", vec![plain(cut), range(text)], None, Ok(Proof::Length)),
+        ("no HEAD, a length by range", vec![plain(cut), reply(200, text)], None, Ok(Proof::Length)),
+        ("no HEAD, chunks by range", vec![plain(cut), reply(200, text).chunked()], None, Ok(Proof::Chunked)),
+        ("HEAD lies, the range does not", vec![plain(text), range(text)], Some(cut), Ok(Proof::Length)),
+        ("HEAD says nothing", vec![plain(text)], Some(""), Err(unproved)),
+        ("nothing says anything", vec![plain(cut)], None, Err(unproved)),
+        ("cut for ever", vec![plain(cut)], Some(text), Err("14 bytes announced, 7 came")),
+        (
+            "the range is cut",
+            vec![plain(cut), range(text).cut_at(3)],
+            None,
+            Err("14 bytes announced, 3 came"),
+        ),
+    ];
+    for (name, replies, head, expected) in cases {
+        let world = World::new().await;
+        world.list(&["/c/p"]);
+        world.blobs.on("/c/p", replies);
+        if let Some(head) = head {
+            world.blobs.on_head("/c/p", reply(200, head));
+        }
+        match expected {
+            Ok(proof) => assert_eq!(world.proofs(&world.files()).await.unwrap(), [proof], "{name}"),
+            Err(expected) => {
+                let err = world.fails(&world.files()).await;
+                assert!(chain(&err).contains(expected), "{name}: {}", chain(&err));
+                assert_eq!(err.to_string(), "part c/p could not be fetched", "{name}");
+                assert_eq!(err.exit_code(), ExitCode::Source, "{name}");
+                assert!(err.hint().is_some(), "{name}");
+            }
+        }
+        // Nothing of it is taken for whole by the next run.
+        world.blobs.on("/c/p", [reply(200, text)]);
+        assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", text)], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn gzip_that_ends_with_its_connection_is_asked_for_its_size() {
+    // Cut between two members it would look whole.
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let whole = [GZIP, GZIP].concat();
+    world.blobs.on("/c/p", [reply(200, GZIP).unframed(), reply(200, whole.clone())]);
+    world.blobs.on_head("/c/p", reply(200, whole.clone()));
+    assert_eq!(world.proofs(&world.files()).await.unwrap(), [Proof::Gzip]);
+    assert_eq!(world.blobs.requests("/c/p").len(), 3);
+
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    world.blobs.on("/c/p", [reply(200, GZIP).unframed()]);
+    world.blobs.on_head("/c/p", reply(200, whole));
+    let err = world.fails(&world.files()).await;
+    assert!(
+        chain(&err).contains("22 bytes announced, 11 came") || chain(&err).contains("announced"),
+        "{}",
+        chain(&err)
+    );
+}
+
+#[tokio::test]
+async fn a_chunked_body_that_is_cut_is_fetched_again() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    world
+        .blobs
+        .on("/c/p", [reply(200, "0123456789").chunked().cut_at(4), reply(200, "0123456789").chunked()]);
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", "0123456789")]);
+}
+
+#[tokio::test]
+async fn a_range_of_another_size_or_blob_begins_the_part_again() {
+    let first = || reply(200, "0123456789").header("etag", "\"e1\"").cut_at(4);
+    let range =
+        |range: &str, etag: &str| reply(206, "456789").header("content-range", range).header("etag", etag);
+    for other in [range("bytes 4-9/12", "\"e1\""), range("bytes 4-9/10", "\"e2\"")] {
+        let world = World::new().await;
+        world.list(&["/c/p"]);
+        world.blobs.on("/c/p", [first(), other, reply(200, "abcdefghij")]);
+        assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", "abcdefghij")]);
+    }
+    // Without a size of its own, a range is held against the one that was announced first.
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let short = reply(206, "45").header("content-range", "bytes 4-5/*").header("etag", "\"e1\"");
+    let rest = reply(206, "6789").header("content-range", "bytes 6-9/*").header("etag", "\"e1\"");
+    world.blobs.on("/c/p", [first(), short, rest]);
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", "0123456789")]);
+}
+
+#[tokio::test]
+async fn spooled_parts_without_proof_are_fetched_again() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    world.blobs.on("/c/p", [reply(200, "old"), reply(200, "new")]);
+    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let folder = source.spool().unwrap().dir().to_owned();
+    deliver(source).await.unwrap();
+    let facts = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let facts = facts.into_iter().find(|path| path.extension().unwrap() == "json").unwrap();
+    let text = std::fs::read_to_string(&facts).unwrap();
+    assert!(text.contains(r#","proof":"length""#), "{text}");
+    std::fs::write(&facts, text.replace(r#","proof":"length""#, "")).unwrap();
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/p", "new")]);
+}
+
+#[tokio::test]
+async fn a_part_in_another_spelling_is_not_fetched_again() {
+    let world = World::new().await;
+    world.list(&["/c/OrgId=1/p"]);
+    world.blobs.on("/c/OrgId=1/p", [reply(200, "x")]);
+    world.blobs.on("/c/OrgId%3d1/p", [reply(200, "x")]);
+    world.run(&world.files()).await.unwrap();
+    world.list(&["/c/OrgId%3d1/p"]);
+    assert_eq!(world.run(&world.files()).await.unwrap().1, [part("c/OrgId=1/p", "x")]);
+    assert_eq!(world.blobs.all_requests().len(), 1);
+
+    world.list(&["/c/OrgId%3D1/p", "/c/OrgId=1/p"]);
+    let err = world.fails(&world.files()).await;
+    assert_eq!(err.to_string(), "the export lists c/OrgId%3D1/p twice, also spelled c/OrgId=1/p");
+    assert_eq!(err.exit_code(), ExitCode::Source);
+}
+
+#[tokio::test]
+async fn a_relist_in_another_spelling_is_of_the_same_parts() {
+    let world = World::new().await;
+    let listing = |path: &str| {
+        let url = world.blobs.at(&format!("{path}?sig=SIGNATURE"));
+        let body = serde_json::json!({ "exportFiles": [url], "generatedTime": "2021-01-11T11:01:00Z" });
+        reply(200, body.to_string())
+    };
+    world.api.on(LISTING, [listing("/c/OrgId=1/p"), listing("/c/OrgId%3D1/p")]);
+    let expired = "<Error><Code>AuthenticationFailed</Code><AuthenticationErrorDetail>Signature not valid in the \
+                   specified time frame</AuthenticationErrorDetail></Error>";
+    world.blobs.on("/c/OrgId=1/p", [reply(403, expired)]);
+    world.blobs.on("/c/OrgId%3D1/p", [reply(200, "x")]);
+    assert_eq!(world.run(&world.files()).await.unwrap().1.len(), 1);
+}
+
+#[tokio::test]
+async fn storage_that_refuses_for_good_is_asked_once() {
+    let coded = |status, code: &str| reply(status, "").header("x-ms-error-code", code);
+    let xml = |status, code: &str| reply(status, format!("\u{feff}<Error><Code>{code}</Code></Error>"));
+    let network = ": the storage account refuses this network";
+    let cases = [
+        (coded(403, "AuthorizationFailure"), "403: AuthorizationFailure", network),
+        (xml(403, "AuthorizationFailure"), "403: AuthorizationFailure", network),
+        (xml(403, "AuthorizationSourceIPMismatch"), "403: AuthorizationSourceIPMismatch", network),
+        (coded(403, "IpAuthorizationFailure"), "403: IpAuthorizationFailure", network),
+        (coded(403, "AuthorizationPermissionMismatch"), "403: AuthorizationPermissionMismatch", ""),
+        (coded(409, "PublicAccessNotPermitted"), "409: PublicAccessNotPermitted", ""),
+        (coded(401, "NoAuthenticationInformation"), "401: NoAuthenticationInformation", ""),
+    ];
+    for (refusal, expected, reason) in cases {
+        let world = World::new().await;
+        world.list(&["/c/p"]);
+        world.blobs.on("/c/p", [refusal]);
+        let err = world.fails(&world.files()).await;
+        assert!(chain(&err).ends_with(&format!("/c/p: {expected}{reason}")), "{}", chain(&err));
+        assert_eq!(err.exit_code(), ExitCode::Source);
+        assert_eq!(world.api.requests(LISTING).len(), 1, "{expected}");
+        assert_eq!(world.blobs.all_requests().len(), 1, "{expected}");
+        let hint = err.hint().unwrap();
+        let expected_hint = match (reason, expected) {
+            ("", "403: AuthorizationPermissionMismatch") => {
+                "run again to list the export again; whole parts are kept"
+            }
+            ("", _) => {
+                "storage saw no signature: look whether a proxy cuts the query off download urls; whole parts are kept"
+            }
+            _ => {
+                "run where the account's firewall lets requests in; a vpn, a private endpoint or a proxy in between \
+                  may be what it refuses; whole parts are kept"
+            }
+        };
+        assert_eq!(hint, expected_hint);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_time_or_chance_lists_as_often_as_it_helps() {
+    let end =
+        |hours: i64| (Utc::now() + chrono::TimeDelta::hours(hours)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let failed = || reply(403, "<Error><Code>AuthenticationFailed</Code></Error>");
+    let firewall = || reply(403, "").header("x-ms-error-code", "AuthorizationFailure");
+    // Refusals, hours that the URLs have left, then listings and requests.
+    let cases = [
+        ("too new for a clock", failed(), 1, 2, 4),
+        ("a proxy's page", reply(403, "<html>"), 1, 1, 4),
+        ("ended, and a firewall that lasts", firewall(), -1, 3, 4),
+    ];
+    for (name, refusal, hours, num_listings, num_requests) in cases {
+        let world = World::new().await;
+        let url = world.blobs.at(&format!("/c/p?se={}&sig=SIGNATURE", end(hours)));
+        let body = serde_json::json!({ "exportFiles": [url], "generatedTime": "2021-01-11T11:01:00Z" });
+        world.api.on(LISTING, [reply(200, body.to_string())]);
+        world.blobs.on("/c/p", [refusal]);
+        let err = world.fails(&world.files()).await;
+        assert_eq!(err.exit_code(), ExitCode::Source, "{name}");
+        assert_eq!(world.api.requests(LISTING).len(), num_listings, "{name}");
+        assert_eq!(world.blobs.all_requests().len(), num_requests, "{name}");
+        assert!(err.hint().is_some(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_the_service_refuses_is_named_with_a_way_out() {
+    let world = World::new().await;
+    let refusal = || reply(400, r#"{"error":{"code":"InvalidInput","message":"Invalid value."}}"#);
+    world.api.on(LISTING, [refusal()]);
+    world.api.on(PAGES, [refusal()]);
+    for (config, expected) in [
+        (
+            World::config(RouteConfig::Files { api: world.api(), sas_valid_hours: 24, blob_hosts: vec![] }),
+            "several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of 24",
+        ),
+        (world.files(), "if the service does not allow --sas-valid-hours 6, pass a lower value"),
+        (world.json(), "if the service does not allow --page-size 2, pass a lower value"),
+    ] {
+        let err = world.fails(&config).await;
+        assert!(err.to_string().ends_with("400: InvalidInput: Invalid value."), "{err}");
+        assert_eq!(err.hint().unwrap(), expected);
+        assert_eq!(err.exit_code(), ExitCode::Source);
+        let planned = Source::plan(&config, dataset(), world.work_dir.path()).await.unwrap_err();
+        assert_eq!(planned.hint().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn links_to_hosts_of_the_cloud_are_followed_at_the_own_origin() {
+    let world = World::new().await;
+    let token = skip_token("2021-01-25/0200/", 1);
+    let query = format!("pagesize=2&$skiptoken={token}");
+    world.api.on(PAGES, [page("a", Some(&format!("https://api.securitycenter.example/api/2?{query}")))]);
+    world.api.on("/api/2", [page("b", Some(&format!("https://EU.api.security.example/api/3?{query}#x")))]);
+    world.api.on("/api/3", [page("c", None)]);
+    let (_, parts) = world.run(&world.json()).await.unwrap();
+    assert_eq!(parts.len(), 3);
+    let request = world.api.requests("/api/2").remove(0);
+    assert!(request.starts_with(&format!("GET /api/2?{query} ")), "{request}");
+    assert!(request.contains("authorization: bearer token-"), "{request}");
+
+    // The same page again, however its link is written.
+    std::fs::remove_dir_all(world.work_dir.path().join("software_inventory")).unwrap();
+    world.api.on("/api/3", [page("c", Some(&format!("https://us.api.security.example/api/3?{query}#y")))]);
+    let err = world.fails(&world.json()).await;
+    assert!(err.to_string().contains("`@odata.nextLink` was followed before"), "{err}");
+    world.api.on("/api/3", [page("c", Some(&world.api.at(&format!("{PAGES}?pageSize=2"))))]);
+    let err = world.fails(&world.json()).await;
+    assert!(err.to_string().contains("page-00002.json: `@odata.nextLink` was followed before"), "{err}");
+
+    for astray in [
+        "https://api.security.example/api/2",
+        "https://xapi.securitycenter.example/api/2",
+        "https://api.securitycenter.example.evil.example/api/2",
+        "https://evil.example/api.securitycenter.example/2",
+        "http://api.securitycenter.example/api/2",
+        "https://api.securitycenter.example:8443/api/2",
+        "https://u:p@api.securitycenter.example/api/2",
+        "https://api.securitycenter.example@evil.example/api/2",
+    ] {
+        world.api.on(PAGES, [page("a", Some(astray))]);
+        let err = world.fails(&world.json()).await;
+        assert!(err.to_string().contains("not at the API's own origin"), "{astray}: {err}");
+        assert!(!format!("{err:?}").contains("u:p@"), "{err:?}");
+        assert_eq!(err.exit_code(), ExitCode::Source);
+        assert!(err.hint().unwrap().contains("--api-url"), "{astray}");
+    }
+    for astray in ["/api/2", "?$skiptoken=1", "//api.securitycenter.example/api/2", "3"] {
+        world.api.on(PAGES, [page("a", Some(astray))]);
+        let err = world.fails(&world.json()).await;
+        assert_eq!(err.to_string(), "page-00000.json: `@odata.nextLink` is no absolute url", "{astray}");
+        assert!(err.hint().is_some());
+    }
+}
+
+fn local(patterns: &[&Path]) -> SourceConfig {
+    World::config(RouteConfig::Local {
+        patterns: patterns.iter().map(|path| path.to_str().unwrap().to_owned()).collect(),
+        generated_time: "2021-01-11T11:01:00Z".parse().ok(),
+    })
+}
+
+fn make_pipe(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipes_are_read_once_and_leave_nothing() {
+    let (work_dir, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+    make_pipe(&one);
+    make_pipe(&other);
+    std::fs::write(folder.path().join("file"), "file").unwrap();
+    // A writer that opens them in the other order, and sends more than a pipe holds.
+    let text = "0123456789".repeat(100_000);
+    let writer = std::thread::spawn({
+        let (one, other, text) = (one.clone(), other.clone(), text.clone());
+        move || {
+            std::fs::write(other, &text).unwrap();
+            std::fs::write(one, "one").unwrap();
+        }
+    });
+    let config = local(&[&one, &other, &folder.path().join("file"), &one]);
+    let planned = Source::plan(&config, dataset(), work_dir.path()).await.unwrap();
+    assert_eq!((planned.num_parts, planned.num_bytes), (Some(3), None), "nothing is read for a plan");
+    let (export, source) = Source::open(&config, dataset(), work_dir.path()).await.unwrap();
+    writer.join().unwrap();
+    assert_eq!((export.num_parts, export.num_bytes), (Some(3), Some(1_000_007)));
+    let parts = deliver(source).await.unwrap();
+    let name = |path: &Path| path.to_str().unwrap().to_owned();
+    let expected = [
+        part(&name(&folder.path().join("file")), "file"),
+        part(&name(&one), "one"),
+        part(&name(&other), &text),
+    ];
+    assert_eq!(parts, expected);
+    assert_eq!(std::fs::read_dir(work_dir.path().join("software_inventory")).unwrap().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipe_without_a_writer_can_be_left() {
+    let (work_dir, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let pipe = folder.path().join("pipe");
+    make_pipe(&pipe);
+    let config = local(&[&pipe]);
+    let opening = Source::open(&config, dataset(), work_dir.path());
+    assert!(tokio::time::timeout(Duration::from_mins(10), opening).await.is_err());
+    let left = std::fs::read_dir(work_dir.path().join("software_inventory"));
+    assert_eq!(left.map_or(0, Iterator::count), 0);
+    let reading = read_small_file(&pipe, 10);
+    assert!(tokio::time::timeout(Duration::from_mins(10), reading).await.is_err());
+}
+
+#[tokio::test]
+async fn small_files_are_bounded_and_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "0123456789").unwrap();
+    assert_eq!(read_small_file(&file, 10).await.unwrap(), b"0123456789");
+    let text = async |path: &Path| read_small_file(path, 9).await.unwrap_err().to_string();
+    assert_eq!(text(&file).await, "larger than 9 bytes");
+    assert_eq!(text(Path::new("/dev/zero")).await, "is not a regular file");
+    assert_eq!(text(folder.path()).await, "is not a regular file");
 }
 
 #[tokio::test]

@@ -8,10 +8,13 @@
 //!     3f9c2b7a….json             what is known of it; written last
 //!     3f9c2b7a….part.partial     one that is coming in
 //!     3f9c2b7a….partial.json     of which blob it is: what a later run can go on with
-//!     .kept                      only with --keep-parts: the next run leaves this folder alone
-//! <work dir>/software_inventory/incoming-….partial         a first page; locked by the run that writes it
+//!     .kept                      only with --keep-parts: later runs read this folder and never change it
+//! <work dir>/software_inventory/20210111T110100Z.2/        what a later run of the same snapshot writes then
+//! <work dir>/software_inventory/incoming-….partial         a first page, or what a pipe gives; locked by the
+//!                                                          run that writes it
 //! ```
 //!
+//! Parts are found by their [`PartKey`], so one that is listed in another spelling is not fetched again.
 //! Opening a spool sweeps what runs that were killed left of older snapshots, unless it is kept or in use.
 //!
 //! A rerun takes over what is here, but believes nothing: size and CRC are held against the facts file
@@ -23,11 +26,12 @@ mod part_writer;
 mod sweep;
 
 use std::{
+    collections::HashSet,
     fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -42,14 +46,20 @@ use self::{
     part_writer::sum_up,
     sweep::{sweep, try_lock},
 };
-use crate::snapshot::SnapshotId;
+use crate::{
+    manifest::Proof,
+    snapshot::{PartKey, SnapshotId},
+};
 
 /// Most bytes that a spool takes. Real exports have some GB; beyond this something else is going on.
 const MAX_SPOOL_BYTES: u64 = 256 << 30;
 /// What is left free on the disk of the work dir: others write there too.
 const MIN_FREE_BYTES: u64 = 256 << 20;
 /// Says that a spool was kept on purpose.
-const KEPT: &str = ".kept";
+pub(crate) const KEPT: &str = ".kept";
+/// Folders of one snapshot, of which all but the last are kept ones. Each holds a whole export: whoever
+/// keeps as many of one snapshot has a scheduler that went wrong.
+const MAX_FOLDERS: u32 = 16;
 /// How often a run looks whether the other one, which holds the spool, is done.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
@@ -80,11 +90,24 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Inner {
+    /// What this run writes to.
     dir: PathBuf,
+    /// What earlier runs kept of the same snapshot: taken over from, and never changed.
+    kept: Vec<PathBuf>,
     lock_path: PathBuf,
     /// Bytes of the parts that are whole.
     bytes: AtomicU64,
+    of_kept: Mutex<OfKept>,
     _lock: fs::File,
+}
+
+/// What this run made of the kept parts.
+#[derive(Debug, Default)]
+struct OfKept {
+    /// The files of parts that were taken over.
+    used: Vec<PathBuf>,
+    /// Those that turned out to be damaged: they are fetched again and not found here any more.
+    damaged: HashSet<PartKey>,
 }
 
 /// Of which blob an unfinished part is.
@@ -97,6 +120,9 @@ pub struct PartialFacts {
     /// MD5 of the whole blob as the server gave it, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub md5: Option<String>,
+    /// Size of the whole blob as the server gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
 }
 
 /// What is known of a part beside its bytes.
@@ -111,6 +137,9 @@ pub struct SpooledFacts {
     /// MD5 as the server gave it, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_md5: Option<String>,
+    /// What shows that the part is whole; absent in spools of versions before there was this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// For a page: the hash of the link that it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_sha256: Option<String>,
@@ -137,7 +166,6 @@ impl Spool {
     /// Where the work dir cannot be used.
     pub async fn open(work_dir: &Path, dataset: &str, snapshot: SnapshotId) -> Result<Self, SpoolError> {
         let parent = dataset_dir(work_dir, dataset)?;
-        let dir = parent.join(snapshot.to_string());
         let lock_path = parent.join(format!("{snapshot}.lock"));
         let mut waiting = false;
         let lock = loop {
@@ -151,37 +179,70 @@ impl Spool {
             tokio::time::sleep(LOCK_POLL).await;
         };
         sweep(&parent, snapshot);
+        let mut kept = Vec::new();
+        let dir = loop {
+            let dir = folder(&parent, snapshot, kept.len());
+            if !dir.join(KEPT).exists() {
+                break dir;
+            }
+            kept.push(dir);
+            if kept.len() == MAX_FOLDERS as usize {
+                let text = format!("the parts of this snapshot were kept {MAX_FOLDERS} times; remove some");
+                return Err(SpoolError::new("make another folder beside", &kept[0])(io::Error::other(text)));
+            }
+        };
         create_private_dir(&dir)?;
-        let bytes = AtomicU64::new(0);
-        Ok(Self { inner: Arc::new(Inner { dir, lock_path, bytes, _lock: lock }) })
+        let (bytes, of_kept) = (AtomicU64::new(0), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { dir, kept, lock_path, bytes, of_kept, _lock: lock }) })
     }
 
-    /// The folder that holds the parts.
+    /// The folder that parts are written to.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
-    /// The part `name` from an earlier run, where it is here whole and unchanged. One that is not is
-    /// as good as absent.
-    pub async fn find(&self, name: &str) -> Option<Spooled> {
-        let (path, facts_path) = (self.part_path(name), self.facts_path(name));
-        let name = name.to_owned();
-        let checked = tokio::task::spawn_blocking(move || check(&path, &facts_path, &name));
-        let spooled = checked.await.ok().flatten()?;
+    /// The part `name` from an earlier run, where it is here whole and unchanged, and is `wanted`. One that
+    /// is not is as good as absent.
+    pub async fn find(
+        &self,
+        name: &str,
+        wanted: impl Fn(&SpooledFacts) -> bool + Send + 'static,
+    ) -> Option<Spooled> {
+        let key = PartKey::of(name);
+        let is_damaged = self.of_kept().damaged.contains(&key);
+        let kept = self.inner.kept.iter().filter(|_| !is_damaged).rev();
+        let dirs: Vec<_> = std::iter::once(&self.inner.dir).chain(kept).cloned().collect();
+        let found = tokio::task::spawn_blocking(move || {
+            dirs.iter().find_map(|dir| check(&part_path(dir, &key), &key, &wanted))
+        });
+        let spooled = found.await.ok().flatten()?;
+        if !spooled.path.starts_with(&self.inner.dir) {
+            self.of_kept().used.push(spooled.path.clone());
+        }
         self.inner.bytes.fetch_add(spooled.facts.bytes, Ordering::Relaxed);
         Some(spooled)
     }
 
-    /// Removes the part `name` of `bytes`, which turned out to be damaged.
+    /// Removes the part `name` of `bytes`, which turned out to be damaged. One of a kept folder stays there
+    /// and is not found any more.
     ///
     /// # Errors
     ///
     /// Where it cannot be removed.
     pub fn discard(&self, name: &str, bytes: u64) -> Result<(), SpoolError> {
         let path = self.part_path(name);
-        fs::remove_file(&path).map_err(SpoolError::new("remove", path))?;
+        match fs::remove_file(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !self.inner.kept.is_empty() => {
+                self.of_kept().damaged.insert(PartKey::of(name));
+            }
+            removed => removed.map_err(SpoolError::new("remove", path))?,
+        }
         self.inner.bytes.fetch_sub(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn of_kept(&self) -> std::sync::MutexGuard<'_, OfKept> {
+        self.inner.of_kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins to write the part `name`, from nothing.
@@ -202,7 +263,7 @@ impl Spool {
     pub async fn resume(&self, name: &str) -> Result<(PartWriter, Option<PartialFacts>), SpoolError> {
         let facts = fs::read(self.partial_facts_path(name)).ok();
         let facts = facts.and_then(|text| serde_json::from_slice::<PartialFacts>(&text).ok());
-        if let Some(facts) = facts.filter(|facts| facts.name == name)
+        if let Some(facts) = facts.filter(|facts| PartKey::of(&facts.name) == PartKey::of(name))
             && let Some(writer) = PartWriter::reopen(self.partial_path(name)).await?
         {
             return Ok((writer, Some(facts)));
@@ -223,29 +284,40 @@ impl Spool {
         if self.inner.bytes.load(Ordering::Relaxed).saturating_add(bytes) > MAX_SPOOL_BYTES {
             return full(format!("the export is larger than {}", ByteSize(MAX_SPOOL_BYTES)));
         }
-        let disk = rustix::fs::statvfs(&self.inner.dir)
-            .map_err(|err| SpoolError::new("look at the disk of", &self.inner.dir)(err.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free < bytes.saturating_add(MIN_FREE_BYTES) {
-            let (free, bytes, reserve) = (ByteSize(free), ByteSize(bytes), ByteSize(MIN_FREE_BYTES));
-            return full(format!(
-                "{free} are free on its disk, {bytes} are needed and {reserve} are left to others"
-            ));
-        }
-        Ok(())
+        check_free(&self.inner.dir, bytes)
     }
 
-    /// Keeps the parts after publishing: the next run does not sweep them.
+    /// Keeps the parts after publishing: no later run changes or removes them. Those that were kept before
+    /// stay where they are; a folder that has parts of its own is made whole with those that it took over.
     ///
     /// # Errors
     ///
     /// Where the disk does not take it.
-    pub fn keep(&self) -> Result<(), SpoolError> {
-        let path = self.inner.dir.join(KEPT);
+    pub fn keep(self) -> Result<(), SpoolError> {
+        let dir = &self.inner.dir;
+        let has_part = |entries: fs::ReadDir| {
+            entries.flatten().any(|entry| entry.path().extension().is_some_and(|ending| ending == "part"))
+        };
+        if !fs::read_dir(dir).map(has_part).map_err(SpoolError::new("list", dir))? {
+            return self.remove();
+        }
+        for part in &self.of_kept().used {
+            for path in [part, &part.with_extension("json")] {
+                let Some(name) = path.file_name() else { continue };
+                let here = dir.join(name);
+                if here.exists() {
+                    continue;
+                }
+                fs::hard_link(path, &here)
+                    .or_else(|_| fs::copy(path, &here).map(|_| ()))
+                    .map_err(SpoolError::new("copy", path))?;
+            }
+        }
+        let path = dir.join(KEPT);
         fs::write(&path, "").map_err(SpoolError::new("write", path))
     }
 
-    /// Removes the parts, once they are published.
+    /// Removes the parts, once they are published; kept ones stay.
     ///
     /// # Errors
     ///
@@ -258,7 +330,7 @@ impl Spool {
     }
 
     fn part_path(&self, name: &str) -> PathBuf {
-        self.inner.dir.join(format!("{}.part", &sha256_hex(name)[..32]))
+        part_path(&self.inner.dir, &PartKey::of(name))
     }
 
     fn facts_path(&self, name: &str) -> PathBuf {
@@ -274,22 +346,49 @@ impl Spool {
     }
 }
 
+/// The folder of a snapshot's parts, beside so many that are kept.
+fn folder(parent: &Path, snapshot: SnapshotId, num_kept: usize) -> PathBuf {
+    match num_kept {
+        0 => parent.join(snapshot.to_string()),
+        _ => parent.join(format!("{snapshot}.{}", num_kept + 1)),
+    }
+}
+
+fn part_path(dir: &Path, key: &PartKey) -> PathBuf {
+    dir.join(format!("{}.part", &sha256_hex(key)[..32]))
+}
+
 /// SHA-256 in hexadecimal.
-pub fn sha256_hex(text: &str) -> String {
+pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     use std::fmt::Write;
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+    Sha256::digest(bytes.as_ref()).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
 }
 
-fn check(path: &Path, facts_path: &Path, name: &str) -> Option<Spooled> {
-    let facts: SpooledFacts = serde_json::from_slice(&fs::read(facts_path).ok()?).ok()?;
-    if facts.name != name || fs::metadata(path).ok()?.len() != facts.bytes {
+fn check(path: &Path, key: &PartKey, wanted: &dyn Fn(&SpooledFacts) -> bool) -> Option<Spooled> {
+    let facts: SpooledFacts = serde_json::from_slice(&fs::read(path.with_extension("json")).ok()?).ok()?;
+    if PartKey::of(&facts.name) != *key || !wanted(&facts) || fs::metadata(path).ok()?.len() != facts.bytes {
         return None;
     }
     let (crc32, _) = sum_up(&mut fs::File::open(path).ok()?).ok()?;
     (crc32.finalize() == facts.written_crc32).then(|| Spooled { path: path.to_owned(), facts })
+}
+
+/// Whether the disk of `dir` has room for `bytes` more.
+fn check_free(dir: &Path, bytes: u64) -> Result<(), SpoolError> {
+    let disk =
+        rustix::fs::statvfs(dir).map_err(|err| SpoolError::new("look at the disk of", dir)(err.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free < bytes.saturating_add(MIN_FREE_BYTES) {
+        let (free, bytes, reserve) = (ByteSize(free), ByteSize(bytes), ByteSize(MIN_FREE_BYTES));
+        let text =
+            format!("{free} are free on its disk, {bytes} are needed and {reserve} are left to others");
+        let source = io::Error::new(io::ErrorKind::StorageFull, text);
+        return Err(SpoolError { action: "store a part in", path: dir.to_owned(), source });
+    }
+    Ok(())
 }
 
 fn dataset_dir(work_dir: &Path, dataset: &str) -> Result<PathBuf, SpoolError> {
@@ -332,12 +431,12 @@ mod tests {
         drop(spool);
 
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
-        assert_eq!(spool.find("a/b").await, Some(stored.clone()));
-        assert_eq!(spool.find("a/c").await, None);
+        assert_eq!(spool.find("a/b", |_| true).await, Some(stored.clone()));
+        assert_eq!(spool.find("a/c", |_| true).await, None);
         fs::write(&stored.path, "hellO").unwrap();
-        assert_eq!(spool.find("a/b").await, None, "same size, other bytes");
+        assert_eq!(spool.find("a/b", |_| true).await, None, "same size, other bytes");
         fs::write(&stored.path, "hell").unwrap();
-        assert_eq!(spool.find("a/b").await, None, "short");
+        assert_eq!(spool.find("a/b", |_| true).await, None, "short");
     }
 
     #[tokio::test]
@@ -355,7 +454,7 @@ mod tests {
     async fn a_noted_part_goes_on_where_it_stopped() {
         let work_dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
-        let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None };
+        let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None, total_bytes: None };
         let (mut writer, noted) = spool.resume("p").await.unwrap();
         assert_eq!(noted, None);
         writer.note(&note).await.unwrap();
@@ -380,7 +479,7 @@ mod tests {
     async fn a_note_without_its_part_is_nothing_to_go_on_with() {
         let work_dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
-        let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None };
+        let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None, total_bytes: None };
         spool.begin("p").await.unwrap().note(&note).await.unwrap();
         fs::remove_file(spool.partial_path("p")).unwrap();
         let (writer, noted) = spool.resume("p").await.unwrap();
@@ -483,9 +582,78 @@ mod tests {
         store(&first, "p", &["x"]).await;
         first.remove().unwrap();
         let second = second.await.unwrap();
-        assert_eq!(second.find("p").await, None);
+        assert_eq!(second.find("p", |_| true).await, None);
         store(&second, "p", &["y"]).await;
         second.remove().unwrap();
         assert_eq!(fs::read_dir(work_dir.path().join("d")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_part_is_found_in_every_spelling() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let stored = store(&spool, "c/OrgId=1/p", &["x"]).await;
+        for name in ["c/OrgId=1/p", "c/OrgId%3D1/p", "c/OrgId%3d1/%70"] {
+            assert_eq!(spool.find(name, |_| true).await, Some(stored.clone()), "{name}");
+        }
+        assert_eq!(spool.find("c/orgid=1/p", |_| true).await, None);
+        let note = PartialFacts { name: "q=1".into(), etag: "\"1\"".into(), ..PartialFacts::default() };
+        let mut writer = spool.begin("q=1").await.unwrap();
+        writer.note(&note).await.unwrap();
+        writer.write("he".into()).await.unwrap();
+        writer.flush().await.unwrap();
+        drop(writer);
+        assert_eq!(spool.resume("q%3D1").await.unwrap().1, Some(note));
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test]
+    async fn a_kept_folder_is_read_and_never_changed() {
+        let work_dir = tempfile::tempdir().unwrap();
+        let parent = work_dir.path().join("d");
+        let open = async || Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
+        let spool = open().await;
+        let a = store(&spool, "a", &["a"]).await;
+        store(&spool, "b", &["b"]).await;
+        spool.keep().unwrap();
+        let kept = parent.join("20210111T110100Z");
+        let before = names(&kept);
+
+        // Another part, another page under one name, a damaged one: all beside it.
+        let spool = open().await;
+        assert_eq!(spool.find("a", |_| true).await, Some(a.clone()));
+        store(&spool, "b", &["B"]).await;
+        spool.discard("a", 1).unwrap();
+        assert_eq!(spool.find("a", |_| true).await, None, "damaged");
+        let again = store(&spool, "a", &["a"]).await;
+        assert_eq!(spool.find("a", |_| true).await, Some(again));
+        spool.remove().unwrap();
+        assert_eq!((names(&parent), names(&kept)), (vec!["20210111T110100Z".to_owned()], before.clone()));
+
+        // Kept again: with what it took over, so that the folder is whole by itself.
+        let spool = open().await;
+        spool.find("a", |_| true).await.unwrap();
+        store(&spool, "b", &["B"]).await;
+        spool.keep().unwrap();
+        assert_eq!(names(&parent.join("20210111T110100Z.2")), before);
+        assert_eq!(names(&kept), before);
+        // With nothing of its own there is nothing to keep twice.
+        let spool = open().await;
+        assert_eq!(
+            fs::read(spool.find("b", |_| true).await.unwrap().path).unwrap(),
+            b"B",
+            "the last one kept"
+        );
+        spool.keep().unwrap();
+        let later = SnapshotId::parse("20220111T110100Z").unwrap();
+        Spool::open(work_dir.path(), "d", later).await.unwrap().remove().unwrap();
+        assert_eq!(names(&parent), ["20210111T110100Z", "20210111T110100Z.2"]);
     }
 }

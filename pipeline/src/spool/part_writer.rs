@@ -7,6 +7,7 @@
 use std::{
     fs,
     io::{self, Read, Seek, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{PartialFacts, Spool, SpoolError, Spooled, SpooledFacts, dataset_dir};
+use super::{PartialFacts, Spool, SpoolError, Spooled, SpooledFacts, check_free, dataset_dir};
 
 /// Bytes of a batch. Large enough that handing it to another thread costs next to nothing; twice that is
 /// what each download holds in memory, and what a run that is killed loses of it.
@@ -23,8 +24,9 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// Bytes read at a time of what is at rest.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Begins to write a part whose snapshot is not known before it is read: the first page of the JSON
-/// route. [`PartWriter::finish`] moves it into its spool.
+/// Begins to write a part outside of any spool: the first page of the JSON route, whose snapshot is not
+/// known before it is read and which [`PartWriter::finish`] moves into its spool then, or what a pipe
+/// gives, which is removed with its writer.
 ///
 /// # Errors
 ///
@@ -53,6 +55,8 @@ pub struct PartWriter {
     batch: Vec<Bytes>,
     batch_bytes: usize,
     bytes: u64,
+    /// The first of them, which says whether they are gzip.
+    first_byte: Option<u8>,
     is_noted: bool,
     is_finished: bool,
     /// Tells other runs that this one is alive; its drop is its use.
@@ -91,15 +95,19 @@ impl PartWriter {
             move || {
                 let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
                 let (crc32, bytes) = sum_up(&mut file)?;
-                Ok::<_, io::Error>((PartFile { file, crc32 }, bytes))
+                let mut first_byte = [0];
+                let num_read = file.read_at(&mut first_byte, 0)?;
+                let first_byte = (num_read == 1).then_some(first_byte[0]);
+                Ok::<_, io::Error>((PartFile { file, crc32 }, bytes, first_byte))
             }
         });
         match opened.await.map_err(io::Error::other).flatten() {
-            Ok((_, 0)) => Ok(None),
+            Ok((_, 0, _)) => Ok(None),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(err) => Err(SpoolError::new("read", path)(err)),
-            Ok((file, bytes)) => {
+            Ok((file, bytes, first_byte)) => {
                 let mut writer = Self::new(path, file, bytes);
+                writer.first_byte = first_byte;
                 writer.is_noted = true;
                 Ok(Some(writer))
             }
@@ -113,6 +121,7 @@ impl PartWriter {
             batch: Vec::new(),
             batch_bytes: 0,
             bytes,
+            first_byte: None,
             is_noted: false,
             is_finished: false,
             lock: None,
@@ -144,6 +153,7 @@ impl PartWriter {
     ///
     /// Where the disk does not take it, or did not take what was appended earlier.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
+        self.first_byte = self.first_byte.or_else(|| chunk.first().copied());
         self.bytes += chunk.len() as u64;
         self.batch_bytes += chunk.len();
         self.batch.push(chunk);
@@ -175,7 +185,7 @@ impl PartWriter {
         self.disk = Disk::Idle(file);
         self.forget_note();
         self.batch.clear();
-        (self.batch_bytes, self.bytes) = (0, 0);
+        (self.batch_bytes, self.bytes, self.first_byte) = (0, 0, None);
         Ok(())
     }
 
@@ -211,6 +221,25 @@ impl PartWriter {
     /// Bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether what was written begins as gzip, by the same rule as in decoding.
+    pub fn is_gzip(&self) -> bool {
+        self.first_byte == Some(0x1f)
+    }
+
+    /// Where the bytes are, once they are flushed.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the disk has room for `bytes` more.
+    ///
+    /// # Errors
+    ///
+    /// Where it is too full.
+    pub fn check_free(&self, bytes: u64) -> Result<(), SpoolError> {
+        check_free(self.path.parent().unwrap_or(Path::new(".")), bytes)
     }
 
     /// Puts the whole part into `spool`. Size and CRC of `facts` are filled in here.

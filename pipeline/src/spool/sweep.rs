@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::{KEPT, SpoolError};
+use super::{KEPT, MAX_FOLDERS, SpoolError, folder};
 use crate::snapshot::SnapshotId;
 
 /// Removes what runs that were killed left of snapshots before `current`. What cannot be removed is
@@ -15,23 +15,45 @@ pub(super) fn sweep(parent: &Path, current: SnapshotId) {
         if name.starts_with("incoming-") {
             let is_held = fs::File::open(&path).is_ok_and(|file| file.try_lock().is_err());
             removed += u32::from(!is_held && fs::remove_file(&path).is_ok());
-        } else if let Some(snapshot) = SnapshotId::parse(name.strip_suffix(".lock").unwrap_or(name))
+        } else if let Some((snapshot, kind)) = parse(name)
             && snapshot < current
         {
-            let (dir, lock_path) =
-                (parent.join(snapshot.to_string()), parent.join(format!("{snapshot}.lock")));
-            if dir.join(KEPT).exists() || (path == lock_path && dir.exists()) {
-                continue; // where both are there, the folder's own turn takes the lock file along
+            // Where both are there, the folder's own turn takes the lock file along.
+            if path.join(KEPT).exists() || (kind == Kind::Lock && has_folder(parent, snapshot)) {
+                continue;
             }
             // Held until both are gone, so that no run begins to use them meanwhile.
+            let lock_path = parent.join(format!("{snapshot}.lock"));
             let Ok(Some(_lock)) = try_lock(&lock_path) else { continue };
-            let is_gone = !dir.exists() || fs::remove_dir_all(&dir).is_ok();
-            removed += u32::from(is_gone && fs::remove_file(&lock_path).is_ok());
+            let is_gone = kind == Kind::Lock || fs::remove_dir_all(&path).is_ok();
+            let is_unlocked = has_folder(parent, snapshot) || fs::remove_file(&lock_path).is_ok();
+            removed += u32::from(is_gone && is_unlocked);
         }
     }
     if removed > 0 {
         tracing::info!(removed, "swept what earlier runs left in the work dir");
     }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Folder,
+    Lock,
+}
+
+/// `20210111T110100Z`, `20210111T110100Z.2`, `20210111T110100Z.lock`: of which snapshot, and what.
+fn parse(name: &str) -> Option<(SnapshotId, Kind)> {
+    let (snapshot, ending) = name.split_once('.').unwrap_or((name, "1"));
+    let kind = match ending {
+        "lock" => Kind::Lock,
+        number if number.parse::<u32>().is_ok() => Kind::Folder,
+        _ => return None,
+    };
+    Some((SnapshotId::parse(snapshot)?, kind))
+}
+
+fn has_folder(parent: &Path, snapshot: SnapshotId) -> bool {
+    (0..MAX_FOLDERS as usize).any(|num_kept| folder(parent, snapshot, num_kept).exists())
 }
 
 /// Locks the file at `path`, made where it is not there; `None` while another run holds it, or where the

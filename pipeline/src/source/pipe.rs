@@ -1,0 +1,106 @@
+//! Pipes that a person names: read once, to their end, without a thread that waits for whoever writes to
+//! them. So a run that is interrupted ends, and a pipe that nothing writes to holds nothing up.
+
+use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{io::AsyncReadExt, net::unix::pipe};
+
+use super::{SourceError, local_files::unreadable};
+use crate::spool::{PartWriter, begin_unnamed};
+
+/// Bytes of a read; a pipe holds as many.
+const READ_BYTES: usize = 64 * 1024;
+/// What is left of a buffer that is not worth a read.
+const MIN_READ_BYTES: usize = 8 * 1024;
+/// How often it is looked whether the disk has room.
+const CHECK_EVERY_BYTES: u64 = 64 << 20;
+/// Most that one pipe may give: as large as a part can be.
+const MAX_PIPE_BYTES: u64 = 64 << 30;
+
+/// A pipe that is open for reading.
+struct Pipe {
+    receiver: pipe::Receiver,
+    buffer: BytesMut,
+}
+
+impl Pipe {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { receiver: pipe::OpenOptions::new().open_receiver(path)?, buffer: BytesMut::new() })
+    }
+
+    /// Waits for more; empty at the end, which is when nobody has it open for writing any more.
+    async fn next(&mut self) -> io::Result<Bytes> {
+        if self.buffer.capacity() < MIN_READ_BYTES {
+            self.buffer.reserve(READ_BYTES);
+        }
+        self.receiver.read_buf(&mut self.buffer).await?;
+        Ok(self.buffer.split().freeze())
+    }
+}
+
+/// Reads the pipe at `path` into a file of the work dir, which goes with the writer.
+///
+/// # Errors
+///
+/// Where it cannot be read, or the disk does not take it.
+pub(super) async fn spool_pipe(
+    path: &Path,
+    work_dir: &Path,
+    dataset: &str,
+) -> Result<PartWriter, SourceError> {
+    tracing::info!(pipe = %path.display(), "reading a pipe into the work dir");
+    let mut pipe = Pipe::open(path).map_err(unreadable(path))?;
+    let mut writer = begin_unnamed(work_dir, dataset).await?;
+    let mut checked_bytes = 0;
+    loop {
+        let chunk = pipe.next().await.map_err(unreadable(path))?;
+        if chunk.is_empty() {
+            writer.flush().await?;
+            return Ok(writer);
+        }
+        writer.write(chunk).await?;
+        if writer.bytes() > MAX_PIPE_BYTES {
+            let text = format!("it gives more than {MAX_PIPE_BYTES} bytes");
+            return Err(unreadable(path)(io::Error::new(io::ErrorKind::FileTooLarge, text)).into());
+        }
+        if writer.bytes() >= checked_bytes {
+            writer.check_free(CHECK_EVERY_BYTES)?;
+            checked_bytes = writer.bytes() + CHECK_EVERY_BYTES;
+        }
+    }
+}
+
+/// Reads a small file that a person names: a regular one, or a pipe such as `<(…)`.
+///
+/// # Errors
+///
+/// Where it is neither, is larger than `max_bytes`, or cannot be read.
+pub async fn read_small_file(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let too_large = || {
+        let text = format!("larger than {max_bytes} bytes");
+        io::Error::new(io::ErrorKind::FileTooLarge, text)
+    };
+    let metadata = fs::metadata(path)?;
+    if metadata.is_file() {
+        if metadata.len() > max_bytes as u64 {
+            return Err(too_large());
+        }
+        return fs::read(path);
+    }
+    if !metadata.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    let mut pipe = Pipe::open(path)?;
+    let mut text = Vec::new();
+    loop {
+        let chunk = pipe.next().await?;
+        if chunk.is_empty() {
+            return Ok(text);
+        }
+        if text.len() + chunk.len() > max_bytes {
+            return Err(too_large());
+        }
+        text.extend_from_slice(&chunk);
+    }
+}
