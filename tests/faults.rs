@@ -257,6 +257,167 @@ fn a_run_that_is_interrupted_while_it_waits_for_a_part_to_get_well_ends_at_once(
     assert_eq!(downloads(&emulator, 0).len(), 1);
 }
 
+/// An emulator whose parts are lines of text: nothing in them says whether they are whole.
+fn plain_emulator() -> Emulator {
+    Emulator::start(EmulatorOptions {
+        rate_limits: None,
+        part_format: PartFormat::Plain,
+        ..EmulatorOptions::new(six_parts())
+    })
+}
+
+/// Where the second line of a part ends.
+fn two_lines(index: u32) -> u64 {
+    let mut part = Vec::new();
+    six_parts().write_part(index, PartFormat::Plain, &mut part).unwrap();
+    let ends = part.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at as u64 + 1);
+    ends.take(2).last().unwrap()
+}
+
+#[test]
+fn text_cut_at_a_line_without_length_is_made_whole() {
+    let emulator = plain_emulator();
+    emulator.script(At::Part(3), u32::MAX, Fault::Unframed { bytes: two_lines(3) });
+    let (sandbox, _) = survives(&emulator, &[]);
+    let parts = sandbox.manifests()[0]["parts"].clone();
+    let proofs: Vec<_> =
+        parts.as_array().unwrap().iter().map(|part| part["proof"].as_str().unwrap()).collect();
+    // The range says the digest of the whole too.
+    assert_eq!(proofs, ["md5"; 6]);
+    assert_eq!(downloads(&emulator, 3).last().unwrap(), &(206, Some("bytes=0-".to_owned())));
+}
+
+#[test]
+fn text_that_nothing_proves_whole_is_refused() {
+    let (emulator, sandbox) = (plain_emulator(), Sandbox::new());
+    emulator.script(At::Part(3), u32::MAX, Fault::Unprovable { bytes: two_lines(3) });
+    let error = sandbox.ingest_via(&emulator, &[]).expect(4).error().to_owned();
+    let name = six_parts().part_path(3);
+    check_error(
+        &error,
+        &[
+            &format!("error: part {name} could not be fetched: GET http://127.0.0.1:"),
+            &format!(
+                "{} bytes came, and nothing proves that they are the whole part: no length, no checksum, no chunks",
+                two_lines(3)
+            ),
+            "; hint: a proxy in between drops the length: let it pass Content-Length or route around it (NO_PROXY), \
+             or download the parts by other means and pass them with --from; whole parts are kept",
+        ],
+    );
+    assert!(sandbox.manifests().is_empty());
+    emulator.clear_faults();
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, six_parts().num_records());
+    assert_eq!(downloads(&emulator, 2).len(), 1, "whole ones are kept");
+}
+
+#[test]
+fn gzip_without_length_is_proved_by_its_trailer() {
+    let emulator = emulator();
+    emulator.script(At::Part(3), u32::MAX, Fault::Unprovable { bytes: u64::MAX });
+    let (sandbox, _) = survives(&emulator, &[]);
+    let manifest = &sandbox.manifests()[0];
+    assert_eq!(
+        (&manifest["parts"][3]["proof"], &manifest["parts"][2]["proof"]),
+        (&"gzip".into(), &"md5".into())
+    );
+
+    let emulator = self::emulator();
+    emulator.script(At::Part(3), u32::MAX, Fault::Unprovable { bytes: 2000 });
+    let error = Sandbox::new().ingest_impatiently(&emulator).unwrap_err();
+    check_error(&error_chain(&error), &[&six_parts().part_path(3), "what came is damaged: gzip is damaged"]);
+    assert_eq!(error.exit_code(), ExitCode::Source);
+}
+
+#[test]
+fn pages_say_what_proves_them_whole() {
+    let emulator = emulator();
+    emulator.script(At::Page, 1, Fault::Nothing);
+    emulator.script(At::Page, 1, Fault::Unframed { bytes: 2000 });
+    emulator.script(At::Page, 1, Fault::Unframed { bytes: u64::MAX });
+    let (sandbox, _) = survives(&emulator, &["--via", "json", "--page-size", "500"]);
+    let parts = sandbox.manifests()[0]["parts"].clone();
+    let proofs: Vec<_> =
+        parts.as_array().unwrap().iter().map(|part| part["proof"].as_str().unwrap()).collect();
+    assert_eq!(proofs[..2], ["chunked", "json"]);
+    assert!(proofs[2..].iter().all(|proof| *proof == "chunked"), "{proofs:?}");
+}
+
+/// The URLs of the emulator's parts, with the `=` of their paths escaped as `escape`.
+fn spelled(emulator: &Emulator, escape: &str) -> Vec<String> {
+    let spell = |url: String| {
+        let (path, query) = url.split_once('?').unwrap();
+        format!("{}?{query}", path.replace('=', escape))
+    };
+    emulator.signed_urls().into_iter().map(spell).collect()
+}
+
+#[test]
+fn a_part_listed_in_two_spellings_is_refused() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    let (mut urls, escaped) = (emulator.signed_urls(), spelled(&emulator, "%3D"));
+    urls.push(escaped[2].clone());
+    emulator.list_urls(Some(urls));
+    let error = sandbox.ingest_via(&emulator, &[]).expect(4).error().to_owned();
+    let path = six_parts().part_path(2);
+    let expected = format!(
+        "error: the export lists {path} twice, also spelled {}; hint: run again later",
+        path.replace('=', "%3D")
+    );
+    assert_eq!(error, expected);
+    assert!(sandbox.manifests().is_empty());
+}
+
+#[test]
+fn parts_in_another_spelling_are_taken_from_the_spool() {
+    let (emulator, sandbox) = (emulator(), Sandbox::new());
+    emulator.script(At::Part(4), u32::MAX, Fault::Status(400));
+    sandbox.ingest_via(&emulator, &[]).expect(4);
+    emulator.clear_faults();
+    emulator.list_urls(Some(spelled(&emulator, "%3d")));
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    assert_eq!(sandbox.rows().len() as u64, six_parts().num_records());
+    let blobs = emulator.calls().into_iter().filter(|call| call.path.starts_with("/tvm-export/"));
+    let escaped: Vec<_> = blobs.filter(|call| call.path.contains("%3d")).collect();
+    assert_eq!(escaped.len(), 1, "only the one that failed: {escaped:?}");
+}
+
+#[test]
+fn a_firewall_of_the_account_is_not_taken_for_expiry() {
+    for code in ["AuthorizationFailure", "AuthorizationSourceIPMismatch"] {
+        let emulator = emulator();
+        emulator.script(At::AnyPart, u32::MAX, Fault::StorageError(403, code));
+        let error = fails(&emulator, &["--downloads", "1"], 4);
+        check_error(
+            &error,
+            &[
+                &six_parts().part_path(0),
+                &format!(
+                    ": 403: {code}: the storage account refuses this network; hint: run where the account's firewall"
+                ),
+            ],
+        );
+        assert_eq!(listings(&emulator), 1);
+        assert_eq!(emulator.calls().iter().filter(|call| call.path.contains("/tvm-export/")).count(), 1);
+    }
+}
+
+#[test]
+fn a_lifetime_that_the_service_refuses_has_a_hint() {
+    let options = EmulatorOptions { max_sas_valid_hours: 6, ..EmulatorOptions::new(six_parts()) };
+    let emulator = Emulator::start(options);
+    let error = fails(&emulator, &["--sas-valid-hours", "12"], 4);
+    check_error(
+        &error,
+        &[
+            "400: InvalidInput: sasValidHours must be between 1 and 6.",
+            "hint: several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of 12",
+        ],
+    );
+    survives(&emulator, &["--sas-valid-hours", "6"]);
+}
+
 #[test]
 fn a_part_that_is_cut_before_its_first_row_is_fetched_again() {
     let emulator = emulator();
@@ -529,7 +690,14 @@ fn links_that_lead_astray_are_not_followed() {
     let json = ["--via", "json", "--page-size", "500"];
     emulator.script(At::Page, 1, Fault::NextLink("https://evil.example/api?$skiptoken=1".to_owned()));
     let error = Sandbox::new().ingest_via(&emulator, &json).expect(4).error().to_owned();
-    check_error(&error, &["https://evil.example/api: not at the API's own origin"]);
+    check_error(
+        &error,
+        &[
+            "https://evil.example/api: not at the API's own origin",
+            "; hint: if that host is the service's own, pass it with --api-url or --cloud, or take the export by \
+             --via files",
+        ],
+    );
     emulator.script(At::Page, 1, Fault::Nothing);
     emulator.script(At::Page, u32::MAX, Fault::NextLinkToItself);
     check_error(&fails(&emulator, &json, 4), &["was followed before; the pages would never end"]);
@@ -540,6 +708,43 @@ fn links_that_lead_astray_are_not_followed() {
     emulator.clear_faults();
     emulator.script(At::Page, u32::MAX, Fault::Body(deep));
     check_error(&fails(&emulator, &json, 5), &["1 of 1 records were rejected"]);
+}
+
+#[test]
+fn links_to_the_clouds_other_hosts_stay_at_the_api() {
+    for host in [
+        "api.securitycenter.microsoft.com",
+        "eu.api.security.microsoft.com",
+        "api-us.securitycenter.windows.com",
+    ] {
+        let emulator = emulator();
+        // The documentation's own example leads to a host that is not the one that was called.
+        let token = "eyJFeHBvcnREZWZpbml0aW9uIjp7IlRpbWVQYXRoIjoiMjAyMS0wMS0xMS8xMTAxLyJ9LCJFeHBvcnRGaWxlSW5kZXgiOjAs\
+                     IkxpbmVTdG9wcGVkQXQiOjV9";
+        let link =
+            format!("https://{host}/api/machines/SoftwareInventoryByMachine?pagesize=5&$skiptoken={token}");
+        emulator.script(At::Page, 1, Fault::NextLink(link.clone()));
+        emulator.script(At::Page, 1, Fault::NextLink(String::new()));
+        let args = ["--via", "json", "--page-size", "5", "--json"];
+        let report = Sandbox::new().ingest_via(&emulator, &args).expect(0).report();
+        assert_eq!(report["totals"]["records"], 10, "{host}");
+        // A host of another cloud is none of this one's.
+        emulator.script(At::Page, 1, Fault::NextLink(link));
+        let args = [
+            "--via",
+            "json",
+            "--page-size",
+            "5",
+            "--cloud",
+            "gcc",
+            "--scope",
+            "https://api.securitycenter.microsoft.com/.default",
+        ];
+        check_error(
+            &fails(&emulator, &args, 4),
+            &[&format!("https://{host}/api/machines"), "not at the API's own origin"],
+        );
+    }
 }
 
 #[test]

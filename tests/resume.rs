@@ -191,6 +191,60 @@ fn what_a_killed_run_left_of_an_older_snapshot_is_swept_and_kept_parts_are_not()
     assert_eq!(sandbox.manifests().len(), 2);
 }
 
+/// Every file below `folder` with its bytes.
+fn contents(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    files(folder).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn kept_parts_stay_whatever_later_runs_do() {
+    let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
+    sandbox.ingest_via(&emulator, &["--keep-parts"]).expect(0);
+    let kept = sandbox.work_dir().join("software_inventory/20210111T110100Z");
+    let before = contents(&kept);
+    assert_eq!(
+        before.keys().filter(|path| path.extension().is_some_and(|ending| ending == "part")).count(),
+        10
+    );
+    let replace = ["--if-published", "replace"];
+    let json = ["--via", "json", "--page-size", "3000", "--if-published", "replace"];
+    for args in [&[][..], &replace, &json, &["--keep-parts"], &["--keep-parts", "--if-published", "replace"]]
+    {
+        sandbox.ingest_via(&emulator, args).expect(0);
+        assert_eq!(contents(&kept), before, "{args:?}");
+        let folders = std::fs::read_dir(sandbox.work_dir().join("software_inventory")).unwrap();
+        let folders = folders.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count();
+        assert_eq!(folders, 1, "{args:?}");
+    }
+    assert!(downloads(&emulator).values().all(|calls| calls.len() == 1), "taken over each time");
+    emulator.script(At::Part(0), u32::MAX, Fault::Status(400));
+    sandbox.ingest_via(&emulator, &replace).expect(0);
+
+    // Pages of another size are kept beside them, and each folder is an export by itself.
+    sandbox.ingest_via(&emulator, &[&json[..], &["--keep-parts"]].concat()).expect(0);
+    assert_eq!(contents(&kept), before);
+    let rows = sandbox.rows();
+    for folder in ["20210111T110100Z", "20210111T110100Z.2"] {
+        let folder = sandbox.work_dir().join("software_inventory").join(folder);
+        let fresh = Sandbox::new();
+        let args = ["--from", folder.to_str().unwrap(), "--generated-time", "2021-01-11T11:01:00Z"];
+        let run = fresh.run("ingest", &args).expect(0);
+        assert_eq!(fresh.rows(), rows);
+        assert!(run.stderr.contains("passed over what is not taken for parts"), "{}", run.stderr);
+        assert!(fresh.manifests()[0]["parts"][0]["proof"] == "local");
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_a_run_that_published_nothing() {
+    let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
+    sandbox.ingest_via(&emulator, &[]).expect(0);
+    for args in [&["--keep-parts"][..], &["--keep-parts", "--via", "json"]] {
+        sandbox.ingest_via(&emulator, args).expect(0);
+        assert!(files(&sandbox.work_dir().join("software_inventory")).is_empty(), "{args:?}");
+    }
+}
+
 #[test]
 fn decoding_begins_before_the_last_part_is_there() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());

@@ -1,10 +1,14 @@
 //! The three sources: what each sends, and that all give the same table.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Sandbox, rows_of, tenant, unlimited};
+use crate::support::{Run, Sandbox, rows_of, tenant, unlimited};
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/samples/software-inventory");
 
@@ -138,4 +142,162 @@ fn local_parts_of_unknown_or_mixed_time_are_a_usage_error() {
     let mixed = sandbox.run("ingest", &["--from", parts.path().to_str().unwrap()]).expect(2);
     assert!(mixed.error().contains("2021-01-11/1101"), "{}", mixed.error());
     assert!(sandbox.lake_listing().is_empty());
+}
+
+const TIME: [&str; 2] = ["--generated-time", "2021-01-11T11:01:00Z"];
+
+fn make_pipe(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap();
+}
+
+/// A run that is interrupted by `signal` once it has said `text`.
+fn interrupt(mut child: Child, text: &str, signal: Signal) -> Run {
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    while !said.contains(text) {
+        said.push_str(&lines.next().unwrap_or_else(|| panic!("{said}")).unwrap());
+        said.push('\n');
+    }
+    kill_process(Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap(), signal).unwrap();
+    lines.for_each(|line| said.extend([line.unwrap(), "\n".to_owned()]));
+    let run = Run::of(child.wait_with_output().unwrap());
+    Run { stderr: said, ..run }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn pipe_is_read_once_and_is_a_part() {
+    let sandbox = Sandbox::new();
+    let pipe = sandbox.path().join("pipe");
+    make_pipe(&pipe);
+    let sample = std::fs::read(format!("{SAMPLES}/files-route.ndjson")).unwrap();
+    let mut command = sandbox.command("ingest");
+    let child = spawn(command.arg("--json").arg("--from").arg(&pipe).args(TIME));
+    std::fs::write(&pipe, sample).unwrap();
+    let report = Run::of(child.wait_with_output().unwrap()).expect(0).report();
+    assert_eq!(report["parts"][0]["name"], pipe.to_str().unwrap());
+    assert_eq!(report["parts"][0]["proof"], "local");
+    let file = Sandbox::new();
+    let path = format!("{SAMPLES}/files-route.ndjson");
+    file.run("ingest", &["--from", &path, TIME[0], TIME[1]]).expect(0);
+    assert_eq!(sandbox.rows(), file.rows());
+    assert_eq!(std::fs::read_dir(sandbox.work_dir().join("software_inventory")).unwrap().count(), 0);
+}
+
+#[test]
+fn process_substitution_is_read() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.command("ingest");
+    let program = run.get_program().to_str().unwrap().to_owned();
+    let mut shell = Command::new("bash");
+    shell.arg("-c").arg(format!(
+        "{program} ingest --work-dir work --json --from <(cat {SAMPLES}/files-route.ndjson) \
+         <(gzip -c {SAMPLES}/array.json) --config <(echo 'lake = \"lake\"') {} {}",
+        TIME[0], TIME[1]
+    ));
+    let output = shell.current_dir(sandbox.path()).env_remove("DEFENDER_LAKE").output().unwrap();
+    let report = Run::of(output).expect(0).report();
+    assert_eq!(report["totals"]["parts"], 2);
+    assert_eq!(sandbox.rows().len() as u64, report["totals"]["rows"].as_u64().unwrap());
+}
+
+#[test]
+fn waits_for_pipes_end_with_each_signal() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let sandbox = Sandbox::new();
+        let pipe = sandbox.path().join("pipe");
+        make_pipe(&pipe);
+        let mut command = sandbox.command("ingest");
+        let child = spawn(command.arg("--from").arg(&pipe).args(TIME));
+        let run = interrupt(child, "reading a pipe into the work dir", signal).expect(130);
+        assert!(run.error().contains("interrupted; nothing was published"), "{}", run.error());
+        assert!(sandbox.lake_listing().is_empty(), "no lock was taken");
+
+        let mut command = sandbox.command("ingest");
+        let child = spawn(command.arg("--config").arg(&pipe));
+        let run = interrupt(child, "reading options from a pipe", signal).expect(130);
+        assert_eq!(run.error(), "error: interrupted; nothing was published");
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused() {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path().join("parts");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::copy(format!("{SAMPLES}/array.json"), folder.join("a.json")).unwrap();
+    let pipe = folder.join("pipe");
+    make_pipe(&pipe);
+    let (folder, shown) = (folder.to_str().unwrap(), pipe.display());
+    let hint = "pass the pipe itself to read it once, or leave it out with a glob";
+    for (path, expected) in [
+        (folder, format!("error: {shown} is not a regular file but a pipe; hint: {hint}")),
+        (
+            "/dev/zero",
+            "error: /dev/zero is not a regular file but a character device; hint: pass files, folders, or a pipe \
+             that something writes to"
+                .to_owned(),
+        ),
+    ] {
+        let run = sandbox.run("ingest", &["--from", path, TIME[0], TIME[1]]).expect(2);
+        assert_eq!(run.error(), expected);
+    }
+    let run = sandbox.run("ingest", &["--config", "/dev/zero"]).expect(2);
+    assert_eq!(run.error(), "error: cannot read the configuration file /dev/zero: is not a regular file");
+    assert!(sandbox.lake_listing().is_empty());
+}
+
+/// A folder as Spark leaves it.
+fn spark_folder(names: &[&str]) -> (Sandbox, String) {
+    let sandbox = Sandbox::new();
+    let folder = sandbox.path().join("2021-01-11/1101");
+    for name in names {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    let folder = folder.to_str().unwrap().to_owned();
+    (sandbox, folder)
+}
+
+#[test]
+fn names_that_spark_leaves_are_passed_over_and_said() {
+    let (sandbox, folder) =
+        spark_folder(&["_SUCCESS", "_committed_1", "_started_1", ".part.crc", "_temporary/x"]);
+    let path = format!("{folder}/_RbacGroupId=4");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::copy(format!("{SAMPLES}/array.json"), format!("{path}/part-0.json")).unwrap();
+    for from in [folder.clone(), format!("{folder}/*"), format!("{folder}/**/*")] {
+        let run = sandbox.run("ingest", &["--json", "--from", &from, "--if-published", "replace"]).expect(0);
+        assert_eq!(run.report()["totals"]["parts"], 1, "{from}");
+        let said = "passed over what is not taken for parts: names that begin with `_` or `.`, and a spool's own records";
+        assert!(run.stderr.contains(said) && run.stderr.contains("num_passed_over=5"), "{}", run.stderr);
+        assert!(run.stderr.contains(&format!("example={folder}/.part.crc")), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn folder_with_nothing_but_hidden_names_is_a_usage_error() {
+    let (sandbox, folder) = spark_folder(&["_SUCCESS", ".hidden"]);
+    let run = sandbox.run("ingest", &["--from", &folder]).expect(2);
+    assert_eq!(
+        run.error(),
+        format!(
+            "error: --from {folder}: no parts there: 2 names were passed over, such as {folder}/.hidden; hint: names \
+             that begin with `_` or `.` are not taken for parts; name a file itself to take it"
+        )
+    );
+    // Named itself, it is taken for what it is.
+    let path = format!("{folder}/_SUCCESS");
+    let run = sandbox.run("ingest", &["--from", &path]).expect(4);
+    assert_eq!(
+        run.error(),
+        format!(
+            "error: part {path} is damaged: the part is empty: no bytes, not even of compression; hint: replace the \
+             file by a whole one, or leave it out of --from"
+        )
+    );
 }

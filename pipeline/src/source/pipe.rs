@@ -91,6 +91,7 @@ pub async fn read_small_file(path: &Path, max_bytes: usize) -> io::Result<Vec<u8
     if !metadata.file_type().is_fifo() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
     }
+    tracing::info!(pipe = %path.display(), "reading options from a pipe");
     let mut pipe = Pipe::open(path)?;
     let mut text = Vec::new();
     loop {
