@@ -198,16 +198,17 @@ fn contents(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
 
 #[test]
 fn kept_parts_stay_whatever_later_runs_do() {
-    let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
+    let tenant = Tenant::new(TenantOptions { devices: 10, parts: 4, ..TenantOptions::default() });
+    let (emulator, sandbox) = (unlimited(tenant), Sandbox::new());
     sandbox.ingest_via(&emulator, &["--keep-parts"]).expect(0);
     let kept = sandbox.work_dir().join("software_inventory/20210111T110100Z");
     let before = contents(&kept);
     assert_eq!(
         before.keys().filter(|path| path.extension().is_some_and(|ending| ending == "part")).count(),
-        10
+        4
     );
     let replace = ["--if-published", "replace"];
-    let json = ["--via", "json", "--page-size", "3000", "--if-published", "replace"];
+    let json = ["--via", "json", "--page-size", "500", "--if-published", "replace"];
     for args in [&[][..], &replace, &json, &["--keep-parts"], &["--keep-parts", "--if-published", "replace"]]
     {
         sandbox.ingest_via(&emulator, args).expect(0);
@@ -239,7 +240,7 @@ fn kept_parts_stay_whatever_later_runs_do() {
 fn nothing_is_kept_of_a_run_that_published_nothing() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
     sandbox.ingest_via(&emulator, &[]).expect(0);
-    for args in [&["--keep-parts"][..], &["--keep-parts", "--via", "json"]] {
+    for args in [&["--keep-parts"][..], &["--keep-parts", "--via", "json", "--page-size", "9000"]] {
         sandbox.ingest_via(&emulator, args).expect(0);
         assert!(files(&sandbox.work_dir().join("software_inventory")).is_empty(), "{args:?}");
     }

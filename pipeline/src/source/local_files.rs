@@ -384,7 +384,7 @@ fn expand(
         })?;
         match rules.judge(&path) {
             Match::Back => {}
-            Match::Hidden => drop(passed_over.insert(path)),
+            Match::Hidden(top) => drop(passed_over.insert(top)),
             Match::Taken if is_record_of_spool(&path)? => drop(passed_over.insert(path)),
             Match::Taken => walk(&path, paths, passed_over)?,
         }
@@ -405,7 +405,8 @@ struct GlobRules {
 /// What becomes of a glob's match.
 enum Match {
     Taken,
-    Hidden,
+    /// With the first of its folders, or itself, that is hidden.
+    Hidden(PathBuf),
     /// `.*` matches `.` and `..`: what is there is matched by itself or not asked for.
     Back,
 }
@@ -426,18 +427,19 @@ impl GlobRules {
         let without_dot = self.named.strip_prefix(".").unwrap_or(&self.named);
         let below = path.strip_prefix(&self.named).or_else(|_| path.strip_prefix(without_dot));
         let below = below.unwrap_or(path);
-        let is_passed_over = |part: Component<'_>| {
-            let name = part.as_os_str().to_string_lossy();
+        let is_passed_over = |part: &Path| {
+            let name = part.file_name().unwrap_or_default().to_string_lossy();
             is_hidden(&name) && !self.asked.iter().any(|asked| asked.matches(&name))
         };
         let text = path.to_string_lossy();
         let is_here = text.ends_with("/.") || (text.contains("/./") && !self.has_dots);
         if is_here || below.components().any(|part| part == Component::ParentDir) {
-            Match::Back
-        } else if below.components().any(is_passed_over) {
-            Match::Hidden
-        } else {
-            Match::Taken
+            return Match::Back;
+        }
+        let tops: Vec<_> = path.ancestors().take(below.components().count()).collect();
+        match tops.into_iter().rev().find(|top| is_passed_over(top)) {
+            Some(top) => Match::Hidden(top.to_owned()),
+            None => Match::Taken,
         }
     }
 }

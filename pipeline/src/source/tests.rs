@@ -292,6 +292,9 @@ async fn each_part_says_what_proves_it_whole() {
     assert_eq!(world.proofs(&world.json()).await.unwrap(), expected);
 }
 
+/// What the server answers to `GET`, what it says of the size to `HEAD`, and what becomes of the part.
+type UnframedCase = (&'static str, Vec<Reply>, Option<&'static str>, Result<Proof, &'static str>);
+
 #[tokio::test]
 async fn text_that_ends_with_its_connection_is_proved_or_refused() {
     let (text, cut) = ("line 1\nline 2\n", "line 1\n");
@@ -301,9 +304,7 @@ async fn text_that_ends_with_its_connection_is_proved_or_refused() {
         reply(206, text).header("content-range", range).unframed()
     };
     let unproved = "bytes came, and nothing proves that they are the whole part";
-    // What the server answers to `GET`, what it says of the size to `HEAD`, and what becomes of the part.
-    type Case = (&'static str, Vec<Reply>, Option<&'static str>, Result<Proof, &'static str>);
-    let cases: [Case; 10] = [
+    let cases: [UnframedCase; 10] = [
         ("HEAD says as much", vec![plain(text)], Some(text), Ok(Proof::Length)),
         ("HEAD says more, the range too", vec![plain(cut), range(text)], Some(text), Ok(Proof::Length)),
         ("no HEAD, a range", vec![plain(cut), range(text)], None, Ok(Proof::Length)),
