@@ -187,9 +187,11 @@ struct Piece {
 fn pieces(text: &[u8]) -> Result<Vec<Piece>, Damage> {
     let mut pieces = Vec::new();
     let mut at = skip_space(text, if text.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
-    match (text.get(at), text.get(at + 1)) {
-        (None, _) => return Ok(pieces),
-        (Some(b'{' | b'['), next) if next != Some(&0) => {}
+    match text[at..] {
+        [] => return Ok(pieces),
+        // Text of two or four bytes a letter.
+        [b'{' | b'[', 0, _, 0, ..] => return Err(Damage::NotAnExport),
+        [b'{' | b'[', ..] => {}
         _ => return Err(Damage::NotAnExport),
     }
     if text.get(at) == Some(&b'[') {

@@ -343,10 +343,10 @@ impl<R: Read> Framer<R> {
         if !self.skip_whitespace()? {
             return Ok(());
         }
-        while self.end - self.start < 2 && self.read_more()? {}
+        while self.end - self.start < 4 && self.read_more()? {}
         match self.buffer[self.start..self.end] {
-            // Zeros are of wide text.
-            [b'{' | b'[', 0, ..] => return self.not_an_export(),
+            // Text of two or four bytes a letter, without the mark that says so.
+            [b'{' | b'[', 0, _, 0, ..] => return self.not_an_export(),
             [b'[', ..] => {
                 self.advance(1);
                 self.shape = Shape::Array;

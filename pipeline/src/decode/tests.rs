@@ -241,6 +241,12 @@ fn bytes_that_are_not_utf8_reject_their_record() {
     assert_eq!(collected.rejects, ["2@17 invalid Unicode at byte 13"]);
 }
 
+#[test]
+fn one_zero_is_a_reject_and_not_wide_text() {
+    let reason = "not JSON: expected a name in double quotes at byte 1";
+    check(&format!("{{\0}}\n{A}"), &ROWS[..1], &[&format!("1@0 {reason}")]);
+}
+
 /// One among others is a reject, in its place.
 #[test]
 fn error_body_before_other_records_is_a_reject() {
