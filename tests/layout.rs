@@ -60,6 +60,11 @@ fn files_have_the_declared_columns_and_the_index_that_engines_use() {
     let note = |key: &str| notes.iter().find(|note| note.key == key).and_then(|note| note.value.clone());
     assert_eq!(note("defender_lake.snapshot").as_deref(), Some("20210111T110100Z"));
     assert_eq!(note("defender_lake.dataset").as_deref(), Some("software_inventory"));
+    assert_eq!(note("org.apache.spark.version").as_deref(), Some("3.0.0"), "dates are proleptic");
+    let created_by = footer.file_metadata().created_by().unwrap();
+    let (version, build) = created_by.strip_suffix(')').unwrap().split_once(" (build ").unwrap();
+    assert_eq!(version, concat!("defender-lake version ", env!("CARGO_PKG_VERSION")));
+    assert!(!build.is_empty() && !build.contains(['(', ')']), "{created_by}");
 }
 
 #[test]

@@ -76,6 +76,46 @@ fn needs_escape(character: char) -> bool {
         )
 }
 
+/// Returns names that every reader takes for the same partition as `directory`, each with one more character
+/// escaped: for file systems that take the names of two partitions for one, by case above all.
+pub fn other_spellings(directory: &str) -> impl Iterator<Item = String> {
+    let start = directory.find('=').map_or(0, |position| position + 1);
+    // Of the null partition there is one spelling: any other is that text.
+    let directory = if &directory[start..] == NULL_PARTITION { "" } else { directory };
+    let is_escaped = move |index: usize| {
+        let bytes = directory.as_bytes();
+        (1..=2).any(|distance| index.checked_sub(distance).is_some_and(|at| at >= start && bytes[at] == b'%'))
+    };
+    // Letters make the difference nearly always. Spark decodes no escaped letters beyond ASCII.
+    let is_letter = |character: char| character.is_ascii_alphabetic();
+    let is_other = |character: char| {
+        character.is_ascii_graphic() && character != '%' && !character.is_ascii_alphabetic()
+    };
+    let positions = move |is_wanted: fn(char) -> bool| {
+        directory
+            .char_indices()
+            .filter(move |(index, character)| *index >= start && is_wanted(*character) && !is_escaped(*index))
+    };
+    positions(is_letter).chain(positions(is_other)).map(move |(index, character)| {
+        format!("{}%{:02X}{}", &directory[..index], u32::from(character), &directory[index + 1..])
+    })
+}
+
+/// Returns the name that every reader takes for the same partition as `directory`, without what the file
+/// systems of Windows forbid in names; `None` if there is nothing of that in it.
+pub fn portable_spelling(directory: &str) -> Option<String> {
+    let kept = directory.trim_end_matches(['.', ' ']).len();
+    let mut spelling = String::with_capacity(directory.len());
+    for (index, character) in directory.char_indices() {
+        if matches!(character, '<' | '>' | '|') || index >= kept {
+            let _ = write!(spelling, "%{:02X}", u32::from(character));
+        } else {
+            spelling.push(character);
+        }
+    }
+    (spelling != directory).then_some(spelling)
+}
+
 /// Reads a directory name back: `column=value` → the key; `None` where it is no such name.
 pub fn parse_directory(column: &str, directory: &str) -> Option<PartitionKey> {
     let value = directory.strip_prefix(column)?.strip_prefix('=')?;
@@ -100,6 +140,31 @@ pub fn parse_directory(column: &str, directory: &str) -> Option<PartitionKey> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_spellings_mean_the_same() {
+        let spellings = |name: &str| other_spellings(name).collect::<Vec<_>>();
+        assert_eq!(
+            spellings("OSPlatform=M%4Da1"),
+            ["OSPlatform=%4D%4Da1", "OSPlatform=M%4D%611", "OSPlatform=M%4Da%31"]
+        );
+        assert_eq!(spellings("OSPlatform=é"), [""; 0]);
+        let null = PartitionKey::new(None).directory("OSPlatform");
+        assert_eq!(other_spellings(&null).count(), 0);
+        assert_eq!(portable_spelling("OSPlatform=a<b|. "), Some("OSPlatform=a%3Cb%7C%2E%20".to_owned()));
+        assert_eq!(portable_spelling("OSPlatform=Windows 10.1"), None);
+        for value in ["macOS", "a/b %é", "__HIVE_DEFAULT_PARTITION__", ".", "x=y"] {
+            let directory = PartitionKey::new(Some(value)).directory("OSPlatform");
+            for spelling in other_spellings(&directory) {
+                assert_ne!(spelling, directory);
+                assert_eq!(
+                    parse_directory("OSPlatform", &spelling).unwrap().value(),
+                    Some(value),
+                    "{spelling}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn values_are_escaped_as_hive_does() {

@@ -305,27 +305,49 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
             Err(error) => return Err(error),
         }
     }
-    for name in table.list_names(&table.snapshots_root())? {
-        if SnapshotId::parse(&name).is_none() && !lake::is_clutter(&name) {
-            findings.push(Finding::Unlisted { file: table.below_lake(&table.snapshots_root().join(name)) });
+    let mut unlisted = BTreeSet::new();
+    for (path, bytes) in table.list_files(&table.snapshots_root())? {
+        let name = path.split('/').next().unwrap_or_default();
+        if SnapshotId::parse(name).is_none() && !lake::is_clutter(&path, bytes) {
+            unlisted.insert(name.to_owned());
         }
     }
+    findings.extend(unlisted.into_iter().map(|name| {
+        let file = table.below_lake(&table.snapshots_root().join(name));
+        Finding::Unlisted { file }
+    }));
     let ids = table.snapshot_ids()?;
     for same_date in ids.chunk_by(|one, other| one.date() == other.date()).filter(|ids| ids.len() > 1) {
         let snapshots = same_date.iter().map(SnapshotId::to_string).collect();
         findings.push(Finding::SeveralManifests { date: same_date[0].date(), snapshots });
     }
     let folders: BTreeSet<_> = ids.iter().map(|id| lake::data_folder_name(id.date())).collect();
-    let prefix = format!("{}=", schema::SNAPSHOT_DATE.name);
-    for name in table.list_names(&table.root())? {
-        let path = table.below_lake(&table.root().join(&name));
-        if name.starts_with(&prefix) && !folders.contains(&name) {
-            findings.push(Finding::NoManifest { folder: path });
-        } else if !name.starts_with(&prefix) && !lake::is_clutter(&name) && name != LOG_FOLDER {
-            findings.push(Finding::Unlisted { file: path });
-        }
-    }
+    findings.extend(files_of_no_snapshot(table, &folders)?);
     Ok(findings)
+}
+
+/// Looks for files beside the data folders of published snapshots, which are `known`. Empty folders, and those
+/// of files that are no one's data, are none.
+fn files_of_no_snapshot(table: &Table, known: &BTreeSet<String>) -> Result<Vec<Finding>, LakeError> {
+    let prefix = format!("{}=", schema::SNAPSHOT_DATE.name);
+    let mut names = BTreeSet::new();
+    for (path, bytes) in table.list_files(&table.root())? {
+        let first = path.split('/').next().unwrap_or_default();
+        if first == LOG_FOLDER || known.contains(first) || lake::is_clutter(&path, bytes) {
+            continue;
+        }
+        let name = if lake::is_clutter_folder(first) { path } else { first.to_owned() };
+        names.insert(name);
+    }
+    let findings = names.into_iter().map(|name| {
+        let path = table.below_lake(&table.root().join(&name));
+        if name.starts_with(&prefix) {
+            Finding::NoManifest { folder: path }
+        } else {
+            Finding::Unlisted { file: path }
+        }
+    });
+    Ok(findings.collect())
 }
 
 /// Bytes that [`verify_snapshot`] will deal with, by the manifest: what its progress runs to.
@@ -456,9 +478,9 @@ impl Verification<'_> {
         let folder = lake::data_folder_name(self.snapshot.id.date());
         let listed: BTreeSet<_> =
             self.snapshot.manifest.files.iter().map(|file| file.path.as_str()).collect();
-        for name in self.table.list_files(&self.table.data_folder(self.snapshot.id.date()))?.into_keys() {
+        for (name, bytes) in self.table.list_files(&self.table.data_folder(self.snapshot.id.date()))? {
             let path = format!("{folder}/{name}");
-            if name != SUCCESS_FILE && !lake::is_clutter(&name) && !listed.contains(path.as_str()) {
+            if name != SUCCESS_FILE && !lake::is_clutter(&name, bytes) && !listed.contains(path.as_str()) {
                 let file = self.data_file_name(&path);
                 self.report.findings.push(Finding::Unlisted { file });
             }
@@ -1046,18 +1068,54 @@ mod tests {
         check(
             |_, _, path| {
                 fs::write(path(FOLDER).join("extra.parquet"), "").unwrap();
-                fs::write(path(FOLDER).join(".DS_Store"), "").unwrap();
-                fs::write(path("software_inventory/.DS_Store"), "").unwrap();
+                fs::write(path(FOLDER).join("._extra.parquet"), "").unwrap();
                 fs::write(path("software_inventory/README"), "").unwrap();
-                fs::create_dir(path("software_inventory/snapshot_date=2020-01-01")).unwrap();
-                fs::create_dir(path("_defender/software_inventory/snapshots/notes")).unwrap();
+                for folder in [
+                    "software_inventory/snapshot_date=2020-01-01",
+                    "software_inventory/lost+found",
+                    "_defender/software_inventory/snapshots/notes",
+                ] {
+                    fs::create_dir(path(folder)).unwrap();
+                    fs::write(path(folder).join("x.parquet"), "").unwrap();
+                }
             },
             &[
+                &format!("{FOLDER}/._extra.parquet: not listed in any manifest"),
                 &format!("{FOLDER}/extra.parquet: not listed in any manifest"),
                 "_defender/software_inventory/snapshots/notes: not listed in any manifest",
                 "software_inventory/README: not listed in any manifest",
+                "software_inventory/lost+found/x.parquet: not listed in any manifest",
                 "software_inventory/snapshot_date=2020-01-01: no manifest describes it",
             ],
+        );
+    }
+
+    #[test]
+    fn clutter_and_empty_folders_are_no_damage() {
+        check(
+            |_, _, path| {
+                let places = [
+                    path("software_inventory"),
+                    path(FOLDER),
+                    path(FILE).parent().unwrap().to_path_buf(),
+                    path("_defender/software_inventory/snapshots"),
+                    path("_defender/software_inventory/staging"),
+                ];
+                for place in places {
+                    for folder in ["lost+found", "@eaDir/part-0.parquet", "$RECYCLE.BIN", "empty", ".Trashes"]
+                    {
+                        fs::create_dir_all(place.join(folder)).unwrap();
+                    }
+                    for file in
+                        [".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r", "@eaDir/part-0.parquet/x.jpg"]
+                    {
+                        fs::write(place.join(file), "x").unwrap();
+                    }
+                    fs::write(place.join("x_$folder$"), "").unwrap();
+                }
+                fs::create_dir(path("software_inventory/snapshot_date=2020-01-01")).unwrap();
+            },
+            &[],
         );
     }
 

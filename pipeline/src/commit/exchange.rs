@@ -37,7 +37,7 @@ pub(super) fn recover(lock: &TableLock) -> Result<Vec<Recovered>, CommitError> {
     let table = lock.table();
     log::remove_unfinished(table)?;
     let mut recovered = Vec::new();
-    for run_id in local::list_names(&table.staging_root())? {
+    for run_id in table.staged_runs()? {
         let folder = table.staging_root().join(&run_id);
         if let Some(is_removed) = removal::recover(table, &folder)? {
             remove_staged(table, &folder)?;
@@ -149,7 +149,7 @@ impl Publish<'_> {
         let found = local::list_files(folder)?;
         let prefix = data_folder_name(self.date());
         if self.manifest.files.is_empty() {
-            let no_data = found.keys().all(|name| name == SUCCESS_FILE || is_clutter(name));
+            let no_data = found.iter().all(|(name, bytes)| name == SUCCESS_FILE || is_clutter(name, *bytes));
             let success = self.table.read_success_in(folder)?;
             let no_other = success.is_none_or(|s| s.is_ok_and(|s| s.run_id == self.manifest.run_id));
             return Ok(no_data && no_other && local::is_folder(folder)?);

@@ -14,10 +14,11 @@ mod removal;
 pub(crate) mod log;
 mod staged_file;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,7 @@ use crate::lake::{
     TableLock, local,
 };
 use crate::manifest::{Manifest, rfc3339_seconds};
+use crate::partition;
 use crate::snapshot::{RunId, SnapshotId};
 
 /// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
@@ -194,7 +196,7 @@ impl Table {
 
     /// The runs that are moving snapshots in or out of place, or were interrupted in that.
     pub(crate) fn unfinished_changes(&self) -> Result<Vec<String>, LakeError> {
-        let mut runs = self.list_names(&self.staging_root())?;
+        let mut runs = self.staged_runs()?;
         let staging = self.staging_root();
         let has = |run: &str, file| local::exists(&staging.join(run).join(file)).unwrap_or(true);
         runs.retain(|run| match self.place() {
@@ -203,6 +205,18 @@ impl Table {
             }
             Place::Store(_) => objects::is_decided(self, run),
         });
+        Ok(runs)
+    }
+
+    /// The runs that have a folder in staging.
+    fn staged_runs(&self) -> Result<Vec<String>, LakeError> {
+        let mut runs = self.list_names(&self.staging_root())?;
+        if let Place::Disk(_) = self.place() {
+            runs.retain(|run| {
+                let folder = self.staging_root().join(run);
+                !lake::is_clutter_folder(run) && local::is_folder(&folder).unwrap_or(true)
+            });
+        }
         Ok(runs)
     }
 
@@ -220,13 +234,13 @@ impl Table {
         let listed: BTreeSet<&str> =
             published.iter().flat_map(|one| &one.manifest.files).map(|file| file.path.as_str()).collect();
         let prefix = lake::data_folder_name(date);
-        let is_ours = |name: &str| {
-            lake::is_clutter(name)
+        let is_ours = |name: &str, bytes: u64| {
+            lake::is_clutter(name, bytes)
                 || (!published.is_empty() && name == SUCCESS_FILE)
                 || listed.contains(format!("{prefix}/{name}").as_str())
         };
-        match self.list_files(&folder)?.into_keys().find(|name| !is_ours(name)) {
-            Some(name) => Err(CommitError::ForeignFile { folder, name }),
+        match self.list_files(&folder)?.into_iter().find(|(name, bytes)| !is_ours(name, *bytes)) {
+            Some((name, _)) => Err(CommitError::ForeignFile { folder, name }),
             None => Ok(()),
         }
     }
@@ -363,6 +377,7 @@ impl TableLock {
             run_id: run_id.clone(),
             snapshot,
             data_folder: folder.join(lake::data_folder_name(snapshot.date())),
+            partition_dirs: Mutex::default(),
             folder,
             uploads: None,
             remove_on_drop: true,
@@ -408,6 +423,8 @@ pub struct Staging {
     snapshot: SnapshotId,
     folder: PathBuf,
     data_folder: PathBuf,
+    /// Folders of partitions, as asked for and as they are called.
+    partition_dirs: Mutex<BTreeMap<String, String>>,
     /// What is in an object store already, and invisible there.
     uploads: Option<Vec<Upload>>,
     remove_on_drop: bool,
@@ -429,131 +446,70 @@ pub struct Published {
 
 impl Staging {
     /// Creates one data file. `partition_dir` is the escaped folder below the date's,
-    /// `OSPlatform=Windows10`.
+    /// `OSPlatform=Windows10`. On a file system that takes it for another partition's, or that forbids it, the
+    /// folder gets a name that means the same, `OSPlatform=%57indows10`.
     ///
     /// # Errors
     ///
     /// A file of that name, a name that leaves the folder, storage.
     pub fn create_data_file(&self, partition_dir: &str, file_name: &str) -> Result<StagedFile, LakeError> {
-        let name = [partition_dir, file_name].join(if partition_dir.is_empty() { "" } else { "/" });
+        let name = if partition_dir.is_empty() {
+            file_name.to_owned()
+        } else {
+            lake::check_name(partition_dir)?;
+            format!("{}/{file_name}", self.make_partition_dir(partition_dir)?)
+        };
         lake::check_name(&name)?;
-        let mut folder = self.data_folder.clone();
-        for part in partition_dir.split('/').filter(|part| !part.is_empty()) {
-            folder.push(part);
-            local::create_dir(&folder)?;
-        }
         let table_path = format!("{}/{name}", lake::data_folder_name(self.snapshot.date()));
         StagedFile::create(self.data_folder.join(name), table_path)
     }
 
-    /// Opens a finished data file for reading back; `path` is as [`FinishedFile::path`] has it.
-    ///
-    /// # Errors
-    ///
-    /// A name that leaves staging, storage.
-    pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
-        lake::check_name(path)?;
-        local::open_file(&self.folder.join(path))
-    }
-
-    /// Creates the file of the rejects, gzipped NDJSON. Only a snapshot that has some gets one.
-    ///
-    /// # Errors
-    ///
-    /// A second call, storage.
-    pub fn create_rejects(&self) -> Result<StagedFile, LakeError> {
-        StagedFile::create(self.rejects_path(), REJECTS_FILE.to_owned())
-    }
-
-    /// Where the rejects are while staged, for a run that has to keep them without publishing.
-    pub fn rejects_path(&self) -> PathBuf {
-        self.folder.join("snapshot").join(REJECTS_FILE)
-    }
-
-    /// Brings the staged files into an object store, where nobody sees them before [`Staging::publish`].
-    /// Calls `on_bytes` with the bytes that are through and all bytes, and stops when `cancelled` says so. On a local disk there is
-    /// nothing to do.
-    ///
-    /// # Errors
-    ///
-    /// What [`Staging::publish`] refuses, storage, and [`LakeError::Cancelled`]. The lake is then as it was.
-    pub fn upload(
-        &mut self,
-        manifest: &Manifest,
-        on_bytes: &dyn Fn(u64, u64),
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<(), CommitError> {
-        if let Place::Store(store) = self.lock.table().place() {
-            self.check(manifest)?;
-            self.lock.check_publishable(self.snapshot)?;
-            let by_objects = ByObjects::new(&self.lock, store, &self.run_id);
-            self.uploads = Some(by_objects.upload(&self.folder, manifest, on_bytes, cancelled)?);
+    /// Makes a partition's folder, once; returns its name.
+    fn make_partition_dir(&self, wanted: &str) -> Result<String, LakeError> {
+        let mut made = self.partition_dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = made.get(wanted) {
+            return Ok(name.clone());
         }
-        Ok(())
-    }
-
-    /// Puts the snapshot in place, with what it replaces gone.
-    ///
-    /// # Errors
-    ///
-    /// A manifest that does not balance or does not list exactly the staged files, what
-    /// [`TableLock::check_publishable`] refuses, and storage. The lake is then as it was.
-    pub fn publish(mut self, manifest: &Manifest) -> Result<Published, CommitError> {
-        let lock = self.lock.clone();
-        match lock.table().place() {
-            Place::Disk(_) => {
-                self.check(manifest)?;
-                lock.check_publishable(self.snapshot)?;
-                let publish = match lock.kind()? {
-                    TableKind::Plain => exchange::publish,
-                    TableKind::Delta => beside::publish,
-                };
-                publish(&lock, &self.folder, manifest, &mut self.remove_on_drop)
-            }
-            Place::Store(store) => {
-                if self.uploads.is_none() {
-                    self.upload(manifest, &|_, _| (), &|| false)?;
-                }
-                let uploads = self.uploads.take().unwrap_or_default();
-                ByObjects::new(&lock, store, &self.run_id).publish(&uploads, manifest, &self.folder)
-            }
-        }
-    }
-
-    /// Holds the manifest against what was staged.
-    fn check(&self, manifest: &Manifest) -> Result<(), CommitError> {
-        let fail = |reason: String| Err(CommitError::Inconsistent { snapshot: self.snapshot, reason });
-        let dataset = self.lock.table().dataset().name;
-        if (manifest.snapshot_id(), &manifest.run_id, manifest.dataset.as_str())
-            != (self.snapshot, &self.run_id, dataset)
+        let (parent, last) = wanted.rsplit_once('/').unwrap_or(("", wanted));
+        let folder = if parent.is_empty() { self.data_folder.clone() } else { self.data_folder.join(parent) };
+        for above in folder
+            .ancestors()
+            .take_while(|above| **above != self.data_folder)
+            .collect::<Vec<_>>()
+            .iter()
+            .rev()
         {
-            return fail(format!(
-                "the manifest is of {} snapshot {}, run {}; staged is {dataset}, run {}",
-                manifest.dataset,
-                manifest.snapshot_id(),
-                manifest.run_id,
-                self.run_id
-            ));
+            local::create_dir(above)?;
         }
-        if let Some(reason) = manifest.imbalance() {
-            return fail(reason);
-        }
-        let date = self.snapshot.date();
-        let prefix = lake::data_folder_name(date);
-        let mut staged = local::list_files(&self.data_folder)?;
-        for file in &manifest.files {
-            if file.snapshot_date != date {
-                return fail(format!("{} is listed under date {}", file.path, file.snapshot_date));
-            }
-            let name = file.path.strip_prefix(&prefix).and_then(|name| name.strip_prefix('/'));
-            match name.and_then(|name| staged.remove(name)) {
-                Some(bytes) if bytes == file.bytes => {}
+        let portable = partition::portable_spelling(last);
+        let spellings = std::iter::once(last.to_owned())
+            .chain(portable.clone())
+            .chain(partition::other_spellings(portable.as_deref().unwrap_or(last)));
+        for name in spellings {
+            let path = folder.join(&name);
+            match local::create_dir(&path) {
+                Ok(true)
+                    if name == last && portable.is_some() && !local::list_names(&folder)?.contains(&name) =>
+                {
+                    local::remove_empty_dir(&path)?;
+                }
+                Ok(true) => {
+                    let name = if parent.is_empty() { name } else { format!("{parent}/{name}") };
+                    made.insert(wanted.to_owned(), name.clone());
+                    return Ok(name);
+                }
+                // It was made for another partition.
+                Ok(false) => {}
+                Err(LakeError::Io { source, .. })
+                    if name == last && portable.is_some() && is_forbidden_name(&source) => {}
                 Some(bytes) => {
                     return fail(format!("{} has {bytes} bytes, listed {}", file.path, file.bytes));
                 }
                 None => return fail(format!("{} is listed and not staged", file.path)),
             }
         }
+        // File servers and desktops are quick to leave something in a new folder.
+        staged.retain(|name, bytes| !lake::is_clutter(name, *bytes));
         if let Some(name) = staged.into_keys().next() {
             return fail(format!("{prefix}/{name} is staged and not listed"));
         }
@@ -586,6 +542,12 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
+/// Whether the system may mean that it forbids the name. Programs (FUSE) say that there is no such file.
+fn is_forbidden_name(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotFound};
+    matches!(error.kind(), InvalidFilename | InvalidInput | NotFound)
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -595,6 +557,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+#[cfg(test)]
+mod clutter_tests;
 #[cfg(test)]
 mod delta_tests;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{LakeError, SNAPSHOTS_FOLDER, STAGING_FOLDER, optional};
+use super::{LakeError, SNAPSHOTS_FOLDER, STAGING_FOLDER, is_clutter_folder, optional};
 
 /// How often a waiting run looks whether the lock is free, or whether it was told to stop.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -180,10 +180,14 @@ pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeErr
     let mut files = BTreeMap::new();
     let mut todo = vec![(folder.to_path_buf(), String::new())];
     while let Some((folder, prefix)) = todo.pop() {
-        let Some(entries) = optional(fs::read_dir(&folder).map_err(io_error("list", &folder)))? else {
-            continue;
+        let entries = match fs::read_dir(&folder) {
+            // Nor can a reader list it: `lost+found` is root's alone.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_clutter_below(&prefix) => {
+                continue;
+            }
+            entries => optional(entries.map_err(io_error("list", &folder)))?,
         };
-        for entry in entries {
+        for entry in entries.into_iter().flatten() {
             let entry = entry.map_err(io_error("list", &folder))?;
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             let metadata = entry.metadata().map_err(io_error("read", &entry.path()));
@@ -195,6 +199,11 @@ pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeErr
         }
     }
     Ok(files)
+}
+
+/// Whether a folder is below one that holds no one's data, or is one.
+fn is_clutter_below(prefix: &str) -> bool {
+    prefix.split('/').any(|name| !name.is_empty() && is_clutter_folder(name))
 }
 
 /// Reads a small file whole; nothing where there is none.

@@ -11,6 +11,7 @@
 //! <lake>/_defender/<table>/staging/<run id>/…            there only while a run writes
 //! ```
 
+mod clutter;
 pub mod http;
 pub(crate) mod lease;
 pub(crate) mod local;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use schema::Dataset;
 
+pub(crate) use self::clutter::{is_clutter, is_clutter_folder};
 use self::lease::Lease;
 use self::local::LocalLock;
 use self::location::Location;
@@ -109,6 +111,14 @@ pub enum LakeError {
         /// The name.
         name: String,
     },
+    /// The file system takes a folder's name and another's for one, and no other spelling is left.
+    #[error("the file system takes {name:?} in {} for the name of another folder", folder.display())]
+    NameTaken {
+        /// Where the folder was to be made.
+        folder: PathBuf,
+        /// Its name.
+        name: String,
+    },
     /// The wait for the lock was interrupted.
     #[error("interrupted while another run holds {}", path.display())]
     Cancelled {
@@ -125,7 +135,7 @@ impl LakeError {
             Self::BadLocation { .. } => Some(
                 "give --lake (or DEFENDER_LAKE) a local path, or a URL such as abfss://container@account.dfs.core.windows.net/path, s3://bucket/path or gs://bucket/path",
             ),
-            Self::Io { source, .. } => io_hint(source.kind()),
+            Self::Io { source, .. } => io_hint(source),
             Self::Store { source, .. } => Some(source.hint()),
             Self::LeaseLost { .. } => {
                 Some("run again: this one stood still for too long, and published nothing")
@@ -134,6 +144,9 @@ impl LakeError {
                 "restore the manifest, or move it and the snapshot's data folder out of the lake and ingest again",
             ),
             Self::Delta(error) => error.hint(),
+            Self::NameTaken { .. } => {
+                Some("choose a --lake on a file system that tells upper case from lower case")
+            }
             Self::UnsafeName { .. } | Self::Cancelled { .. } => None,
         }
     }
@@ -165,7 +178,35 @@ impl LakeError {
     }
 }
 
-fn io_hint(kind: io::ErrorKind) -> Option<&'static str> {
+fn io_hint(error: &io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    let hint = match Errno::from_io_error(error) {
+        Some(Errno::NOLCK) => {
+            "mount the file system with locks (for NFS, without nolock), or choose another --lake"
+        }
+        Some(Errno::ROFS) => "mount the file system for writing, or choose another --lake",
+        Some(Errno::DQUOT) => "free space or ask for a larger quota, or choose another --lake",
+        Some(Errno::FBIG) => "choose a --lake on a file system that takes files of this size",
+        Some(Errno::NAMETOOLONG) => "choose a --lake with a shorter path",
+        Some(Errno::INVAL | Errno::ILSEQ) => {
+            "choose a --lake on a file system that takes any name and has locks (not FAT, exFAT or SMB)"
+        }
+        Some(Errno::IO | Errno::STALE | Errno::NOTCONN | Errno::TIMEDOUT | Errno::NODEV | Errno::NXIO) => {
+            "check the disk or the network mount, and run again"
+        }
+        Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n), and run again",
+        Some(Errno::BUSY | Errno::TXTBSY) => {
+            "close what has the file or folder open or mounted, and run again"
+        }
+        Some(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::ISDIR) => {
+            "move what is there out of the way, or choose another --lake"
+        }
+        _ => return io_kind_hint(error.kind()),
+    };
+    Some(hint)
+}
+
+fn io_kind_hint(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free space or choose another --lake")
@@ -617,13 +658,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), LakeError> {
     if plain && single { Ok(()) } else { Err(LakeError::UnsafeName { name: name.to_owned() }) }
 }
 
-/// Whether nobody's data is in a file of this name: what desktops and file systems leave around.
-/// Readers that skip no dot files still ask for `*.parquet`.
-pub(crate) fn is_clutter(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.starts_with('.') && !name.ends_with(".parquet")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -673,6 +707,31 @@ mod tests {
             assert!(store.key(&table.root().join("../x")).is_err());
             assert!(store.key(Path::new("/etc/passwd")).is_err());
         }
+    }
+
+    #[test]
+    fn hints_go_by_what_the_system_said() {
+        use rustix::io::Errno;
+        let check = |errno: Errno, expected: Option<&str>| {
+            let error = local::io_error("write", Path::new("x"))(errno.into());
+            assert_eq!(error.hint().map(|hint| hint.split(',').next().unwrap()), expected, "{errno}");
+            assert_eq!(error.exit_code(), ExitCode::Lake);
+        };
+        check(Errno::NOLCK, Some("mount the file system with locks (for NFS"));
+        check(Errno::OPNOTSUPP, Some("choose a --lake on a file system with locks and renames"));
+        check(Errno::NOSYS, Some("choose a --lake on a file system with locks and renames"));
+        check(Errno::ROFS, Some("mount the file system for writing"));
+        check(Errno::NOSPC, Some("free space or choose another --lake"));
+        check(Errno::DQUOT, Some("free space or ask for a larger quota"));
+        check(Errno::NAMETOOLONG, Some("choose a --lake with a shorter path"));
+        check(Errno::XDEV, Some("keep the table's folder and _defender on one file system"));
+        check(Errno::IO, Some("check the disk or the network mount"));
+        check(Errno::STALE, Some("check the disk or the network mount"));
+        check(Errno::ACCESS, Some("make the folder writable for this user or choose another --lake"));
+        check(Errno::PERM, Some("make the folder writable for this user or choose another --lake"));
+        check(Errno::EXIST, Some("move what is there out of the way"));
+        check(Errno::MFILE, Some("raise the limit of open files (ulimit -n)"));
+        check(Errno::NOENT, None);
     }
 
     #[test]

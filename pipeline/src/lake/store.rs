@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use super::http::UntrustedStore;
+use super::clutter::remove_folder_markers;
 use super::lease::LeaseTimes;
 use super::{LakeError, local};
 use crate::exit_code::ExitCode;
@@ -300,7 +301,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Every object below a folder: path from there → size in bytes.
+    /// Every object below a folder, but for markers of folders: path from there → size in bytes.
     pub(super) fn list_files(&self, folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
         let key = self.key(folder)?;
         let objects = self.block_on(self.objects.list(Some(&key)).try_collect::<Vec<_>>());
@@ -309,7 +310,9 @@ impl Store {
             let name = object.location.as_ref().strip_prefix(&prefix)?.to_owned();
             Some((name, object.size))
         });
-        Ok(files.collect())
+        let mut files = files.collect();
+        remove_folder_markers(&mut files);
+        Ok(files)
     }
 
     /// Reads a small object and its version; nothing where there is none.

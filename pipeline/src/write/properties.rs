@@ -52,6 +52,20 @@ pub(super) fn bloom_filter_fpp(column: &ColumnDescriptor) -> Option<f64> {
     BLOOM_FILTERS.iter().find(|(with_filter, _)| with_filter == name).map(|(_, fpp)| *fpp)
 }
 
+/// What wrote a file, in the form of Parquet's specification, which readers parse: `<application> version
+/// <version> (build <hash>)`. Who packages the program sets `DEFENDER_LAKE_BUILD`.
+const CREATED_BY: [&str; 2] = [
+    concat!("defender-lake version ", env!("CARGO_PKG_VERSION")),
+    match option_env!("DEFENDER_LAKE_BUILD") {
+        Some(build) => build,
+        None => "unknown",
+    },
+];
+
+/// Says that dates and times are of the proleptic Gregorian calendar. Without it Spark 3 takes them for
+/// those of an old Spark, and refuses dates before 1582 and times before 1900 (SPARK-31405).
+const SPARK_VERSION: (&str, &str) = ("org.apache.spark.version", "3.0.0");
+
 /// Returns what the library is to know of the files; pages are ours. `dataset` and the snapshot are
 /// noted in the file's metadata, with the Arrow schema that gives readers the exact types back.
 pub fn properties(
@@ -61,12 +75,13 @@ pub fn properties(
 ) -> WriterPropertiesPtr {
     let note = |key: &str, value: String| KeyValue::new(format!("defender_lake.{key}"), value);
     let mut properties = WriterProperties::builder()
-        .set_created_by(concat!("defender-lake ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_created_by(format!("{} (build {})", CREATED_BY[0], CREATED_BY[1]))
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_key_value_metadata(Some(vec![
             note("dataset", dataset.name.to_owned()),
             note("schema_version", dataset.version.to_string()),
             note("snapshot", snapshot.to_string()),
+            KeyValue::new(SPARK_VERSION.0.to_owned(), SPARK_VERSION.1.to_owned()),
         ]))
         .build();
     add_encoded_arrow_schema_to_metadata(schema, &mut properties);

@@ -2,6 +2,8 @@
 //!
 //! Text is cut where it is long, as Parquet's own writer does: a bound that is cut stays a bound.
 
+use std::cmp::Ordering;
+
 use parquet::basic::{BoundaryOrder, Type};
 use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
@@ -23,6 +25,9 @@ pub(super) trait Value: Copy + PartialOrd {
     /// Returns bytes that are not less.
     fn upper_bound(self) -> Vec<u8>;
 
+    /// Compares two bounds as readers do.
+    fn compare_bounds(one: &[u8], other: &[u8]) -> Ordering;
+
     /// Returns the statistics of a column chunk with these bounds, or with no values at all.
     fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics;
 }
@@ -39,6 +44,12 @@ macro_rules! number_has_bounds {
 
             fn upper_bound(self) -> Vec<u8> {
                 self.lower_bound()
+            }
+
+            fn compare_bounds(one: &[u8], other: &[u8]) -> Ordering {
+                let number =
+                    |bound: &[u8]| <$number>::from_le_bytes(bound.try_into().expect("its own bytes"));
+                number(one).cmp(&number(other))
             }
 
             fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
@@ -67,6 +78,10 @@ impl Value for &str {
             // Where nothing is greater than what was kept, it stays whole.
             kept => successor(kept).unwrap_or_else(|| self.as_bytes().to_vec()),
         }
+    }
+
+    fn compare_bounds(one: &[u8], other: &[u8]) -> Ordering {
+        one.cmp(other)
     }
 
     fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
@@ -107,8 +122,9 @@ fn successor(prefix: &str) -> Option<Vec<u8>> {
 pub(super) struct ColumnStatistics<V> {
     range: Option<(V, V)>,
     num_nulls: u64,
-    /// Bounds of the last page that had values.
-    last: Option<(V, V)>,
+    /// Bounds of the last page that had values, as the index lists them: those that are cut may be in another
+    /// order than the values.
+    last: Option<(Vec<u8>, Vec<u8>)>,
     is_ascending: bool,
     is_descending: bool,
     index: ColumnIndexBuilder,
@@ -137,18 +153,21 @@ impl<V: Value> ColumnStatistics<V> {
         match range {
             None => self.index.append(true, Vec::new(), Vec::new(), num_nulls as i64, None),
             Some((min, max)) => {
-                if let Some((last_min, last_max)) = self.last {
-                    self.is_ascending &= last_min <= min && last_max <= max;
-                    self.is_descending &= min <= last_min && max <= last_max;
+                let (lower, upper) = (min.lower_bound(), max.upper_bound());
+                if let Some((last_lower, last_upper)) = &self.last {
+                    let orders =
+                        [V::compare_bounds(last_lower, &lower), V::compare_bounds(last_upper, &upper)];
+                    self.is_ascending &= orders.iter().all(|order| order.is_le());
+                    self.is_descending &= orders.iter().all(|order| order.is_ge());
                 }
-                self.last = range;
+                self.last = Some((lower.clone(), upper.clone()));
                 self.range = Some(match self.range {
                     None => (min, max),
                     Some((least, greatest)) => {
                         (if min < least { min } else { least }, if max > greatest { max } else { greatest })
                     }
                 });
-                self.index.append(false, min.lower_bound(), max.upper_bound(), num_nulls as i64, None);
+                self.index.append(false, lower, upper, num_nulls as i64, None);
             }
         }
         self.index.append_histograms(repetition, definition);
@@ -162,5 +181,66 @@ impl<V: Value> ColumnStatistics<V> {
             (false, false) => BoundaryOrder::UNORDERED,
         });
         Ok((V::statistics(self.range, self.num_nulls), self.index.build()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The order that the index of pages with these bounds claims.
+    fn order<V: Value>(pages: &[Option<(V, V)>]) -> BoundaryOrder {
+        let mut statistics = ColumnStatistics::new();
+        for page in pages {
+            statistics.add(*page, 1, &[None, None]);
+        }
+        statistics.finish().unwrap().1.get_boundary_order().unwrap()
+    }
+
+    #[test]
+    fn order_is_that_of_the_listed_bounds() {
+        let check = |pages: &[Option<(i32, i32)>], expected| assert_eq!(order(pages), expected);
+        check(&[], BoundaryOrder::ASCENDING);
+        check(&[Some((-1, 255)), None, Some((0, 256))], BoundaryOrder::ASCENDING);
+        check(&[Some((0, 256)), None, Some((-1, 255))], BoundaryOrder::DESCENDING);
+        check(&[Some((0, 5)), Some((1, 4))], BoundaryOrder::UNORDERED);
+
+        // Greater than the first by its last character alone, which the first one's bound skips over.
+        let cut = format!("{}\u{7f}\u{7f}z", "a".repeat(62));
+        let whole = format!("{}\u{80}", "a".repeat(62));
+        assert!(cut < whole && cut.as_str().upper_bound() > whole.as_str().upper_bound());
+        let [cut, whole] = [cut.as_str(), whole.as_str()];
+        assert_eq!(order(&[Some((cut, cut)), Some((whole, whole))]), BoundaryOrder::UNORDERED);
+        assert_eq!(order(&[Some(("a", whole)), Some(("a", cut))]), BoundaryOrder::ASCENDING);
+    }
+
+    proptest! {
+        #[test]
+        fn claimed_order_holds_for_listed_bounds(
+            texts in prop::collection::vec(("[a\u{7f}\u{80}\u{7ff}]{0,3}", 55..66_usize, "[a\u{7f}\u{80}z]{0,3}", any::<bool>()), 1..6),
+            is_sorted in any::<bool>(),
+        ) {
+            let mut texts: Vec<_> = texts
+                .into_iter()
+                .map(|(start, width, end, is_null)| (format!("{start}{}{end}", "a".repeat(width)), is_null))
+                .collect();
+            if is_sorted {
+                texts.sort();
+            }
+            let pages: Vec<_> =
+                texts.iter().map(|(text, is_null)| (!is_null).then_some((text.as_str(), text.as_str()))).collect();
+            let bounds: Vec<_> =
+                pages.iter().flatten().map(|(min, max)| (min.lower_bound(), max.upper_bound())).collect();
+            let ascends = bounds.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1);
+            let descends = bounds.windows(2).all(|pair| pair[0].0 >= pair[1].0 && pair[0].1 >= pair[1].1);
+            let expected = match (ascends, descends) {
+                (true, _) => BoundaryOrder::ASCENDING,
+                (false, true) => BoundaryOrder::DESCENDING,
+                (false, false) => BoundaryOrder::UNORDERED,
+            };
+            prop_assert_eq!(order(&pages), expected);
+        }
     }
 }

@@ -1,0 +1,154 @@
+//! What desktops, file servers and stores leave in a lake, while snapshots are published, replaced and removed.
+
+use super::tests::{
+    Content, EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, publish, run_id, snapshot_id,
+    temp_dir,
+};
+use super::*;
+use crate::lake::lease::LeaseTimes;
+use crate::lake::store::Put;
+use crate::lake::store::faulty::Faulty;
+use crate::verify::verify_layout;
+
+const FOLDERS: [&str; 5] = ["lost+found", "@eaDir/part-0.parquet", "$RECYCLE.BIN", "empty", ".Trashes"];
+const FILES: [&str; 6] =
+    [".DS_Store", "Thumbs.db", "desktop.ini", "Icon\r", "@eaDir/part-0.parquet/x.jpg", ".Trashes/501/x"];
+
+fn litter(place: &Path) {
+    for folder in FOLDERS {
+        std::fs::create_dir_all(place.join(folder)).unwrap();
+    }
+    for file in FILES {
+        std::fs::create_dir_all(local::parent(&place.join(file))).unwrap();
+        std::fs::write(place.join(file), "x").unwrap();
+    }
+    std::fs::write(place.join("x_$folder$"), "").unwrap();
+}
+
+#[test]
+fn clutter_is_no_obstacle_on_disk_and_goes_with_its_folder() {
+    let temp = temp_dir();
+    let table = open_table(&temp.path().join("lake"));
+    for (id, run) in [(NOON, "aaaaaaaa"), (NEXT_DAY, "bbbbbbbb")] {
+        publish(&table, id, run, Content::Full).unwrap();
+    }
+    let (first, second) = (snapshot_id(NOON).date(), snapshot_id(NEXT_DAY).date());
+    std::fs::create_dir_all(table.staging_root()).unwrap();
+    for place in [
+        table.root(),
+        table.data_folder(first),
+        table.data_folder(first).join("OSPlatform=Linux"),
+        table.data_folder(second),
+        table.snapshots_root(),
+        table.staging_root(),
+    ] {
+        litter(&place);
+    }
+    assert_eq!(table.unfinished_changes().unwrap(), [""; 0]);
+    assert_eq!(lock(&table).recover().unwrap().len(), 1, "the empty folder may be a run's");
+    publish(&table, EVENING, "cccccccc", Content::Full).unwrap();
+    assert!(!table.data_folder(first).join("Thumbs.db").exists(), "it goes with the folder");
+    lock(&table).remove_snapshots(&run_id("dddddddd"), &[snapshot_id(NEXT_DAY)]).unwrap();
+    assert!(!table.data_folder(second).exists());
+    assert_eq!(verify_layout(&table).unwrap(), []);
+    assert!(table.root().join("Thumbs.db").exists() && table.root().join("lost+found").exists());
+}
+
+#[test]
+fn data_in_clutter_is_an_obstacle_and_damage() {
+    for name in ["._x.parquet", "lost+found/x.parquet", "@eaDir/x.PARQUET", ".x/y.parquet"] {
+        let temp = temp_dir();
+        let table = open_table(&temp.path().join("lake"));
+        publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
+        let folder = table.data_folder(snapshot_id(NOON).date());
+        let path = folder.join(name);
+        std::fs::create_dir_all(local::parent(&path)).unwrap();
+        std::fs::write(&path, "x").unwrap();
+        let error = publish(&table, EVENING, "bbbbbbbb", Content::Full).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{} holds {name:?}, which no manifest of this lake lists", folder.display())
+        );
+        let removed = lock(&table).remove_snapshots(&run_id("cccccccc"), &[snapshot_id(NOON)]);
+        assert!(matches!(removed, Err(CommitError::ForeignFile { .. })));
+    }
+}
+
+#[test]
+fn clutter_in_a_staged_snapshot_is_not_published() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    let lock = lock(&table);
+    let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+    let file = staging.create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
+    let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 0)];
+    litter(&staging.data_folder);
+    staging.publish(&manifest(NOON, "aaaaaaaa", files, 0)).unwrap();
+    assert_eq!(verify_layout(&table).unwrap(), []);
+}
+
+#[test]
+fn markers_of_folders_in_a_store_are_no_obstacle() {
+    let temp = temp_dir();
+    let store = Faulty::new();
+    let table = store.lake(temp.path(), LeaseTimes::IMPATIENT).table(schema::DATASETS[0]);
+    for (id, run) in [(NOON, "aaaaaaaa"), (NEXT_DAY, "bbbbbbbb")] {
+        publish(&table, id, run, Content::Full).unwrap();
+    }
+    let Place::Store(objects) = table.place() else { panic!("a store") };
+    let put = |path: &Path, bytes: &[u8]| {
+        objects.put(path, bytes.to_vec(), Put::Overwrite).unwrap();
+    };
+    let folder = table.data_folder(snapshot_id(NOON).date());
+    let second = table.data_folder(snapshot_id(NEXT_DAY).date());
+    for marked in [
+        &table.root(),
+        &folder,
+        &second,
+        &folder.join("OSPlatform=Linux"),
+        &folder.join("OSPlatform=Windows 8.1"),
+        &table.snapshots_root().join("20200101T000000Z"),
+        &table.snapshot_folder(snapshot_id(NOON)),
+        &table.staging_root(),
+    ] {
+        put(marked, b"");
+        put(Path::new(&format!("{}_$folder$", marked.display())), b"");
+    }
+    put(&folder.join("Thumbs.db"), b"x");
+    assert_eq!(verify_layout(&table).unwrap(), []);
+    publish(&table, EVENING, "cccccccc", Content::Full).unwrap();
+    table
+        .lock(|| (), &|| false)
+        .unwrap()
+        .remove_snapshots(&run_id("dddddddd"), &[snapshot_id(NEXT_DAY)])
+        .unwrap();
+    assert_eq!(verify_layout(&table).unwrap(), []);
+    assert_eq!(table.snapshots().unwrap().len(), 1);
+
+    put(&folder.join("._x.parquet"), b"");
+    let error = publish(&table, EVENING, "eeeeeeee", Content::Full).unwrap_err();
+    assert!(matches!(&error, CommitError::ForeignFile { name, .. } if name == "._x.parquet"), "{error}");
+}
+
+#[test]
+fn partition_whose_name_is_taken_gets_another_spelling() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    let lock = lock(&table);
+    let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
+    // What a file system that does not tell cases apart does: a folder is there that this run has not made.
+    std::fs::create_dir(staging.data_folder.join("OSPlatform=MacOS")).unwrap();
+    let create = |folder: &str, name: &str| staging.create_data_file(folder, name).unwrap().table_path;
+    let folder = "snapshot_date=2021-01-11";
+    assert_eq!(create("OSPlatform=macOS", "0"), format!("{folder}/OSPlatform=macOS/0"));
+    assert_eq!(create("OSPlatform=MacOS", "0"), format!("{folder}/OSPlatform=%4DacOS/0"));
+    assert_eq!(create("OSPlatform=MacOS", "1"), format!("{folder}/OSPlatform=%4DacOS/1"));
+    std::fs::create_dir(staging.data_folder.join("OSPlatform=é")).unwrap();
+    let error = staging.create_data_file("OSPlatform=é", "0").unwrap_err();
+    let place = staging.data_folder.display();
+    assert_eq!(
+        error.to_string(),
+        format!("the file system takes \"OSPlatform=é\" in {place} for the name of another folder")
+    );
+    assert!(error.hint().unwrap().starts_with("choose a --lake on a file system that tells upper case"));
+}
