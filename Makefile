@@ -15,6 +15,7 @@ PROGRAM := $(TARGET)/release/defender-lake
 EMULATOR := $(TARGET)/release/emulator
 VENV := .venv
 DELTA_VENV := .venv-delta
+SPARK3_VENV := .venv-spark3
 LAKE := $(or $(DEFENDER_LAKE),./lake)
 
 # Tools that are installed where they are missing. Versions of the readers: tests/readers/requirements.txt.
@@ -106,9 +107,10 @@ query: program $(VENV)/.duckdb ## Ask the lake with DuckDB: what is installed wi
 # All of it is tested, also what `make ingest` does not build.
 FEATURES := --features pipeline/history
 
-test: $(VENV)/.readers $(DELTA_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
+test: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
+	  DEFENDER_LAKE_SPARK3_PYTHON="$(CURDIR)/$(SPARK3_VENV)/bin/python" \
 	  $(CARGO) nextest run --locked --workspace --all-targets $(FEATURES) --profile $(NEXTEST_PROFILE)
 	@$(CARGO) test --locked --workspace --doc $(FEATURES)
 
@@ -174,7 +176,7 @@ fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each, its corpus fir
 	done
 
 clean: ## Remove what was built or set up; never the lake
-	rm -rf $(VENV) $(DELTA_VENV) node_modules
+	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) node_modules
 	$(CARGO) clean
 
 # ---- what they need, set up once; a stamp says that it is done ----
@@ -198,6 +200,12 @@ $(DELTA_VENV)/.readers: tests/readers/delta-requirements.txt
 	@$(MAKE) venv VENV=$(DELTA_VENV)
 	@echo 'setting up: readers of Delta tables for Python'
 	@$(DELTA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+$(SPARK3_VENV)/.readers: tests/readers/spark3-requirements.txt
+	@$(MAKE) venv VENV=$(SPARK3_VENV)
+	@echo 'setting up: Spark 3 for Python (about half a minute, 400 MB)'
+	@$(SPARK3_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(VENV)/.bench: pipeline/benches/requirements.txt

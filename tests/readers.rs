@@ -39,6 +39,37 @@ fn polars_reads_the_lake() {
     check_rows("polars");
 }
 
+/// https://issues.apache.org/jira/browse/SPARK-31405: dates before 1582 and times before 1900.
+#[test]
+fn spark_3_reads_the_lake_with_ancient_dates() {
+    check_rows("spark3");
+}
+
+#[test]
+fn duckdb_reads_a_lake_of_mixed_columns() {
+    check_mixed_columns(&["duckdb"], &[]);
+}
+
+#[test]
+fn spark_reads_a_lake_of_mixed_columns() {
+    check_mixed_columns(&["spark"], &[]);
+}
+
+#[test]
+fn pyarrow_reads_a_lake_of_mixed_columns() {
+    check_mixed_columns(&["pyarrow"], &[]);
+}
+
+#[test]
+fn polars_reads_a_lake_of_mixed_columns() {
+    check_mixed_columns(&["polars"], &[]);
+}
+
+#[test]
+fn delta_readers_read_a_table_of_mixed_columns() {
+    check_mixed_columns(&DELTA_READERS, &["--table", "delta"]);
+}
+
 #[test]
 fn duckdb_reads_every_partition_value() {
     check_partition_values("duckdb");
@@ -130,10 +161,34 @@ fn check_rows(reader: &str) {
     let sandbox = Sandbox::new();
     let mut parts = tenant_parts(&sandbox);
     parts.extend(CLEAN_SAMPLES.map(sample));
+    parts.push(ancient_dates(&sandbox));
     ingest(&sandbox, &parts);
     let mut args: Vec<OsString> = vec!["--generated-time".into(), GENERATED_TIME.into()];
     args.extend(parts.into_iter().map(OsString::from));
     check(&sandbox, reader, "rows", &args);
+}
+
+/// The older snapshot has the column of undocumented fields and the newer one has not, and the other way round.
+fn check_mixed_columns(readers: &[&str], args: &[&str]) {
+    let dates = ["2021-01-11", "2021-01-12"];
+    for captured in 0..2 {
+        let sandbox = Sandbox::new();
+        let part = sandbox.path().join("part.json");
+        std::fs::write(&part, "{\"DeviceId\":\"a\",\"New\":1}\n{\"DeviceId\":\"b\"}\n").unwrap();
+        for (index, date) in dates.into_iter().enumerate() {
+            let time = format!("{date}T11:01:00Z");
+            let mut command = sandbox.command("ingest");
+            command.args(["--generated-time", &time]).args(args).arg("--from").arg(&part);
+            if index == captured {
+                command.args(["--extra-fields", "capture"]);
+            }
+            Run::of(command.output().unwrap()).expect(0);
+        }
+        let expected = [dates[captured], dates[1 - captured]].map(OsString::from);
+        for reader in readers {
+            check(&sandbox, reader, "mixed-columns", &expected);
+        }
+    }
 }
 
 fn check_partition_values(reader: &str) {
@@ -163,6 +218,21 @@ fn tenant_parts(sandbox: &Sandbox) -> Vec<PathBuf> {
     tenant.part_files(&folder)
 }
 
+/// Dates on both sides of the Gregorian calendar's beginning, and Windows' zero.
+fn ancient_dates(sandbox: &Sandbox) -> PathBuf {
+    let dates =
+        ["0002-01-01", "1582-10-04", "1582-10-10", "1582-10-15", "1601-01-01", "1899-12-31", "9999-12-31"];
+    let record = |date| {
+        format!(
+            "{{\"DeviceId\":\"{date}\",\"SoftwareName\":\"{date}\",\"OSPlatform\":\"Linux\",\
+             \"SoftwareFirstSeenTimestamp\":\"{date} 12:34:56\",\"EndOfSupportDate\":\"{date}\"}}\n"
+        )
+    };
+    let path = sandbox.path().join("ancient-dates.ndjson");
+    std::fs::write(&path, dates.map(record).concat()).unwrap();
+    path
+}
+
 fn sample(name: &str) -> PathBuf {
     repository().join("fixtures/samples/software-inventory").join(name)
 }
@@ -189,6 +259,8 @@ fn ingest_to(sandbox: &Sandbox, parts: &[PathBuf], args: &[&str]) {
 fn check(sandbox: &Sandbox, reader: &str, what: &str, args: &[OsString]) {
     let (variable, default) = if reader.starts_with("delta_") {
         ("DEFENDER_LAKE_DELTA_PYTHON", ".venv-delta/bin/python")
+    } else if reader == "spark3" {
+        ("DEFENDER_LAKE_SPARK3_PYTHON", ".venv-spark3/bin/python")
     } else {
         ("DEFENDER_LAKE_PYTHON", ".venv/bin/python")
     };

@@ -16,11 +16,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as TextTable};
+use schema::ddl::ExtraFields;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::cancel::Cancel;
 use crate::config::{IngestOptions, LogFormat, LogOptions, default_work_dir, find_dataset, lake_or_default};
+use crate::ddl;
 use crate::environment;
 use crate::exit_code::ExitCode;
 use crate::expire::{self, Plan, Retention};
@@ -695,16 +697,19 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
 fn run_schema(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
     let dataset = find_dataset(options.dataset.as_deref()).map_err(usage)?;
     let lake = lake_or_default(options.lake.as_deref());
+    // A lake that is not there, or not yet, has a schema, too.
+    let extra_fields =
+        || Lake::open(&lake).map_or(ExtraFields::Unknown, |lake| ddl::extra_fields(&lake.table(dataset)));
     let text = match options.format {
         SchemaFormat::Duckdb => {
             let path = statement_path(&lake)?;
-            schema::ddl::duckdb(dataset, &path).ok_or_else(|| Failure {
+            schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| Failure {
                 code: ExitCode::Usage,
                 error: anyhow::anyhow!("DuckDB reads no path with a backslash"),
                 hint: Some("move the lake to a folder without one".to_owned()),
             })?
         }
-        SchemaFormat::Spark => schema::ddl::spark(dataset, &statement_path(&lake)?),
+        SchemaFormat::Spark => schema::ddl::spark(dataset, &statement_path(&lake)?, extra_fields()),
         SchemaFormat::Table => schema_table(dataset),
         SchemaFormat::Json => format!("{:#}\n", schema_json(dataset)),
     };

@@ -20,6 +20,7 @@ pub mod commit;
 pub mod delta;
 pub mod lake;
 pub mod verify;
+pub mod ddl;
 pub mod expire;
 pub mod rejects;
 #[cfg(feature = "history")]

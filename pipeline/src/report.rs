@@ -181,7 +181,7 @@ fn duckdb_line(lake: &str, dataset: &str, table: TableKind) -> Option<String> {
     let relation = match table {
         // With the partition columns' types given.
         TableKind::Plain => format!(
-            "read_parquet({}, hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})",
+            "read_parquet({}, union_by_name=true, hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})",
             ddl::duckdb_glob(&lake, &format!("/{dataset}/*/*/*.parquet"))?
         ),
         TableKind::Delta => format!("delta_scan({})", ddl::duckdb_text(&format!("{lake}/{dataset}"))),

@@ -16,7 +16,7 @@ SELECT
     GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
     snapshot_date::DATE AS snapshot_date,
     OSPlatform::VARCHAR AS OSPlatform
-FROM read_parquet('lake/software_inventory/*/*/*.parquet', hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
+FROM read_parquet('lake/software_inventory/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
 COMMENT ON VIEW software_inventory IS 'One row per device and installed version of a product that has a CPE.';
 COMMENT ON COLUMN software_inventory.DeviceId IS 'Unique identifier of the device in the service. [Microsoft Learn, export software inventory assessment]';
 COMMENT ON COLUMN software_inventory.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms. [Microsoft Learn, export software inventory assessment; values as seen in exports]';

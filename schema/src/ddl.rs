@@ -2,7 +2,24 @@
 
 use std::fmt::Write;
 
-use crate::{Column, ColumnType, Dataset, Presence};
+use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence};
+
+/// Whether the files of a lake have the column of undocumented fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtraFields {
+    /// None has.
+    Absent,
+    /// Some have, or all.
+    Present,
+    /// It is not known: a view has the column, which is null if no file has it.
+    Unknown,
+}
+
+impl ExtraFields {
+    fn column(self) -> Option<&'static Column> {
+        (self != Self::Absent).then_some(&EXTRA_FIELDS)
+    }
+}
 
 /// Returns the DuckDB type of a column type.
 pub fn duckdb_type(column_type: ColumnType) -> &'static str {
@@ -27,9 +44,9 @@ pub fn spark_type(column_type: ColumnType) -> &'static str {
 }
 
 /// Returns a DuckDB statement that creates a view over the table in `lake`, with the partition
-/// columns' types given: left to itself DuckDB guesses them from the directory names. Nothing if DuckDB
-/// cannot read a lake of that path.
-pub fn duckdb(dataset: &Dataset, lake: &str) -> Option<String> {
+/// columns' types given: left to itself DuckDB guesses them from the directory names. Files may lack columns.
+/// Nothing if DuckDB cannot read a lake of that path.
+pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Option<String> {
     let name = dataset.name;
     let hive_types: Vec<String> = dataset
         .partition_columns()
@@ -37,7 +54,8 @@ pub fn duckdb(dataset: &Dataset, lake: &str) -> Option<String> {
         .collect();
     let glob = duckdb_glob(lake, &format!("/{name}/*/*/*.parquet"))?;
     let mut sql = format!("CREATE OR REPLACE VIEW {name} AS\nSELECT\n");
-    let columns: Vec<&Column> = dataset.file_columns().chain(dataset.partition_columns()).collect();
+    let columns: Vec<&Column> =
+        dataset.file_columns().chain(extra_fields.column()).chain(dataset.partition_columns()).collect();
     for (index, column) in columns.iter().enumerate() {
         let comma = if index + 1 < columns.len() { "," } else { "" };
         let _ = writeln!(
@@ -48,13 +66,21 @@ pub fn duckdb(dataset: &Dataset, lake: &str) -> Option<String> {
             column.name
         );
     }
-    let _ = write!(
-        sql,
-        "FROM read_parquet({glob}, hive_partitioning = true, hive_types = {{{}}});\n\
-         COMMENT ON VIEW {name} IS {};\n",
-        hive_types.join(", "),
-        sql_text(dataset.doc),
+    let files = format!(
+        "read_parquet({glob}, union_by_name = true, hive_partitioning = true, hive_types = {{{}}})",
+        hive_types.join(", ")
     );
+    let _ = match extra_fields {
+        ExtraFields::Unknown => {
+            let (extra, data_type) = (EXTRA_FIELDS.name, duckdb_type(EXTRA_FIELDS.column_type));
+            writeln!(
+                sql,
+                "FROM (FROM {files} UNION ALL BY NAME SELECT NULL::{data_type} AS {extra} WHERE false);"
+            )
+        }
+        ExtraFields::Absent | ExtraFields::Present => writeln!(sql, "FROM {files};"),
+    };
+    let _ = writeln!(sql, "COMMENT ON VIEW {name} IS {};", sql_text(dataset.doc));
     for column in columns {
         let _ =
             writeln!(sql, "COMMENT ON COLUMN {name}.{} IS {};", column.name, sql_text(&column.doc_line()));
@@ -67,10 +93,11 @@ pub fn duckdb(dataset: &Dataset, lake: &str) -> Option<String> {
 /// A view over the files and not a table of the catalog: it sees each new snapshot without `MSCK
 /// REPAIR TABLE`, and Spark's catalog has only one partition for null and for a platform whose text
 /// is the null partition's name, and drops the rows of one of them.
-pub fn spark(dataset: &Dataset, lake: &str) -> String {
+pub fn spark(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> String {
     let name = dataset.name;
     let columns: Vec<String> = dataset
         .file_columns()
+        .chain(extra_fields.column())
         .chain(dataset.partition_columns())
         .map(|column| {
             let not_null = match column.presence {
@@ -164,6 +191,20 @@ fn spark_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn views_have_undocumented_fields_if_the_lake_has() {
+        let dataset = crate::DATASETS[0];
+        for (extra_fields, is_there) in
+            [(ExtraFields::Absent, false), (ExtraFields::Present, true), (ExtraFields::Unknown, true)]
+        {
+            let duckdb = duckdb(dataset, "lake", extra_fields).unwrap();
+            assert_eq!(duckdb.contains("ExtraFields::VARCHAR AS ExtraFields"), is_there, "{duckdb}");
+            assert_eq!(duckdb.contains("UNION ALL BY NAME"), extra_fields == ExtraFields::Unknown);
+            assert!(duckdb.contains("union_by_name = true"));
+            assert_eq!(spark(dataset, "lake", extra_fields).contains("ExtraFields STRING"), is_there);
+        }
+    }
 
     #[test]
     fn text_is_quoted_for_its_engine() {

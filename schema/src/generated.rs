@@ -1,6 +1,7 @@
 //! The committed files that derive from the declarations. `make generate` rewrites them; a test
 //! holds them current.
 
+use crate::ddl::ExtraFields;
 use crate::{DATASETS, ddl, docs};
 
 /// The lake that committed DDL names; users put their own path there.
@@ -22,14 +23,24 @@ pub fn files() -> [(&'static str, String); 3] {
             "duckdb.sql",
             format!(
                 "-- {note}\n{}",
-                join(DATASETS.iter().filter_map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE)).collect())
+                join(
+                    DATASETS
+                        .iter()
+                        .filter_map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE, ExtraFields::Absent))
+                        .collect()
+                )
             ),
         ),
         (
             "spark.sql",
             format!(
                 "-- {note}\n{}",
-                join(DATASETS.iter().map(|dataset| ddl::spark(dataset, EXAMPLE_LAKE)).collect())
+                join(
+                    DATASETS
+                        .iter()
+                        .map(|dataset| ddl::spark(dataset, EXAMPLE_LAKE, ExtraFields::Absent))
+                        .collect()
+                )
             ),
         ),
     ]

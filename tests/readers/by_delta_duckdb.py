@@ -3,7 +3,7 @@
 import duckdb
 import duckdb_extensions
 
-from by_duckdb import TYPES, read  # noqa: F401
+from by_duckdb import TEXT, TYPES, read  # noqa: F401
 
 # The log has the value itself, whatever the directory's name.
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"

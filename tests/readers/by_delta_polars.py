@@ -2,8 +2,8 @@
 
 import polars
 
-from by_polars import TYPES  # noqa: F401
-from wire import COLUMNS
+from by_polars import TEXT, TYPES  # noqa: F401
+from wire import present
 
 # It reads the value from the directory's name, past the log.
 NULL_MARKER_READS_AS = None
@@ -15,4 +15,5 @@ def ways(lake, _program):
         ("read_delta", polars.read_delta(f"{lake}/software_inventory")),
         ("scan_delta", polars.scan_delta(f"{lake}/software_inventory").collect()),
     ]:
-        yield way, {name: str(kind) for name, kind in table.schema.items()}, table.select(COLUMNS).rows()
+        types = {name: str(kind) for name, kind in table.schema.items()}
+        yield way, types, table.select(present(types)).rows()

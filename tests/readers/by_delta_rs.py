@@ -3,7 +3,7 @@
 import deltalake
 import pyarrow
 
-from wire import COLUMNS
+from wire import present
 
 TYPES = {
     "DeviceId": "string_view",
@@ -23,6 +23,8 @@ TYPES = {
     "OSPlatform": "string_view",
 }
 
+TEXT = "string_view"
+
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -34,4 +36,4 @@ def ways(lake, _program):
     query = deltalake.QueryBuilder().register("software_inventory", table)
     found = pyarrow.table(query.execute("SELECT * FROM software_inventory"))
     types = {field.name: str(field.type) for field in found.schema}
-    yield "QueryBuilder", types, zip(*(found[name].to_pylist() for name in COLUMNS), strict=True)
+    yield "QueryBuilder", types, zip(*(found[name].to_pylist() for name in present(types)), strict=True)

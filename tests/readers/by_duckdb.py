@@ -4,7 +4,7 @@ import subprocess
 
 import duckdb
 
-from wire import COLUMNS
+from wire import present
 
 TYPES = {
     "DeviceId": "VARCHAR",
@@ -24,6 +24,8 @@ TYPES = {
     "OSPlatform": "VARCHAR",
 }
 
+TEXT = "VARCHAR"
+
 # What a platform reads as whose text is the name of the null partition itself.
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
@@ -31,8 +33,8 @@ NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 def ways(lake, program):
     """Yields each way to read: its name, the types by column, the rows."""
     files = f"{lake}/software_inventory/*/*/*.parquet"
-    plain = f"read_parquet('{files}', hive_types = {{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})"
-    yield "read_parquet with hive_types", *read(connect(), plain)
+    plain = f"read_parquet('{files}', union_by_name = true, hive_types = {{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})"
+    yield "read_parquet with union_by_name and hive_types", *read(connect(), plain)
     yield "the view of `schema --format duckdb`", *read(with_view(lake, program), "software_inventory")
 
 
@@ -51,7 +53,7 @@ def with_view(lake, program):
 
 def read(connection, table):
     types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
-    columns = ", ".join(COLUMNS)
+    columns = ", ".join(present(types))
     return types, connection.execute(f"SELECT {columns} FROM {table}").fetchall()
 
 

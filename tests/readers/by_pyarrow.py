@@ -4,7 +4,7 @@ import pandas
 import pyarrow
 import pyarrow.dataset
 
-from wire import COLUMNS
+from wire import present
 
 TYPES = {
     "DeviceId": "string",
@@ -24,6 +24,8 @@ TYPES = {
     "OSPlatform": "string",
 }
 
+TEXT = "string"
+
 # What a platform reads as whose text is the name of the null partition itself.
 NULL_MARKER_READS_AS = None
 
@@ -33,13 +35,15 @@ def ways(lake, _program):
     schema = pyarrow.schema([("snapshot_date", pyarrow.date32()), ("OSPlatform", pyarrow.string())])
     partitioning = pyarrow.dataset.partitioning(schema, flavor="hive")
     root = f"{lake}/software_inventory"
-    dataset = pyarrow.dataset.dataset(root, format="parquet", partitioning=partitioning)
+    files = pyarrow.dataset.dataset(root, format="parquet", partitioning=partitioning)
+    schema = pyarrow.unify_schemas([files.schema, *(file.physical_schema for file in files.get_fragments())])
+    dataset = pyarrow.dataset.dataset(root, schema=schema, format="parquet", partitioning=partitioning)
     yield "pyarrow.dataset with a partitioning", *read(dataset.to_table())
-    frame = pandas.read_parquet(root, partitioning=partitioning, dtype_backend="pyarrow")
+    frame = pandas.read_parquet(root, partitioning=partitioning, schema=schema, dtype_backend="pyarrow")
     yield "pandas.read_parquet with a partitioning", *read(pyarrow.Table.from_pandas(frame, preserve_index=False))
 
 
 def read(table):
     types = {field.name: str(field.type) for field in table.schema}
-    columns = [table.column(name).to_pylist() for name in COLUMNS]
+    columns = [table.column(name).to_pylist() for name in present(types)]
     return types, zip(*columns, strict=True)

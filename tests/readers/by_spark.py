@@ -13,7 +13,7 @@ os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 
 from pyspark.sql import SparkSession  # noqa: E402
 
-from wire import COLUMNS  # noqa: E402
+from wire import present  # noqa: E402
 
 TYPES = {
     "DeviceId": "string",
@@ -33,6 +33,8 @@ TYPES = {
     "OSPlatform": "string",
 }
 
+TEXT = "string"
+
 # What a platform reads as whose text is the name of the null partition itself.
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
@@ -42,7 +44,8 @@ DDL_VIEW = "the view of `schema --format spark`"
 def ways(lake, program):
     """Yields each way to read: its name, the types by column, the rows."""
     spark = start()
-    yield "spark.read.parquet", *read(spark.read.parquet(f"{lake}/software_inventory"))
+    merged = spark.read.option("mergeSchema", True).parquet(f"{lake}/software_inventory")
+    yield "spark.read.parquet with mergeSchema", *read(merged)
     create_view(spark, lake, program)
     yield DDL_VIEW, *read(spark.table("software_inventory"))
     spark.stop()
@@ -70,7 +73,8 @@ def create_view(spark, lake, program):
 
 
 def read(table):
-    return dict(table.dtypes), [tuple(map(with_zone, row)) for row in table.select(*COLUMNS).collect()]
+    types = dict(table.dtypes)
+    return types, [tuple(map(with_zone, row)) for row in table.select(*present(types)).collect()]
 
 
 def with_zone(value):

@@ -4,8 +4,9 @@
     check.py READER partition-values  --lake … --program …
     check.py READER answers           --lake … --program … QUESTION.sql...
     check.py READER counts            --lake … --program …
+    check.py READER mixed-columns     --lake … --program … DATE-WITH-EXTRA-FIELDS DATE-WITHOUT
 
-READER is duckdb, spark, pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables. Exits with 1 and says what differs.
+READER is duckdb, spark, spark3 (Spark 3, as spark), pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables. Exits with 1 and says what differs.
 """
 
 import argparse
@@ -74,24 +75,25 @@ PARTITION_VALUES = {
 }
 
 
-READERS = ["duckdb", "spark", "pyarrow", "polars", "delta_duckdb", "delta_rs", "delta_polars"]
+READERS = ["duckdb", "spark", "spark3", "pyarrow", "polars", "delta_duckdb", "delta_rs", "delta_polars"]
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("reader", choices=READERS)
-    parser.add_argument("check", choices=["rows", "partition-values", "answers", "counts"])
+    parser.add_argument("check", choices=["rows", "partition-values", "answers", "counts", "mixed-columns"])
     parser.add_argument("--lake", required=True)
     parser.add_argument("--program", required=True)
     parser.add_argument("--generated-time", type=datetime.datetime.fromisoformat)
     parser.add_argument("files", nargs="*")
     args = parser.parse_intermixed_args()
-    reader = importlib.import_module(f"by_{args.reader}")
+    reader = importlib.import_module("by_" + args.reader.removesuffix("3"))
     checks = {
         "rows": check_rows,
         "partition-values": check_partition_values,
         "answers": check_answers,
         "counts": check_counts,
+        "mixed-columns": check_mixed_columns,
     }
     differences = list(checks[args.check](reader, args))
     if differences:
@@ -127,6 +129,18 @@ def check_counts(reader, args):
         found = collections.Counter(row[date].isoformat() for row in rows)
         if found != wanted:
             yield f"{way}: rows by date are {dict(found)}, not {wanted}"
+
+
+def check_mixed_columns(reader, args):
+    """Two records of each date, of which one has an undocumented field; it was captured on one of the dates."""
+    with_column, without = map(datetime.date.fromisoformat, args.files)
+    wanted = collections.Counter({(with_column, '{"New":1}'): 1, (with_column, None): 1, (without, None): 2})
+    date, extra = wire.COLUMNS.index("snapshot_date"), len(wire.COLUMNS)
+    for way, types, rows in reader.ways(args.lake, args.program):
+        if types != {**reader.TYPES, wire.EXTRA_FIELDS: reader.TEXT}:
+            yield f"{way}: types are {types}"
+        elif (found := collections.Counter((row[date], row[extra]) for row in rows)) != wanted:
+            yield f"{way}: dates and undocumented fields are {dict(found)}, not {dict(wanted)}"
 
 
 def check_partition_values(reader, args):

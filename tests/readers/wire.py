@@ -27,6 +27,15 @@ COLUMNS = [
     "OSPlatform",
 ]
 
+# The column that `--extra-fields capture` adds.
+EXTRA_FIELDS = "ExtraFields"
+
+
+def present(names):
+    """The columns that a reader's rows have, of those that it finds."""
+    return COLUMNS + [name for name in names if name == EXTRA_FIELDS]
+
+
 TIMESTAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:(Z)|([+-])(\d\d):(\d\d))?)?", re.ASCII
 )

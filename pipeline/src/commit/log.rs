@@ -248,7 +248,13 @@ fn new_files<'f>(manifest: &'f Manifest, statistics: &'f [FileStatistics]) -> Ve
 
 /// Removes what runs that were killed have left in the log's folder on a disk.
 pub(super) fn remove_unfinished(table: &Table) -> Result<(), LakeError> {
-    local_objects::remove_unfinished(&log_folder(table), is_log_file)
+    let folder = log_folder(table);
+    local_objects::remove_unfinished(&folder, is_log_file)?;
+    // One that was made for a first commit which never came.
+    if local::is_folder(&folder)? && local::list_names(&folder)?.is_empty() {
+        local::remove_empty_dir(&folder)?;
+    }
+    Ok(())
 }
 
 /// Statistics of files that are still below `staged`.

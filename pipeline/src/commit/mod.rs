@@ -502,6 +502,114 @@ impl Staging {
                 Ok(false) => {}
                 Err(LakeError::Io { source, .. })
                     if name == last && portable.is_some() && is_forbidden_name(&source) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(LakeError::NameTaken { folder, name: last.to_owned() })
+    }
+
+    /// Opens a finished data file for reading back; `path` is as [`FinishedFile::path`] has it.
+    ///
+    /// # Errors
+    ///
+    /// A name that leaves staging, storage.
+    pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
+        lake::check_name(path)?;
+        local::open_file(&self.folder.join(path))
+    }
+
+    /// Creates the file of the rejects, gzipped NDJSON. Only a snapshot that has some gets one.
+    ///
+    /// # Errors
+    ///
+    /// A second call, storage.
+    pub fn create_rejects(&self) -> Result<StagedFile, LakeError> {
+        StagedFile::create(self.rejects_path(), REJECTS_FILE.to_owned())
+    }
+
+    /// Where the rejects are while staged, for a run that has to keep them without publishing.
+    pub fn rejects_path(&self) -> PathBuf {
+        self.folder.join("snapshot").join(REJECTS_FILE)
+    }
+
+    /// Brings the staged files into an object store, where nobody sees them before [`Staging::publish`].
+    /// Calls `on_bytes` with the bytes that are through and all bytes, and stops when `cancelled` says so. On a local disk there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What [`Staging::publish`] refuses, storage, and [`LakeError::Cancelled`]. The lake is then as it was.
+    pub fn upload(
+        &mut self,
+        manifest: &Manifest,
+        on_bytes: &dyn Fn(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), CommitError> {
+        if let Place::Store(store) = self.lock.table().place() {
+            self.check(manifest)?;
+            self.lock.check_publishable(self.snapshot)?;
+            let by_objects = ByObjects::new(&self.lock, store, &self.run_id);
+            self.uploads = Some(by_objects.upload(&self.folder, manifest, on_bytes, cancelled)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the snapshot in place, with what it replaces gone.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that does not balance or does not list exactly the staged files, what
+    /// [`TableLock::check_publishable`] refuses, and storage. The lake is then as it was.
+    pub fn publish(mut self, manifest: &Manifest) -> Result<Published, CommitError> {
+        let lock = self.lock.clone();
+        match lock.table().place() {
+            Place::Disk(_) => {
+                self.check(manifest)?;
+                lock.check_publishable(self.snapshot)?;
+                let publish = match lock.kind()? {
+                    TableKind::Plain => exchange::publish,
+                    TableKind::Delta => beside::publish,
+                };
+                publish(&lock, &self.folder, manifest, &mut self.remove_on_drop)
+            }
+            Place::Store(store) => {
+                if self.uploads.is_none() {
+                    self.upload(manifest, &|_, _| (), &|| false)?;
+                }
+                let uploads = self.uploads.take().unwrap_or_default();
+                ByObjects::new(&lock, store, &self.run_id).publish(&uploads, manifest, &self.folder)
+            }
+        }
+    }
+
+    /// Holds the manifest against what was staged.
+    fn check(&self, manifest: &Manifest) -> Result<(), CommitError> {
+        let fail = |reason: String| Err(CommitError::Inconsistent { snapshot: self.snapshot, reason });
+        let dataset = self.lock.table().dataset().name;
+        if (manifest.snapshot_id(), &manifest.run_id, manifest.dataset.as_str())
+            != (self.snapshot, &self.run_id, dataset)
+        {
+            return fail(format!(
+                "the manifest is of {} snapshot {}, run {}; staged is {dataset}, run {}",
+                manifest.dataset,
+                manifest.snapshot_id(),
+                manifest.run_id,
+                self.run_id
+            ));
+        }
+        if let Some(reason) = manifest.imbalance() {
+            return fail(reason);
+        }
+        let date = self.snapshot.date();
+        let prefix = lake::data_folder_name(date);
+        let mut staged = local::list_files(&self.data_folder)?;
+        for file in &manifest.files {
+            if file.snapshot_date != date {
+                return fail(format!("{} is listed under date {}", file.path, file.snapshot_date));
+            }
+            let name = file.path.strip_prefix(&prefix).and_then(|name| name.strip_prefix('/'));
+            match name.and_then(|name| staged.remove(name)) {
+                Some(bytes) if bytes == file.bytes => {}
                 Some(bytes) => {
                     return fail(format!("{} has {bytes} bytes, listed {}", file.path, file.bytes));
                 }

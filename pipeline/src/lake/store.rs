@@ -20,8 +20,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::http::UntrustedStore;
 use super::clutter::remove_folder_markers;
+use super::http::UntrustedStore;
 use super::lease::LeaseTimes;
 use super::{LakeError, local};
 use crate::exit_code::ExitCode;

@@ -1,0 +1,28 @@
+//! What a lake's files have of the columns that only some have, for its DDL.
+//!
+//! Takes a table, which need not exist; never fails: what cannot be read has no columns.
+
+use parquet::file::metadata::ParquetMetaDataReader;
+use schema::EXTRA_FIELDS;
+use schema::ddl::ExtraFields;
+
+use crate::lake::{Place, Table};
+use crate::manifest::DataFile;
+
+/// Whether files of a table have the column of undocumented fields. Files in a store are not looked at.
+pub fn extra_fields(table: &Table) -> ExtraFields {
+    if let Place::Store(_) = table.place() {
+        return ExtraFields::Unknown;
+    }
+    // All files of a snapshot have the same columns.
+    let snapshots = table.try_snapshots().unwrap_or_default();
+    let mut files = snapshots.iter().rev().flatten().filter_map(|snapshot| snapshot.manifest.files.first());
+    if files.any(|file| has_extra_fields(table, file)) { ExtraFields::Present } else { ExtraFields::Absent }
+}
+
+fn has_extra_fields(table: &Table, file: &DataFile) -> bool {
+    let Ok(opened) = table.open_data_file(&file.path) else { return false };
+    let Ok(footer) = ParquetMetaDataReader::new().parse_and_finish(&opened) else { return false };
+    let columns = footer.file_metadata().schema_descr();
+    columns.columns().iter().any(|column| column.name() == EXTRA_FIELDS.name)
+}
