@@ -174,7 +174,9 @@ fn check_mixed_columns(readers: &[&str], args: &[&str]) {
     for captured in 0..2 {
         let sandbox = Sandbox::new();
         let part = sandbox.path().join("part.json");
-        std::fs::write(&part, "{\"DeviceId\":\"a\",\"New\":1}\n{\"DeviceId\":\"b\"}\n").unwrap();
+        let records =
+            [r#"{"DeviceId":"a","OSPlatform":"Linux","New":1}"#, r#"{"DeviceId":"b","OSPlatform":"Linux"}"#];
+        std::fs::write(&part, records.join("\n")).unwrap();
         for (index, date) in dates.into_iter().enumerate() {
             let time = format!("{date}T11:01:00Z");
             let mut command = sandbox.command("ingest");
