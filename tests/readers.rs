@@ -39,7 +39,7 @@ fn polars_reads_the_lake() {
     check_rows("polars");
 }
 
-/// https://issues.apache.org/jira/browse/SPARK-31405: dates before 1582 and times before 1900.
+/// <https://issues.apache.org/jira/browse/SPARK-31405>: dates before 1582 and times before 1900.
 #[test]
 fn spark_3_reads_the_lake_with_ancient_dates() {
     check_rows("spark3");
