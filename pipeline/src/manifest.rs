@@ -214,3 +214,19 @@ pub mod rfc3339_seconds {
         DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc()).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_older_manifests_have_no_proof() {
+        let text = r#"{"name":"p","bytes":1,"json_bytes":1,"records":0,"rejected_records":0,"field_rejects":0,
+            "coerced":0,"duplicate_names":0}"#;
+        let facts: PartFacts = serde_json::from_str(text).unwrap();
+        assert_eq!(facts.proof, None);
+        assert!(!serde_json::to_string(&facts).unwrap().contains("proof"));
+        let facts = PartFacts { proof: Some(Proof::Md5), ..facts };
+        assert!(serde_json::to_string(&facts).unwrap().contains(r#""proof":"md5""#));
+    }
+}

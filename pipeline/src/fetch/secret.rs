@@ -1,6 +1,11 @@
 //! Text that cannot be printed by accident.
 
-use std::fmt;
+use std::{
+    fmt, fs,
+    io::{self, Read},
+    os::unix::fs::FileTypeExt,
+    path::Path,
+};
 
 /// A token or client secret. [`fmt::Debug`] shows that there is one; there is no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +27,25 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Reads a file that holds a secret, a pipe (`<(…)`) too. It may wait for whoever writes to a pipe: to be called
+/// where that holds nothing else up.
+///
+/// # Errors
+///
+/// Where it is neither, holds more than `max_bytes`, or cannot be read.
+pub fn read_secret_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
 
 /// Longest text of a service that an error quotes.
@@ -56,6 +80,18 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "Secret(…)");
+    }
+
+    #[test]
+    fn secret_files_are_bounded_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, "0123456789").unwrap();
+        assert_eq!(read_secret_file(&path, 10).unwrap(), b"0123456789");
+        assert_eq!(read_secret_file(&path, 9).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        for path in [Path::new("/dev/zero"), folder.path()] {
+            assert_eq!(read_secret_file(path, 9).unwrap_err().to_string(), "is not a regular file");
+        }
     }
 
     #[test]

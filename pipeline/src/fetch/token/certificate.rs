@@ -4,7 +4,7 @@
 //! The identity library has a credential for this, by way of OpenSSL and PKCS#12. This one signs with
 //! the crypto library that TLS uses anyway, and needs no C toolchain's OpenSSL to build.
 
-use std::{fmt, path::Path};
+use std::{fmt, io, path::Path};
 
 use azure_core::{error::ErrorKind, http::ClientMethodOptions};
 use azure_identity::ClientAssertion;
@@ -16,6 +16,8 @@ use ring::{
     signature::{RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use rustls::pki_types::pem::{PemObject, SectionKind};
+
+use crate::fetch::secret::read_secret_file;
 
 /// How long a statement holds. It is used at once; this is for clocks that differ.
 const ASSERTION_SECS: i64 = 600;
@@ -45,11 +47,10 @@ impl CertificateAssertion {
     /// In words, without the file's contents: what is wrong with it.
     pub(super) fn try_read(path: &Path, client_id: String, audience: String) -> Result<Self, String> {
         let shown = path.display();
-        let size = std::fs::metadata(path).map_err(|err| format!("cannot read {shown}: {err}"))?.len();
-        if size > MAX_PEM_BYTES {
-            return Err(format!("{shown} is too large for a certificate"));
-        }
-        let pem = std::fs::read(path).map_err(|err| format!("cannot read {shown}: {err}"))?;
+        let pem = read_secret_file(path, MAX_PEM_BYTES).map_err(|err| match err.kind() {
+            io::ErrorKind::FileTooLarge => format!("{shown} is too large for a certificate"),
+            _ => format!("cannot read {shown}: {err}"),
+        })?;
         let (mut key, mut certificate) = (None, None);
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&pem) {
             let (kind, der) = section.map_err(|_| format!("{shown} is not a PEM file"))?;

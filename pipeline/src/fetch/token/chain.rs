@@ -26,7 +26,7 @@ use super::{
 use crate::fetch::{
     FetchError, RedactedUrl, Secret, error_chain,
     http::{API_READ_TIMEOUT, HttpClient},
-    secret::quotable,
+    secret::{quotable, read_secret_file},
 };
 
 /// Largest token file that is read: a cluster's word for a workload has some kilobytes.
@@ -274,11 +274,15 @@ impl FederatedToken {
     fn try_read(path: &Path) -> Result<Self, String> {
         let shown = crate::redact::place(&path.to_string_lossy()).into_owned();
         let unreadable = |err| format!("AZURE_FEDERATED_TOKEN_FILE: cannot read {shown}: {err}");
-        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_TOKEN_FILE_BYTES {
-            return Err(format!("AZURE_FEDERATED_TOKEN_FILE: {shown} is too large for a token"));
-        }
+        let bytes = read_secret_file(path, MAX_TOKEN_FILE_BYTES).map_err(|err| match err.kind() {
+            std::io::ErrorKind::FileTooLarge => {
+                format!("AZURE_FEDERATED_TOKEN_FILE: {shown} is too large for a token")
+            }
+            _ => unreadable(err),
+        })?;
+        let not_text = |_| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, "not utf-8"));
         // Files end in a line end; a token has none.
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let text = String::from_utf8(bytes).map_err(not_text)?;
         match text.trim() {
             "" => Err(format!("AZURE_FEDERATED_TOKEN_FILE: {shown} is empty")),
             token => Ok(Self(Secret::new(token))),
