@@ -275,19 +275,14 @@ impl Downloader {
             return Err(FetchError::WrongLength { url: url.clone(), expected, found }.into());
         }
         if partial.total_bytes.is_none() && partial.md5.is_none() && !download.is_chunked {
-            return self.prove(url, is_by_range, partial).await;
+            return if is_by_range { self.prove(url, partial).await } else { Ok(None) };
         }
         Ok(partial.proof(download.is_chunked))
     }
 
-    /// Asks for the size of a part that ended with its connection. Gzip that is cut between two members
-    /// looks whole by itself, so it is asked for as well.
-    async fn prove(
-        &self,
-        url: &RedactedUrl,
-        is_by_range: bool,
-        partial: &mut Partial,
-    ) -> Result<Option<Proof>, DownloadError> {
+    /// Asks for the size of a part that ended with its connection, by range too. Gzip that is cut between
+    /// two members looks whole by itself, so it is asked for as well.
+    async fn prove(&self, url: &RedactedUrl, partial: &mut Partial) -> Result<Option<Proof>, DownloadError> {
         let found = partial.writer.bytes();
         let Announced { total_bytes, etag, md5 } = self.client.announced(url).await;
         let is_of_other_blob =
@@ -298,10 +293,8 @@ impl Downloader {
                 (partial.total_bytes, partial.md5) = (Some(total_bytes), md5);
                 Ok(partial.proof(false))
             }
-            Some(expected) if is_by_range => {
-                Err(FetchError::WrongLength { url: url.clone(), expected, found }.into())
-            }
-            _ => Ok(None),
+            Some(expected) => Err(FetchError::WrongLength { url: url.clone(), expected, found }.into()),
+            None => Ok(None),
         }
     }
 }
