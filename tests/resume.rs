@@ -197,7 +197,7 @@ fn contents(folder: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn kept_parts_stay_whatever_later_runs_do() {
+fn kept_parts_stay_after_later_runs_of_any_options() {
     let tenant = Tenant::new(TenantOptions { devices: 10, parts: 4, ..TenantOptions::default() });
     let (emulator, sandbox) = (unlimited(tenant), Sandbox::new());
     sandbox.ingest_via(&emulator, &["--keep-parts"]).expect(0);

@@ -224,7 +224,7 @@ fn waits_for_pipes_end_with_each_signal() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused() {
+fn what_is_not_a_regular_file_is_refused() {
     let sandbox = Sandbox::new();
     let folder = sandbox.path().join("parts");
     std::fs::create_dir(&folder).unwrap();
@@ -280,7 +280,7 @@ fn names_that_spark_leaves_are_passed_over_and_said() {
 }
 
 #[test]
-fn folder_with_nothing_but_hidden_names_is_a_usage_error() {
+fn folder_of_hidden_names_is_a_usage_error() {
     let (sandbox, folder) = spark_folder(&["_SUCCESS", ".hidden"]);
     let run = sandbox.run("ingest", &["--from", &folder]).expect(2);
     assert_eq!(

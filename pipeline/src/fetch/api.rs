@@ -128,7 +128,7 @@ impl ApiClient {
         url
     }
 
-    /// A link of the service as it is followed. Links lead to whatever host the service takes for its own,
+    /// A link of the service as it is followed. Links lead to any host that the service takes for its own,
     /// regional and legacy ones among them (facts §1.3, §4 F18): their path and query are the same at the
     /// API's own origin, and the token goes there alone. Any other link is left as it is, for
     /// [`ApiClient::get`] to refuse.

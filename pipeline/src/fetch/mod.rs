@@ -45,7 +45,7 @@
 //! | 403 of storage: it has ended (F2), or is too new (F3) | list again, match by path; four refusals are the end | 0, then 4 | `faults::an_expired_url_is_listed_again`, `faults::a_url_that_is_refused_for_ever_ends_the_run`, `azurite::…` |
 //! | 403 of storage by its code: the account's firewall, addresses, permissions; a URL without its signature | refuse at once: another listing changes nothing | 4 | `faults::a_firewall_of_the_account_is_not_taken_for_expiry`, `source::tests::storage_that_refuses_for_good_is_asked_once` in the crate |
 //! | one part in two spellings (`OrgId=`, `OrgId%3D`) | one listing: refuse; two listings, or two runs: the same part | 4, 0 | `faults::a_part_listed_in_two_spellings_is_refused`, `faults::parts_in_another_spelling_are_taken_from_the_spool` |
-//! | `--sas-valid-hours` or `--page-size` that the service refuses | say what it allows | 4 | `faults::a_lifetime_that_the_service_refuses_has_a_hint`, `source::tests::a_value_that_the_service_refuses_is_named_with_a_way_out` in the crate |
+//! | `--sas-valid-hours` or `--page-size` that the service refuses | say what it allows | 4 | `faults::a_lifetime_that_the_service_refuses_has_a_hint`, `source::tests::an_option_that_the_service_refuses_is_named` in the crate |
 //! | a bearer token beside a signature (F3) | never sent | – | `sources::parts_are_fetched_without_bearer_and_api_calls_with_it` |
 //! | a new snapshot between two listings (F17) | drop what was staged, start over on the new one, once | 0, then 4 | `faults::a_new_snapshot_in_between_starts_the_run_over`, `faults::a_snapshot_that_keeps_moving_ends_the_run` |
 //! | our clock is off | say by how much, plan by the service's | 0 | `faults::a_clock_that_is_off_is_noticed` |

@@ -24,7 +24,7 @@ impl RedactedUrl {
         self.0.path().strip_prefix('/').unwrap_or(self.0.path())
     }
 
-    /// What [`RedactedUrl::part_name`] means, in whatever spelling.
+    /// What [`RedactedUrl::part_name`] means, in any spelling.
     pub fn part_key(&self) -> PartKey {
         PartKey::of(self.part_name())
     }

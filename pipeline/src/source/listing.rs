@@ -29,7 +29,7 @@ pub(super) struct Lister {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub generated_time: DateTime<Utc>,
-    /// In the listing's order, no two with one path, in whatever spelling.
+    /// In the listing's order, no two with one path, in any spelling.
     pub urls: Vec<RedactedUrl>,
 }
 

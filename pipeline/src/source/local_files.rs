@@ -3,7 +3,7 @@
 //!
 //! What a folder or a glob gives is not all meant: Spark, Data Factory and `azcopy` leave `_SUCCESS`,
 //! `_committed_…` and hidden files beside the data, and a spool its own records. They are passed over as
-//! Spark passes them over, and said. What is named itself is taken, whatever its name.
+//! Spark passes them over, and said. What is named itself is taken, hidden or not.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -328,7 +328,7 @@ enum Identity {
     Pipe { device: u64, inode: u64 },
 }
 
-/// What is at `path`, and its size where it is a file.
+/// Returns what is at `path`, and its size if it is a file.
 fn look_at(path: &Path) -> Result<(Identity, Option<u64>), LocalError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
     if metadata.file_type().is_fifo() {
@@ -444,7 +444,7 @@ impl GlobRules {
     }
 }
 
-/// Names that Spark does not read, where it lists a folder: those that begin with `.`, or with `_` unless they
+/// Whether Spark passes over the name when it lists a folder: those that begin with `.`, or with `_` unless they
 /// are a partition's (`_RbacGroupId=4`), and copies that Hadoop has not finished.
 fn is_hidden(name: &str) -> bool {
     let is_partition = || name.contains('=') || name.contains("%3D") || name.contains("%3d");
@@ -662,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_one_part_in_two_spellings_are_refused() {
+    fn files_in_two_spellings_of_one_part_are_refused() {
         let dir = tree(&["2021-01-11/1101/OrgId=1/p", "2021-01-11/1101/OrgId%3D1/p"]);
         let err = found(dir.path(), &["2021-01-11"]).unwrap_err();
         assert_eq!(
@@ -673,7 +673,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn what_is_not_a_file_is_refused() {
         let dir = tree(&["2021-01-11/1101/a"]);
         let folder = dir.path().join("2021-01-11/1101");
         let check = |pattern: &str, expected: &str| {

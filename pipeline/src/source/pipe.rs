@@ -1,5 +1,5 @@
 //! Pipes that a person names: read once, to their end, without a thread that waits for whoever writes to
-//! them. So a run that is interrupted ends, and a pipe that nothing writes to holds nothing up.
+//! them. So a run that is interrupted ends, also while nothing writes to the pipe.
 
 use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
 
@@ -29,7 +29,7 @@ impl Pipe {
         Ok(Self { receiver: pipe::OpenOptions::new().open_receiver(path)?, buffer: BytesMut::new() })
     }
 
-    /// Waits for more; empty at the end, which is when nobody has it open for writing any more.
+    /// Waits for more; empty at the end, once all writers have closed it.
     async fn next(&mut self) -> io::Result<Bytes> {
         if self.buffer.capacity() < MIN_READ_BYTES {
             self.buffer.reserve(READ_BYTES);

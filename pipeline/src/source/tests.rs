@@ -296,7 +296,7 @@ async fn each_part_says_what_proves_it_whole() {
 type UnframedCase = (&'static str, Vec<Reply>, Option<&'static str>, Result<Proof, &'static str>);
 
 #[tokio::test]
-async fn text_that_ends_with_its_connection_is_proved_or_refused() {
+async fn text_without_framing_is_proved_or_refused() {
     let (text, cut) = ("line 1\nline 2\n", "line 1\n");
     let plain = |text: &str| reply(200, text).unframed();
     let range = |text: &str| {
@@ -313,7 +313,7 @@ async fn text_that_ends_with_its_connection_is_proved_or_refused() {
         ("HEAD lies, the range does not", vec![plain(cut), range(text)], Some(cut), Ok(Proof::Length)),
         ("HEAD says nothing", vec![plain(text)], Some(""), Err(unproved)),
         ("nothing says anything", vec![plain(cut)], None, Err(unproved)),
-        ("cut for ever", vec![plain(cut)], Some(text), Err("14 bytes announced, 7 came")),
+        ("cut each time", vec![plain(cut)], Some(text), Err("14 bytes announced, 7 came")),
         (
             "the range is cut",
             vec![plain(cut), range(text).cut_at(3)],
@@ -345,7 +345,7 @@ async fn text_that_ends_with_its_connection_is_proved_or_refused() {
 }
 
 #[tokio::test]
-async fn gzip_that_ends_with_its_connection_is_asked_for_its_size() {
+async fn gzip_without_framing_is_asked_for_its_size() {
     // Cut between two members it would look whole.
     let world = World::new().await;
     world.list(&["/c/p"]);
@@ -378,7 +378,7 @@ async fn a_chunked_body_that_is_cut_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn a_range_of_another_size_or_blob_begins_the_part_again() {
+async fn a_range_of_another_blob_begins_the_part_again() {
     let first = || reply(200, "0123456789").header("etag", "\"e1\"").cut_at(4);
     let range =
         |range: &str, etag: &str| reply(206, "456789").header("content-range", range).header("etag", etag);
@@ -487,7 +487,7 @@ async fn storage_that_refuses_for_good_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_time_or_chance_lists_as_often_as_it_helps() {
+async fn a_refusal_by_time_lists_as_often_as_it_helps() {
     let end =
         |hours: i64| (Utc::now() + chrono::TimeDelta::hours(hours)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let failed = || reply(403, "<Error><Code>AuthenticationFailed</Code></Error>");
@@ -513,7 +513,7 @@ async fn a_refusal_by_time_or_chance_lists_as_often_as_it_helps() {
 }
 
 #[tokio::test]
-async fn a_value_that_the_service_refuses_is_named_with_a_way_out() {
+async fn an_option_that_the_service_refuses_is_named() {
     let world = World::new().await;
     let refusal = || reply(400, r#"{"error":{"code":"InvalidInput","message":"Invalid value."}}"#);
     world.api.on(LISTING, [refusal()]);
@@ -536,7 +536,7 @@ async fn a_value_that_the_service_refuses_is_named_with_a_way_out() {
 }
 
 #[tokio::test]
-async fn links_to_hosts_of_the_cloud_are_followed_at_the_own_origin() {
+async fn links_to_hosts_of_the_cloud_stay_at_the_origin() {
     let world = World::new().await;
     let token = skip_token("2021-01-25/0200/", 1);
     let query = format!("pagesize=2&$skiptoken={token}");

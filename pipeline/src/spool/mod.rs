@@ -201,8 +201,7 @@ impl Spool {
         &self.inner.dir
     }
 
-    /// The part `name` from an earlier run, where it is here whole and unchanged, and is `wanted`. One that
-    /// is not is as good as absent.
+    /// The part `name` from an earlier run, if it is here whole and unchanged, and is `wanted`.
     pub async fn find(
         &self,
         name: &str,
