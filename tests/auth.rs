@@ -6,7 +6,7 @@ use std::process::Command;
 
 use fixtures::{At, Emulator, EmulatorOptions, Fault};
 
-use crate::support::{Run, Sandbox, tenant};
+use crate::support::{Run, Sandbox, tenant, unlimited};
 
 /// A run without the application's secret, to which a case adds what it is about.
 fn command(sandbox: &Sandbox, emulator: &Emulator) -> Command {
@@ -289,4 +289,236 @@ fn a_lake_on_azure_without_credentials_is_exit_3() {
         run.error()
     );
     assert!(run.error().contains("hint: check the store's credentials"), "{}", run.error());
+}
+
+/// Something at the address of the machine's identity service; where the answer is empty it gives none.
+fn identity_service(answer: &'static str) -> String {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut waiting = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let _ = stream.write_all(answer.as_bytes());
+            if answer.is_empty() {
+                waiting.push(stream);
+            }
+        }
+    });
+    url
+}
+
+const END: &str = "Connection: close\r\n\r\n";
+
+#[test]
+fn odd_answers_are_not_an_identity_service() {
+    let emulator = unlimited(tenant(3));
+    for answer in [
+        "HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n\r\n<html>sign in</html>",
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n{\"message\":\"Not Found\"}",
+        "HTTP/1.1 405 Method Not Allowed\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n<html>",
+        "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<html>welcome</html>",
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n{\"error\":\"invalid_request\",\"error_description\":\"Identity not found\"}",
+        "ICY 200 OK\r\n\r\n",
+        "",
+    ] {
+        let sandbox = Sandbox::new();
+        install_azure_cli(&sandbox, &print_token(&emulator.user_token(&["Software.Read"])));
+        let mut command = command(&sandbox, &emulator);
+        signed_in_by(
+            run(command.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", identity_service(answer))),
+            "azure-cli",
+        );
+    }
+}
+
+#[test]
+fn odd_answer_is_said_where_nothing_works() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    let url = identity_service("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n<html>");
+    let run = run(command(&sandbox, &emulator).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url)).expect(3);
+    let expected = format!(
+        "; managed-identity: no identity service here: GET {url}/metadata/identity/oauth2/token: 403: no reason given; \
+         azure-cli: az not found on PATH; hint: "
+    );
+    assert!(run.error().contains(&expected), "{}", run.error());
+}
+
+#[test]
+fn managed_identity_keeps_the_exact_error() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    install_azure_cli(&sandbox, &print_token(&emulator.user_token(&["Software.Read"])));
+    for (answer, code, said) in [
+        (
+            "HTTP/1.1 403 Forbidden\r\n",
+            3,
+            "403: no reason given; hint: check the AZURE_* variables, --login-url and --scope",
+        ),
+        ("HTTP/1.1 200 OK\r\n", 4, "the answer is no token; hint: check --login-url and the network"),
+    ] {
+        let url = identity_service(format!("{answer}{END}<html>").leak());
+        let mut command = command(&sandbox, &emulator);
+        command.args(["--auth", "managed-identity"]).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url);
+        let run = run(&mut command).expect(code);
+        assert_eq!(run.error(), format!("error: GET {url}/metadata/identity/oauth2/token: {said}"));
+    }
+    let mut command = command(&sandbox, &emulator);
+    let run = run(command.args(["--auth", "managed-identity"])).expect(3);
+    let expected = "error: --auth managed-identity: this machine has no identity service: GET \
+                    http://127.0.0.1:9/metadata/identity/oauth2/token: ";
+    assert!(run.error().starts_with(expected), "{}", run.error());
+}
+
+#[test]
+fn busy_identity_service_is_asked_again() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    emulator.script(At::Token, 2, Fault::Status(503));
+    let mut command = command(&sandbox, &emulator);
+    signed_in_by(
+        run(command.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", emulator.api_url())),
+        "managed-identity",
+    );
+}
+
+#[test]
+fn azure_arc_is_stepped_over() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    install_azure_cli(&sandbox, &print_token(&emulator.user_token(&["Software.Read"])));
+    let on_arc = || {
+        let mut command = command(&sandbox, &emulator);
+        command.env("IDENTITY_ENDPOINT", "http://127.0.0.1:9/x").env("IMDS_ENDPOINT", "http://127.0.0.1:9");
+        command
+    };
+    signed_in_by(run(&mut on_arc()), "azure-cli");
+    let run = run(on_arc().args(["--auth", "managed-identity"])).expect(3);
+    let expected =
+        "error: credentials cannot be used: the managed identity of Azure Arc is not supported; hint: ";
+    assert!(run.error().starts_with(expected), "{}", run.error());
+}
+
+#[test]
+fn empty_variables_are_absent() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    let mut command = command(&sandbox, &emulator);
+    for name in [
+        "AZURE_CLIENT_SECRET",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "IDENTITY_SERVER_THUMBPRINT",
+        "IMDS_ENDPOINT",
+        "MSI_ENDPOINT",
+        "MSI_SECRET",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "DEFENDER_LEASE_SECS",
+        "DEFENDER_LAKE",
+        "XDG_CACHE_HOME",
+    ] {
+        command.env(name, "");
+    }
+    signed_in_by(
+        run(command.env("AZURE_POD_IDENTITY_AUTHORITY_HOST", emulator.api_url())),
+        "managed-identity",
+    );
+}
+
+#[test]
+fn line_ends_behind_secrets_are_cut() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    for end in ["\n", "\r\n"] {
+        let mut command = command(&sandbox, &emulator);
+        command.env("AZURE_CLIENT_ID", format!("{}{end}", emulator.client_id()));
+        signed_in_by(
+            run(command.env("AZURE_CLIENT_SECRET", format!("{}{end}", Emulator::CLIENT_SECRET))),
+            "client-secret",
+        );
+    }
+    let path = write(&sandbox.path().join("token"), &format!("{}\r\n", Emulator::FEDERATED_TOKEN));
+    signed_in_by(
+        run(command(&sandbox, &emulator).env("AZURE_FEDERATED_TOKEN_FILE", &path)),
+        "workload-identity",
+    );
+    for (path, said) in [
+        (write(&sandbox.path().join("token"), "\n"), "is empty"),
+        ("/nowhere".to_owned(), "No such file or directory (os error 2)"),
+    ] {
+        let run = run(command(&sandbox, &emulator).env("AZURE_FEDERATED_TOKEN_FILE", path)).expect(3);
+        assert!(
+            run.error().contains("credentials cannot be used: AZURE_FEDERATED_TOKEN_FILE: "),
+            "{}",
+            run.error()
+        );
+        assert!(run.error().contains(said), "{}", run.error());
+    }
+}
+
+#[test]
+fn noise_of_the_azure_cli_is_passed_over() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    let token = print_token(&emulator.user_token(&["Software.Read"]));
+    install_azure_cli(&sandbox, &format!("echo 'WARNING: {{preview}}'; echo 'WARNING: x' >&2; {token}"));
+    signed_in_by(run(&mut command(&sandbox, &emulator)), "azure-cli");
+}
+
+#[test]
+fn last_words_of_the_azure_cli_are_the_reason() {
+    let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
+    for (script, said) in [
+        (
+            "printf 'Traceback (most recent call last):\\n  File \"x\"\\nModuleNotFoundError: no azure\\n' >&2; exit 1",
+            "ModuleNotFoundError: no azure",
+        ),
+        (
+            "echo '{\"accessToken\":\"opaque-secret\"'; echo 'WARNING: x' >&2",
+            "`az` printed no token; it said: WARNING: x",
+        ),
+        ("echo 'ERROR: token eyJhbGciOi.a.b is old' >&2; exit 1", "token … is old"),
+        ("printf 'ERROR: \\033[31mred\\n' >&2; exit 1", "[31mred"),
+    ] {
+        install_azure_cli(&sandbox, script);
+        let mut command = command(&sandbox, &emulator);
+        let run = run(command.args(["--auth", "azure-cli"])).expect(3);
+        assert_eq!(run.error(), format!("error: --auth azure-cli: {said}; hint: sign in with `az login`"));
+        assert!(!run.stderr.contains("opaque-secret"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn connection_string_is_named_as_unread() {
+    let sandbox = Sandbox::new();
+    let secret = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=bG9vay1mb3ItaXQ=";
+    let snapshots = |name: &str| {
+        let mut command = sandbox.command("snapshots");
+        command.env("DEFENDER_LAKE", "az://c/p").env("AZURE_STORAGE_ACCOUNT_NAME", "a").env(name, secret);
+        command.env("PATH", sandbox.path()).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9");
+        command
+    };
+    for name in ["AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_KEY"] {
+        let run = run(&mut snapshots(name)).expect(2);
+        assert_eq!(
+            run.error(),
+            format!(
+                "error: {name} is not read; hint: set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, and \
+                 AZURE_STORAGE_ACCOUNT_NAME with az://"
+            )
+        );
+    }
+    let mut other = snapshots("AZURE_STORAGE_CONNECTION_STRING");
+    other.env("AZURE_STORAGE_ACCOUNT_KEY", "eA==").env("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9");
+    let run = Run::of(other.output().unwrap()).expect(6);
+    assert!(run.stderr.contains("WARN AZURE_STORAGE_CONNECTION_STRING is not read"), "{}", run.stderr);
+    assert!(!run.stderr.contains("bG9v"), "{}", run.stderr);
 }

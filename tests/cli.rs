@@ -143,3 +143,244 @@ fn commands_that_are_not_built_say_how_to_build_them() {
     }
     assert!(!sandbox.run("help", &[]).expect(0).stdout.contains("diff"));
 }
+
+/// A local part with devices of these platforms, in a folder that says when it was generated.
+fn part(sandbox: &Sandbox, platforms: &[&str]) -> String {
+    let folder = sandbox.path().join("in/2021-01-11/1101");
+    std::fs::create_dir_all(&folder).unwrap();
+    let record = |(number, platform): (usize, &&str)| {
+        format!("{}\n", serde_json::json!({ "deviceId": format!("d{number}"), "osPlatform": platform }))
+    };
+    let records: String = platforms.iter().enumerate().map(record).collect();
+    std::fs::write(folder.join("part.json"), records).unwrap();
+    sandbox.path().join("in").to_str().unwrap().to_owned()
+}
+
+/// Names that mean something to a shell, to SQL, to a glob or to a terminal.
+const ODD_NAMES: [&str; 16] = [
+    "a b",
+    "o'hara",
+    "q\"x",
+    "a$HOME",
+    "a`id`",
+    "a!b",
+    "l[1]k",
+    "a*b",
+    "q?x",
+    "~t",
+    "{a,b}",
+    "a;b&c|d",
+    "per%20cent",
+    "e\u{1b}[31mx",
+    "n\nl",
+    "bi\u{202e}di",
+];
+
+#[test]
+fn line_to_paste_runs_as_printed() {
+    let sandbox = Sandbox::new();
+    let from = part(&sandbox, &["Linux", "Linux"]);
+    let program = sandbox.path().join("duckdb");
+    let python = crate::stores::python();
+    let script = "import duckdb, sys\nprint(duckdb.sql(sys.argv[2]).fetchall())";
+    std::fs::write(&program, format!("#!/bin/sh\nexec '{}' -c '{script}' \"$@\"\n", python.display()))
+        .unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for name in ODD_NAMES {
+        // One that is relative, for what that has of its own.
+        let lake =
+            if name == "~t" { name.to_owned() } else { format!("{}/{name}", sandbox.path().display()) };
+        let summary = sandbox.run("ingest", &["--lake", &lake, "--from", &from]).expect(0).stdout;
+        assert!(!summary.chars().any(|c| c != '\n' && pipeline::printable::is_unprintable(c)), "{summary:?}");
+        let line = summary.lines().last().unwrap().trim();
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", line]).current_dir(sandbox.path()).env("HOME", "/nowhere");
+        shell.env("PATH", format!("{}:/bin:/usr/bin", sandbox.path().display()));
+        let run = Run::of(shell.output().unwrap());
+        assert_eq!(run.stdout, "[(datetime.date(2021, 1, 11), 'Linux', 2)]\n", "{line}: {}", run.stderr);
+        let ddl = sandbox.run("schema", &["--format", "duckdb", "--lake", &lake]).expect(0).stdout;
+        assert!(!ddl.chars().any(|c| c != '\n' && pipeline::printable::is_unprintable(c)), "{ddl:?}");
+        let script = "import duckdb, sys\nduckdb.sql(sys.argv[1])\nprint(duckdb.sql('SELECT count(*) FROM software_inventory').fetchall())";
+        let mut view = std::process::Command::new(&python);
+        view.args(["-c", script, &ddl]).current_dir(sandbox.path());
+        let run = Run::of(view.output().unwrap());
+        assert_eq!(run.stdout, "[(2,)]\n", "{ddl}: {}", run.stderr);
+    }
+    let lake = sandbox.path().join("back\\slash");
+    let summary =
+        sandbox.run("ingest", &["--lake", lake.to_str().unwrap(), "--from", &from]).expect(0).stdout;
+    assert!(!summary.contains("DuckDB"), "{summary}");
+    let refused = sandbox.run("schema", &["--format", "duckdb", "--lake", "a\\b"]).expect(2);
+    assert_eq!(
+        refused.error(),
+        "error: DuckDB reads no path with a backslash; hint: move the lake to a folder without one"
+    );
+}
+
+#[test]
+fn nothing_printed_moves_the_cursor() {
+    let sandbox = Sandbox::new();
+    let odd = "\u{1b}[2J\r\u{7}\u{9b}31m\u{202e}\n\u{85}x";
+    let from = part(&sandbox, &[odd, "Linux"]);
+    let lake = sandbox.path().join(format!("l{odd}"));
+    let lake = lake.to_str().unwrap();
+    let renamed = sandbox.path().join(format!("in/2021-01-11/1101/{odd}.json"));
+    std::fs::rename(sandbox.path().join("in/2021-01-11/1101/part.json"), &renamed).unwrap();
+    let check = |run: &Run| {
+        for text in [&run.stdout, &run.stderr] {
+            let found = text.chars().find(|c| *c != '\n' && pipeline::printable::is_unprintable(*c));
+            assert_eq!(found, None, "{text:?}");
+        }
+    };
+    let ingested = sandbox.run("ingest", &["-vv", "--lake", lake, "--from", &from]).expect(0);
+    check(&ingested);
+    assert!(ingested.stdout.contains(r"\u{1b}[2J\r\u{7}\u{9b}31m\u{202e}\n\u{85}x"), "{}", ingested.stdout);
+    let json = ["-vv", "--log-format", "json", "--json", "--if-published", "replace"];
+    let report = sandbox.run("ingest", &[&json[..], &["--lake", lake, "--from", &from]].concat()).expect(0);
+    check(&report);
+    assert_eq!(report.report()["lake"], lake);
+    let theirs =
+        std::path::Path::new(lake).join(format!("software_inventory/snapshot_date=2021-01-11/{odd}.parquet"));
+    std::fs::write(theirs, "theirs").unwrap();
+    check(&sandbox.run("snapshots", &["--lake", lake]).expect(0));
+    check(&sandbox.run("snapshots", &["--json", "--lake", lake]).expect(0));
+    let damage = sandbox.run("verify", &["--lake", lake]).expect(6);
+    check(&damage);
+    assert!(damage.stdout.contains(r"\u{1b}[2J\r"), "{}", damage.stdout);
+    check(&sandbox.run("verify", &["--json", "--lake", lake]).expect(6));
+    check(&sandbox.run("ingest", &["--lake", lake, "--from", odd]).expect(2));
+    check(&sandbox.run("ingest", &["--config", odd]).expect(2));
+    check(&sandbox.run("snapshots", &["--lake", &format!("s3://b/{odd}")]).expect(2));
+    check(&sandbox.run("ingest", &[odd]).expect(2));
+    check(&sandbox.run("ingest", &["--via", odd]).expect(2));
+    std::fs::write(
+        sandbox.path().join("config.toml"),
+        format!(
+            "\"{}\" = 1\n",
+            odd.escape_unicode().to_string().replace("u{", "U{").replace("U{1b}", "u001b")
+        ),
+    )
+    .unwrap();
+    check(&sandbox.run("ingest", &["--config", "config.toml"]).expect(2));
+}
+
+#[test]
+fn report_that_cannot_be_written_is_a_warning() {
+    let sandbox = Sandbox::new();
+    let from = part(&sandbox, &["Linux"]);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let said = "warning: the snapshot was published, and the report of it is lost: cannot write to stdout: ";
+    for (number, args) in [&[][..], &["--json"], &["--json", "-q"]].into_iter().enumerate() {
+        let lake = sandbox.path().join(format!("full{number}"));
+        let mut command = sandbox.command("ingest");
+        command.args(args).args(["--from", &from]).env("DEFENDER_LAKE", &lake).stdout(full());
+        let run = Run::of(command.output().unwrap()).expect(0);
+        let warning = format!("{said}No space left on device (os error 28)\n");
+        assert!(run.stderr.ends_with(&warning), "{}", run.stderr);
+        assert!(lake.join("_defender").exists());
+    }
+    let mut command = sandbox.command("ingest");
+    command.args(["--from", &from]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let run = Run::of(child.wait_with_output().unwrap()).expect(0);
+    assert!(run.stderr.ends_with(&format!("{said}Broken pipe (os error 32)\n")), "{}", run.stderr);
+    let mut shell = std::process::Command::new("sh");
+    shell.args([
+        "-c",
+        "exec \"$0\" ingest --from in --lake closed --work-dir w >&-",
+        env!("CARGO_BIN_EXE_defender-lake"),
+    ]);
+    Run::of(shell.current_dir(sandbox.path()).output().unwrap()).expect(0);
+    assert_eq!(sandbox.run("snapshots", &["--lake", "closed"]).expect(0).stdout.lines().count(), 4);
+
+    // What only reads fails, but for a reader that has enough; damage is damage for any reader.
+    let run = Run::of(sandbox.command("snapshots").stdout(full()).output().unwrap()).expect(1);
+    assert_eq!(run.error(), "error: cannot write to stdout: No space left on device (os error 28)");
+    std::fs::remove_dir_all(sandbox.lake().join("software_inventory")).unwrap();
+    let mut child = sandbox.command("verify").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+}
+
+#[test]
+fn removal_that_cannot_be_told_of_is_done() {
+    let sandbox = Sandbox::new();
+    for day in 0..2 {
+        let emulator = crate::support::unlimited(crate::support::tenant_later(3, day * 24));
+        sandbox.ingest_via(&emulator, &[]).expect(0);
+    }
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = sandbox.command("expire");
+    let run = Run::of(command.args(["--keep-days", "1", "--yes", "--json"]).stdout(full).output().unwrap())
+        .expect(0);
+    let warning =
+        "warning: the snapshots were removed, and the report of it is lost: cannot write to stdout: ";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    assert_eq!(sandbox.manifests().len(), 1);
+}
+
+#[test]
+fn time_far_ahead_is_refused() {
+    let sandbox = Sandbox::new();
+    let from = part(&sandbox, &["Linux"]);
+    let ahead = "9999-12-31T23:59:59Z";
+    let run = sandbox.run("ingest", &["--from", &from, "--generated-time", ahead]).expect(2);
+    let expected =
+        "error: generated time 9999-12-31T23:59:59Z: more than two days ahead of the clock, which says ";
+    assert!(run.error().starts_with(expected), "{}", run.error());
+    assert!(run.error().ends_with("hint: check this machine's clock; --allow-future accepts such a time"));
+    sandbox.run("ingest", &["--from", &from, "--generated-time", ahead, "--dry-run"]).expect(2);
+    let tenant = fixtures::Tenant::new(fixtures::TenantOptions {
+        generated_time: ahead.parse().unwrap(),
+        devices: 3,
+        ..fixtures::TenantOptions::default()
+    });
+    for args in [&[][..], &["--via", "json", "--page-size", "100"]] {
+        let emulator = crate::support::unlimited(tenant.clone());
+        let run = sandbox.ingest_via(&emulator, args).expect(4);
+        assert!(run.error().starts_with(expected), "{}", run.error());
+    }
+    assert!(!sandbox.lake().exists());
+    sandbox.run("ingest", &["--from", &from, "--generated-time", ahead, "--allow-future"]).expect(0);
+    sandbox.run("verify", &[]).expect(0);
+    for year in ["+10000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"] {
+        let run =
+            sandbox.run("ingest", &["--from", &from, "--generated-time", year, "--allow-future"]).expect(2);
+        assert_eq!(
+            run.error(),
+            "error: --generated-time: expected a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z"
+        );
+    }
+    let folder = sandbox.path().join("old/0000-01-01/0000");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("p.json"), "{\"deviceId\":\"d\"}\n").unwrap();
+    let run = sandbox.run("ingest", &["--from", "old"]).expect(2);
+    assert_eq!(
+        run.error(),
+        "error: generated time 0000-01-01T00:00:00Z: the year is not one of 0001 to 9999; hint: pass --generated-time"
+    );
+}
+
+#[test]
+fn keys_of_s3_are_not_urls() {
+    let store = crate::stores::Store::start(crate::stores::Kind::S3);
+    let from = part(&store.sandbox, &["Linux", "a/b%"]);
+    let run = |command: &str, lake: &str, args: &[&str]| {
+        Run::of(store.command(command).env("DEFENDER_LAKE", lake).args(args).output().unwrap())
+    };
+    let lakes = ["s3://lake/a b", "s3://lake/a%20b", "s3://lake/a+b&=é'", "s3a://lake/other/"];
+    for lake in lakes {
+        assert_eq!(run("snapshots", lake, &[]).expect(0).stdout, "No snapshots of software_inventory yet.\n");
+        run("ingest", lake, &["--from", &from]).expect(0);
+        run("verify", lake, &[]).expect(0);
+    }
+    for (lake, reason) in [
+        ("s3://lake/x/../y", "must not contain `.` or `..`, which are names like others in a store"),
+        ("s3://lake/a//b", "has an empty folder name (`//`), which is a folder of its own in a store"),
+    ] {
+        let expected =
+            format!("error: invalid lake location {lake}: {reason}; hint: give --lake (or DEFENDER_LAKE) ");
+        assert!(run("ingest", lake, &["--from", &from]).expect(2).error().starts_with(&expected));
+    }
+}

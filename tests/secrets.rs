@@ -140,3 +140,119 @@ fn a_secret_is_never_an_argument() {
     let run = Sandbox::new().run("ingest", &["--help"]).expect(0);
     assert!(!run.stdout.to_lowercase().contains("--client-secret") && !run.stdout.contains("password"));
 }
+
+/// The one secret of [`typed_secrets_are_never_shown`].
+const TYPED: &str = "hunter2LOOKFORIT";
+
+#[test]
+fn typed_secrets_are_never_shown() {
+    let url = format!("https://account.blob.core.windows.net/c/p?sv=1&sig={TYPED}");
+    let userinfo = format!("https://user:{TYPED}@account.blob.core.windows.net/c");
+    let s3 = format!("s3://AKIA:{TYPED}@bucket/x");
+    let connection = format!("DefaultEndpointsProtocol=https;AccountName=a;AccountKey={TYPED}");
+    let assigned = format!("--client-secret={TYPED}");
+    let glued = format!("-p{TYPED}");
+    let (url, userinfo, s3, connection) = (&*url, &*userinfo, &*s3, &*connection);
+    let nowhere = ["--from", "nowhere"];
+    // Each of these is a usage error.
+    let places: Vec<&str> = vec![url, userinfo, s3, connection];
+    let mut cases: Vec<(&str, Vec<&str>, Vec<(&str, &str)>, String)> = Vec::new();
+    for place in &places {
+        for command in ["ingest", "snapshots", "verify", "expire", "schema"] {
+            let more: &[&str] = match command {
+                "ingest" => &nowhere,
+                "expire" => &["--keep-days", "1"],
+                "schema" => &["--format", "duckdb"],
+                _ => &[],
+            };
+            cases.push((command, [&["--lake", place][..], more].concat(), vec![], String::new()));
+            cases.push((command, more.to_vec(), vec![("DEFENDER_LAKE", place)], String::new()));
+        }
+        cases.push(("ingest", vec![], vec![], format!("lake = \"{place}\"\nfrom = [\"x\"]\n")));
+        cases.push(("ingest", vec!["--from", place], vec![], String::new()));
+        cases.push(("ingest", vec!["--config", place], vec![], String::new()));
+        cases.push(("ingest", vec!["--scope", place], vec![], String::new()));
+        for (flag, variable) in [("--api-url", "DEFENDER_API_URL"), ("--login-url", "AZURE_AUTHORITY_HOST")] {
+            cases.push(("ingest", vec![flag, place], vec![], String::new()));
+            cases.push(("ingest", vec![], vec![(variable, place)], String::new()));
+            cases.push(("ingest", vec![], vec![], format!("{} = \"{place}\"\n", &flag[2..])));
+        }
+    }
+    for flag in [
+        "--via",
+        "--generated-time",
+        "--dataset",
+        "--cloud",
+        "--auth",
+        "--blob-host",
+        "--sas-valid-hours",
+        "--page-size",
+        "--table",
+        "--if-published",
+        "--max-rejects",
+        "--extra-fields",
+        "--threads",
+        "--downloads",
+        "--memory",
+        "--progress",
+        "--log-format",
+        "--client-secret",
+        "--sig",
+    ] {
+        let value = if flag == "--blob-host" { url } else { TYPED };
+        cases.push(("ingest", vec![flag, value], vec![], String::new()));
+        cases.push(("ingest", vec![], vec![], format!("{} = \"{value}\"\n", &flag[2..])));
+        cases.push(("ingest", vec![], vec![], format!("{} = {TYPED}\n", &flag[2..])));
+    }
+    for args in [vec![&*assigned], vec![&*glued], vec![TYPED], vec!["--quiet=hunter2LOOKFORIT"]] {
+        for command in ["ingest", "snapshots", "verify", "expire", "schema", "completions"] {
+            cases.push((command, args.clone(), vec![], String::new()));
+        }
+    }
+    cases.push((TYPED, vec![], vec![], String::new()));
+    cases.push(("verify", vec!["--date", TYPED], vec![], String::new()));
+    cases.push(("ingest", vec![], vec![], format!("client-secret = \"{TYPED}\"\n")));
+    cases.push(("ingest", vec![], vec![], format!("[azure]\nsecret = \"{TYPED}\"\n")));
+    cases.push(("ingest", vec![], vec![], format!("lake = \"{TYPED}\nthreads = 1\n")));
+    cases.push(("ingest", vec![], vec![], format!("lake = \"x\"\nlake = \"{TYPED}\"\n")));
+    cases.push(("ingest", vec![], vec![], format!("from = [\"x\", {{ a = \"{TYPED}\" }}]\n")));
+    for (command, args, env, config) in &cases {
+        let sandbox = Sandbox::new();
+        let path = sandbox.path().join("config.toml");
+        std::fs::write(&path, config).unwrap();
+        let loud: &[&[&str]] = match *command {
+            "ingest" | "verify" | "expire" => &[&["-q"], &[], &["-vv"], &["-vv", "--log-format", "json"]],
+            _ => &[&[]],
+        };
+        for more in loud {
+            let mut command = sandbox.command(command);
+            if !config.is_empty() {
+                command.arg("--config").arg(&path).env_remove("DEFENDER_LAKE");
+            }
+            command.args(args.iter().chain(*more)).envs(env.iter().copied());
+            // A case that is no usage error meets no service.
+            command
+                .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
+                .env("PATH", sandbox.path());
+            let run = Run::of(command.output().unwrap());
+            assert_eq!(run.code, 2, "{args:?} {env:?} {config}: {run:?}");
+            assert!(
+                !run.stdout.contains(TYPED) && !run.stderr.contains(TYPED),
+                "{args:?} {env:?} {config}: {run:?}"
+            );
+            assert!(run.stderr.starts_with("error: ") && run.stderr.lines().count() == 1, "{run:?}");
+        }
+    }
+}
+
+#[test]
+fn help_shows_no_value_of_the_environment() {
+    for command in ["ingest", "snapshots", "verify", "expire", "schema"] {
+        let sandbox = Sandbox::new();
+        let mut command = sandbox.command(command);
+        let url = format!("https://h/?sig={TYPED}");
+        command.env("DEFENDER_LAKE", &url).env("DEFENDER_API_URL", &url).env("AZURE_AUTHORITY_HOST", &url);
+        let run = Run::of(command.arg("--help").output().unwrap()).expect(0);
+        assert!(!run.stdout.contains(TYPED), "{}", run.stdout);
+    }
+}

@@ -468,7 +468,7 @@ impl IngestOptions {
     fn scope(&self, preset: &Preset) -> Result<String, ConfigError> {
         let Some(scope) = &self.scope else { return Ok(preset.scope.to_owned()) };
         check_text("--scope", scope)?;
-        if scope.is_empty() || scope.contains(char::is_whitespace) {
+        if scope.is_empty() || scope.contains(|c: char| c.is_whitespace() || "?#@".contains(c)) {
             return Err(invalid("--scope", format!("expected a scope such as {}", preset.scope)));
         }
         Ok(scope.clone())
