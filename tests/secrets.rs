@@ -144,6 +144,9 @@ fn a_secret_is_never_an_argument() {
 /// The one secret of [`typed_secrets_are_never_shown`].
 const TYPED: &str = "hunter2LOOKFORIT";
 
+/// A command, its arguments, its environment and its configuration file.
+type Typed<'a> = (&'a str, Vec<&'a str>, Vec<(&'a str, &'a str)>, String);
+
 #[test]
 fn typed_secrets_are_never_shown() {
     let url = format!("https://account.blob.core.windows.net/c/p?sv=1&sig={TYPED}");
@@ -156,7 +159,7 @@ fn typed_secrets_are_never_shown() {
     let nowhere = ["--from", "nowhere"];
     // Each of these is a usage error.
     let places: Vec<&str> = vec![url, userinfo, s3, connection];
-    let mut cases: Vec<(&str, Vec<&str>, Vec<(&str, &str)>, String)> = Vec::new();
+    let mut cases: Vec<Typed<'_>> = Vec::new();
     for place in &places {
         for command in ["ingest", "snapshots", "verify", "expire", "schema"] {
             let more: &[&str] = match command {

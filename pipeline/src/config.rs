@@ -90,7 +90,10 @@ pub(crate) fn host_url(text: &str) -> Result<Url, String> {
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
     let url = Url::parse(&with_scheme).ok().filter(|url| {
         is_private(url)
-            && url.has_host()
+            && !redact::holds_secret(text)
+            && url
+                .host_str()
+                .is_some_and(|host| host.chars().all(|c| c.is_alphanumeric() || "-._[]:".contains(c)))
             && url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
@@ -782,6 +785,7 @@ mod tests {
             "https://u@h",
             "https://h?sig=s",
             "https://h#s",
+            "AccountName=a;AccountKey=s",
             "",
             "https://",
         ] {
