@@ -37,7 +37,7 @@ TREND_ARGS ?=
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest test check generate verify query diff trend bench bench-history instructions fuzz clean
+.PHONY: help ingest test check generate verify query diff trend bench bench-history bench-memory instructions fuzz clean
 
 help: ## Print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -159,6 +159,9 @@ $(HISTORY_LAKE):
 	done
 	@rm -rf $@.parts
 	@mv $@.unfinished $@
+
+bench-memory: program ## Measure what runs take of memory, hold it against --memory
+	@$(PYTHON) pipeline/benches/memory.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant
 
 instructions: program ## Count the instructions of a row, hold them against their budget; INSTRUCTIONS_ARGS=--renew
 	@command -v valgrind >/dev/null || { echo 'needs valgrind (Debian: valgrind)' >&2; exit 1; }

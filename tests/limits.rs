@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fixtures::{At, Fault, Tenant, TenantOptions};
@@ -107,4 +107,76 @@ fn failed_write_ends_the_run_without_other_parts() {
     let calls = emulator.calls().into_iter().filter(|call| call.path.replace("%3D", "=") == stalled).count();
     assert!(calls <= 1, "a run that goes on asks again for the part that stalls");
     assert_eq!(sandbox.staged_runs(), Vec::<String>::new());
+}
+
+/// Runs a command to its end and prints its exit code and its peak of resident memory, in KiB.
+const PEAK: &str = "\
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+_, status, usage = os.wait4(process.pid, 0)
+print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+";
+
+/// Ingests parts with the least budget and many threads; returns the peak of resident memory in MiB.
+fn peak_mebibytes(sandbox: &Sandbox, parts: &Path) -> u64 {
+    let python = std::env::var_os("DEFENDER_LAKE_PYTHON")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python"), PathBuf::from);
+    assert!(python.exists(), "no Python environment at {}: run `make test`", python.display());
+    let program = sandbox.command("ingest");
+    let mut measured = Command::new(python);
+    measured.arg("-c").arg(PEAK).arg(program.get_program()).args(program.get_args());
+    measured.args(["-q", "--memory", "64MiB", "--threads", "16", "--generated-time", "2021-01-11T11:01:00Z"]);
+    measured.arg("--lake").arg(sandbox.lake()).arg("--from").arg(parts).current_dir(sandbox.path());
+    let run = Run::of(measured.output().unwrap()).expect(0);
+    let (code, peak) = run.stdout.trim_end().rsplit('\n').next().unwrap().split_once(' ').unwrap();
+    assert_eq!(code, "0", "{}", run.stderr);
+    peak.parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn many_platforms_stay_within_the_memory_budget() {
+    let sandbox = Sandbox::new();
+    let parts = sandbox.path().join("parts");
+    std::fs::create_dir(&parts).unwrap();
+    let mut num_rows = 0;
+    for part in 0..8 {
+        let mut text = String::new();
+        for device in 0..400 {
+            let platform = (part * 7 + device * 13) % 600;
+            for product in 0..30 {
+                num_rows += 1;
+                let path = format!(r"c:\\program files\\{part}\\{device}\\{product}.exe");
+                writeln!(
+                    text,
+                    r#"{{"DeviceId":"{part}-{device}","OSPlatform":"P{platform}","SoftwareName":"s{product}","DiskPaths":["{path}"]}}"#
+                )
+                .unwrap();
+            }
+        }
+        std::fs::write(parts.join(part.to_string()), text).unwrap();
+    }
+    let peak = peak_mebibytes(&sandbox, &parts);
+    assert!(peak <= 64 + 96, "{peak} MiB");
+    let files = sandbox.data_files();
+    assert_eq!(files.iter().map(|(_, file)| file["rows"].as_u64().unwrap()).sum::<u64>(), num_rows);
+    let several = files.iter().filter(|(_, file)| file["row_groups"] != 1).count();
+    assert_eq!(several, 0, "a platform of few rows is one row group, though all are open at the same time");
+}
+
+#[test]
+fn large_records_take_turns_within_the_budget() {
+    const RECORD_MEBIBYTES: u32 = 6;
+    let sandbox = Sandbox::new();
+    let parts = sandbox.path().join("parts");
+    std::fs::create_dir(&parts).unwrap();
+    for part in 0..8 {
+        let path = r#""c:\\windows\\system32\\a.dll","#.repeat(100_000);
+        let rest = "x".repeat((RECORD_MEBIBYTES as usize * 1024 * 1024) - path.len());
+        let record =
+            format!(r#"{{"DeviceId":"{part}","DiskPaths":[{path}null],"SoftwareVendor":"{rest}{part}"}}"#);
+        std::fs::write(parts.join(part.to_string()), record).unwrap();
+    }
+    let peak = peak_mebibytes(&sandbox, &parts);
+    assert!(peak <= u64::from(64 + 96 + 8 * RECORD_MEBIBYTES), "{peak} MiB");
+    assert_eq!(sandbox.rows().len(), 8);
 }

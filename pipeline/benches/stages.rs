@@ -16,13 +16,14 @@ use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
-use pipeline::batch::{BatchLayout, Batcher, LastRowGroup, RowGroups};
+use pipeline::batch::{BatchLayout, Batcher, RowGroupLimits, RowGroups};
 use pipeline::decode::binding::Binding;
 use pipeline::decode::columns::Columns;
 use pipeline::decode::framing::{Framer, Next, Place};
 use pipeline::decode::inflate::Inflate;
 use pipeline::decode::reject::Reject;
 use pipeline::decode::{PartDecoder, Sink};
+use pipeline::lake::LakeError;
 use pipeline::write::RowGroupEncoder;
 
 /// About 72 MB of JSON and 120,000 records: row groups of thousands of rows, not of a handful.
@@ -100,17 +101,26 @@ impl Sink for Gathered<'_> {
 }
 
 fn batches(part: &[u8]) -> Vec<RecordBatch> {
-    let row_groups = RowGroups::new(&LAYOUT, usize::MAX);
+    let row_groups = RowGroups::new(&LAYOUT, RowGroupLimits::none());
     let mut decoder = PartDecoder::try_new(part, &BINDING).expect("memory is read");
     let mut gathered = Gathered(row_groups.batcher());
     let mut batches = Vec::new();
-    while decoder.decode_some(&mut gathered).expect("the part is whole") {
-        batches.extend(gathered.0.take());
+    let mut more = true;
+    while more {
+        more = decoder.decode_some(&mut gathered).expect("the part is whole");
+        while let Some(due) = gathered.0.next_due().expect("nothing is spilled") {
+            due.write(|_, batch| batches.push(batch.clone()));
+        }
     }
-    batches.extend(gathered.0.take());
     drop(gathered);
-    batches.extend(row_groups.finish().into_iter().map(LastRowGroup::into_batch));
-    batches.into_iter().map(|(_, batch)| batch).collect()
+    for last in row_groups.finish() {
+        let write = |_, batch: &RecordBatch| {
+            batches.push(batch.clone());
+            Ok::<_, LakeError>(())
+        };
+        last.write(write, |_| Ok(())).expect("nothing is spilled");
+    }
+    batches
 }
 
 /// Text to columns, as batches of whole row groups.

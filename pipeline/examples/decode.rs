@@ -10,7 +10,7 @@ use std::fs::File;
 use std::hint::black_box;
 
 use chrono::DateTime;
-use pipeline::batch::{BatchLayout, Batcher, RowGroups};
+use pipeline::batch::{BatchLayout, Batcher, RowGroupLimits, RowGroups};
 use pipeline::decode::binding::Binding;
 use pipeline::decode::columns::Columns;
 use pipeline::decode::reject::Reject;
@@ -32,12 +32,15 @@ impl Sink for Batches<'_> {
 fn main() -> Result<(), Box<dyn Error>> {
     let binding = Binding::new(schema::DATASETS[0], false);
     let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
-    let row_groups = RowGroups::new(&layout, 96 << 20);
+    let row_groups =
+        RowGroups::new(&layout, RowGroupLimits { max_open_bytes: 96 << 20, ..RowGroupLimits::none() });
     for path in std::env::args().skip(1) {
         let mut sink = Batches(row_groups.batcher());
         let mut decoder = PartDecoder::try_new(File::open(&path)?, &binding)?;
         while decoder.decode_some(&mut sink)? {
-            black_box(sink.0.take());
+            while let Some(due) = sink.0.next_due()? {
+                due.write(|_, batch| drop(black_box(batch.clone())));
+            }
         }
         println!("{path}: {:?}", decoder.counts());
     }

@@ -16,6 +16,7 @@ use crate::fetch::token::{AuthMethod, Credentials};
 use crate::fetch::{RateFloor, RetryPolicy};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
 use crate::lake::TableKind;
+use crate::memory::MemoryBudget;
 use crate::printable::printable;
 use crate::progress::ProgressMode;
 use crate::redact;
@@ -182,13 +183,13 @@ pub struct IngestOptions {
     /// Leave the raw parts in the spool after publishing
     #[arg(long, help_heading = "Resources")]
     pub keep_parts: bool,
-    /// Threads that decode and encode [default: the number of cores]
+    /// Threads that decode and encode; fewer if --memory is small [default: the number of cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Resources")]
     pub threads: Option<NonZeroUsize>,
-    /// Parts downloaded at the same time [default: 8]
+    /// Parts downloaded at the same time; fewer if --memory is small [default: 8]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Resources")]
     pub downloads: Option<NonZeroUsize>,
-    /// Memory that the run stays inside [default: 1GiB]
+    /// Resident memory that the run may take, beside 96 MiB for the program; at least 64MiB [default: 1GiB]
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true, help_heading = "Resources")]
     pub memory: Option<ByteSize>,
     /// Say what would be done and touch nothing
@@ -420,13 +421,14 @@ impl IngestOptions {
         if let Some(path) = &self.work_dir {
             check_text("--work-dir", &path.to_string_lossy())?;
         }
+        let memory = MemoryBudget::new(memory_bytes);
         let one = NonZeroUsize::MIN;
         Ok(IngestConfig {
             dataset: find_dataset(self.dataset.as_deref())?,
             lake: self.lake.clone().unwrap_or_else(|| DEFAULT_LAKE.to_owned()),
             source: SourceConfig {
                 route: self.route()?,
-                downloads: self.downloads.unwrap_or(one.saturating_add(7)),
+                downloads: memory.num_downloads(self.downloads.unwrap_or(one.saturating_add(7))),
                 api_retry: RetryPolicy::API,
                 part_retry: RetryPolicy::PART,
                 rate_floor: RateFloor::DEFAULT,
@@ -445,7 +447,7 @@ impl IngestOptions {
             keep_parts: self.keep_parts,
             allow_future: self.allow_future,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one)),
-            memory_bytes,
+            memory,
             dry_run: self.dry_run,
         })
     }
@@ -651,7 +653,7 @@ mod tests {
         let config = merged.to_config().unwrap();
         assert_eq!(config.lake, "flag");
         assert_eq!(config.max_rejects, MaxRejects::Count(5));
-        assert_eq!(config.memory_bytes, 256 << 20);
+        assert_eq!(config.memory, MemoryBudget::new(256 << 20));
         assert_eq!(config.source.downloads.get(), 8);
     }
 

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
 use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{Scope, ThreadPool};
@@ -18,7 +17,7 @@ use schema::Dataset;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
 
-use crate::batch::{BatchLayout, Batcher, RowGroups};
+use crate::batch::{BatchLayout, Batcher, DueRowGroup, RowGroupLimits, RowGroups};
 use crate::cancel::Cancel;
 use crate::commit::{CommitError, Recovered, Staging};
 use crate::config::is_year_of_four_digits;
@@ -31,8 +30,8 @@ use crate::exit_code::ExitCode;
 use crate::fetch::error_chain;
 use crate::lake::{Lake, LakeError, Table, TableKind, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
+use crate::memory::{MemoryBudget, Room};
 use crate::panics::{self, Panicked};
-use crate::partition::PartitionKey;
 use crate::progress::Progress;
 use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
@@ -40,13 +39,16 @@ use crate::snapshot::{RunId, SnapshotId};
 use crate::source::{Export, OpenError, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
 use crate::spool::KEPT;
 use crate::threads::{self, ThreadError};
-use crate::write::{SnapshotWriter, WriteError};
+use crate::write::{MAX_PARTITIONS, SnapshotWriter, WriteError, WriterLimits};
 
 /// Parts that wait between fetch and decode; their bytes wait in the spool.
 const MAX_WAITING_PARTS: usize = 64;
 
 /// Distinct undocumented names in the manifest, at most; further ones share one entry.
 const MAX_UNDOCUMENTED_NAMES: usize = 4096;
+
+/// What encoders keep for the next row group, of what they take, as a divisor.
+const ENCODERS_SHARE: usize = 4;
 
 /// Least memory that a run is given: buffers of two threads and a row group of each partition.
 pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
@@ -77,8 +79,8 @@ pub struct IngestConfig {
     pub allow_future: bool,
     /// Threads that decode and encode.
     pub threads: NonZeroUsize,
-    /// Bytes that the whole run stays inside, at least [`MIN_MEMORY_BYTES`].
-    pub memory_bytes: u64,
+    /// What the whole run stays inside, at least [`MIN_MEMORY_BYTES`].
+    pub memory: MemoryBudget,
     /// Touch nothing.
     pub dry_run: bool,
 }
@@ -451,7 +453,10 @@ pub fn ingest(
     cancel: &Cancel,
 ) -> Result<RunReport, IngestError> {
     let started_at = Utc::now().trunc_subsecs(0);
-    let table = Lake::open(&config.lake)?.with_work_dir(&config.work_dir).table(config.dataset);
+    let table = Lake::open(&config.lake)?
+        .with_work_dir(&config.work_dir)
+        .with_upload_bytes(config.memory.upload_bytes())
+        .table(config.dataset);
     if config.table == Some(TableKind::Plain) && table.kind()? == TableKind::Delta {
         return Err(IngestError::IsDelta { table: table.root() });
     }
@@ -663,25 +668,30 @@ impl Run<'_> {
         Ok(listed(self.config, table, self.export, outcome)?)
     }
 
-    /// Bytes that open row groups may hold together. The rest is for what is not counted: the one
-    /// that each thread encodes, compressors, the network, the program.
-    fn row_group_bytes(&self) -> usize {
-        /// Beyond this, row groups become larger and memory grows with the tenant: 13 million rows at
-        /// 96 MiB took 1.5 times what 1.3 million took, at 64 MiB 1.2 times, for 3 % more bytes.
-        const MAX_BYTES: u64 = 64 << 20;
-        usize::try_from((self.config.memory_bytes / 3).min(MAX_BYTES)).unwrap_or(usize::MAX)
-    }
-
     /// Fetches, decodes and writes everything into staging.
     fn write(&self, staging: &Staging, source: Source) -> Result<Manifest, IngestError> {
         let config = self.config;
         let snapshot = self.export.snapshot_id();
-        let pool = threads::start_pool(config.threads.get())?;
+        let budget = config.memory;
+        let num_threads = budget.num_threads(config.threads);
+        if num_threads < config.threads {
+            tracing::info!(%num_threads, wanted = %config.threads, "--memory is too small for all threads");
+        }
+        let pool = threads::start_pool(num_threads.get())?;
         let binding = Binding::new(config.dataset, config.capture_extra_fields);
         let layout = BatchLayout::new(&binding, snapshot.generated_time());
-        let writer =
-            SnapshotWriter::new(staging, config.dataset, layout.file_schema(), snapshot, self.id.clone());
-        let row_groups = RowGroups::new(&layout, self.row_group_bytes());
+        let limits = WriterLimits {
+            max_open_bytes: budget.open_files_bytes(),
+            max_encoder_bytes: budget.encode_bytes() / (ENCODERS_SHARE * num_threads.get()),
+        };
+        let (schema, run_id) = (layout.file_schema(), self.id.clone());
+        let writer = SnapshotWriter::new(staging, config.dataset, schema, snapshot, run_id, limits);
+        let limits = RowGroupLimits {
+            max_open_bytes: budget.row_groups_bytes(),
+            encode_room: Room::new(budget.encode_bytes()),
+            spill: Some(staging.create_spill()?),
+        };
+        let row_groups = RowGroups::new(&layout, limits);
         let decode = Decode {
             run: self,
             binding: &binding,
@@ -692,6 +702,7 @@ impl Run<'_> {
             rejected_parts: Mutex::default(),
             lost_columns: Mutex::default(),
             undocumented: Mutex::default(),
+            large_records: Room::new(1),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             ended: Notify::new(),
@@ -711,8 +722,7 @@ impl Run<'_> {
         let files = pool.install(|| {
             let last = row_groups.finish().into_par_iter();
             last.try_for_each(|row_group| {
-                let (key, batch) = row_group.into_batch();
-                writer.write(key, &batch)
+                row_group.write(|key, batch| writer.write(key, batch), |key| writer.close(key))
             })?;
             writer.finish()
         })?;
@@ -806,6 +816,8 @@ struct Decode<'d> {
     /// By name, columns that rejects made null in all rows of some parts.
     lost_columns: Mutex<BTreeMap<&'static str, LostColumn>>,
     undocumented: Mutex<BTreeMap<String, u64>>,
+    /// Turns of parts with a record that needs a large buffer.
+    large_records: Room,
     /// The first failure; later ones follow from it.
     failure: Mutex<Option<IngestError>>,
     failed: AtomicBool,
@@ -923,16 +935,11 @@ impl Decode<'_> {
 
     /// Writes a row group, on a thread that has nothing to do if there is one: while parts are fewer
     /// than threads, at the end of each run at least.
-    fn row_group<'s>(
-        &'s self,
-        key: PartitionKey,
-        batch: RecordBatch,
-        scope: &Scope<'s>,
-    ) -> Result<(), IngestError> {
+    fn row_group<'s>(&'s self, due: DueRowGroup, scope: &Scope<'s>) -> Result<(), IngestError> {
         if self.is_draining.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let write = move || Ok(self.writer.write(key, &batch)?);
+        let write = move || Ok(due.write(|key, batch| self.writer.write(key, batch))?);
         // Of the pool that this is on: perhaps fewer than were asked for.
         let num_threads = rayon::current_num_threads();
         if self.num_tasks.fetch_add(1, Ordering::Relaxed) < num_threads {
@@ -993,14 +1000,19 @@ impl Decode<'_> {
         let route = self.run.export.route;
         let damaged = |source| IngestError::Part { part: part.name.clone(), route, source };
         let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
+        decoder = decoder.with_turns(self.large_records.clone());
         let mut before = decoder.counts();
         loop {
             let more = decoder.decode_some(sink).map_err(damaged)?;
             if let Some(error) = sink.failure.take() {
                 return Err(error.into());
             }
-            for (key, batch) in sink.batcher.take() {
-                self.row_group(key, batch, scope)?;
+            while let Some(due) = sink.batcher.next_due()? {
+                self.row_group(due, scope)?;
+            }
+            if self.row_groups.num_partitions() > MAX_PARTITIONS {
+                let column = self.run.config.dataset.partition_by[0];
+                return Err(WriteError::TooManyPartitions { column }.into());
             }
             let counts = decoder.counts();
             let rejected = counts.rejected_records - before.rejected_records;

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::exchange::INTENT_FILE;
 use self::log::Log;
 use self::objects::ByObjects;
-pub use self::staged_file::{FinishedFile, StagedFile, UnsyncedFile};
+pub use self::staged_file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
 use crate::exit_code::ExitCode;
 use crate::lake::store::Upload;
 use crate::lake::{
@@ -36,6 +36,7 @@ use crate::lake::{
 use crate::manifest::{Manifest, rfc3339_seconds};
 use crate::partition;
 use crate::snapshot::{RunId, SnapshotId};
+use crate::spill::Spill;
 
 /// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
 const MAX_SUCCESS_BYTES: u64 = 64 << 10;
@@ -525,6 +526,19 @@ impl Staging {
     /// A second call, storage.
     pub fn create_rejects(&self) -> Result<StagedFile, LakeError> {
         StagedFile::create(self.rejects_path(), REJECTS_FILE.to_owned())
+    }
+
+    /// Creates a file for what has no room in memory, without a name by then: nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// Storage.
+    pub fn create_spill(&self) -> Result<Spill, LakeError> {
+        let path = self.folder.join("spill");
+        let open = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = local::change("create", &path, open)?;
+        local::remove_file(&path)?;
+        Ok(Spill::new(file, path))
     }
 
     /// Where the rejects are while staged, for a run that has to keep them without publishing.

@@ -10,7 +10,7 @@ use super::hex;
 use crate::lake::{LakeError, local};
 
 /// One write to the system. Every open data file has such a buffer, and there is one per platform.
-const WRITE_BUFFER_BYTES: usize = 64 << 10;
+pub const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
 /// A file of a snapshot being written. Counts and hashes what goes through it.
 #[derive(Debug)]

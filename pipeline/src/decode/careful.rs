@@ -2,15 +2,13 @@
 //! rejected. Every coercion and every reject of the contract is decided here and nowhere else.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use schema::{Column, ColumnType};
 
 use super::binding::{Binding, Names, Target};
 use super::cell::{Cell, List};
 use super::integer;
-use super::json::{JsonError, JsonKind, MAX_DEPTH, Reader, unescape};
+use super::json::{JsonError, JsonKind, MAX_DEPTH, Reader, ascii, unescape};
 use super::timestamp::{self, ParsedTime};
 use crate::partition;
 
@@ -32,7 +30,7 @@ pub struct CarefulRow<'a> {
 enum Value<'a> {
     Plain(Cell<'a>),
     Text(Cow<'a, str>),
-    List(Vec<Option<Cow<'a, str>>>),
+    List { text: &'a [u8], num_elements: usize },
 }
 
 impl CarefulRow<'_> {
@@ -43,7 +41,9 @@ impl CarefulRow<'_> {
             .map(|value| match value {
                 Value::Plain(cell) => *cell,
                 Value::Text(text) => Cell::Text(text),
-                Value::List(elements) => Cell::List(List::Texts(elements)),
+                Value::List { text, num_elements } => {
+                    Cell::List(List::Json { text, num_elements: *num_elements })
+                }
             })
             .collect()
     }
@@ -65,7 +65,6 @@ struct Undocumented<'a> {
 pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Result<CarefulRow<'a>, String> {
     let mut slots: Vec<Option<(JsonKind, &[u8])>> = vec![None; binding.properties().len()];
     let mut undocumented: Vec<Undocumented<'_>> = Vec::new();
-    let mut known: HashMap<Cow<'_, str>, usize> = HashMap::new();
     let mut num_duplicate_names = 0;
     let mut reader = Reader::new(record);
     if record.first() != Some(&b'{') {
@@ -83,21 +82,14 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
                 num_duplicate_names += u64::from(slots[index].is_some());
                 slots[index] = Some((kind, text));
             }
-            Target::Undocumented(index) => match known.entry(name) {
-                Entry::Occupied(position) => {
-                    num_duplicate_names += 1;
-                    undocumented[*position.get()].text = text;
-                }
-                Entry::Vacant(position) => {
-                    undocumented.push(Undocumented { name: position.key().clone(), index, text });
-                    position.insert(undocumented.len() - 1);
-                }
-            },
+            Target::Undocumented(index) => undocumented.push(Undocumented { name, index, text }),
         })
         .map_err(reason)?;
     if reader.position() != record.len() {
         return Err(format!("not one JSON object: text after it at byte {}", reader.position()));
     }
+
+    num_duplicate_names += keep_last_of_each_name(&mut undocumented);
 
     let required = binding.properties()[binding.required()];
     match slots[binding.required()] {
@@ -150,6 +142,31 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
     Ok(row)
 }
 
+/// Keeps each name once, in its first place with its last value; returns how many more there were. A map would
+/// take many times what the names of a large record take.
+fn keep_last_of_each_name(fields: &mut Vec<Undocumented<'_>>) -> u64 {
+    let mut order: Vec<u32> = (0..).take(fields.len()).collect();
+    let name = |field: &u32| &fields[*field as usize].name;
+    order.sort_unstable_by(|one, other| name(one).cmp(name(other)).then(one.cmp(other)));
+    let same_names: Vec<(u32, u32)> = order
+        .chunk_by(|one, other| name(one) == name(other))
+        .filter(|same| same.len() > 1)
+        .flat_map(|same| same[1..].iter().map(|again| (same[0], *again)))
+        .collect();
+    for (first, again) in &same_names {
+        fields[*first as usize].text = fields[*again as usize].text;
+    }
+    if !same_names.is_empty() {
+        let mut is_kept = vec![true; fields.len()];
+        for (_, again) in &same_names {
+            is_kept[*again as usize] = false;
+        }
+        let mut is_kept = is_kept.into_iter();
+        fields.retain(|_| is_kept.next().unwrap_or(true));
+    }
+    same_names.len() as u64
+}
+
 /// Says in words why text is no JSON object that could be a row.
 pub fn reason(error: JsonError) -> String {
     match error {
@@ -186,7 +203,7 @@ fn convert<'a>(column: &Column, kind: JsonKind, text: &'a [u8]) -> Result<Conver
         (ColumnType::Utf8, JsonKind::String) => {
             Ok(Converted { value: Value::Text(unescape(text)), num_coerced: 0 })
         }
-        (ColumnType::Utf8, JsonKind::Number) => Ok(Converted::coerced(Value::Text(ascii(text)))),
+        (ColumnType::Utf8, JsonKind::Number) => Ok(Converted::coerced(Value::Text(ascii(text).into()))),
         (ColumnType::Int32, JsonKind::Number) => match integer::from_number(text) {
             Some(number) if integer::is_plain(text) => Ok(Converted::plain(Cell::Int32(number))),
             Some(number) => Ok(Converted::coerced(Value::Plain(Cell::Int32(number)))),
@@ -210,7 +227,7 @@ fn convert<'a>(column: &Column, kind: JsonKind, text: &'a [u8]) -> Result<Conver
         }
         (ColumnType::Utf8List, JsonKind::Array) => list(column, text),
         (ColumnType::Utf8List, JsonKind::String) => {
-            Ok(Converted::coerced(Value::List(vec![Some(unescape(text))])))
+            Ok(Converted::coerced(Value::List { text, num_elements: 1 }))
         }
         _ => wrong_kind(),
     }
@@ -225,24 +242,21 @@ fn time<'a>(column: &Column, text: &[u8], cell: impl FnOnce(i64) -> Cell<'a>) ->
 }
 
 fn list<'a>(column: &Column, text: &'a [u8]) -> Result<Converted<'a>, String> {
-    let mut elements = Vec::new();
+    let mut num_elements = 0;
     let mut num_coerced = 0;
     let mut wrong = None;
     Reader::new(text)
-        .array(0, |kind, text| match kind {
-            JsonKind::Null => elements.push(None),
-            JsonKind::String => elements.push(Some(unescape(text))),
-            JsonKind::Number | JsonKind::Bool => {
-                num_coerced += 1;
-                elements.push(Some(ascii(text)));
+        .array(0, |kind, _| {
+            match kind {
+                JsonKind::Null | JsonKind::String => {}
+                JsonKind::Number | JsonKind::Bool => num_coerced += 1,
+                kind => drop(wrong.get_or_insert((num_elements, kind))),
             }
-            kind => {
-                wrong.get_or_insert((elements.len(), kind));
-            }
+            num_elements += 1;
         })
         .expect("the record has been read before");
     match wrong {
-        None => Ok(Converted { value: Value::List(elements), num_coerced }),
+        None => Ok(Converted { value: Value::List { text, num_elements }, num_coerced }),
         Some((index, kind)) => {
             Err(format!("{}[{index}]: expected string, found {}", column.name, kind.as_str()))
         }
@@ -251,10 +265,6 @@ fn list<'a>(column: &Column, text: &'a [u8]) -> Result<Converted<'a>, String> {
 
 fn is_empty_object(text: &[u8]) -> bool {
     text[1..].trim_ascii_start() == b"}"
-}
-
-fn ascii(text: &[u8]) -> Cow<'_, str> {
-    Cow::Borrowed(std::str::from_utf8(text).expect("JSON numbers and booleans are ASCII"))
 }
 
 /// Writes undocumented fields as a JSON object, their values as they came.

@@ -1,8 +1,8 @@
 //! One value of a row between JSON and Arrow, borrowed from the record.
 
-use std::borrow::Cow;
-
 use simd_json::Node;
+
+use super::json::{self, JsonKind, Reader};
 
 /// A value that fits its column.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,13 +27,23 @@ pub enum Cell<'a> {
 pub enum List<'a> {
     /// As they lie on simd-json's tape: strings and nulls only.
     Nodes(&'a [Node<'a>]),
-    /// Collected one by one.
-    Texts(&'a [Option<Cow<'a, str>>]),
+    /// As JSON text that was read before: an array of strings, numbers, booleans and nulls, or one string. Elements
+    /// are taken from it one by one: of a large list, all of them would be many times its text.
+    Json {
+        /// The value.
+        text: &'a [u8],
+        /// How many elements it has.
+        num_elements: usize,
+    },
 }
 
-impl<'a> List<'a> {
-    /// Gives each element in order.
-    pub fn for_each(self, mut element: impl FnMut(Option<&'a str>)) {
+impl List<'_> {
+    /// Gives each element in order; numbers and booleans as their text.
+    ///
+    /// # Panics
+    ///
+    /// If the JSON text was not read before.
+    pub fn for_each(self, mut element: impl FnMut(Option<&str>)) {
         match self {
             Self::Nodes(nodes) => {
                 for node in nodes {
@@ -43,7 +53,27 @@ impl<'a> List<'a> {
                     }
                 }
             }
-            Self::Texts(texts) => texts.iter().for_each(|text| element(text.as_deref())),
+            Self::Json { text: text @ [b'"', ..], .. } => element(Some(&json::unescape(text))),
+            Self::Json { text, .. } => Reader::new(text)
+                .array(0, |kind, text| match kind {
+                    JsonKind::Null => element(None),
+                    JsonKind::String => element(Some(&json::unescape(text))),
+                    _ => element(Some(json::ascii(text))),
+                })
+                .expect("the list has been read before"),
         }
+    }
+
+    /// Counts the elements.
+    pub fn len(self) -> usize {
+        match self {
+            Self::Nodes(nodes) => nodes.len(),
+            Self::Json { num_elements, .. } => num_elements,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
     }
 }

@@ -32,9 +32,9 @@ pub struct Surprise;
 #[derive(Debug)]
 pub struct Columns {
     /// In the order of [`Binding::properties`]; none for the one that names the partition.
-    properties: Vec<Option<Column>>,
-    extra_fields: Texts,
-    num_rows: usize,
+    pub(super) properties: Vec<Option<Column>>,
+    pub(super) extra_fields: Texts,
+    pub(super) num_rows: usize,
 }
 
 /// A finished column: in the order of the properties, `None` for the one that names the partition.
@@ -49,7 +49,7 @@ pub struct Finished {
 }
 
 #[derive(Debug)]
-enum Column {
+pub(super) enum Column {
     Utf8(Texts),
     Utf8List(Lists),
     Int32(Numbers<Int32Type>),
@@ -264,9 +264,9 @@ impl Column {
 
 /// Strings: one key each.
 #[derive(Debug)]
-struct Texts {
-    dictionary: Dictionary,
-    keys: Vec<u32>,
+pub(super) struct Texts {
+    pub(super) dictionary: Dictionary,
+    pub(super) keys: Vec<u32>,
 }
 
 impl Texts {
@@ -276,9 +276,15 @@ impl Texts {
 
     /// Adds strings up to the first that is invalid; returns how many.
     fn push_run(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
+        /// Looked up together: more of them would only take memory, several times their own text.
+        const MAX_LOOKUPS: usize = 16 * 1024;
         let num_before = self.keys.len();
-        // What is invalid has no key, nor has anything behind it.
-        let _ = self.dictionary.intern_all(text, strings, &mut self.keys, lookups);
+        for strings in strings.chunks(MAX_LOOKUPS) {
+            // What is invalid has no key, nor has anything behind it.
+            if self.dictionary.intern_all(text, strings, &mut self.keys, lookups).is_err() {
+                break;
+            }
+        }
         self.keys.len() - num_before
     }
 
@@ -316,10 +322,10 @@ impl Texts {
 
 /// A column of lists: where each ends, and one key an element.
 #[derive(Debug)]
-struct Lists {
-    elements: Texts,
-    offsets: Vec<i32>,
-    nulls: NullBufferBuilder,
+pub(super) struct Lists {
+    pub(super) elements: Texts,
+    pub(super) offsets: Vec<i32>,
+    pub(super) nulls: NullBufferBuilder,
 }
 
 impl Lists {
@@ -350,6 +356,11 @@ impl Lists {
     }
 
     fn push(&mut self, list: List<'_>) {
+        /// From so many elements on, room is made for them alone, and not for twice as many.
+        const MANY: usize = 64 * 1024;
+        if list.len() > MANY {
+            self.elements.keys.reserve_exact(list.len());
+        }
         list.for_each(|text| match text {
             Some(text) => self.elements.push(text),
             None => self.elements.keys.push(NULL_KEY),
@@ -363,7 +374,7 @@ impl Lists {
         self.nulls.append_null();
     }
 
-    fn push_offset(&mut self, end: usize) {
+    pub(super) fn push_offset(&mut self, end: usize) {
         self.offsets.push(i32::try_from(end).expect("fewer elements than bytes"));
     }
 
@@ -412,9 +423,9 @@ impl Lists {
 
 /// A column of numbers.
 #[derive(Debug)]
-struct Numbers<T: ArrowPrimitiveType> {
-    values: Vec<T::Native>,
-    nulls: NullBufferBuilder,
+pub(super) struct Numbers<T: ArrowPrimitiveType> {
+    pub(super) values: Vec<T::Native>,
+    pub(super) nulls: NullBufferBuilder,
 }
 
 impl<T: ArrowPrimitiveType> Numbers<T> {
@@ -447,7 +458,7 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
     }
 
     #[inline]
-    fn push(&mut self, value: Option<T::Native>) {
+    pub(super) fn push(&mut self, value: Option<T::Native>) {
         self.values.push(value.unwrap_or_default());
         self.nulls.append(value.is_some());
     }

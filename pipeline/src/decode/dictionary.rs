@@ -230,7 +230,8 @@ impl Dictionary {
         other.entries().map(intern).collect()
     }
 
-    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+    /// The content of each entry, in the order of the keys.
+    pub fn entries(&self) -> impl Iterator<Item = &[u8]> {
         self.contents.texts(lens(&self.offsets))
     }
 
@@ -246,6 +247,11 @@ impl Dictionary {
         let mut ranks = vec![0; entries.len()];
         (1..).zip(keys).for_each(|(rank, (_, key))| ranks[key as usize] = rank);
         ranks
+    }
+
+    /// Counts the entries.
+    pub fn num_entries(&self) -> usize {
+        self.offsets.len() - 1
     }
 
     /// Bytes held.

@@ -15,12 +15,16 @@ use std::io::{self, Read};
 
 use super::file_type::{self, FileType};
 use super::structure::{Scan, ValueScanner};
+use crate::memory::{Room, Taken};
 
 /// Longest record that can become a row.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
 
 /// Text held at a time, unless a record needs more. Fits a core's second-level cache with what is built from it.
-const BUFFER_BYTES: usize = 512 * 1024;
+pub const BUFFER_BYTES: usize = 512 * 1024;
+
+/// Text held for the longest record: what is longer is passed over.
+const MAX_BUFFER_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
 const NOT_JSON: &str = "is not JSON";
 
@@ -146,6 +150,11 @@ enum Shape {
 pub struct Framer<R> {
     reader: R,
     buffer: Vec<u8>,
+    /// Size of the buffer unless a record needs more.
+    least_bytes: usize,
+    /// Where a part whose record needs more waits for its turn; none waits for nothing.
+    turns: Option<Room>,
+    turn: Option<Taken>,
     start: usize,
     end: usize,
     at_end: bool,
@@ -166,12 +175,42 @@ impl<R: Read> Framer<R> {
         Self {
             reader,
             buffer: vec![0; buffer_bytes.max(1)],
+            least_bytes: buffer_bytes.max(1),
+            turns: None,
+            turn: None,
             start: 0,
             end: 0,
             at_end: false,
             offset: 0,
             line: 1,
             shape: Shape::Unknown,
+        }
+    }
+
+    /// Waits for a turn of these wherever a record needs a larger buffer than [`BUFFER_BYTES`].
+    pub fn take_turns(&mut self, turns: Room) {
+        self.turns = Some(turns);
+    }
+
+    /// Gives the memory back that a large record took, if what is left needs no more than the usual
+    /// buffer; says whether it did. The turn goes on until [`Self::end_turn`].
+    pub fn shrink(&mut self) -> bool {
+        let is_large = self.buffer.len() > self.least_bytes.max(BUFFER_BYTES);
+        if !is_large || self.end - self.start > self.least_bytes {
+            return false;
+        }
+        let mut buffer = vec![0; self.least_bytes];
+        let rest = &self.buffer[self.start..self.end];
+        buffer[..rest.len()].copy_from_slice(rest);
+        (self.start, self.end) = (0, rest.len());
+        self.buffer = buffer;
+        true
+    }
+
+    /// Lets other parts have their large records, unless one is still held here.
+    pub fn end_turn(&mut self) {
+        if self.buffer.len() <= self.least_bytes.max(BUFFER_BYTES) {
+            self.turn = None;
         }
     }
 
@@ -212,11 +251,13 @@ impl<R: Read> Framer<R> {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            self.buffer.resize(self.buffer.len() * 2, 0);
+            self.grow();
         }
         let before = self.end;
-        while self.end < self.buffer.len() {
-            match self.reader.read(&mut self.buffer[self.end..]) {
+        // No more of what stands behind a large record than the usual buffer holds.
+        let limit = self.buffer.len().min(self.end + self.least_bytes.max(BUFFER_BYTES));
+        while self.end < limit {
+            match self.reader.read(&mut self.buffer[self.end..limit]) {
                 Ok(0) => {
                     self.at_end = true;
                     break;
@@ -230,6 +271,16 @@ impl<R: Read> Framer<R> {
             }
         }
         Ok(self.end > before)
+    }
+
+    fn grow(&mut self) {
+        let len = self.buffer.len();
+        let grown = (2 * len).min(MAX_BUFFER_BYTES).max(len + 1);
+        if grown > BUFFER_BYTES && self.turn.is_none() {
+            self.turn = self.turns.as_ref().map(|turns| turns.take(1));
+        }
+        self.buffer.reserve_exact(grown - len);
+        self.buffer.resize(grown, 0);
     }
 
     /// Passes over white space; false at the end of the part.

@@ -357,6 +357,15 @@ pub fn unescape(text: &[u8]) -> Cow<'_, str> {
     Reader::new(text).string().expect("the reader has read this string before")
 }
 
+/// Returns the text of a number or boolean as [`Reader::value`] gave it.
+///
+/// # Panics
+///
+/// If the reader has not given it.
+pub fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).expect("JSON numbers and booleans are ASCII")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,7 @@ pub mod binding;
 pub mod careful;
 pub mod cell;
 pub mod columns;
+mod column_bytes;
 mod dictionary;
 pub mod file_type;
 pub mod framing;
@@ -61,6 +62,8 @@ use lost_columns::LostColumns;
 use predict::{Miss, Predicted, Predictor};
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
+
+use crate::memory::Room;
 
 /// Why a part is damaged. Its name is added by whoever knows it.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +178,14 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         })
     }
 
+    /// Waits for a turn of `turns` before each record that needs a large buffer. The turn lasts until what
+    /// comes of the record was taken from the sink: until the next call of [`Self::decode_some`].
+    #[must_use]
+    pub fn with_turns(mut self, turns: Room) -> Self {
+        self.framer.take_turns(turns);
+        self
+    }
+
     /// What has been counted so far; whole once [`Self::decode_some`] has returned false.
     pub fn counts(&self) -> DecodeCounts {
         DecodeCounts { json_bytes: self.framer.num_bytes(), ..self.counts }
@@ -197,6 +208,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
     ///
     /// The part is damaged; what the sink was given of it must not be used.
     pub fn decode_some(&mut self, sink: &mut impl Sink) -> Result<bool, DecodeError> {
+        self.framer.end_turn();
         let until = self.framer.num_bytes() + STRETCH_BYTES;
         let rejects = |counts: &DecodeCounts| counts.rejected_records + counts.field_rejects;
         let until_rejects = rejects(&self.counts) + STRETCH_REJECTS;
@@ -206,6 +218,9 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             && rejects(&self.counts) < until_rejects
         {
             step = self.step(sink).map_err(|error| self.damaged(error))?;
+            if self.framer.shrink() {
+                break;
+            }
         }
         Ok(step != Step::End)
     }
@@ -254,7 +269,9 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         if !self.predictor.has_learnt() {
             return None;
         }
+        // What is found of a longer record is many times its text.
         let text = self.framer.buffered();
+        let text = &text[..text.len().min(framing::BUFFER_BYTES)];
         let mut decode = |partition: Option<&str>| {
             let columns = sink.columns(partition);
             let names = &mut self.names;

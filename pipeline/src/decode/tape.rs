@@ -15,7 +15,7 @@ use super::timestamp::{self, ParsedTime};
 use crate::partition;
 
 /// Longest record that goes on the tape, which takes many times the record's size.
-const MAX_TAPE_RECORD_BYTES: usize = 1024 * 1024;
+const MAX_TAPE_RECORD_BYTES: usize = 128 * 1024;
 
 /// Deeper records are left to the careful path, whose limit is the documented one.
 const MAX_TAPE_DEPTH: usize = 64;

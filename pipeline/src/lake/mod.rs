@@ -277,6 +277,15 @@ impl Lake {
         self
     }
 
+    /// Sets what uploads to an object store may hold in flight.
+    #[must_use]
+    pub fn with_upload_bytes(mut self, upload_bytes: u64) -> Self {
+        if let Place::Store(store) = &mut self.place {
+            store.upload_bytes = upload_bytes;
+        }
+        self
+    }
+
     /// The lake's folder, or its URL.
     pub fn root(&self) -> &Path {
         match &self.place {

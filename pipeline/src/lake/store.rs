@@ -37,8 +37,8 @@ const PART_BYTES: u64 = 8 << 20;
 /// Parts of one upload, at most: S3 takes no more.
 const MAX_PARTS: u64 = 10_000;
 
-/// Parts in flight, 64 MiB together, by when row groups are written and gone.
-const PARTS_IN_FLIGHT: usize = 8;
+/// Parts in flight, at most: more are no faster. By then row groups are written and gone.
+const MAX_PARTS_IN_FLIGHT: u64 = 8;
 
 /// Requests in flight that carry no bytes to speak of.
 const REQUESTS_IN_FLIGHT: usize = 16;
@@ -200,6 +200,8 @@ pub(crate) struct Store {
     prefix: Key,
     /// See [`super::Lake::with_work_dir`].
     pub(super) work_dir: PathBuf,
+    /// See [`super::Lake::with_upload_bytes`].
+    pub(super) upload_bytes: u64,
     /// How runs take turns.
     pub(super) lease_times: LeaseTimes,
 }
@@ -245,6 +247,7 @@ impl Store {
             root,
             prefix,
             work_dir: crate::environment::temp_dir(),
+            upload_bytes: u64::MAX,
             lease_times: LeaseTimes::from_env(),
         })
     }
@@ -484,9 +487,12 @@ impl Store {
             let id = self.send_part(upload, source, part, start, num_bytes).await?;
             Ok::<_, LakeError>((index, part, num_bytes, id))
         });
+        let largest = shared.iter().map(|upload| part_bytes(upload.bytes)).max().unwrap_or(PART_BYTES);
+        let num_in_flight = (self.upload_bytes / largest).clamp(1, MAX_PARTS_IN_FLIGHT);
+        let num_in_flight = usize::try_from(num_in_flight).expect("a handful");
         let mut done = Vec::new();
         self.block_on(async {
-            let mut sent = std::pin::pin!(stream::iter(sent).buffer_unordered(PARTS_IN_FLIGHT));
+            let mut sent = std::pin::pin!(stream::iter(sent).buffer_unordered(num_in_flight));
             let mut ticks = tokio::time::interval(CANCEL_POLL);
             loop {
                 tokio::select! {

@@ -34,6 +34,10 @@ impl PageCompressor {
         Self { context, plain: Vec::new(), compressed: Vec::new() }
     }
 
+    pub(super) fn num_bytes(&self) -> usize {
+        self.plain.capacity() + self.compressed.capacity()
+    }
+
     /// Compresses the page in `plain`, if it is to be, and appends it, as `content` describes it, to `sink`.
     fn write(
         &mut self,

@@ -185,6 +185,10 @@ pub(super) fn compact<T: Copy + Default>(values: &[T], nulls: &NullBuffer, out: 
 }
 
 impl ListLevels {
+    pub(super) fn num_bytes(&self) -> usize {
+        self.repetition.capacity() + self.definition.capacity()
+    }
+
     /// Takes over the levels of `lists`; returns their pages, and the keys of their elements that are
     /// not null in the order of the rows, in `buffer` where they do not stand together already.
     pub(super) fn fill<'c>(

@@ -112,6 +112,17 @@ pub struct SnapshotWriter<'s> {
     partitions: Mutex<HashMap<PartitionKey, Arc<Partition>>>,
     /// Encoders that no thread is using: never more than threads that write.
     encoders: Mutex<Vec<RowGroupEncoder>>,
+    /// What each of them may keep for its next row group.
+    max_encoder_bytes: usize,
+}
+
+/// What a writer may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct WriterLimits {
+    /// Buffers and footers of open files, all together, before large ones are closed early.
+    pub max_open_bytes: usize,
+    /// Buffers that an encoder keeps for its next row group.
+    pub max_encoder_bytes: usize,
 }
 
 /// What all files of a snapshot have in common.
@@ -123,6 +134,15 @@ struct FileFormat<'s> {
     properties: WriterPropertiesPtr,
     snapshot: SnapshotId,
     run_id: RunId,
+    open: OpenFiles,
+}
+
+/// What all open files hold.
+#[derive(Debug)]
+struct OpenFiles {
+    num_files: AtomicUsize,
+    num_bytes: AtomicUsize,
+    max_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -163,6 +183,7 @@ impl<'s> SnapshotWriter<'s> {
         schema: &SchemaRef,
         snapshot: SnapshotId,
         run_id: RunId,
+        limits: WriterLimits,
     ) -> Self {
         let properties = properties::properties(dataset, schema, snapshot);
         let parquet_schema = ArrowSchemaConverter::new()
@@ -176,8 +197,14 @@ impl<'s> SnapshotWriter<'s> {
             properties,
             snapshot,
             run_id,
+            open: OpenFiles {
+                num_files: AtomicUsize::new(0),
+                num_bytes: AtomicUsize::new(0),
+                max_bytes: limits.max_open_bytes,
+            },
         };
-        Self { format, partitions: Mutex::default(), encoders: Mutex::default() }
+        let max_encoder_bytes = limits.max_encoder_bytes;
+        Self { format, partitions: Mutex::default(), encoders: Mutex::default(), max_encoder_bytes }
     }
 
     /// Writes `batch`, see [`RowGroupEncoder::encode`], as one row group of its partition.
@@ -199,8 +226,20 @@ impl<'s> SnapshotWriter<'s> {
             encoder.encode(batch).map_err(|error| WriteError::encode(&partition.directory, error))?;
         lock(&partition.file).append(&self.format, &partition, &mut row_group)?;
         encoder.reuse(row_group);
-        lock(&self.encoders).push(encoder);
+        if encoder.num_bytes() <= self.max_encoder_bytes {
+            lock(&self.encoders).push(encoder);
+        }
         Ok(())
+    }
+
+    /// Closes the open file of a partition that gets no further row group, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; the snapshot cannot be completed then.
+    pub fn close(&self, key: &PartitionKey) -> Result<(), WriteError> {
+        let partition = lock(&self.partitions).get(key).map(Arc::clone);
+        partition.map_or(Ok(()), |partition| lock(&partition.file).close(&self.format, &partition))
     }
 
     /// Closes every file and returns their facts, ordered by path.

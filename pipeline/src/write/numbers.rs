@@ -79,6 +79,10 @@ pub(super) struct NumberEncoder {
 }
 
 impl NumberEncoder {
+    pub(super) fn num_bytes(&self) -> usize {
+        (self.table.capacity() + self.keys.capacity()) * size_of::<u32>()
+    }
+
     /// Encodes a column chunk of `values`, none of them null.
     pub(super) fn encode<N: Number>(
         &mut self,

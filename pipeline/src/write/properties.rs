@@ -16,6 +16,10 @@ pub const MAX_ROW_GROUP_ROWS: usize = crate::decode::columns::MAX_ROWS;
 /// Size at which a data file is closed and the next one begun.
 pub const TARGET_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Rows of the row groups of a file, on average, if it has several: fewer are more for readers to open than
+/// they are worth.
+pub(super) const MIN_MEAN_ROW_GROUP_ROWS: u64 = crate::batch::MIN_ROW_GROUP_ROWS as u64;
+
 /// Rows of a page: the least that a reader fetches and decodes of a column, and what it skips by.
 /// Twice what DuckDB takes at a time.
 pub(super) const MAX_PAGE_ROWS: usize = 2 * 2048;

@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::properties::TARGET_FILE_BYTES;
+use super::properties::{MIN_MEAN_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
 use super::row_group::RowGroup;
-use super::{FileFormat, Partition, WriteError};
-use crate::commit::{StagedFile, UnsyncedFile};
+use super::{FileFormat, OpenFiles, Partition, WriteError};
+use crate::commit::{StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
 use crate::manifest::DataFile;
 
 /// A partition's open file, and the facts of those before it.
@@ -18,11 +19,32 @@ use crate::manifest::DataFile;
 pub(super) struct RollingFile {
     open: Option<OpenFile>,
     finished: Vec<DataFile>,
+    /// Those that the disk may not have yet.
+    unsynced: Vec<UnsyncedFile>,
 }
 
 struct OpenFile {
     writer: SerializedFileWriter<StagedFile>,
     num_rows: u64,
+    num_row_groups: u64,
+    /// What its buffers and its footer take, about.
+    held_bytes: usize,
+}
+
+/// What an open file takes before its first row group.
+const OPEN_FILE_BYTES: usize = WRITE_BUFFER_BYTES + 16 * 1024;
+
+impl OpenFiles {
+    fn add(&self, num_bytes: usize) {
+        self.num_bytes.fetch_add(num_bytes, Ordering::Relaxed);
+    }
+
+    /// Whether all hold more than they may, and a file with `held_bytes` not less than most of them.
+    fn is_to_close(&self, held_bytes: usize) -> bool {
+        let num_bytes = self.num_bytes.load(Ordering::Relaxed);
+        num_bytes > self.max_bytes
+            && held_bytes.saturating_mul(self.num_files.load(Ordering::Relaxed)) >= num_bytes
+    }
 }
 
 impl std::fmt::Debug for RollingFile {
@@ -43,35 +65,54 @@ impl RollingFile {
                 Arc::clone(&format.properties),
             )
             .map_err(|error| WriteError::encode(&partition.directory, error))?;
-            self.open = Some(OpenFile { writer, num_rows: 0 });
+            format.open.num_files.fetch_add(1, Ordering::Relaxed);
+            format.open.add(OPEN_FILE_BYTES);
+            self.open =
+                Some(OpenFile { writer, num_rows: 0, num_row_groups: 0, held_bytes: OPEN_FILE_BYTES });
         }
         Ok(self.open.as_mut().expect("opened above"))
     }
 
-    /// Appends a row group; closes the file when that makes it large enough.
+    /// Appends a row group; closes the file when that makes it large enough, or if open files hold too much.
+    /// Row groups of few rows are alone in their file.
     pub(super) fn append(
         &mut self,
         format: &FileFormat<'_>,
         partition: &Partition,
         row_group: &mut RowGroup,
     ) -> Result<(), WriteError> {
+        let num_rows = row_group.num_rows() as u64;
+        if let Some(open) = &self.open
+            && open.num_rows + num_rows < (open.num_row_groups + 1) * MIN_MEAN_ROW_GROUP_ROWS
+        {
+            self.close_synced(format, partition)?;
+        }
+        let footer_bytes = row_group.footer_bytes();
         let open = self.open(format, partition)?;
         row_group
             .append_to(&mut open.writer)
             .map_err(|error| WriteError::encode(&partition.directory, error))?;
-        open.num_rows += row_group.num_rows() as u64;
-        if open.writer.bytes_written() as u64 >= TARGET_FILE_BYTES {
-            self.close(format, partition)?.iter().try_for_each(UnsyncedFile::sync)?;
+        open.num_rows += num_rows;
+        open.num_row_groups += 1;
+        open.held_bytes += footer_bytes;
+        format.open.add(footer_bytes);
+        let is_large = open.writer.bytes_written() as u64 >= TARGET_FILE_BYTES;
+        if is_large || format.open.is_to_close(open.held_bytes) {
+            self.close_synced(format, partition)?;
         }
         Ok(())
     }
 
-    fn close(
-        &mut self,
-        format: &FileFormat<'_>,
-        partition: &Partition,
-    ) -> Result<Option<UnsyncedFile>, WriteError> {
-        let Some(open) = self.open.take() else { return Ok(None) };
+    fn close_synced(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<(), WriteError> {
+        self.close(format, partition)?;
+        Ok(self.unsynced.drain(..).try_for_each(|file| file.sync())?)
+    }
+
+    /// Closes the open file, which is synced later.
+    pub(super) fn close(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<(), WriteError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        format.open.num_files.fetch_sub(1, Ordering::Relaxed);
+        format.open.num_bytes.fetch_sub(open.held_bytes, Ordering::Relaxed);
         let encode = |error| WriteError::encode(&partition.directory, error);
         let row_groups = open.writer.flushed_row_groups().len() as u64;
         let (file, unsynced) = open.writer.into_inner().map_err(encode)?.close()?;
@@ -88,17 +129,18 @@ impl RollingFile {
             row_groups,
             sha256: file.sha256,
         });
-        Ok(Some(unsynced))
+        self.unsynced.push(unsynced);
+        Ok(())
     }
 
-    /// Closes the open file; returns the facts of all, and the last to be synced.
+    /// Closes the open file; returns the facts of all, and those to be synced.
     pub(super) fn finish(
         &mut self,
         format: &FileFormat<'_>,
         partition: &Partition,
-    ) -> Result<(Vec<DataFile>, Option<UnsyncedFile>), WriteError> {
-        let unsynced = self.close(format, partition)?;
-        Ok((std::mem::take(&mut self.finished), unsynced))
+    ) -> Result<(Vec<DataFile>, Vec<UnsyncedFile>), WriteError> {
+        self.close(format, partition)?;
+        Ok((std::mem::take(&mut self.finished), std::mem::take(&mut self.unsynced)))
     }
 }
 

@@ -99,6 +99,18 @@ impl RowGroupEncoder {
         }
     }
 
+    /// Memory that is kept for the next row group.
+    pub fn num_bytes(&self) -> usize {
+        let keys = self.keys.capacity() + self.ints.capacity();
+        self.compressor.num_bytes()
+            + self.text.num_bytes()
+            + self.numbers.num_bytes()
+            + self.lists.num_bytes()
+            + keys * size_of::<u32>()
+            + self.longs.capacity() * size_of::<i64>()
+            + self.bytes.capacity()
+    }
+
     fn encode_column(
         &mut self,
         column: &ColumnDescPtr,
@@ -165,6 +177,17 @@ impl RowGroup {
     /// Counts its rows.
     pub fn num_rows(&self) -> usize {
         self.num_rows
+    }
+
+    /// What a file's writer holds of it until the footer is written, about.
+    pub fn footer_bytes(&self) -> usize {
+        /// Facts of a column chunk; facts of a page, with two bounds that were cut.
+        const CHUNK_BYTES: usize = 1024;
+        const PAGE_BYTES: usize = 320;
+        let num_pages = |column: &ColumnCloseResult| {
+            column.offset_index.as_ref().map_or(0, |index| index.page_locations().len())
+        };
+        self.columns.iter().map(|column| CHUNK_BYTES + num_pages(column) * PAGE_BYTES).sum()
     }
 
     /// Appends it to `file`, once.

@@ -52,6 +52,11 @@ pub(super) struct Texts<'c> {
 }
 
 impl TextEncoder {
+    pub(super) fn num_bytes(&self) -> usize {
+        let keys = self.used.capacity() + self.keys.capacity();
+        self.entries.capacity() * size_of::<Entry>() + keys * size_of::<u32>()
+    }
+
     /// Encodes a column chunk; `bloom_filter_fpp` is how often its bloom filter may be wrong.
     pub(super) fn encode<'c>(
         &mut self,

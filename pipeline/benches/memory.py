@@ -1,0 +1,137 @@
+"""What runs take of memory, held against --memory: `make bench-memory`.
+
+The peak is that of resident memory as the kernel counts it (wait4). A run may take its budget, the allowance for the program
+itself, and eight times the largest record if that is larger than 1 MiB. Row groups are looked at too: 122,880 rows at most, and
+50,000 or more on average in each file that has several.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+MIB = 1 << 20
+ALLOWANCE = 96 * MIB
+GENERATED_TIME = "2021-01-11T11:01:00Z"
+LARGE_RECORD = 15 * MIB
+
+
+def ordinary(scratch, tenant):
+    """The ordinary tenant, 1.3 million rows."""
+    subprocess.run([tenant, "--devices", "11200", "--parts", "16", "--out", scratch], check=True, stdout=subprocess.DEVNULL)
+
+
+def platforms(num_platforms, num_rows):
+    """Rows of many platforms, a device's rows together."""
+    def write(scratch, tenant):
+        dice = random.Random(1)
+        for part in range(8):
+            with gzip.open(scratch / f"part-{part}.json.gz", "wt", compresslevel=1) as out:
+                for device in range(num_rows // 8 // 40):
+                    name, platform = f"{part:x}{device:039x}", dice.randrange(num_platforms)
+                    for product in range(40):
+                        out.write(json.dumps({
+                            "DeviceId": name, "DeviceName": f"host-{name[-6:]}.example.com", "OSPlatform": f"Platform{platform}",
+                            "SoftwareVendor": f"vendor{product % 7}", "SoftwareName": f"product{dice.randrange(3000)}",
+                            "SoftwareVersion": f"{dice.randrange(99)}.{dice.randrange(9999)}", "NumberOfWeaknesses": product,
+                            "DiskPaths": [f"c:\\program files\\p{product}\\{dice.randrange(10**9)}.exe"],
+                        }) + "\n")
+    return write
+
+
+def large_records(scratch, tenant):
+    """16 parts of 12 records of 15 MiB."""
+    dice = random.Random(1)
+    for part in range(16):
+        with gzip.open(scratch / f"part-{part:02}.json.gz", "wb", compresslevel=1) as out:
+            for record in range(12):
+                paths = json.dumps([f"c:\\p{dice.randrange(10**6)}\\{number:08}.exe" for number in range(LARGE_RECORD // 60)])
+                head = f'{{"DeviceId":"{part}-{record}","OSPlatform":"Windows10","DiskPaths":{paths},"DeviceName":"'
+                out.write((head + "x" * (LARGE_RECORD - len(head) - 2) + '"}\n').encode())
+
+
+def rejects(scratch, tenant):
+    """Four parts in which every second record is rejected, a page of the API each, records of 100 kB."""
+    for part in range(4):
+        with gzip.open(scratch / f"page-{part}.json.gz", "wt", compresslevel=1) as out:
+            out.write('{"@odata.context":"x","value":[')
+            for record in range(1000):
+                identity = f'"DeviceId":"{part}-{record}"' if record % 2 else '"DeviceId":null'
+                lists = ",".join(f'"{number}"' for number in range(record, record + 12_000))
+                out.write(("," if record else "") + f'{{{identity},"NumberOfWeaknesses":true,"DiskPaths":[{lists}]}}')
+            out.write("]}")
+
+
+# name, what writes it, options, budget, largest record
+RUNS = [
+    ("ordinary tenant, 8 threads", ordinary, ["--threads", "8"], 64 * MIB, 0),
+    ("1,000 platforms, 8 threads", platforms(1000, 1_000_000), ["--threads", "8"], 64 * MIB, 0),
+    ("16 parts of 12 records of 15 MiB, 16 threads", large_records, ["--threads", "16"], 1024 * MIB, LARGE_RECORD),
+    ("the same", large_records, ["--threads", "16"], 64 * MIB, LARGE_RECORD),
+    ("300 platforms, 8 threads", platforms(300, 1_000_000), ["--threads", "8"], 128 * MIB, 0),
+    ("pages, half of the records rejected", rejects, ["--threads", "4", "--max-rejects", "100%"], 64 * MIB, 0),
+]
+
+
+def peak_of(command):
+    """Runs a command; returns its peak of resident memory in bytes."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    log = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        sys.exit(f"failed with {process.returncode}: {' '.join(map(str, command))}\n{log.decode()}")
+    return usage.ru_maxrss * 1024
+
+
+def row_groups_of(lake):
+    """Returns rows, row groups and files of a lake, and the least mean of a file that has several row groups."""
+    manifest = json.loads(next(lake.glob("_defender/*/snapshots/*/manifest.json")).read_text())
+    files = manifest["files"]
+    means = [file["rows"] / file["row_groups"] for file in files if file["row_groups"] > 1]
+    return manifest["totals"]["rows"], sum(file["row_groups"] for file in files), len(files), min(means, default=None)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--program", required=True, help="defender-lake")
+    arguments.add_argument("--tenant", required=True, help="the program that writes the ordinary tenant")
+    arguments.add_argument("--only", help="only runs whose name has this in it")
+    given = arguments.parse_args()
+
+    print("| run | --memory | + allowance and record | peak | | rows | row groups | files | least mean rows |")
+    print("|---|---:|---:|---:|---|---:|---:|---:|---:|")
+    failed = False
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch, written = pathlib.Path(scratch), {}
+        for name, write, options, budget, record in RUNS:
+            if given.only and given.only not in name:
+                continue
+            if write not in written:
+                written[write] = scratch / f"parts-{len(written)}"
+                written[write].mkdir()
+                write(written[write], given.tenant)
+            lake = scratch / "lake"
+            peak = peak_of([
+                given.program, "ingest", "-q", *options, "--memory", str(budget), "--from", written[write], "--lake", lake,
+                "--work-dir", scratch / "work", "--generated-time", GENERATED_TIME,
+            ])
+            rows, row_groups, files, mean = row_groups_of(lake)
+            subprocess.run(["rm", "-rf", lake], check=True)
+            limit = budget + ALLOWANCE + 8 * record
+            passed = peak <= limit and (mean is None or mean >= 50_000)
+            failed |= not passed
+            shown = "" if mean is None else f"{mean:,.0f}"
+            print(f"| {name} | {budget // MIB} MiB | {limit // MIB} MiB | {peak / MIB:.0f} MiB | {'ok' if passed else 'FAILED'} "
+                  f"| {rows:,} | {row_groups:,} | {files:,} | {shown} |", flush=True)
+    if failed:
+        sys.exit("a run took more than it may, or made row groups that are too small")
+
+
+if __name__ == "__main__":
+    main()

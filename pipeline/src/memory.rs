@@ -1,0 +1,194 @@
+//! The budget of memory of one run: takes what `--memory` allows, gives each stage its share.
+//!
+//! | share | of the budget | what draws from it | where that is full |
+//! |---|---|---|---|
+//! | rows | a quarter, 64 MiB at most | open row groups of all partitions, by their columns' capacity | the largest is encoded, or spilled to disk if it has few rows |
+//! | encode | a half | row groups being ordered, encoded or merged, with buffers and pages: [`encode_cost`] of their columns | threads wait |
+//! | decode | a half, less than what encodes at a time | a part's buffers, 8 MiB a thread at the very most | fewer threads |
+//! | files | an eighth, 64 MiB at most | buffers and footers of open data files | the largest are closed early |
+//! | fetch | an eighth | chunks on their way into the spool, 2 MiB a download | fewer downloads |
+//! | uploads | a half, when everything else is gone | 8 MiB for each part in flight | fewer at a time |
+//!
+//! What the program itself takes, its threads, and what the allocator keeps for a moment is in the
+//! [`ALLOWANCE_BYTES`] beside the budget. A record that needs more than the usual buffer waits for its turn:
+//! one at a time, and what comes of it is written before the next is read.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// What the process may take beside its budget.
+pub const ALLOWANCE_BYTES: u64 = 96 << 20;
+
+/// What a thread that decodes takes beside rows: text, what is found in it, and the inflater. Ordinary parts
+/// take a fifth of it.
+const DECODE_THREAD_BYTES: u64 = 8 << 20;
+
+/// What a download holds: a batch on its way to the disk, one that is gathered, the network's buffers.
+const DOWNLOAD_BYTES: u64 = 2 << 20;
+
+/// Beyond this, row groups become larger and memory grows with the tenant: 13 million rows at 96 MiB took
+/// 1.5 times what 1.3 million took, at 64 MiB 1.2 times, for 3 % more bytes.
+const MAX_ROW_GROUPS_BYTES: u64 = 64 << 20;
+
+/// Beyond this, open files hold nothing that is worth it.
+const MAX_OPEN_FILES_BYTES: u64 = 64 << 20;
+
+/// Beyond this, more parts in flight are no faster.
+const MAX_UPLOAD_BYTES: u64 = 64 << 20;
+
+/// The bytes that one run stays inside, and their shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryBudget {
+    bytes: u64,
+}
+
+impl MemoryBudget {
+    /// Takes what `--memory` says.
+    pub fn new(bytes: u64) -> Self {
+        Self { bytes }
+    }
+
+    /// Returns how many of `wanted` threads may decode.
+    pub fn num_threads(self, wanted: NonZeroUsize) -> NonZeroUsize {
+        fewer(wanted, self.bytes / 2 / DECODE_THREAD_BYTES)
+    }
+
+    /// Returns how many of `wanted` parts may be downloaded at a time.
+    pub fn num_downloads(self, wanted: NonZeroUsize) -> NonZeroUsize {
+        fewer(wanted, self.bytes / 8 / DOWNLOAD_BYTES)
+    }
+
+    /// Returns what open row groups may hold together.
+    pub fn row_groups_bytes(self) -> usize {
+        to_usize((self.bytes / 4).min(MAX_ROW_GROUPS_BYTES))
+    }
+
+    /// Returns what row groups may take while they are encoded, all together.
+    pub fn encode_bytes(self) -> usize {
+        to_usize(self.bytes / 2)
+    }
+
+    /// Returns what open data files may hold together.
+    pub fn open_files_bytes(self) -> usize {
+        to_usize((self.bytes / 8).min(MAX_OPEN_FILES_BYTES))
+    }
+
+    /// Returns what uploads may have in flight.
+    pub fn upload_bytes(self) -> u64 {
+        (self.bytes / 2).min(MAX_UPLOAD_BYTES)
+    }
+}
+
+fn fewer(wanted: NonZeroUsize, most: u64) -> NonZeroUsize {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    NonZeroUsize::new(most).map_or(NonZeroUsize::MIN, |most| wanted.min(most))
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Returns what a row group takes while it is encoded, whose columns hold `columns_bytes`: the columns in
+/// their new order, a page before and after compression, and the pages that no file has yet.
+pub fn encode_cost(columns_bytes: usize) -> usize {
+    columns_bytes.saturating_mul(3)
+}
+
+/// Memory that is shared out in bytes: who asks for more than is left waits until others give back.
+#[derive(Debug, Clone)]
+pub struct Room(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Bytes that were taken, given back when dropped.
+#[derive(Debug)]
+#[must_use = "what is dropped is given back"]
+pub struct Taken {
+    room: Room,
+    bytes: usize,
+}
+
+impl Room {
+    /// Begins with all of `capacity` free.
+    pub fn new(capacity: usize) -> Self {
+        Self(Arc::new(Shared { capacity, free: Mutex::new(capacity), freed: Condvar::new() }))
+    }
+
+    /// Takes `bytes`, waiting until they are free. More than all there is counts as all: it goes alone.
+    pub fn take(&self, bytes: usize) -> Taken {
+        let Shared { capacity, free, freed } = &*self.0;
+        let bytes = bytes.min(*capacity);
+        let guard = free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = freed.wait_while(guard, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
+        *guard -= bytes;
+        Taken { room: self.clone(), bytes }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Shared { free, freed, .. } = &*self.room.0;
+        *free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::threads::on_threads;
+
+    #[test]
+    fn small_budget_has_fewer_threads_and_downloads() {
+        let check = |mebibytes: u64, wanted: usize, threads: usize, downloads: usize| {
+            let budget = MemoryBudget::new(mebibytes << 20);
+            let wanted = NonZeroUsize::new(wanted).unwrap();
+            assert_eq!(budget.num_threads(wanted).get(), threads, "{mebibytes} MiB");
+            assert_eq!(budget.num_downloads(wanted).get(), downloads, "{mebibytes} MiB");
+        };
+        check(64, 8, 4, 4);
+        check(128, 8, 8, 8);
+        check(1024, 8, 8, 8);
+        check(1024, 1000, 64, 64);
+        check(1, 8, 1, 1);
+    }
+
+    #[test]
+    fn shares_are_within_the_budget_at_every_size() {
+        for mebibytes in [64, 65, 100, 128, 256, 512, 1024, 1 << 20] {
+            let bytes = mebibytes << 20;
+            let budget = MemoryBudget::new(bytes);
+            let all = budget.row_groups_bytes() + budget.encode_bytes() + budget.open_files_bytes();
+            let downloads = budget.num_downloads(NonZeroUsize::MAX).get() as u64 * DOWNLOAD_BYTES;
+            assert!(all as u64 + downloads <= bytes, "{mebibytes} MiB");
+            assert!(budget.upload_bytes() <= bytes / 2);
+        }
+    }
+
+    #[test]
+    fn room_is_never_given_twice_and_all_get_theirs() {
+        let room = Room::new(10);
+        let (in_use, next) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let taken = on_threads(4, || {
+            let mut sum = 0;
+            while let bytes @ 1..200 = next.fetch_add(1, Ordering::SeqCst) + 1 {
+                let taken = room.take(bytes % 13);
+                let counted = (bytes % 13).min(10);
+                assert!(in_use.fetch_add(counted, Ordering::SeqCst) + counted <= 10);
+                in_use.fetch_sub(counted, Ordering::SeqCst);
+                drop(taken);
+                sum += 1;
+            }
+            sum
+        });
+        assert_eq!(taken.iter().sum::<usize>(), 199);
+        drop(room.take(usize::MAX));
+    }
+}
