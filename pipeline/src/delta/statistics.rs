@@ -1,7 +1,8 @@
 //! A data file's statistics, from its footer alone, as the log keeps them.
 //!
 //! Takes what the Parquet footer says of each row group, gives the JSON that readers skip files by.
-//! Bounds are always bounds, and a column for which that cannot be said of both has neither: text is cut
+//! Bounds are always bounds. A column with values for which that cannot be said of both leaves the file without
+//! any: delta-rs finds nothing by a column that has one bound or none beside others that have both. Text is cut
 //! to [`MAX_TEXT_CHARS`], the least downwards and the greatest upwards, and so are digits of timestamps
 //! past milliseconds, which the protocol has no room for.
 
@@ -38,8 +39,10 @@ pub struct FileStatistics {
 #[serde(rename_all = "camelCase")]
 struct Json {
     num_records: i64,
-    min_values: Map<String, Value>,
-    max_values: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_values: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_values: Option<Map<String, Value>>,
     null_count: Map<String, Value>,
 }
 
@@ -88,48 +91,49 @@ impl FileStatistics {
     fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
         let mut json = Json {
             num_records: footer.file_metadata().num_rows(),
-            min_values: Map::new(),
-            max_values: Map::new(),
+            min_values: None,
+            max_values: None,
             null_count: Map::new(),
         };
         let schema = footer.file_metadata().schema_descr();
         let mut has_extra_fields = false;
+        let (mut min_values, mut max_values, mut is_bounded) = (Map::new(), Map::new(), true);
         for (index, leaf) in schema.columns().iter().enumerate() {
             let [name] = leaf.path().parts() else { continue };
             has_extra_fields |= name == EXTRA_FIELDS.name;
             let column = dataset.file_columns().chain([&EXTRA_FIELDS]).find(|column| column.name == name);
             let Some(column) = column else { continue };
             let chunks = || footer.row_groups().iter().map(move |row_group| row_group.column(index));
-            if let Some(null_count) = null_count(chunks()) {
-                json.null_count.insert(name.clone(), null_count.into());
+            let num_nulls = null_count(chunks());
+            if let Some(num_nulls) = num_nulls {
+                json.null_count.insert(name.clone(), num_nulls.into());
             }
-            // One without the other leads readers astray: delta-rs then finds nothing in the file.
             if let (Some(least), Some(greatest)) = bounds(column.column_type, chunks()) {
-                json.min_values.insert(name.clone(), least);
-                json.max_values.insert(name.clone(), greatest);
+                min_values.insert(name.clone(), least);
+                max_values.insert(name.clone(), greatest);
+            } else {
+                is_bounded &= num_nulls == u64::try_from(json.num_records).ok();
             }
+        }
+        if is_bounded {
+            (json.min_values, json.max_values) = (Some(min_values), Some(max_values));
         }
         let json = serde_json::to_string(&json).expect("text keys and plain values serialise");
         Self { json, has_extra_fields }
     }
 }
 
-/// Returns statistics of a file without the bounds that stand alone; `None` if there are none. Earlier
-/// versions wrote such bounds.
+/// Returns statistics of a file without bounds if one of them stands alone, else `None`. Earlier versions wrote
+/// such bounds.
 pub(super) fn without_lone_bounds(statistics: &str) -> Option<String> {
     let mut all: Map<String, Value> = serde_json::from_str(statistics).ok()?;
-    let [mut least, mut greatest] = ["minValues", "maxValues"].map(|name| match all.remove(name) {
+    let [least, greatest] = ["minValues", "maxValues"].map(|name| match all.remove(name) {
         Some(Value::Object(values)) => values,
         _ => Map::new(),
     });
-    let num_before = least.len() + greatest.len();
-    least.retain(|name, _| greatest.contains_key(name));
-    greatest.retain(|name, _| least.contains_key(name));
-    if least.len() + greatest.len() == num_before {
+    if least.keys().eq(greatest.keys()) {
         return None;
     }
-    all.insert("minValues".to_owned(), least.into());
-    all.insert("maxValues".to_owned(), greatest.into());
     Some(Value::from(all).to_string())
 }
 
@@ -175,8 +179,7 @@ fn bounds<'c>(
             let (least, greatest) = range(&statistics, min_i64, max_i64);
             (
                 least.and_then(|micros| timestamp(micros.div_euclid(1000))),
-                greatest
-                    .and_then(|micros| timestamp(micros.div_euclid(1000) + i64::from(micros % 1000 != 0))),
+                greatest.and_then(timestamp_upwards),
             )
         }
         // The protocol has no order of lists.
@@ -225,6 +228,14 @@ fn date(days: i32) -> Option<Value> {
 fn timestamp(millis: i64) -> Option<Value> {
     let time = DateTime::from_timestamp_millis(millis)?;
     is_four_digits(&time).then(|| time.to_rfc3339_opts(SecondsFormat::Millis, true).into())
+}
+
+/// Returns a bound that is not less: the next millisecond, or all digits where that is in the year 10000.
+fn timestamp_upwards(micros: i64) -> Option<Value> {
+    timestamp(micros.div_euclid(1000) + i64::from(micros.rem_euclid(1000) != 0)).or_else(|| {
+        let time = DateTime::from_timestamp_micros(micros)?;
+        is_four_digits(&time).then(|| time.to_rfc3339_opts(SecondsFormat::Micros, true).into())
+    })
 }
 
 /// Returns the text up to where it is cut.
@@ -315,7 +326,7 @@ mod tests {
         assert_eq!(found, expected);
         let none = WriterProperties::builder().set_statistics_enabled(EnabledStatistics::None).build();
         let found = statistics(none, &[all_null]);
-        assert_eq!(found, json!({ "numRecords": 2, "minValues": {}, "maxValues": {}, "nullCount": {} }));
+        assert_eq!(found, json!({ "numRecords": 2, "nullCount": {} }));
     }
 
     #[test]
@@ -355,7 +366,7 @@ mod tests {
                 ("EndOfSupportDate", dates(vec![i32::MIN, i32::MAX])),
             ])],
         );
-        assert_eq!((&found["minValues"], &found["maxValues"]), (&json!({}), &json!({})));
+        assert_eq!((&found["minValues"], &found["maxValues"]), (&Value::Null, &Value::Null));
     }
 
     #[test]
@@ -371,8 +382,9 @@ mod tests {
                 assert_eq!(found[bounds].get(name).is_some(), has_bounds, "{bounds} of {name}: {found}");
             }
         };
-        // The last microsecond of the year 9999 is no whole millisecond, and the next one is in the year 10000.
-        check("SoftwareFirstSeenTimestamp", times(253_402_300_799_999_999), false);
+        // The last microsecond of the year 9999 is within its last millisecond; the next one is in the year 10000.
+        check("SoftwareFirstSeenTimestamp", times(253_402_300_799_999_999), true);
+        check("SoftwareFirstSeenTimestamp", times(253_402_300_800_000_000), false);
         check("SoftwareFirstSeenTimestamp", times(253_402_300_799_999_000), true);
         check("SoftwareFirstSeenTimestamp", times(i64::MIN), false);
         // 9999-12-31, and what a negative offset makes of it.
@@ -387,13 +399,11 @@ mod tests {
     fn lone_bounds_of_earlier_versions_are_left_out() {
         let lone =
             json!({ "numRecords": 2, "minValues": { "a": 1, "b": 2 }, "maxValues": { "b": 3, "c": 4 } });
-        let found: Value = serde_json::from_str(&without_lone_bounds(&lone.to_string()).unwrap()).unwrap();
-        assert_eq!(found, json!({ "numRecords": 2, "minValues": { "b": 2 }, "maxValues": { "b": 3 } }));
-        assert_eq!(without_lone_bounds(&found.to_string()), None);
+        assert_eq!(without_lone_bounds(&lone.to_string()).as_deref(), Some("{\"numRecords\":2}"));
         let least_alone = json!({ "numRecords": 2, "minValues": { "a": 1 } });
-        let found: Value =
-            serde_json::from_str(&without_lone_bounds(&least_alone.to_string()).unwrap()).unwrap();
-        assert_eq!(found, json!({ "numRecords": 2, "minValues": {}, "maxValues": {} }));
+        assert_eq!(without_lone_bounds(&least_alone.to_string()).as_deref(), Some("{\"numRecords\":2}"));
+        let both = json!({ "numRecords": 2, "minValues": { "b": 2 }, "maxValues": { "b": 3 } });
+        assert_eq!(without_lone_bounds(&both.to_string()), None);
         assert_eq!(without_lone_bounds("{\"numRecords\":2}"), None);
         assert_eq!(without_lone_bounds("not JSON"), None);
     }
