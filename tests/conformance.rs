@@ -43,7 +43,7 @@ const SUCCESS: &str = "software_inventory/snapshot_date=2021-01-11/_SUCCESS";
 
 impl Store {
     /// The program ingesting parts from a folder, generated at `time`.
-    fn ingest_command(&self, time: &str, args: &[&str]) -> std::process::Command {
+    pub fn ingest_command(&self, time: &str, args: &[&str]) -> std::process::Command {
         let parts = self.sandbox.path().join("parts");
         if !parts.exists() {
             std::fs::create_dir(&parts).unwrap();
@@ -62,22 +62,22 @@ impl Store {
         command
     }
 
-    fn ingest(&self, time: &str, args: &[&str]) -> Run {
+    pub fn ingest(&self, time: &str, args: &[&str]) -> Run {
         Run::of(self.ingest_command(time, args).output().unwrap())
     }
 
-    fn run(&self, subcommand: &str, args: &[&str]) -> Run {
+    pub fn run(&self, subcommand: &str, args: &[&str]) -> Run {
         Run::of(self.command(subcommand).args(args).output().unwrap())
     }
 
     /// Manifests, oldest first.
-    fn manifests(&self) -> Vec<Value> {
+    pub fn manifests(&self) -> Vec<Value> {
         serde_json::from_str(&self.run("snapshots", &["--json"]).expect(0).stdout).unwrap()
     }
 
     /// The lake holds what its manifests list, and nothing else.
     #[track_caller]
-    fn check_whole(&self) {
+    pub fn check_whole(&self) {
         self.run("verify", &["--keys"]).expect(0);
         let mut expected = BTreeSet::new();
         for manifest in self.manifests() {

@@ -4,6 +4,7 @@
 
 mod support;
 mod oracle;
+mod stalls;
 mod stores;
 
 mod ingest;

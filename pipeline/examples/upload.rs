@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     let total_mb = (num_files * file_bytes) as f64 / 1e6;
     let work_dir = std::env::temp_dir().join("defender-lake-upload");
     let table = Lake::open(url)?.with_work_dir(&work_dir).table(schema::DATASETS[0]);
-    let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_http_connector(Connector);
+    let builder = MicrosoftAzureBuilder::from_env().with_url(url).with_http_connector(Connector::default());
     let plain = builder.build()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for round in 0..rounds.parse()? {

@@ -538,12 +538,12 @@ fn round(
         lock = lock.to_be_delta();
     }
     lock.recover()?.iter().for_each(Recovered::log);
+    let run_id = RunId::try_new().map_err(|error| internal("cannot draw a run id", &error))?;
     let report = if let Some(outcome) = decide(config, table, &export)? {
-        lock.adopt_snapshots()?;
+        lock.adopt_snapshots(&run_id)?;
         listed(config, table, &export, outcome)?
     } else {
         lock.check_publishable(snapshot)?;
-        let run_id = RunId::try_new().map_err(|error| internal("cannot draw a run id", &error))?;
         Run { config, runtime, progress, cancel, export: &export, id: run_id, started_at }
             .publish(&lock, source)?
     };

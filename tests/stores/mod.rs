@@ -1,6 +1,7 @@
 //! The places that a lake can be in, as the conformance tests need them: started, looked into past the program, damaged.
 
 mod fault_proxy;
+mod stall_proxy;
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -14,6 +15,7 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 pub use self::fault_proxy::FaultProxy;
+pub use self::stall_proxy::StallProxy;
 use crate::azurite::{ACCOUNT, Azurite, KEY};
 use crate::support::Sandbox;
 

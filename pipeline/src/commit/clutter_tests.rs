@@ -97,7 +97,8 @@ fn markers_of_folders_in_a_store_are_no_obstacle() {
     }
     let Place::Store(objects) = table.place() else { panic!("a store") };
     let put = |path: &Path, bytes: &[u8]| {
-        objects.put(path, bytes.to_vec(), Put::Overwrite).unwrap();
+        objects.delete(path).unwrap();
+        objects.put(path, bytes.to_vec(), Put::Create).unwrap();
     };
     let folder = table.data_folder(snapshot_id(NOON).date());
     let second = table.data_folder(snapshot_id(NEXT_DAY).date());

@@ -21,7 +21,7 @@ use crate::lake::store::Put;
 use crate::lake::store::faulty::{self, Faulty};
 use crate::lake::{self, Place, SUCCESS_FILE, Table, TableKind, local};
 
-fn parquet_file(run: &str) -> Vec<u8> {
+pub(crate) fn parquet_file(run: &str) -> Vec<u8> {
     let rows =
         RecordBatch::try_from_iter([("DeviceId", Arc::new(StringArray::from(vec![run])) as _)]).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), rows.schema(), None).unwrap();
@@ -403,11 +403,11 @@ fn snapshots_without_their_data_are_not_adopted() {
     }
     std::fs::remove_dir_all(table.data_folder(snapshot_id(NOON).date())).unwrap();
     let lock = lock(&table).to_be_delta();
-    lock.adopt_snapshots().unwrap();
+    lock.adopt_snapshots(&run_id("dddddddd")).unwrap();
     let log = Log::open(&table).unwrap().unwrap();
     assert_eq!(log.delta().version(), Some(0));
     assert_eq!(log.delta().live_files().count(), 1);
-    lock.adopt_snapshots().unwrap();
+    lock.adopt_snapshots(&run_id("dddddddd")).unwrap();
     assert_eq!(Log::open(&table).unwrap().unwrap().delta().version(), Some(0), "and once only");
     let folder = lake::data_folder_name(snapshot_id(NEXT_DAY).date());
     assert!(log.delta().live_files().all(|file| file.path.starts_with(&folder)));
@@ -439,7 +439,7 @@ fn unreadable_old_file_leaves_a_plain_table_plain() {
         assert_eq!(table.kind().unwrap(), TableKind::Plain);
     };
     check(publish(&table, TableKind::Delta, "20210113T120000Z", "bbbbbbbb", &["Linux"]).unwrap_err());
-    let adopted = lock(&table).to_be_delta().adopt_snapshots();
+    let adopted = lock(&table).to_be_delta().adopt_snapshots(&run_id("dddddddd"));
     check(adopted.unwrap_err());
 
     // What replaces the damaged snapshot is a way out, and brings the others into the log.
@@ -457,7 +457,8 @@ fn unreadable_old_object_leaves_a_plain_table_plain() {
     let table = table_in(&store, temp.path());
     plain_with_unreadable_file(&table, |path| {
         let Place::Store(store) = table.place() else { panic!("a store") };
-        store.put(path, vec![b'x'; 4096], Put::Overwrite).unwrap();
+        store.delete(path).unwrap();
+        store.put(path, vec![b'x'; 4096], Put::Create).unwrap();
     });
     let before = objects(&store);
     let error = publish(&table, TableKind::Delta, "20210113T120000Z", "bbbbbbbb", &["Linux"]).unwrap_err();

@@ -19,7 +19,7 @@ use super::CommitError;
 use crate::delta::{DeltaError, DeltaTable, FileStatistics, LOG_FOLDER, NewFile, Publication, is_log_file};
 use crate::lake::local_objects::{self, LocalObjects};
 use crate::lake::{LakeError, Place, StoreError, Table, TableKind, local};
-use crate::manifest::Manifest;
+use crate::manifest::{DataFile, Manifest};
 use crate::snapshot::SnapshotId;
 
 /// Footers in flight.
@@ -130,15 +130,8 @@ impl<'t> Log<'t> {
                 manifests.push(snapshot.manifest);
             }
         }
-        let Self { table, store, root, .. } = &*self;
-        let footers =
-            stream::iter(manifests.iter().flat_map(|manifest| &manifest.files)).map(|file| async move {
-                let path = Key::parse([root.as_ref(), &file.path].join("/").trim_matches('/'))
-                    .map_err(|source| store_error("name", root, source.into()))?;
-                FileStatistics::fetch(table.dataset(), store.as_ref(), &path, file.bytes).await
-            });
-        let footers = self.executor.block_on(footers.buffered(MAX_FOOTERS).try_collect::<Vec<_>>());
-        let mut footers = footers.map_err(|source| error(table, source))?.into_iter();
+        let files = manifests.iter().flat_map(|manifest| &manifest.files);
+        let mut footers = self.fetch_statistics(files)?.into_iter();
         self.unseen = manifests
             .into_iter()
             .map(|manifest| {
@@ -147,6 +140,26 @@ impl<'t> Log<'t> {
             })
             .collect();
         Ok(())
+    }
+
+    /// Whether [`Self::read_unseen`] has read something that is still to be committed.
+    pub(super) fn has_unseen(&self) -> bool {
+        !self.unseen.is_empty()
+    }
+
+    /// Statistics of files that are in their places, in order.
+    pub(super) fn fetch_statistics<'f>(
+        &self,
+        files: impl IntoIterator<Item = &'f DataFile>,
+    ) -> Result<Vec<FileStatistics>, LakeError> {
+        let Self { table, store, root, .. } = self;
+        let footers = stream::iter(files).map(|file| async move {
+            let path = Key::parse([root.as_ref(), &file.path].join("/").trim_matches('/'))
+                .map_err(|source| store_error("name", root, source.into()))?;
+            FileStatistics::fetch(table.dataset(), store.as_ref(), &path, file.bytes).await
+        });
+        let fetched = self.executor.block_on(footers.buffered(MAX_FOOTERS).try_collect());
+        fetched.map_err(|source| error(table, source))
     }
 
     /// Commits a snapshot, and what [`Self::read_unseen`] has read; `statistics` are those of the manifest's
@@ -225,6 +238,15 @@ impl<'t> Log<'t> {
     ) -> Result<(), LakeError> {
         let dates = dates.into_iter().collect();
         let removed = self.executor.block_on(self.delta.remove_dates(&dates, at));
+        removed.map_err(|source| error(self.table, source))?;
+        self.write_checkpoint(at);
+        Ok(())
+    }
+
+    /// Commits that these files go, from the table's root.
+    pub(super) fn remove_files(&mut self, paths: &[String], at: DateTime<Utc>) -> Result<(), LakeError> {
+        let paths = paths.iter().map(String::as_str).collect();
+        let removed = self.executor.block_on(self.delta.remove_files(&paths, at));
         removed.map_err(|source| error(self.table, source))?;
         self.write_checkpoint(at);
         Ok(())

@@ -25,10 +25,10 @@ use serde::{Deserialize, Serialize};
 
 use self::exchange::INTENT_FILE;
 use self::log::Log;
-use self::objects::ByObjects;
+pub(crate) use self::objects::journal::Claim;
+use self::objects::{ByObjects, Uploaded};
 pub use self::staged_file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
 use crate::exit_code::ExitCode;
-use crate::lake::store::Upload;
 use crate::lake::{
     self, LakeError, MANIFEST_FILE, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind,
     TableLock, local,
@@ -90,7 +90,7 @@ pub enum CommitError {
         snapshot: SnapshotId,
     },
     /// The commit to the Delta log failed, and whether it got through could not be found out.
-    #[error("{failure}, and the Delta log does not say whether it was done")]
+    #[error("{failure}, and whether it was done could not be found out")]
     Unsettled {
         /// Why committing failed.
         failure: String,
@@ -204,7 +204,7 @@ impl Table {
             Place::Disk(_) => {
                 [INTENT_FILE, beside::JOURNAL_FILE, removal::REMOVAL_FILE].iter().any(|file| has(run, file))
             }
-            Place::Store(_) => objects::is_decided(self, run),
+            Place::Store(store) => objects::is_decided(self, store, run),
         });
         Ok(runs)
     }
@@ -219,6 +219,22 @@ impl Table {
             });
         }
         Ok(runs)
+    }
+
+    /// See [`TableLock::check_publishable`].
+    fn check_publishable(&self, snapshot: SnapshotId) -> Result<(), CommitError> {
+        let mut of_date = Vec::new();
+        for published in self.snapshot_ids()?.into_iter().filter(|id| id.date() == snapshot.date()) {
+            if published > snapshot {
+                return Err(CommitError::Superseded { snapshot, published });
+            }
+            of_date.extend(self.read_snapshot(published)?);
+        }
+        self.check_ours(snapshot.date(), &of_date.iter().collect::<Vec<_>>())?;
+        match Log::open(self)? {
+            Some(log) => Ok(log.check_publishable(snapshot.date())?),
+            None => Ok(()),
+        }
     }
 
     /// Whether the data folder of `date` holds nothing but what the manifests of `published` list.
@@ -262,6 +278,11 @@ pub enum Recovered {
         /// The run.
         run_id: String,
     },
+    /// The snapshots that it was bringing into the log of a Delta table are in it.
+    Adopted {
+        /// The run.
+        run_id: String,
+    },
     /// The snapshots that it was removing are back.
     PutBack {
         /// The run.
@@ -282,6 +303,9 @@ impl Recovered {
                 tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
             }
             Self::Removed { run_id } => tracing::warn!(run_id, "removed what an earlier run had staged"),
+            Self::Adopted { run_id } => {
+                tracing::warn!(run_id, "finished the Delta log that an earlier run had begun");
+            }
             Self::PutBack { run_id } => {
                 tracing::warn!(run_id, "put back the snapshots that an interrupted run was removing");
             }
@@ -319,13 +343,20 @@ impl TableLock {
     /// # Errors
     ///
     /// Storage, and a log that does not take them.
-    pub fn adopt_snapshots(&self) -> Result<(), CommitError> {
+    pub fn adopt_snapshots(&self, run_id: &RunId) -> Result<(), CommitError> {
         let table = self.table();
         // Without snapshots there may be no folder either, and the first one makes the table.
         if self.kind()? == TableKind::Plain || table.snapshot_ids()?.is_empty() {
             return Ok(());
         }
-        Log::open_or_new(table)?.adopt_snapshots()
+        let mut log = Log::open_or_new(table)?;
+        match table.place() {
+            Place::Disk(_) => log.adopt_snapshots(),
+            Place::Store(store) => {
+                log.read_unseen(None)?;
+                if log.has_unseen() { ByObjects::new(self, store, run_id).adopt() } else { Ok(()) }
+            }
+        }
     }
 
     /// Says early what [`Staging::publish`] would refuse: a date that holds a newer snapshot, or
@@ -335,19 +366,15 @@ impl TableLock {
     ///
     /// [`CommitError::Superseded`], [`CommitError::ForeignFile`], [`CommitError::NotAFolder`], storage.
     pub fn check_publishable(&self, snapshot: SnapshotId) -> Result<(), CommitError> {
-        let table = self.table();
-        let mut of_date = Vec::new();
-        for published in table.snapshot_ids()?.into_iter().filter(|id| id.date() == snapshot.date()) {
-            if published > snapshot {
-                return Err(CommitError::Superseded { snapshot, published });
-            }
-            of_date.extend(table.read_snapshot(published)?);
-        }
-        table.check_ours(snapshot.date(), &of_date.iter().collect::<Vec<_>>())?;
-        match Log::open(table)? {
-            Some(log) => Ok(log.check_publishable(snapshot.date())?),
-            None => Ok(()),
-        }
+        self.unless_lost(self.table().check_publishable(snapshot))
+    }
+
+    /// To a run that has lost the table, what the next one writes is neither newer nor foreign.
+    fn unless_lost<T>(&self, result: Result<T, CommitError>) -> Result<T, CommitError> {
+        result.or_else(|error| {
+            self.confirm()?;
+            Err(error)
+        })
     }
 
     /// Makes the folder that a run writes its snapshot in.
@@ -380,7 +407,7 @@ impl TableLock {
             data_folder: folder.join(lake::data_folder_name(snapshot.date())),
             partition_dirs: Mutex::default(),
             folder,
-            uploads: None,
+            uploaded: None,
             remove_on_drop: true,
             _in_use: in_use,
         };
@@ -404,7 +431,7 @@ impl TableLock {
         let published = table.snapshots()?;
         for id in snapshots {
             let of_date: Vec<_> = published.iter().filter(|one| one.id.date() == id.date()).collect();
-            table.check_ours(id.date(), &of_date)?;
+            self.unless_lost(table.check_ours(id.date(), &of_date))?;
         }
         if let Some(log) = Log::open(table)? {
             log.check_removable(snapshots.iter().map(|id| id.date()))?;
@@ -427,7 +454,7 @@ pub struct Staging {
     /// Folders of partitions, as asked for and as they are called.
     partition_dirs: Mutex<BTreeMap<String, String>>,
     /// What is in an object store already, and invisible there.
-    uploads: Option<Vec<Upload>>,
+    uploaded: Option<Uploaded>,
     remove_on_drop: bool,
     /// Locked for as long as the folder is in use, where that is not below the table's own lock.
     _in_use: Option<File>,
@@ -560,12 +587,22 @@ impl Staging {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), CommitError> {
         if let Place::Store(store) = self.lock.table().place() {
-            self.check(manifest)?;
-            self.lock.check_publishable(self.snapshot)?;
-            let by_objects = ByObjects::new(&self.lock, store, &self.run_id);
-            self.uploads = Some(by_objects.upload(&self.folder, manifest, on_bytes, cancelled)?);
+            let run = ByObjects::new(&self.lock, store, &self.run_id);
+            self.uploaded = Some(self.upload_by(&run, manifest, on_bytes, cancelled)?);
         }
         Ok(())
+    }
+
+    fn upload_by(
+        &self,
+        run: &ByObjects<'_>,
+        manifest: &Manifest,
+        on_bytes: &dyn Fn(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Uploaded, CommitError> {
+        self.check(manifest)?;
+        self.lock.check_publishable(self.snapshot)?;
+        run.upload(&self.folder, manifest, on_bytes, cancelled)
     }
 
     /// Puts the snapshot in place, with what it replaces gone.
@@ -587,11 +624,12 @@ impl Staging {
                 publish(&lock, &self.folder, manifest, &mut self.remove_on_drop)
             }
             Place::Store(store) => {
-                if self.uploads.is_none() {
-                    self.upload(manifest, &|_, _| (), &|| false)?;
-                }
-                let uploads = self.uploads.take().unwrap_or_default();
-                ByObjects::new(&lock, store, &self.run_id).publish(&uploads, manifest, &self.folder)
+                let run = ByObjects::new(&lock, store, &self.run_id);
+                let uploaded = match self.uploaded.take() {
+                    Some(uploaded) => uploaded,
+                    None => self.upload_by(&run, manifest, &|_, _| (), &|| false)?,
+                };
+                run.publish(&uploaded, manifest, &self.folder)
             }
         }
     }
@@ -646,8 +684,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if let (Some(uploads), Place::Store(store)) = (self.uploads.take(), self.lock.table().place()) {
-            ByObjects::new(&self.lock, store, &self.run_id).give_up(&uploads);
+        if let (Some(uploaded), Place::Store(store)) = (self.uploaded.take(), self.lock.table().place()) {
+            ByObjects::new(&self.lock, store, &self.run_id).give_up(&uploaded);
         }
         if self.remove_on_drop {
             // Errors have nowhere to go; the next run removes what stays. The intent goes first: with it
@@ -682,6 +720,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod clutter_tests;
 #[cfg(test)]
-mod delta_tests;
+pub(crate) mod delta_tests;
 #[cfg(test)]
 pub(crate) mod tests;

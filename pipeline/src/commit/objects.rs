@@ -1,121 +1,38 @@
-//! Publishing in an object store, which can put one object in place at once and rename none.
+//! Publishing in an object store: who decides, what is done after that, and what recovery does.
 //!
-//! New files get their final names beside the old ones, whose names they never have: each holds its run's
-//! id. The journal of a run names everything that the run brings or takes away:
+//! `protocol.md` beside this file has the states of a journal and the steps that follow a decision. New files
+//! get their final names beside the old ones, whose names they never have: each holds its run's id.
 //!
-//! ```text
-//! _defender/<table>/staging/<run id>/journal.json
-//! ```
-//!
-//! 1. Every file becomes an upload, which nobody sees: its id goes into the journal, then its parts to the
-//!    store.
-//! 2. The journal gets the parts' ids, the manifest, and what is going to be removed: the intent.
-//! 3. If the table's lock is still ours, all uploads are completed at once.
-//! 4. Of a Delta table the commit is written to the log, and that decides for it.
-//! 5. The manifest is put: created where there was none of the snapshot, else exchanged for the one that was
-//!    read. **This decides** for a plain table. Of two runs that both believe to have the lock, one gets here.
-//! 6. The rejects are completed, and `_SUCCESS` is put.
-//! 7. What is replaced goes, manifests before files; then the journal.
-//!
-//! An error before the decision is undone at once. After a crash the next run reads the journals
-//! ([`recover`]): one that is decided is carried on from there, any other is undone, that is its
-//! uploads are given up and its objects removed. Only what a journal names is ever removed. A removal of
-//! snapshots is a journal without uploads; it is decided when it is written, and the log of a Delta table
-//! gets its commit before any object goes.
-//!
-//! What is left: between the first completion and the end of step 7 a reader that looks at names alone sees
-//! new files beside old ones, or some of the new ones; `_SUCCESS` and the manifests say which are whole. A run
-//! that is killed between beginning an upload and writing its journal leaves an upload without a byte; and
-//! Azure cannot give one up, it drops those a week old.
+//! What is left: between the first completion and the end of the steps a reader that only globs file names
+//! sees new files beside old ones, or some of the new ones; `_SUCCESS` and the manifests say which are whole.
+//! A run that is killed between beginning an upload and writing its journal leaves an upload without a byte.
 
-use std::collections::BTreeSet;
+pub(super) mod journal;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use chrono::{NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::Utc;
+use object_store::UpdateVersion;
 
+use self::journal::{
+    Claim, JOURNAL_FILE, Journal, JournalUpload, Plan, Publication, Seen, SeenObject, State,
+};
 use super::log::{Log, staged_statistics};
-use super::{CommitError, Published, Recovered, RemovedSnapshots, to_json};
-use crate::lake::store::{Put, Store, Upload, private_folder};
+use super::{CommitError, Published, Recovered, RemovedSnapshots, Success, to_json};
+use crate::delta::{DeltaError, FileStatistics};
+use crate::lake::store::{Put, Settled, Store, Upload, private_folder};
 use crate::lake::{
-    LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind,
-    TableLock, check_name, local,
+    LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table,
+    TableKind, TableLock, data_folder_name, local,
 };
 use crate::manifest::Manifest;
 use crate::snapshot::{RunId, SnapshotId};
 
-const JOURNAL_FILE: &str = "journal.json";
-
-/// A journal holds a manifest, and as much again for its uploads.
-const MAX_JOURNAL_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
-
-/// How often a manifest is put whose fate an error left open.
-const MAX_MANIFEST_ATTEMPTS: u32 = 5;
-
-/// What a run brings and takes away. Paths are from the lake's folder.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Journal {
-    /// New files.
-    uploads: Vec<JournalUpload>,
-    /// Their manifest, once all of them can be completed.
-    manifest: Option<Manifest>,
-    /// The number of the commit to the log of a Delta table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    transaction: Option<i64>,
-    /// What goes, once the manifest is in place.
-    removes: Removes,
-    /// Dates that the log of a Delta table loses first, where a removal of snapshots is all there is.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    removed_dates: BTreeSet<NaiveDate>,
-}
-
-impl Journal {
-    /// Whether all that it names belongs to the table.
-    fn is_below(&self, table: &Table) -> bool {
-        let folders =
-            [table.root(), table.own_root()].map(|folder| format!("{}/", table.below_lake(&folder)));
-        let uploads = self.uploads.iter().map(|upload| &upload.path);
-        uploads.chain(&self.removes.first).chain(&self.removes.then).all(|path| {
-            check_name(path).is_ok() && folders.iter().any(|folder| path.starts_with(folder.as_str()))
-        })
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct JournalUpload {
-    path: String,
-    id: String,
-    parts: Vec<String>,
-    bytes: u64,
-}
-
-/// Objects that go: first, one after the other, what says that the rest is there.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Removes {
-    first: Vec<String>,
-    then: Vec<String>,
-}
-
-impl Removes {
-    fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.then.is_empty()
-    }
-
-    /// Everything of `snapshot`; its rejects before the manifest that counts them.
-    fn add(&mut self, table: &Table, snapshot: &PublishedSnapshot) {
-        let rejects = table.below_lake(&table.rejects_path(snapshot.id));
-        self.first.extend([rejects, table.below_lake(&snapshot.manifest_path)]);
-        self.add_files(table, &snapshot.manifest);
-    }
-
-    fn add_files(&mut self, table: &Table, manifest: &Manifest) {
-        let root = table.root();
-        self.then.extend(manifest.files.iter().map(|file| table.below_lake(&root.join(&file.path))));
-    }
-}
+/// How often the commit to a Delta log is begun again because another writer has touched the same date.
+const MAX_LOG_ATTEMPTS: u32 = 3;
 
 /// Makes the local folder of a run, and removes those of runs that are no more. What is in use is locked.
 pub(super) fn make_staging(store: &Store, run_id: &RunId) -> Result<(PathBuf, File), LakeError> {
@@ -158,23 +75,12 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// Whether a run's journal says more than that it uploads. One that cannot be read may.
-pub(super) fn is_decided(table: &Table, run_id: &str) -> bool {
-    match read_journal(table, &table.staging_root().join(run_id)) {
-        Ok(Some(journal)) => journal.manifest.is_some() || !journal.removes.is_empty(),
+/// Whether a run's journal is decided. One that cannot be read may be.
+pub(super) fn is_decided(table: &Table, store: &Store, run_id: &str) -> bool {
+    match Journal::read(table, store, &table.staging_root().join(run_id)) {
+        Ok(Some((journal, _))) => journal.state == State::Decided,
         Ok(None) => false,
         Err(_) => true,
-    }
-}
-
-fn read_journal(table: &Table, folder: &Path) -> Result<Option<Journal>, CommitError> {
-    let Some(bytes) = table.read_bounded(&folder.join(JOURNAL_FILE), MAX_JOURNAL_BYTES)? else {
-        return Ok(None);
-    };
-    let journal = serde_json::from_slice(&bytes).ok().filter(|journal: &Journal| journal.is_below(table));
-    match journal {
-        Some(journal) => Ok(Some(journal)),
-        None => Err(CommitError::Undecided { folder: folder.to_path_buf() }),
     }
 }
 
@@ -183,28 +89,120 @@ pub(super) fn recover(lock: &TableLock, store: &Store) -> Result<Vec<Recovered>,
     let table = lock.table();
     let mut recovered = Vec::new();
     for run_id in table.list_names(&table.staging_root())? {
-        let by_objects = ByObjects { lock, table, store, folder: table.staging_root().join(&run_id) };
-        let Some(journal) = read_journal(table, &by_objects.folder)? else { continue };
-        recovered.push(match &journal.manifest {
-            Some(manifest) if by_objects.is_decided(&journal, manifest)? => {
-                let snapshot = manifest.snapshot_id();
-                match by_objects.finish(journal) {
-                    Ok(()) => Recovered::Finished { run_id, snapshot },
-                    Err(CommitError::Superseded { .. }) => Recovered::Removed { run_id },
-                    Err(error) => return Err(error),
-                }
-            }
-            None if !journal.removes.is_empty() => {
-                by_objects.carry_out(&journal)?;
-                Recovered::Expired { run_id }
-            }
-            _ => {
-                by_objects.undo(&journal.uploads)?;
+        // A run that stood still has nothing to look for in the journals of those that came after it.
+        lock.confirm()?;
+        let run = ByObjects { lock, table, store, folder: table.staging_root().join(&run_id) };
+        recovered.push(match run.settle()? {
+            Ending::Absent => continue,
+            Ending::Undone(journal) => {
+                run.clean_up(&journal)?;
                 Recovered::Removed { run_id }
             }
+            Ending::Decided(journal) => match run.finish(&journal, None) {
+                Ok(()) => journal.recovered(run_id),
+                Err(FinishError::Undone(error)) => {
+                    tracing::warn!(run_id, %error, "an earlier run's uploads are gone; it is undone");
+                    Recovered::Removed { run_id }
+                }
+                Err(FinishError::Failed(error)) => return Err(error),
+            },
         });
     }
+    sweep_claims(table, store)?;
+    sweep_success_files(table, store)?;
     Ok(recovered)
+}
+
+impl Journal {
+    /// What it is to finish this journal.
+    fn recovered(&self, run_id: String) -> Recovered {
+        let Some(plan) = &self.plan else { return Recovered::Removed { run_id } };
+        match &plan.publication {
+            Some(publication) => Recovered::Finished { run_id, snapshot: publication.manifest.snapshot_id() },
+            None if plan.adopts => Recovered::Adopted { run_id },
+            None => Recovered::Expired { run_id },
+        }
+    }
+}
+
+/// Removes the claims of runs that have no journal any more: a request that arrived late.
+fn sweep_claims(table: &Table, store: &Store) -> Result<(), CommitError> {
+    for (name, bytes) in table.list_files(&table.snapshots_root())? {
+        if bytes != Claim::NUM_BYTES || !name.ends_with(MANIFEST_FILE) {
+            continue;
+        }
+        let path = table.snapshots_root().join(name);
+        let Some((bytes, version)) = store.read(&path, MAX_MANIFEST_BYTES)? else { continue };
+        if is_abandoned_claim(table, store, &bytes)? {
+            store.delete_version(&path, &version)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is a claim whose run has no journal, read after the claim: a run that is at work has written
+/// its journal before.
+fn is_abandoned_claim(table: &Table, store: &Store, bytes: &[u8]) -> Result<bool, CommitError> {
+    let Some(claim) = Claim::parse(bytes) else { return Ok(false) };
+    let folder = table.staging_root().join(claim.claimed_by.as_str());
+    Ok(Journal::read(table, store, &folder)?.is_none())
+}
+
+/// Removes each `_SUCCESS` of ours that is alone on a date without a manifest: a request that arrived late.
+fn sweep_success_files(table: &Table, store: &Store) -> Result<(), CommitError> {
+    let published: Vec<_> = table.snapshot_ids()?.into_iter().map(|id| data_folder_name(id.date())).collect();
+    for name in store.list_folders(&table.root())? {
+        let folder = table.root().join(&name);
+        if published.contains(&name) || table.list_files(&folder)?.keys().ne([SUCCESS_FILE]) {
+            continue;
+        }
+        let path = folder.join(SUCCESS_FILE);
+        let Some((bytes, version)) = store.read(&path, super::MAX_SUCCESS_BYTES)? else { continue };
+        let is_ours = serde_json::from_slice(&bytes)
+            .is_ok_and(|success: Success| success.dataset == table.dataset().name);
+        // Listed after it was read: whoever puts it has put a manifest before.
+        if is_ours && !table.snapshot_ids()?.iter().any(|id| data_folder_name(id.date()) == name) {
+            store.delete_version(&path, &version)?;
+        }
+    }
+    Ok(())
+}
+
+/// Files that are in the store and invisible, and the journal that names them.
+#[derive(Debug)]
+pub(super) struct Uploaded {
+    uploads: Vec<Upload>,
+    journal_version: UpdateVersion,
+}
+
+/// What a publication comes to, and what of it the journal does not keep.
+struct Planned {
+    plan: Plan,
+    /// Snapshots that it takes the place of.
+    replaced: Vec<SnapshotId>,
+    /// Of the data files, for the log of a Delta table.
+    statistics: Option<Vec<FileStatistics>>,
+}
+
+/// How a journal ended, once it can no longer be decided.
+enum Ending {
+    Absent,
+    Undone(Journal),
+    Decided(Journal),
+}
+
+/// Why the steps after a decision did not come to their end.
+enum FinishError {
+    /// They cannot, and what was done is taken back.
+    Undone(CommitError),
+    /// The next run carries them on.
+    Failed(CommitError),
+}
+
+impl<E: Into<CommitError>> From<E> for FinishError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// One run's changes of a table.
@@ -226,21 +224,28 @@ impl<'a> ByObjects<'a> {
         self.store.root().join(below_lake)
     }
 
-    /// Step 1: the files in the local folder `staged`, as uploads that nobody sees. Gives them up if it fails.
+    fn journal_path(&self) -> PathBuf {
+        self.folder.join(JOURNAL_FILE)
+    }
+
+    // ---- Before the decision ----
+
+    /// Makes uploads of the files in the local folder `staged`, which nobody sees. Gives them up if it fails.
     pub(super) fn upload(
         &self,
         staged: &Path,
         manifest: &Manifest,
         on_bytes: &dyn Fn(u64, u64),
         cancelled: &dyn Fn() -> bool,
-    ) -> Result<Vec<Upload>, CommitError> {
+    ) -> Result<Uploaded, CommitError> {
+        let id = manifest.snapshot_id();
         let mut files = Vec::new();
         for file in &manifest.files {
             files.push((self.table.root().join(&file.path), staged.join(&file.path)));
         }
         let rejects = staged.join("snapshot").join(REJECTS_FILE);
         if local::exists(&rejects)? {
-            files.push((self.table.rejects_path(manifest.snapshot_id()), rejects));
+            files.push((self.table.rejects_path(id), rejects));
         }
         let (mut places, mut sources) = (Vec::new(), Vec::new());
         for (place, staged) in files {
@@ -250,349 +255,486 @@ impl<'a> ByObjects<'a> {
             sources.push(source);
         }
         let mut uploads = self.store.begin(places)?;
-        let sent = self
-            .write_journal(&Journal { uploads: self.journaled(&uploads), ..Journal::default() }, Put::Create)
-            .and_then(|()| self.store.send(&mut uploads, &sources, on_bytes, cancelled));
+        let manifest_path = self.table.below_lake(&self.table.manifest_path(id));
+        let journal = Journal::open(Some(manifest_path), self.journaled(&uploads));
+        let sent = self.open(&journal).and_then(|journal_version| {
+            self.store.send(&mut uploads, &sources, on_bytes, cancelled)?;
+            Ok(journal_version)
+        });
         match sent {
-            Ok(()) => Ok(uploads),
-            Err(failure) => Err(self.undo_after(failure, &uploads)),
+            Ok(journal_version) => Ok(Uploaded { uploads, journal_version }),
+            Err(failure) => Err(self.undo_after(failure.into(), &journal)),
         }
     }
 
-    /// Gives up what [`Self::upload`] returned. An error has nowhere to go: the next run does it again.
-    pub(super) fn give_up(&self, uploads: &[Upload]) {
-        if let Err(error) = self.undo(&self.journaled(uploads)) {
+    /// Puts an open journal in place, and then makes sure that the table was still ours at that moment: a run
+    /// that takes over from now on finds it.
+    fn open(&self, journal: &Journal) -> Result<UpdateVersion, LakeError> {
+        let path = self.journal_path();
+        match self.store.put_settled(&path, &journal.to_json(), &Put::Create)? {
+            Settled::Done(version) => self.lock.confirm().map(|()| version),
+            Settled::Refused(_) => Err(local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into())),
+        }
+    }
+
+    /// Gives up what [`Self::upload`] returned. Best effort: the next run does it again.
+    pub(super) fn give_up(&self, uploaded: &Uploaded) {
+        let journal = Journal::open(None, self.journaled(&uploaded.uploads));
+        if let Err(error) = self.settle().and_then(|_| Ok(self.clean_up(&journal)?)) {
             tracing::debug!(error = %error, "uploads could not be given up; the next run does it");
         }
     }
 
-    /// Steps 2 to 7. The files are still in the local folder `staged`, too.
+    /// Decides, and carries out what follows. The files are still in the local folder `staged`, too.
     pub(super) fn publish(
         &self,
-        uploads: &[Upload],
+        uploaded: &Uploaded,
         manifest: &Manifest,
         staged: &Path,
     ) -> Result<Published, CommitError> {
-        let mut log = match self.open_log(manifest.snapshot_id().date()) {
-            Ok(log) => log,
-            Err(failure) => {
-                self.give_up(uploads);
-                return Err(failure);
-            }
+        let id = manifest.snapshot_id();
+        let manifest_path = self.table.manifest_path(id);
+        let mut journal =
+            Journal::open(Some(self.table.below_lake(&manifest_path)), self.journaled(&uploaded.uploads));
+        let Planned { plan, replaced, statistics } = match self.plan(manifest, &journal, staged) {
+            Ok(planned) => planned,
+            Err(failure) => return Err(self.undo_after(failure, &journal)),
         };
-        let transaction = log.as_ref().map(|log| log.delta().next_transaction(manifest.snapshot_id()));
-        let (journal, put, replaced) = match self.decide(uploads, manifest, transaction) {
-            Ok(decided) => decided,
-            Err(failure) => return Err(self.undo_after(failure, uploads)),
-        };
-        if let (Some(log), Some(transaction)) = (&mut log, transaction) {
-            self.commit(log, &journal, manifest, transaction, staged)?;
-        }
-        let manifest_path = self.table.manifest_path(manifest.snapshot_id());
-        if let Err(failure) = self.put_manifest(manifest, &put) {
-            return Err(match failure {
-                // The log has it: this run or the next goes on.
-                PutManifest::Failed(failure) | PutManifest::Unknown { failure, .. } if log.is_some() => {
-                    return Ok(Published { manifest_path, replaced, left_over: Some(*failure) });
-                }
-                PutManifest::Overtaken => {
-                    self.undo(&journal.uploads)?;
-                    CommitError::Overtaken { snapshot: manifest.snapshot_id() }
-                }
-                PutManifest::Failed(failure) => self.undo_after(*failure, uploads),
-                // It may be there: what belongs to it has to stay until somebody can look.
-                PutManifest::Unknown { failure, source } => CommitError::UndoFailed { failure, source },
-            });
-        }
-        let left_over = match self.finish(journal) {
-            Ok(()) => None,
-            Err(CommitError::Lake(error)) => Some(error),
-            Err(error) => return Err(error),
-        };
+        journal = Journal { state: State::Decided, plan: Some(plan), ..journal };
+        self.decide(&journal, &uploaded.journal_version)?;
+        let left_over = self.finish_own(&journal, statistics.as_deref())?;
         Ok(Published { manifest_path, replaced, left_over })
     }
 
-    /// The log of a table that is or becomes a Delta table, and that takes in all its snapshots with that of `date`.
-    fn open_log(&self, date: NaiveDate) -> Result<Option<Log<'a>>, CommitError> {
-        if self.lock.kind()? == TableKind::Plain {
-            return Ok(None);
+    /// Reads what publishing `manifest` comes to, and claims the manifest's place.
+    fn plan(&self, manifest: &Manifest, journal: &Journal, staged: &Path) -> Result<Planned, CommitError> {
+        let id = manifest.snapshot_id();
+        let mut plan = Plan::default();
+        let mut replaced = Vec::new();
+        let mut manifest_over = None;
+        for old in self.table.snapshot_ids()?.into_iter().filter(|old| old.date() == id.date()) {
+            let Some((published, version)) = self.read_published(old)? else { continue };
+            if old > id {
+                return Err(CommitError::Superseded { snapshot: id, published: old });
+            }
+            replaced.push(old);
+            self.add_files(&mut plan, &published.manifest);
+            // The manifest and the rejects of the same snapshot have the names of the new ones.
+            let rejects = self.table.rejects_path(old);
+            if old != id || !journal.uploads.iter().any(|upload| self.path(&upload.path) == rejects) {
+                self.add_seen(&mut plan, &rejects)?;
+            }
+            if old == id {
+                manifest_over = Some(Seen::from(version));
+            } else {
+                let path = self.table.below_lake(&published.manifest_path);
+                plan.removes_first.push(SeenObject { path, seen: version.into() });
+            }
         }
-        let mut log = Log::open_or_new(self.table)?;
-        log.read_unseen(Some(date))?;
-        Ok(Some(log))
+        let mut transaction = None;
+        let mut statistics = None;
+        if self.lock.kind()? == TableKind::Delta {
+            let mut log = Log::open_or_new(self.table)?;
+            log.read_unseen(Some(id.date()))?;
+            plan.adopts = log.has_unseen();
+            transaction = Some(log.delta().next_transaction(id));
+            statistics = Some(staged_statistics(self.table, staged, manifest)?);
+        }
+        let success = self.table.data_folder(id.date()).join(SUCCESS_FILE);
+        let success_over = self.store.version(&success)?.map(Seen::from);
+        let rejects_over = self.store.version(&self.table.rejects_path(id))?.map(Seen::from);
+        let manifest_over = match manifest_over {
+            Some(seen) => seen,
+            None => self.claim(id, &manifest.run_id)?.into(),
+        };
+        plan.publication = Some(Publication {
+            manifest: manifest.clone(),
+            manifest_over,
+            success_over,
+            rejects_over,
+            transaction,
+        });
+        Ok(Planned { plan, replaced, statistics })
     }
 
-    /// Step 4. Takes everything back where it fails and is not in the log all the same.
-    fn commit(
+    fn read_published(
         &self,
-        log: &mut Log<'_>,
-        journal: &Journal,
-        manifest: &Manifest,
-        transaction: i64,
-        staged: &Path,
-    ) -> Result<(), CommitError> {
-        let committed = staged_statistics(self.table, staged, manifest)
-            .map_err(CommitError::from)
-            .and_then(|statistics| log.publish(manifest, transaction, &statistics));
-        let Err(failure) = committed else { return Ok(()) };
-        let settled = self.is_in_log(journal, manifest).and_then(|is_in_log| {
-            if is_in_log { Ok(true) } else { self.undo(&journal.uploads).map(|()| false) }
-        });
-        match settled {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(failure),
-            Err(source) => {
+        id: SnapshotId,
+    ) -> Result<Option<(PublishedSnapshot, UpdateVersion)>, LakeError> {
+        let found = self.store.read(&self.table.manifest_path(id), MAX_MANIFEST_BYTES)?;
+        let (bytes, version) = found.unzip();
+        Ok(self.table.parse_snapshot(id, bytes)?.zip(version))
+    }
+
+    fn add_files(&self, plan: &mut Plan, manifest: &Manifest) {
+        let root = self.table.root();
+        plan.removes_then
+            .extend(manifest.files.iter().map(|file| self.table.below_lake(&root.join(&file.path))));
+    }
+
+    /// Adds the object at `path` to what goes first, if it is there.
+    fn add_seen(&self, plan: &mut Plan, path: &Path) -> Result<(), LakeError> {
+        if let Some(version) = self.store.version(path)? {
+            plan.removes_first.push(SeenObject { path: self.table.below_lake(path), seen: version.into() });
+        }
+        Ok(())
+    }
+
+    /// Puts a claim in the place of a manifest that is not there yet.
+    fn claim(&self, id: SnapshotId, run_id: &RunId) -> Result<UpdateVersion, CommitError> {
+        let path = self.table.manifest_path(id);
+        let claim = Claim { claimed_by: run_id.clone() }.to_json();
+        let mut put = Put::Create;
+        loop {
+            let found = match self.store.put_settled(&path, &claim, &put)? {
+                Settled::Done(version) => return Ok(version),
+                Settled::Refused(found) => found,
+            };
+            put = match found {
+                None => Put::Create,
+                Some((bytes, version)) if is_abandoned_claim(self.table, self.store, &bytes)? => {
+                    Put::Update(version)
+                }
+                // Only a run that has the lock is at work on the snapshot.
+                Some(_) => return Err(self.lock.lost().into()),
+            };
+        }
+    }
+
+    /// Moves the journal from `open` to `decided`. Takes everything back if that is refused.
+    fn decide(&self, journal: &Journal, open: &UpdateVersion) -> Result<(), CommitError> {
+        if let Err(failure) = self.lock.confirm() {
+            return Err(self.undo_after(failure.into(), journal));
+        }
+        let decided =
+            self.store.put_settled(&self.journal_path(), &journal.to_json(), &Put::Update(open.clone()));
+        let failure = match decided {
+            Ok(Settled::Done(_)) => return Ok(()),
+            Ok(Settled::Refused(_)) => self.lock.lost(),
+            Err(failure) => failure,
+        };
+        match self.settle() {
+            Ok(Ending::Decided(_)) => Ok(()),
+            Ok(_) => Err(match self.clean_up(journal) {
+                Ok(()) => failure.into(),
+                Err(source) => {
+                    CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
+                }
+            }),
+            Err(CommitError::Lake(source)) => {
                 Err(CommitError::Unsettled { failure: failure.to_string(), source: Box::new(source) })
             }
-        }
-    }
-
-    fn is_in_log(&self, journal: &Journal, manifest: &Manifest) -> Result<bool, LakeError> {
-        let Some(transaction) = journal.transaction else { return Ok(false) };
-        Ok(Log::open(self.table)?.is_some_and(|log| log.has_committed(manifest, transaction)))
-    }
-
-    /// Whether an interrupted publish has to be carried on. One that the log has decided gets its manifest.
-    fn is_decided(&self, journal: &Journal, manifest: &Manifest) -> Result<bool, CommitError> {
-        if self.is_in_place(manifest)? {
-            return Ok(true);
-        }
-        if !self.is_in_log(journal, manifest)? {
-            return Ok(false);
-        }
-        let put = self.put_over(&self.table.manifest_path(manifest.snapshot_id()))?;
-        match self.put_manifest(manifest, &put) {
-            Ok(()) => Ok(true),
-            Err(PutManifest::Overtaken) => Err(CommitError::Overtaken { snapshot: manifest.snapshot_id() }),
-            Err(PutManifest::Failed(failure) | PutManifest::Unknown { failure, .. }) => {
-                Err((*failure).into())
-            }
-        }
-    }
-
-    /// How an object is put in place of the one that is there now, if any.
-    fn put_over(&self, path: &Path) -> Result<Put, LakeError> {
-        let found = self.store.read(path, MAX_MANIFEST_BYTES)?;
-        Ok(found.map_or(Put::Create, |(_, version)| Put::Update(version)))
-    }
-
-    /// Steps 2 and 3; says how the manifest is to be put, and which snapshots it replaces.
-    fn decide(
-        &self,
-        uploads: &[Upload],
-        manifest: &Manifest,
-        transaction: Option<i64>,
-    ) -> Result<(Journal, Put, Vec<SnapshotId>), LakeError> {
-        let id = manifest.snapshot_id();
-        let mut removes = Removes::default();
-        let mut replaced = Vec::new();
-        let mut put = Put::Create;
-        for old in self.table.snapshot_ids()?.into_iter().filter(|old| old.date() == id.date()) {
-            let Some(published) = self.table.read_snapshot(old)? else { continue };
-            replaced.push(old);
-            if old != id {
-                removes.add(self.table, &published);
-                continue;
-            }
-            // Its manifest and its rejects have the names of the new ones.
-            removes.add_files(self.table, &published.manifest);
-            let rejects = self.table.rejects_path(id);
-            if !uploads.iter().any(|upload| upload.path == rejects) {
-                removes.first.push(self.table.below_lake(&rejects));
-            }
-            put = self.put_over(&published.manifest_path)?;
-        }
-        let journal = Journal {
-            uploads: self.journaled(uploads),
-            manifest: Some(manifest.clone()),
-            transaction,
-            removes,
-            removed_dates: BTreeSet::new(),
-        };
-        self.write_journal(&journal, Put::Overwrite)?;
-        self.lock.confirm()?;
-        let data: Vec<_> = uploads.iter().filter(|upload| !self.is_rejects(upload, id)).cloned().collect();
-        self.store.complete(&data)?;
-        self.lock.confirm()?;
-        Ok((journal, put, replaced))
-    }
-
-    /// Step 5.
-    fn put_manifest(&self, manifest: &Manifest, put: &Put) -> Result<(), PutManifest> {
-        let path = self.table.manifest_path(manifest.snapshot_id());
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let failure = match self.store.put(&path, to_json(manifest), put.clone()) {
-                Ok(Some(_)) => return Ok(()),
-                Ok(None) => None,
-                Err(error) if !error.is_retried() => return Err(PutManifest::Failed(Box::new(error))),
-                Err(error) => Some(error),
-            };
-            // An answer that was lost, and an attempt that another one was ahead of, look alike.
-            match (self.is_in_place(manifest), failure) {
-                (Ok(true), _) => return Ok(()),
-                (Ok(false), None) => return Err(PutManifest::Overtaken),
-                (Ok(false), Some(failure)) if attempts == MAX_MANIFEST_ATTEMPTS => {
-                    return Err(PutManifest::Failed(Box::new(failure)));
-                }
-                (Ok(false), Some(failure)) => {
-                    tracing::debug!(error = %failure, "the manifest could not be put; trying again");
-                }
-                (Err(source), failure) => {
-                    let is_there = || local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into());
-                    let failure = Box::new(failure.unwrap_or_else(is_there));
-                    return Err(PutManifest::Unknown { failure, source: Box::new(source) });
-                }
-            }
-        }
-    }
-
-    /// Whether the manifest in place is this one.
-    fn is_in_place(&self, manifest: &Manifest) -> Result<bool, LakeError> {
-        match self.table.read_manifest(&self.table.manifest_path(manifest.snapshot_id())) {
-            Ok(found) => Ok(found.is_some_and(|found| found.run_id == manifest.run_id)),
-            Err(LakeError::DamagedManifest { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Steps 6 and 7, which can be repeated. Where a newer snapshot of the date has come, the run had lost the
-    /// lock and takes its own back.
-    fn finish(&self, mut journal: Journal) -> Result<(), CommitError> {
-        let Some(manifest) = journal.manifest.take() else { return Ok(()) };
-        let id = manifest.snapshot_id();
-        let of_date: Vec<_> =
-            self.table.snapshot_ids()?.into_iter().filter(|other| other.date() == id.date()).collect();
-        if let Some(newer) = of_date.iter().copied().find(|other| *other > id) {
-            let mut removes = Removes::default();
-            let manifest_path = self.table.manifest_path(id);
-            removes.add(self.table, &PublishedSnapshot { id, manifest, manifest_path });
-            self.remove_all(&removes)?;
-            return Err(CommitError::Superseded { snapshot: id, published: newer });
+    /// Finds out how the journal ended, and undoes it if it has not: from then on it can no longer be decided.
+    fn settle(&self) -> Result<Ending, CommitError> {
+        loop {
+            let Some((journal, version)) = Journal::read(self.table, self.store, &self.folder)? else {
+                return Ok(Ending::Absent);
+            };
+            match journal.state {
+                State::Decided => return Ok(Ending::Decided(journal)),
+                State::Undone => return Ok(Ending::Undone(journal)),
+                State::Open => {
+                    if let Some(journal) = self.mark_undone(journal, version)? {
+                        return Ok(Ending::Undone(journal));
+                    }
+                }
+            }
         }
-        let rejects: Vec<_> =
-            self.uploads(&journal.uploads).into_iter().filter(|upload| self.is_rejects(upload, id)).collect();
-        self.store.complete(&rejects)?;
-        let success = self.table.data_folder(id.date()).join(SUCCESS_FILE);
-        self.store.put(&success, to_json(&self.table.success_of(&manifest)), Put::Overwrite)?;
-        self.remove_all(&journal.removes)?;
+    }
+
+    /// Moves the journal to `undone`; nothing if it has another version by now.
+    fn mark_undone(&self, journal: Journal, version: UpdateVersion) -> Result<Option<Journal>, LakeError> {
+        let undone = Journal { state: State::Undone, plan: None, ..journal };
+        let put = self.store.put_settled(&self.journal_path(), &undone.to_json(), &Put::Update(version))?;
+        Ok(matches!(put, Settled::Done(_)).then_some(undone))
+    }
+
+    /// Gives up the uploads of a journal that is not decided, and removes its claim and then itself.
+    fn clean_up(&self, journal: &Journal) -> Result<(), LakeError> {
+        self.store.abort(&self.uploads(&journal.uploads))?;
+        if let Some(path) = &journal.manifest_path {
+            let path = self.path(path);
+            if let Some((bytes, version)) = self.store.read(&path, MAX_MANIFEST_BYTES)?
+                && let Some(claim) = Claim::parse(&bytes)
+                && self.folder.ends_with(claim.claimed_by.as_str())
+            {
+                self.store.delete_version(&path, &version)?;
+            }
+        }
+        self.store.delete(&self.journal_path())
+    }
+
+    /// Takes everything back after `failure`; returns what to report.
+    fn undo_after(&self, failure: CommitError, journal: &Journal) -> CommitError {
+        let undone = self.settle().and_then(|_| Ok(self.clean_up(journal)?));
+        match (undone, failure) {
+            (Ok(()), failure) => failure,
+            (Err(CommitError::Lake(source)), CommitError::Lake(failure)) => {
+                CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
+            }
+            (Err(error), failure) => {
+                tracing::warn!(error = %error, "what was uploaded could not be given up; the next run does it");
+                failure
+            }
+        }
+    }
+
+    // ---- After it ----
+
+    /// Carries out the steps of this run's own decision; returns why the next run has to carry them on.
+    fn finish_own(
+        &self,
+        journal: &Journal,
+        statistics: Option<&[FileStatistics]>,
+    ) -> Result<Option<LakeError>, CommitError> {
+        match self.finish(journal, statistics) {
+            Ok(()) => Ok(None),
+            Err(FinishError::Failed(CommitError::Lake(error))) => Ok(Some(error)),
+            Err(FinishError::Failed(error) | FinishError::Undone(error)) => Err(error),
+        }
+    }
+
+    /// Carries out the steps of a decided journal. Ends well too if another run has done so.
+    fn finish(&self, journal: &Journal, statistics: Option<&[FileStatistics]>) -> Result<(), FinishError> {
+        let Some(plan) = &journal.plan else { return Ok(()) };
+        if let Some(publication) = &plan.publication {
+            let rejects = self.table.rejects_path(publication.manifest.snapshot_id());
+            let (rejects, data): (Vec<_>, Vec<_>) =
+                self.uploads(&journal.uploads).into_iter().partition(|upload| upload.path == rejects);
+            let rejects_over = publication.rejects_over.as_ref().map(Seen::version);
+            if !(self.complete(journal, &data, None)?
+                && self.complete(journal, &rejects, rejects_over.as_ref())?)
+            {
+                return Ok(());
+            }
+            self.write_log(plan, statistics)?;
+            if !self.put_manifest(publication)? {
+                return Ok(());
+            }
+            if !self.put_success(publication)? {
+                return Ok(());
+            }
+        } else {
+            self.write_log(plan, None)?;
+        }
+        for object in &plan.removes_first {
+            self.remove_seen(plan, object)?;
+        }
+        let then: Vec<_> = plan.removes_then.iter().map(|path| self.path(path)).collect();
+        self.store.delete_all(&then)?;
+        self.store.delete(&self.journal_path())?;
         Ok(())
     }
 
-    /// Removes published snapshots: decided when the journal is written, and then carried out.
+    /// Removes the version of an object that was read before the decision. Rejects may have another by now: on
+    /// Azure an upload can be completed once more, with the same bytes.
+    fn remove_seen(&self, plan: &Plan, object: &SeenObject) -> Result<(), LakeError> {
+        let path = self.path(&object.path);
+        let mut version = object.seen.version();
+        while !self.store.delete_version(&path, &version)? {
+            let Some(current) = self.store.version(&path)? else { break };
+            if !path.ends_with(REJECTS_FILE) || self.is_others(plan, &path.with_file_name(MANIFEST_FILE))? {
+                break;
+            }
+            version = current;
+        }
+        Ok(())
+    }
+
+    /// Whether a run that came later has put the manifest or the claim at `path`.
+    fn is_others(&self, plan: &Plan, path: &Path) -> Result<bool, LakeError> {
+        let Some((bytes, version)) = self.store.read(path, MAX_MANIFEST_BYTES)? else { return Ok(false) };
+        let is_new = plan.publication.as_ref().is_some_and(|new| bytes == to_json(&new.manifest));
+        let is_old = plan
+            .removes_first
+            .iter()
+            .any(|old| self.path(&old.path) == path && old.seen.version().e_tag == version.e_tag);
+        Ok(!is_new && !is_old)
+    }
+
+    /// Whether the journal is still there to be finished; if not, another run has done so.
+    fn is_unfinished(&self) -> Result<bool, CommitError> {
+        Ok(Journal::read(self.table, self.store, &self.folder)?.is_some())
+    }
+
+    /// Completes uploads; says whether they are. If not, another run has carried on. If one of them is gone for
+    /// good, no one can carry on, and the journal is undone.
+    fn complete(
+        &self,
+        journal: &Journal,
+        uploads: &[Upload],
+        before: Option<&UpdateVersion>,
+    ) -> Result<bool, FinishError> {
+        let Err(failure) = self.store.complete(uploads, before) else { return Ok(true) };
+        if !failure.is_gone {
+            return Err(failure.error.into());
+        }
+        let Some((found, version)) = Journal::read(self.table, self.store, &self.folder)? else {
+            return Ok(false);
+        };
+        if found.state == State::Decided && self.mark_undone(found, version)?.is_none() {
+            return Ok(false);
+        }
+        let data = journal.uploads.iter().map(|upload| self.path(&upload.path));
+        let data: Vec<_> = data.filter(|path| !path.ends_with(REJECTS_FILE)).collect();
+        self.store.abort(&self.uploads(&journal.uploads))?;
+        self.store.delete_all(&data)?;
+        self.clean_up(journal)?;
+        Err(FinishError::Undone(failure.error.into()))
+    }
+
+    /// The commits to the log of a Delta table.
+    fn write_log(&self, plan: &Plan, statistics: Option<&[FileStatistics]>) -> Result<(), CommitError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match self.try_write_log(plan, statistics) {
+                Err(CommitError::Lake(LakeError::Delta(error)))
+                    if matches!(*error, DeltaError::DateChanged { .. }) && attempts < MAX_LOG_ATTEMPTS => {}
+                // A later commit of the date: this one was made, and has been replaced since.
+                Err(CommitError::Overtaken { .. }) if !self.is_unfinished()? => return Ok(()),
+                result => return result,
+            }
+        }
+    }
+
+    fn try_write_log(&self, plan: &Plan, statistics: Option<&[FileStatistics]>) -> Result<(), CommitError> {
+        let transaction = plan.publication.as_ref().and_then(|one| Some((&one.manifest, one.transaction?)));
+        if transaction.is_none() && !plan.adopts && plan.removes_from_log.is_empty() {
+            return Ok(());
+        }
+        let mut log = Log::open_or_new(self.table)?;
+        if let Some((manifest, transaction)) = transaction
+            && !log.has_committed(manifest, transaction)
+        {
+            if plan.adopts {
+                log.read_unseen(Some(manifest.snapshot_id().date()))?;
+            }
+            match statistics {
+                Some(statistics) => log.publish(manifest, transaction, statistics)?,
+                None => log.publish(manifest, transaction, &log.fetch_statistics(&manifest.files)?)?,
+            }
+        } else if plan.adopts && transaction.is_none() {
+            log.adopt_snapshots()?;
+        }
+        if !plan.removes_from_log.is_empty() {
+            log.remove_files(&plan.removes_from_log, Utc::now())?;
+        }
+        Ok(())
+    }
+
+    /// Puts the manifest over what was read before the decision. Says whether it is in place; if not, another
+    /// run has carried on and more has come since.
+    fn put_manifest(&self, publication: &Publication) -> Result<bool, CommitError> {
+        let manifest = &publication.manifest;
+        let path = self.table.manifest_path(manifest.snapshot_id());
+        self.put_over(&path, &to_json(manifest), Some(&publication.manifest_over))
+    }
+
+    /// The same for `_SUCCESS`.
+    fn put_success(&self, publication: &Publication) -> Result<bool, CommitError> {
+        let manifest = &publication.manifest;
+        let id = manifest.snapshot_id();
+        let path = self.table.data_folder(id.date()).join(SUCCESS_FILE);
+        let success = to_json(&self.table.success_of(manifest));
+        if !self.put_over(&path, &success, publication.success_over.as_ref())? {
+            return Ok(false);
+        }
+        let found = self.store.read(&self.table.manifest_path(id), MAX_MANIFEST_BYTES)?;
+        if found.is_some_and(|(found, _)| found == to_json(manifest)) {
+            return Ok(true);
+        }
+        // Others have replaced or removed the snapshot: a request of this run's was late.
+        if let Some((found, version)) = self.store.read(&path, super::MAX_SUCCESS_BYTES)?
+            && found == success
+        {
+            self.store.delete_version(&path, &version)?;
+        }
+        Ok(false)
+    }
+
+    fn put_over(&self, path: &Path, bytes: &[u8], seen: Option<&Seen>) -> Result<bool, CommitError> {
+        let mut put = Seen::put_over(seen);
+        loop {
+            let Settled::Refused(found) = self.store.put_settled(path, bytes, &put)? else { return Ok(true) };
+            if !self.is_unfinished()? {
+                return Ok(false);
+            }
+            // Nobody else has carried on: somebody has changed the object by hand, or a request was late.
+            self.lock.confirm()?;
+            put = found.map_or(Put::Create, |(_, version)| Put::Update(version));
+        }
+    }
+
+    // ---- Changes without uploads ----
+
+    /// Removes published snapshots.
     pub(super) fn remove(
         &self,
         published: &[PublishedSnapshot],
         ids: &[SnapshotId],
     ) -> Result<RemovedSnapshots, CommitError> {
-        let mut removes = Removes::default();
-        for snapshot in published.iter().filter(|one| ids.contains(&one.id)) {
-            if self.table.is_complete(snapshot)? {
-                let success = self.table.data_folder(snapshot.id.date()).join(SUCCESS_FILE);
-                removes.first.push(self.table.below_lake(&success));
+        let plan = |journal: &Journal| {
+            debug_assert!(journal.uploads.is_empty());
+            let mut plan = Plan::default();
+            let is_delta = self.table.kind()? == TableKind::Delta;
+            for snapshot in published.iter().filter(|one| ids.contains(&one.id)) {
+                if self.table.is_complete(snapshot)? {
+                    self.add_seen(&mut plan, &self.table.data_folder(snapshot.id.date()).join(SUCCESS_FILE))?;
+                }
+                // The rejects go before the manifest that counts them.
+                self.add_seen(&mut plan, &self.table.rejects_path(snapshot.id))?;
+                self.add_seen(&mut plan, &snapshot.manifest_path)?;
+                self.add_files(&mut plan, &snapshot.manifest);
+                if is_delta {
+                    plan.removes_from_log
+                        .extend(snapshot.manifest.files.iter().map(|file| file.path.clone()));
+                }
             }
-            removes.add(self.table, snapshot);
-        }
-        self.lock.confirm()?;
-        let removed_dates = ids.iter().map(|id| id.date()).collect();
-        let journal = Journal { removes, removed_dates, ..Journal::default() };
-        self.write_journal(&journal, Put::Create)?;
-        Ok(RemovedSnapshots { left_over: self.carry_out(&journal).err() })
+            Ok(plan)
+        };
+        Ok(RemovedSnapshots { left_over: self.change(plan)? })
     }
 
-    /// Carries out a removal of snapshots.
-    fn carry_out(&self, journal: &Journal) -> Result<(), LakeError> {
-        if let Some(mut log) = Log::open(self.table)? {
-            log.remove_dates(journal.removed_dates.iter().copied(), Utc::now())?;
-        }
-        self.remove_all(&journal.removes)
-    }
-
-    /// Removes what is to go, and then the journal that says so.
-    fn remove_all(&self, removes: &Removes) -> Result<(), LakeError> {
-        for path in &removes.first {
-            self.store.delete(&self.path(path))?;
-        }
-        let then: Vec<_> = removes.then.iter().map(|path| self.path(path)).collect();
-        self.store.delete_all(&then)?;
-        self.store.delete(&self.folder.join(JOURNAL_FILE))
-    }
-
-    /// Gives uploads up, removes those that were completed, and then the journal. Rejects are completed only
-    /// once the manifest is in place, and what has their name is another's.
-    fn undo(&self, uploads: &[JournalUpload]) -> Result<(), LakeError> {
-        let uploads = self.uploads(uploads);
-        self.store.abort(&uploads)?;
-        let completed: Vec<_> = uploads
-            .into_iter()
-            .map(|upload| upload.path)
-            .filter(|path| path.file_name().is_none_or(|name| name != REJECTS_FILE))
-            .collect();
-        self.store.delete_all(&completed)?;
-        self.store.delete(&self.folder.join(JOURNAL_FILE))
-    }
-
-    /// Takes everything back after `failure`; returns what to report.
-    fn undo_after(&self, failure: LakeError, uploads: &[Upload]) -> CommitError {
-        match self.undo(&self.journaled(uploads)) {
-            Ok(()) => CommitError::Lake(failure),
-            Err(source) => CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) },
+    /// Brings the snapshots that the log of a Delta table has not seen into it.
+    pub(super) fn adopt(&self) -> Result<(), CommitError> {
+        match self.change(|_| Ok(Plan { adopts: true, ..Plan::default() }))? {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
         }
     }
 
-    fn is_rejects(&self, upload: &Upload, id: SnapshotId) -> bool {
-        upload.path == self.table.rejects_path(id)
-    }
-
-    fn write_journal(&self, journal: &Journal, put: Put) -> Result<(), LakeError> {
-        let path = self.folder.join(JOURNAL_FILE);
-        let bytes = serde_json::to_vec(journal).expect("text keys and plain values serialise");
-        match self.store.put(&path, bytes.clone(), put)? {
-            Some(_) => Ok(()),
-            // Run ids are drawn: this is our own, whose answer was lost.
-            None if self.store.read(&path, MAX_JOURNAL_BYTES)?.is_some_and(|(found, _)| found == bytes) => {
-                Ok(())
-            }
-            None => Err(local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into())),
-        }
+    /// Opens a journal, decides what `plan` says, and carries it out; returns why the next run has to carry it
+    /// on.
+    fn change(
+        &self,
+        plan: impl FnOnce(&Journal) -> Result<Plan, CommitError>,
+    ) -> Result<Option<LakeError>, CommitError> {
+        let journal = Journal::open(None, Vec::new());
+        let opened = self.open(&journal).map_err(CommitError::from);
+        let (version, plan) = match opened.and_then(|version| Ok((version, plan(&journal)?))) {
+            Ok(opened) => opened,
+            Err(failure) => return Err(self.undo_after(failure, &journal)),
+        };
+        let journal = Journal { state: State::Decided, plan: Some(plan), ..journal };
+        self.decide(&journal, &version)?;
+        self.finish_own(&journal, None)
     }
 
     fn journaled(&self, uploads: &[Upload]) -> Vec<JournalUpload> {
-        let journaled = uploads.iter().map(|upload| JournalUpload {
-            path: self.table.below_lake(&upload.path),
-            id: upload.id.clone(),
-            parts: upload.parts.clone(),
-            bytes: upload.bytes,
-        });
-        journaled.collect()
+        uploads.iter().map(|upload| JournalUpload::new(self.table, upload)).collect()
     }
 
     fn uploads(&self, journaled: &[JournalUpload]) -> Vec<Upload> {
-        let uploads = journaled.iter().cloned().map(|upload| Upload {
-            path: self.path(&upload.path),
-            id: upload.id,
-            parts: upload.parts,
-            bytes: upload.bytes,
-        });
-        uploads.collect()
+        journaled.iter().map(|upload| upload.to_upload(self.store)).collect()
     }
 }
 
-/// Why a manifest was not put.
-enum PutManifest {
-    /// Another run has put one of the same snapshot.
-    Overtaken,
-    /// It is not there.
-    Failed(Box<LakeError>),
-    /// It may be there.
-    Unknown {
-        /// Why that is not certain.
-        failure: Box<LakeError>,
-        /// Why it could not be looked for.
-        source: Box<LakeError>,
-    },
-}
-
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -188,6 +188,27 @@ impl DeltaTable {
         self.commit(|table| Ok(table.removing_lines(dates, at))).await
     }
 
+    /// Commits that these files go, by their paths from the table's root; nothing if the table has none of them.
+    /// Returns the version.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::publish`].
+    pub async fn remove_files(
+        &mut self,
+        paths: &BTreeSet<&str>,
+        at: DateTime<Utc>,
+    ) -> Result<Option<u64>, DeltaError> {
+        self.commit(|table| {
+            let live = table.contents.state.live.iter().filter(|(path, _)| paths.contains(path.as_str()));
+            let removed: Vec<&Add> = live.map(|(_, add)| add).collect();
+            let date = |add: &&Add| add.partition_values.get(SNAPSHOT_DATE.name).cloned().flatten();
+            let dates: BTreeSet<String> = removed.iter().filter_map(date).collect();
+            Ok(table.removal(&dates, &removed, at))
+        })
+        .await
+    }
+
     /// Whether the last checkpoint is long enough ago for another.
     pub fn is_checkpoint_due(&self) -> bool {
         let last = self.contents.checkpoint.unwrap_or(0);
@@ -453,11 +474,16 @@ impl DeltaTable {
     }
 
     fn removing_lines(&self, dates: &BTreeSet<NaiveDate>, at: DateTime<Utc>) -> Option<Vec<Line>> {
-        let at = at.timestamp_millis();
-        let removed: Vec<_> = dates.iter().flat_map(|date| self.live_on(*date)).collect();
+        let removed: Vec<_> = dates.iter().flat_map(|date| self.live_on(*date)).map(|(_, add)| add).collect();
+        self.removal(&dates.iter().map(NaiveDate::to_string).collect(), &removed, at)
+    }
+
+    /// The lines of a commit that `removed` go, all files of `dates`; nothing if there are none.
+    fn removal(&self, dates: &BTreeSet<String>, removed: &[&Add], at: DateTime<Utc>) -> Option<Vec<Line>> {
         if removed.is_empty() {
             return None;
         }
+        let at = at.timestamp_millis();
         let texts: Vec<_> = dates.iter().map(|date| format!("'{date}'")).collect();
         let predicate = format!("{} IN ({})", SNAPSHOT_DATE.name, texts.join(", "));
         let mut lines = vec![self.commit_info(
@@ -467,7 +493,7 @@ impl DeltaTable {
             &json!({ "numRemovedFiles": removed.len().to_string() }),
             &format!("{} snapshots expired", dates.len()),
         )];
-        lines.extend(removed.into_iter().map(|(_, add)| removing(add, at)));
+        lines.extend(removed.iter().map(|add| removing(add, at)));
         Some(lines)
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -12,6 +13,7 @@ use object_store::client::{
 };
 use url::{Host, Url};
 
+use super::store::delete_version::{self, Signer};
 use crate::fetch::error_chain;
 use crate::fetch::http::{
     CertificateProblem, HttpClient as OwnClient, NoAuthorities, certificate_problem, has_authorities,
@@ -29,8 +31,11 @@ const READ_TIMEOUT: Duration = Duration::from_mins(2);
 const GOOGLE_METADATA_HOST: &str = "metadata.google.internal";
 
 /// Makes the library's clients ours.
-#[derive(Debug, Clone, Copy)]
-pub struct Connector;
+#[derive(Debug, Clone, Default)]
+pub struct Connector {
+    /// Known once the store is built.
+    pub(super) signer: Arc<OnceLock<Signer>>,
+}
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -38,6 +43,7 @@ impl HttpConnector for Connector {
         Ok(HttpClient::new(Service {
             outside: OwnClient::try_new(READ_TIMEOUT).map_err(failed)?,
             nearby: OwnClient::try_direct(NEARBY_CONNECT_TIMEOUT, READ_TIMEOUT).map_err(failed)?,
+            signer: Arc::clone(&self.signer),
         }))
     }
 }
@@ -47,11 +53,15 @@ struct Service {
     outside: OwnClient,
     /// Never by a proxy.
     nearby: OwnClient,
+    signer: Arc<OnceLock<Signer>>,
 }
 
 #[async_trait::async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let request = delete_version::redirect(request, self.signer.get())
+            .await
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
@@ -71,7 +81,8 @@ impl HttpService for Service {
         let request = client.request(parts.method, &url).headers(parts.headers);
         let response = request.body(reqwest::Body::wrap(body)).send().await.map_err(to_http_error)?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
-        Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(to_http_error))))
+        let response = HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(to_http_error)));
+        Ok(delete_version::answered(response))
     }
 }
 

@@ -1,12 +1,12 @@
 //! The lock of a table in an object store: an object that one run makes, renews, and removes in the end.
 //!
 //! Taken by a conditional create, so that of two runs one gets it; renewed by conditional updates, each of
-//! which changes the object. A waiting run takes it over when it has not changed for long, by the waiting
-//! run's own clock: no two clocks are compared. Whoever stood still meanwhile learns at the next renewal
-//! that the lease is lost, and that comes before every step that readers can see.
+//! which changes the object; removed only as the version that it was last renewed to. A waiting run takes it
+//! over when it has not changed for long, by the waiting run's own clock: no two clocks are compared.
 //!
-//! It keeps runs from working in vain. What keeps two of them from publishing one snapshot is the
-//! conditional create of its manifest, which holds without any lease.
+//! The lock keeps runs from working in vain, and tells a run that its journal was there before another one
+//! took over (`commit/protocol.md`). It decides nothing: a run that stands still between two requests can
+//! lose it at any time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use super::store::{Put, Store};
+use super::store::{Put, Settled, Store};
 use super::{LakeError, local};
 
 /// How runs take turns. All runs on a lake have to agree on it.
@@ -44,6 +44,11 @@ impl LeaseTimes {
         Self { renew: take_over / 4, take_over, poll: take_over / 30 }
     }
 
+    /// For a simulation: no clock, and who waits takes over at the second look.
+    #[cfg(test)]
+    pub(crate) const SCHEDULED: Self =
+        Self { renew: Duration::from_hours(1), take_over: Duration::ZERO, poll: Duration::ZERO };
+
     /// For tests that wait for nobody.
     #[cfg(test)]
     pub(crate) const IMPATIENT: Self = Self {
@@ -55,6 +60,9 @@ impl LeaseTimes {
 
 /// How often a waiting run looks whether it was told to stop.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+/// How often a second lock is tried that the store has to refuse.
+const MAX_PROOF_ATTEMPTS: u32 = 5;
 
 /// A lease object is a hundred bytes; beyond this it is not ours.
 const MAX_LEASE_BYTES: u64 = 4 << 10;
@@ -100,34 +108,40 @@ impl Lease {
     ) -> Result<Self, LakeError> {
         let lease_id = getrandom::u64()
             .map_err(|error| local::io_error("draw a number to lock", &path)(std::io::Error::other(error)))?;
-        let holder = Holder { lease_id: format!("{lease_id:016x}"), renewals: 0 };
+        let mut state =
+            State { holder: Holder { lease_id: format!("{lease_id:016x}"), renewals: 0 }, version: None };
         let mut on_wait = Some(on_wait);
         let mut seen: Option<(UpdateVersion, Instant)> = None;
         let times = store.lease_times;
-        let version = loop {
-            match store.put(&path, holder.to_json(), Put::Create) {
-                Ok(Some(version)) => break version,
-                Ok(None) => {}
-                // It may have arrived all the same; the next look tells.
-                Err(error) if !error.is_retried() => return Err(error),
-                Err(error) => tracing::debug!(error = %error, "the lock could not be made; trying again"),
-            }
-            if let Some((bytes, version)) = store.read(&path, MAX_LEASE_BYTES)? {
-                if serde_json::from_slice::<Holder>(&bytes).is_ok_and(|found| found == holder) {
-                    break version;
-                }
-                let now = Instant::now();
-                match &seen {
+        loop {
+            // Looked at first: a store that knows no conditions would put ours over another run's.
+            let put = match store.read(&path, MAX_LEASE_BYTES)? {
+                None => Some(Put::Create),
+                Some((_, version)) => match &seen {
                     Some((before, since)) if is_same(before, &version) => {
-                        if now.duration_since(*since) >= times.take_over {
-                            if let Some(version) = store.put(&path, holder.to_json(), Put::Update(version))? {
-                                tracing::warn!("took over the lock of a run that does not renew it any more");
-                                break version;
-                            }
-                            seen = None;
-                        }
+                        (since.elapsed() >= times.take_over).then_some(Put::Update(version))
                     }
-                    _ => seen = Some((version, now)),
+                    _ => {
+                        seen = Some((version, Instant::now()));
+                        None
+                    }
+                },
+            };
+            // Only a condition that failed means that another run has it; any other answer is an error.
+            if let Some(put) = put
+                && let Settled::Done(version) = store.put_settled(&path, &state.holder.to_json(), &put)?
+            {
+                if let Put::Update(_) = put {
+                    tracing::warn!("took over the lock of a run that does not renew it any more");
+                }
+                state.version = Some(version);
+                match store.block_on(prove_conditions(store, &path, &mut state)) {
+                    Ok(()) => break,
+                    Err(LakeError::LeaseLost { .. }) => {
+                        state.holder.renewals += 1;
+                        seen = None;
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             if let Some(on_wait) = on_wait.take() {
@@ -140,8 +154,8 @@ impl Lease {
                 }
                 std::thread::sleep(CANCEL_POLL.min(times.poll));
             }
-        };
-        let state = Arc::new(Mutex::new(State { holder, version: Some(version) }));
+        }
+        let state = Arc::new(Mutex::new(state));
         let renewal = store.spawn(renew_for_ever(store.clone(), path.clone(), state.clone(), times.renew));
         Ok(Self { store: store.clone(), path, state, renewal })
     }
@@ -158,14 +172,60 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.renewal.abort();
-        // Right after a renewal nobody takes it over, so it is ours that goes. An error has nowhere to go:
-        // the next run waits for a while, and takes over.
-        if self.confirm().is_ok()
-            && let Err(error) = self.store.delete(&self.path)
-        {
-            tracing::debug!(error = %error, "the lock could not be removed; the next run takes it over");
+        // Best effort: an error is ignored, the next run waits for a while and takes over.
+        let mut held = self.store.block_on(self.state.lock());
+        while let Some(version) = held.version.take() {
+            match self.store.delete_version(&self.path, &version) {
+                Ok(true) => {}
+                // It was taken over, or the answer to a renewal was lost.
+                Ok(false) => {
+                    held.version = self.store.block_on(own_version(&self.store, &self.path, &held.holder));
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error, "the lock could not be removed; the next run takes it over");
+                }
+            }
         }
     }
+}
+
+/// The version of the lock in place if it is this holder's.
+async fn own_version(store: &Store, path: &std::path::Path, holder: &Holder) -> Option<UpdateVersion> {
+    let (bytes, version) = store.read_async(path, MAX_LEASE_BYTES).await.ok()??;
+    let found: Holder = serde_json::from_slice(&bytes).ok()?;
+    (found.lease_id == holder.lease_id).then_some(version)
+}
+
+/// Shows that the store has conditional writes: a second lock has to be refused, and so has a second renewal
+/// of one version. Takes the lock away if either is accepted.
+async fn prove_conditions(store: &Store, path: &std::path::Path, state: &mut State) -> Result<(), LakeError> {
+    let first = state.version.clone();
+    renew(store, path, state).await?;
+    for put in std::iter::once(Put::Create).chain(first.map(Put::Update)) {
+        let (mut num_attempts, mut num_accepted) = (0, 0);
+        loop {
+            num_attempts += 1;
+            let again = Holder { renewals: state.holder.renewals + 1, ..state.holder.clone() };
+            match store.put_async(path, again.to_json(), put.clone()).await {
+                Ok(None) => break,
+                Ok(Some(version)) => {
+                    num_accepted += 1;
+                    *state = State { holder: again, version: Some(version.clone()) };
+                    // Once, another run may have taken the lock over and left.
+                    if num_accepted == 2 {
+                        // Best effort: what stays is a lock that the next run takes over.
+                        let _ = store.delete_version_async(path, &version).await;
+                        return Err(LakeError::NoConditionalWrites { path: path.to_path_buf() });
+                    }
+                }
+                Err(error) if !error.is_transient() || num_attempts == MAX_PROOF_ATTEMPTS => {
+                    return Err(error);
+                }
+                Err(error) => tracing::debug!(error = %error, "the lock could not be tried; trying again"),
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_same(one: &UpdateVersion, other: &UpdateVersion) -> bool {
@@ -193,14 +253,10 @@ async fn renew(store: &Store, path: &std::path::Path, state: &mut State) -> Resu
     let next = Holder { renewals: state.holder.renewals + 1, ..state.holder.clone() };
     let renewed = match store.put_async(path, next.to_json(), Put::Update(version)).await? {
         Some(version) => Some(version),
-        // An answer may have been lost, and the library have asked again: then this renewal is in place.
+        // An answer may have been lost, and the library have asked again: then this renewal is in place. Another
+        // of our own is not: it can be the first one, that arrived once more after others had the lock.
         None => match store.read_async(path, MAX_LEASE_BYTES).await? {
-            Some((bytes, version))
-                if serde_json::from_slice::<Holder>(&bytes)
-                    .is_ok_and(|found| found.lease_id == next.lease_id) =>
-            {
-                Some(version)
-            }
+            Some((bytes, version)) if bytes == next.to_json() => Some(version),
             _ => None,
         },
     };

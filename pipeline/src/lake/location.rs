@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, AzureCredential, MicrosoftAzureBuilder};
 use object_store::client::CredentialProvider;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{BackoffConfig, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{BackoffConfig, ObjectStoreScheme, RetryConfig};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::http::Connector;
-use super::store::{self, Store};
+use super::store::delete_version::Signer;
+use super::store::{self, Objects, Store};
 use super::{LakeError, local};
 use crate::config::host_url;
 use crate::fetch::token::Tokens;
@@ -30,6 +30,9 @@ use crate::{environment, redact};
 const AZURE_STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
 const DEFAULT_AUTHORITY: &str = "https://login.microsoftonline.com";
+
+/// What the library takes too if none is named.
+const DEFAULT_AWS_REGION: &str = "us-east-1";
 
 /// A request is sent again for so long. Longer, and a signature that is made once for all attempts can end.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(4);
@@ -52,13 +55,30 @@ impl Location {
             Written::Store { root, url, kind, prefix } => (root, url, kind, prefix),
         };
         let cannot = |error: object_store::Error| bad(location, &store::explain(&error));
-        let (objects, multipart) = match kind {
-            ObjectStoreScheme::MicrosoftAzure => both(azure(&url)?.build().map_err(cannot)?),
-            ObjectStoreScheme::AmazonS3 => both(aws(&url).build().map_err(cannot)?),
-            ObjectStoreScheme::GoogleCloudStorage => both(gcp(&url).build().map_err(cannot)?),
+        let connector = Connector::default();
+        let sign = |signer| connector.signer.set(signer).expect("set once, here");
+        let objects = match kind {
+            ObjectStoreScheme::MicrosoftAzure => {
+                let builder = azure(&url)?.with_http_connector(connector.clone());
+                let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
+                let azure = builder.build().map_err(cannot)?;
+                sign(Signer::Azure { credentials: azure.credentials().clone(), account });
+                Objects::of(azure)
+            }
+            ObjectStoreScheme::AmazonS3 => {
+                let builder = aws(&url).with_http_connector(connector.clone());
+                let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
+                let region = region.unwrap_or_else(|| DEFAULT_AWS_REGION.to_owned());
+                let s3 = builder.build().map_err(cannot)?;
+                sign(Signer::Aws { credentials: s3.credentials().clone(), region });
+                Objects::of(s3)
+            }
+            ObjectStoreScheme::GoogleCloudStorage => {
+                Objects::of(gcp(&url).with_http_connector(connector.clone()).build().map_err(cannot)?)
+            }
             _ => return Err(bad(location, UNSUPPORTED)),
         };
-        let started = Store::try_new(root.clone(), prefix, objects, multipart);
+        let started = Store::try_new(root.clone(), prefix, objects);
         Ok(Self::Store(started.map_err(local::io_error("start the network for", &root))?))
     }
 }
@@ -181,24 +201,19 @@ fn check_folders(path: &str, is_web: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn both<S: ObjectStore + MultipartStore>(store: S) -> (Arc<dyn ObjectStore>, Arc<dyn MultipartStore>) {
-    let store = Arc::new(store);
-    (store.clone(), store)
-}
-
 fn retry() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT }
 }
 
 /// S3 as the environment has it. Empty variables are absent, which the library's own reading does not know.
 fn aws(url: &Url) -> AmazonS3Builder {
-    let builder = AmazonS3Builder::new().with_http_connector(Connector).with_retry(retry());
+    let builder = AmazonS3Builder::new().with_retry(retry());
     let settings = settings("AWS_").filter_map(|(name, value)| Some((name.parse().ok()?, value)));
     settings.fold(builder, |builder, (key, value)| builder.with_config(key, value)).with_url(url.as_str())
 }
 
 fn gcp(url: &Url) -> GoogleCloudStorageBuilder {
-    let builder = GoogleCloudStorageBuilder::new().with_http_connector(Connector).with_retry(retry());
+    let builder = GoogleCloudStorageBuilder::new().with_retry(retry());
     let builder = match environment::variable("SERVICE_ACCOUNT") {
         Some(path) => builder.with_service_account_path(path),
         None => builder,
@@ -214,7 +229,7 @@ fn settings(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
 }
 
 fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
-    let mut builder = MicrosoftAzureBuilder::new().with_http_connector(Connector).with_retry(retry());
+    let mut builder = MicrosoftAzureBuilder::new().with_retry(retry());
     let mut unread = Vec::new();
     for (name, value) in settings("AZURE_") {
         let is_storage = name.starts_with("azure_storage_");

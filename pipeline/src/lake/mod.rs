@@ -19,7 +19,7 @@ pub(crate) mod local_objects;
 mod location;
 pub(crate) mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -34,6 +34,7 @@ use self::local::LocalLock;
 use self::location::Location;
 use self::store::Store;
 pub use self::store::StoreError;
+use crate::commit::Claim;
 use crate::delta::{self, DeltaError};
 use crate::exit_code::ExitCode;
 use crate::manifest::Manifest;
@@ -81,6 +82,12 @@ pub enum LakeError {
     /// Another run took the table over from this one.
     #[error("another run has taken {} over", path.display())]
     LeaseLost {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The store accepts a second object of one name where it was told not to.
+    #[error("the store has no conditional writes: it accepted a second lock at {}", path.display())]
+    NoConditionalWrites {
         /// The lock.
         path: PathBuf,
     },
@@ -140,6 +147,9 @@ impl LakeError {
             Self::LeaseLost { .. } => {
                 Some("run again: this one stood still for too long, and published nothing")
             }
+            Self::NoConditionalWrites { .. } => {
+                Some("choose a store for --lake that honours If-None-Match and If-Match, or a local disk")
+            }
             Self::DamagedManifest { .. } => Some(
                 "restore the manifest, or move it and the snapshot's data folder out of the lake and ingest again",
             ),
@@ -162,9 +172,14 @@ impl LakeError {
         }
     }
 
-    /// Whether a store failed in passing, so that what was asked may be done or not.
-    pub(crate) fn is_retried(&self) -> bool {
-        matches!(self, Self::Store { source, .. } if source.is_in_passing())
+    /// Whether a store failed for now, so that what was asked may be done or not.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.is_transient())
+    }
+
+    /// Whether a store will say the same again, and not for want of rights.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.is_refused())
     }
 
     /// How the program ends with this error.
@@ -418,7 +433,7 @@ impl Table {
         let held = match self.place() {
             Place::Disk(_) => Held::Disk(LocalLock::take(self.own_root(), on_wait, cancelled)?),
             Place::Store(store) => {
-                Held::Store(Lease::take(store, self.own_root().join("lock"), on_wait, cancelled)?)
+                Held::Store(Lease::take(store, self.own_root().join(LOCK_FILE), on_wait, cancelled)?)
             }
         };
         Ok(TableLock { table: self.clone(), is_to_be_delta: false, held: Arc::new(held) })
@@ -503,8 +518,28 @@ impl Table {
 
     /// The snapshots that have a folder for their manifest, oldest first.
     pub(crate) fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, LakeError> {
-        let names = self.list_names(&self.snapshots_root())?;
-        Ok(names.iter().filter_map(|name| SnapshotId::parse(name)).collect())
+        let root = self.snapshots_root();
+        let mut ids = BTreeSet::new();
+        let mut claims = Vec::new();
+        if let Place::Disk(_) = self.place() {
+            ids.extend(self.list_names(&root)?.iter().filter_map(|name| SnapshotId::parse(name)));
+        } else {
+            for (name, bytes) in self.list_files(&root)? {
+                let (folder, file) = name.split_once('/').unwrap_or((&name, ""));
+                let Some(id) = SnapshotId::parse(folder) else { continue };
+                ids.insert(id);
+                if file == MANIFEST_FILE && bytes == Claim::NUM_BYTES {
+                    claims.push(id);
+                }
+            }
+        }
+        for id in claims {
+            let found = self.read_bounded(&self.manifest_path(id), MAX_MANIFEST_BYTES)?;
+            if found.is_none_or(|bytes| Claim::parse(&bytes).is_some()) {
+                ids.remove(&id);
+            }
+        }
+        Ok(ids.into_iter().collect())
     }
 
     /// Reads the manifest at `path`, nothing where there is none.
@@ -524,7 +559,8 @@ impl Table {
         self.parse_snapshot(id, bytes)
     }
 
-    fn parse_snapshot(
+    /// The snapshot of a manifest's text; nothing if there is none, or a claim.
+    pub(crate) fn parse_snapshot(
         &self,
         id: SnapshotId,
         bytes: Option<Vec<u8>>,
@@ -536,6 +572,9 @@ impl Table {
             let is_there = self.is_folder(&self.snapshot_folder(id))?;
             return if is_there { Err(damaged("the file is missing".to_owned())) } else { Ok(None) };
         };
+        if Claim::parse(&bytes).is_some() {
+            return Ok(None);
+        }
         let manifest = parse_manifest(&manifest_path, &bytes)?;
         if manifest.dataset != self.dataset.name {
             return Err(damaged(format!("it is of dataset {:?}", manifest.dataset)));
@@ -552,6 +591,7 @@ impl Table {
     }
 }
 
+const LOCK_FILE: &str = "lock";
 const STAGING_FOLDER: &str = "staging";
 const SNAPSHOTS_FOLDER: &str = "snapshots";
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
@@ -634,6 +674,11 @@ impl TableLock {
             Held::Disk(_) => Ok(()),
             Held::Store(lease) => lease.confirm(),
         }
+    }
+
+    /// What to say of a run that finds out that another one has the table.
+    pub(crate) fn lost(&self) -> LakeError {
+        LakeError::LeaseLost { path: self.table.own_root().join(LOCK_FILE) }
     }
 
     /// The folders above the table's own whose entries have to last for the table to last.

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+use self::delete_version::{ByHead, DeleteVersion};
 use super::clutter::remove_folder_markers;
 use super::http::UntrustedStore;
 use super::lease::LeaseTimes;
@@ -47,7 +49,17 @@ const REQUESTS_IN_FLIGHT: usize = 16;
 const MAX_ATTEMPTS: u32 = 5;
 
 /// Between the first two of them; longer between later ones.
-const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Waits before the next attempt; stores in memory are not waited for.
+async fn pause(attempts: u32) {
+    if !cfg!(test) {
+        tokio::time::sleep(PAUSE * attempts).await;
+    }
+}
+
+/// What [`Store::put_settled`] reads back: a manifest at the most, and a journal twice that.
+const MAX_SETTLED_BYTES: u64 = 2 * super::MAX_MANIFEST_BYTES;
 
 /// How often a transfer looks whether it was told to stop.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -66,7 +78,10 @@ enum Kind {
     NotAuthorised,
     Unsupported,
     Untrusted(CertificateProblem),
-    Other,
+    /// The store or the line to it failed for now. A closed list: see [`is_transient`].
+    Transient,
+    /// What the store will say again.
+    Refused,
 }
 
 impl From<&object_store::Error> for StoreError {
@@ -83,7 +98,7 @@ impl From<&object_store::Error> for StoreError {
                     .downcast_ref::<TokenError>()
                     .is_some_and(|err| err.exit_code() == ExitCode::Source) =>
             {
-                Kind::Other
+                Kind::Transient
             }
             PermissionDenied { .. } | Unauthenticated { .. } => Kind::NotAuthorised,
             NotImplemented { .. } | NotSupported { .. } => Kind::Unsupported,
@@ -91,7 +106,9 @@ impl From<&object_store::Error> for StoreError {
             error => match error.to_string().split_once(STATUS_MARK).map(|(_, status)| status.get(..3)) {
                 Some(Some("404")) => Kind::Missing,
                 Some(Some("401" | "403")) => Kind::NotAuthorised,
-                _ => Kind::Other,
+                Some(Some(status)) if TRANSIENT_STATUSES.contains(&status) => Kind::Transient,
+                None if is_transient(error) => Kind::Transient,
+                _ => Kind::Refused,
             },
         };
         Self { kind, text: explain(error) }
@@ -107,8 +124,13 @@ impl StoreError {
         self.kind == Kind::NotAuthorised
     }
 
-    pub(super) fn is_in_passing(&self) -> bool {
-        self.kind == Kind::Other
+    pub(super) fn is_transient(&self) -> bool {
+        self.kind == Kind::Transient
+    }
+
+    /// Whether the store will say the same again, and not for want of rights.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.kind, Kind::Missing | Kind::Refused)
     }
 
     pub(super) fn hint(&self) -> &'static str {
@@ -119,7 +141,10 @@ impl StoreError {
             }
             Kind::Unsupported => "choose a store with conditional writes for --lake",
             Kind::Untrusted(problem) => problem.hint(),
-            Kind::Other => "check the store's name and the network, and run again",
+            Kind::Transient => "check the store's name and the network, and run again",
+            Kind::Refused => {
+                "check that --lake and the environment name the right store, and see what it says"
+            }
         }
     }
 }
@@ -139,6 +164,25 @@ fn untrusted(error: &object_store::Error) -> Option<CertificateProblem> {
 
 /// What stands before the status of an answer, in the library's words.
 const STATUS_MARK: &str = "status code: ";
+
+/// Answers of a store that is busy or not well, and may be again.
+const TRANSIENT_STATUSES: [&str; 6] = ["408", "429", "500", "502", "503", "504"];
+
+/// The same as codes in the body of an answer that began well, as S3 gives them.
+const TRANSIENT_CODES: [&str; 4] = ["InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
+
+/// Whether no answer came, or one without a status that says that the store is busy.
+fn is_transient(error: &object_store::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return error.kind() != HttpErrorKind::Unknown;
+        }
+        source = error.source();
+    }
+    let text = error.to_string();
+    TRANSIENT_CODES.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")))
+}
 
 /// What the library says, in one line and without its frames around a request: of a service's XML its code
 /// and message, of URLs no query.
@@ -171,8 +215,15 @@ pub(crate) enum Put {
     Create,
     /// In place of this version and no other.
     Update(UpdateVersion),
-    /// Whatever is there.
-    Overwrite,
+}
+
+/// Whether an object was written that only one of several may have written.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    /// It is in place, by this call or by one whose answer was lost.
+    Done(UpdateVersion),
+    /// It is not, and another object is in its place, or none.
+    Refused(Option<(Vec<u8>, UpdateVersion)>),
 }
 
 /// A file on its way into the store, invisible until completed.
@@ -188,11 +239,22 @@ pub(crate) struct Upload {
     pub bytes: u64,
 }
 
+/// Why an upload was not completed.
+#[derive(Debug)]
+pub(crate) struct IncompleteError {
+    pub error: LakeError,
+    /// Whether the store does not have the upload any more, so that no one can complete it.
+    pub is_gone: bool,
+}
+
+fn is_version(found: &object_store::ObjectMeta, version: Option<&UpdateVersion>) -> bool {
+    version.is_some_and(|version| version.e_tag == found.e_tag && version.version == found.version)
+}
+
 /// An object store with a lake in it. Clones are the same store.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
-    objects: Arc<dyn ObjectStore>,
-    multipart: Arc<Multipart>,
+    objects: Objects,
     runtime: Arc<OwnRuntime>,
     /// The lake's URL, which all paths begin with.
     root: PathBuf,
@@ -206,18 +268,38 @@ pub(crate) struct Store {
     pub(super) lease_times: LeaseTimes,
 }
 
-/// The library's uploads, which do not print.
-struct Multipart(Arc<dyn MultipartStore>);
+/// The library's store, by each of the ways to ask it.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    pub(crate) whole: Arc<dyn ObjectStore>,
+    pub(crate) multipart: Arc<dyn MultipartStore>,
+    pub(crate) delete_version: Arc<dyn DeleteVersion>,
+}
 
-impl std::fmt::Debug for Multipart {
+impl Objects {
+    /// One of the library's stores, whose connector is [`super::http::Connector`].
+    pub(super) fn of<S: ObjectStore + MultipartStore>(store: S) -> Self {
+        let store = Arc::new(store);
+        let delete_version = Arc::new(ByHead(store.clone()));
+        Self { whole: store.clone(), multipart: store, delete_version }
+    }
+}
+
+impl std::fmt::Debug for Objects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Multipart")
+        self.whole.fmt(f)
     }
 }
 
 /// The threads of a store's requests. Their end waits for nobody: it can come from one of them.
 #[derive(Debug)]
 struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn start() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self(Some(threads::start_runtime("lake", 2)?))))
+    }
+}
 
 impl Drop for OwnRuntime {
     fn drop(&mut self) {
@@ -233,23 +315,15 @@ impl Store {
     /// # Errors
     ///
     /// Where the system gives no threads.
-    pub(super) fn try_new(
-        root: PathBuf,
-        prefix: Key,
-        objects: Arc<dyn ObjectStore>,
-        multipart: Arc<dyn MultipartStore>,
-    ) -> io::Result<Self> {
-        let runtime = threads::start_runtime("lake", 2)?;
-        Ok(Self {
-            objects,
-            multipart: Arc::new(Multipart(multipart)),
-            runtime: Arc::new(OwnRuntime(Some(runtime))),
-            root,
-            prefix,
-            work_dir: crate::environment::temp_dir(),
-            upload_bytes: u64::MAX,
-            lease_times: LeaseTimes::from_env(),
-        })
+    pub(super) fn try_new(root: PathBuf, prefix: Key, objects: Objects) -> io::Result<Self> {
+        Ok(Self::new(root, prefix, objects, OwnRuntime::start()?))
+    }
+
+    /// The same on a runtime that is there.
+    fn new(root: PathBuf, prefix: Key, objects: Objects, runtime: Arc<OwnRuntime>) -> Self {
+        let work_dir = crate::environment::temp_dir();
+        let lease_times = LeaseTimes::from_env();
+        Self { objects, runtime, root, prefix, work_dir, upload_bytes: u64::MAX, lease_times }
     }
 
     /// The lake's URL.
@@ -285,7 +359,7 @@ impl Store {
 
     /// The library's store.
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
-        &self.objects
+        &self.objects.whole
     }
 
     /// A place in the library's words, as it is below the lake's.
@@ -307,7 +381,7 @@ impl Store {
     /// Every object below a folder, but for markers of folders: path from there → size in bytes.
     pub(super) fn list_files(&self, folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
         let key = self.key(folder)?;
-        let objects = self.block_on(self.objects.list(Some(&key)).try_collect::<Vec<_>>());
+        let objects = self.block_on(self.objects.whole.list(Some(&key)).try_collect::<Vec<_>>());
         let prefix = format!("{key}/");
         let files = objects.map_err(store_error("list", folder))?.into_iter().filter_map(|object| {
             let name = object.location.as_ref().strip_prefix(&prefix)?.to_owned();
@@ -316,6 +390,21 @@ impl Store {
         let mut files = files.collect();
         remove_folder_markers(&mut files);
         Ok(files)
+    }
+
+    /// The names of the folders directly below one, sorted. Where folders are kept as such they may be empty.
+    pub(crate) fn list_folders(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
+        let key = self.key(folder)?;
+        let listed = self.block_on(self.objects.whole.list_with_delimiter(Some(&key)));
+        let folders = listed.map_err(store_error("list", folder))?.common_prefixes;
+        Ok(folders.iter().filter_map(|folder| Some(folder.filename()?.to_owned())).collect())
+    }
+
+    /// The version of an object; nothing if there is none.
+    pub(crate) fn version(&self, path: &Path) -> Result<Option<UpdateVersion>, LakeError> {
+        let key = self.key(path)?;
+        let found = self.block_on(self.objects.whole.head(&key)).map_err(store_error("read", path));
+        Ok(super::optional(found)?.map(|found| UpdateVersion { e_tag: found.e_tag, version: found.version }))
     }
 
     /// Reads a small object and its version; nothing where there is none.
@@ -345,7 +434,7 @@ impl Store {
         max_bytes: u64,
     ) -> Result<Option<(Vec<u8>, UpdateVersion)>, LakeError> {
         let key = self.key(path)?;
-        let got = self.objects.get(&key).await.map_err(store_error("read", path));
+        let got = self.objects.whole.get(&key).await.map_err(store_error("read", path));
         let Some(got) = super::optional(got)? else { return Ok(None) };
         if got.meta.size > max_bytes {
             return Err(local::io_error("read", path)(io::ErrorKind::FileTooLarge.into()));
@@ -370,7 +459,7 @@ impl Store {
         };
         let mut file = make().map_err(local::io_error("create", &scratch))?;
         self.block_on(async {
-            let got = self.objects.get(&key).await.map_err(store_error("read", path))?;
+            let got = self.objects.whole.get(&key).await.map_err(store_error("read", path))?;
             let mut bytes = got.into_stream();
             while let Some(some) = bytes.try_next().await.map_err(store_error("read", path))? {
                 file.write_all(&some).map_err(local::io_error("write", &scratch))?;
@@ -402,9 +491,8 @@ impl Store {
         let (action, mode, is_update) = match put {
             Put::Create => ("create", PutMode::Create, false),
             Put::Update(version) => ("update", PutMode::Update(version), true),
-            Put::Overwrite => ("write", PutMode::Overwrite, false),
         };
-        match self.objects.put_opts(&key, PutPayload::from(bytes), mode.into()).await {
+        match self.objects.whole.put_opts(&key, PutPayload::from(bytes), mode.into()).await {
             Ok(result) => Ok(Some(result.into())),
             Err(AlreadyExists { .. } | Precondition { .. }) => Ok(None),
             Err(NotFound { .. }) if is_update => Ok(None),
@@ -412,7 +500,59 @@ impl Store {
         }
     }
 
-    /// Removes an object if it is there.
+    /// Writes a small object whose bytes no other run writes, and finds out whether it is in place where an
+    /// answer was lost. `put` says what may be replaced.
+    ///
+    /// # Errors
+    ///
+    /// Whether it is in place is unknown then, unless the store refused the request.
+    pub(crate) fn put_settled(&self, path: &Path, bytes: &[u8], put: &Put) -> Result<Settled, LakeError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let failure = match self.put(path, bytes.to_vec(), put.clone()) {
+                Ok(Some(version)) => return Ok(Settled::Done(version)),
+                Ok(None) => None,
+                Err(error) if !error.is_transient() || attempts == MAX_ATTEMPTS => return Err(error),
+                Err(error) => Some(error),
+            };
+            // An answer that was lost, and an attempt that another one was ahead of, look alike.
+            match (self.read(path, MAX_SETTLED_BYTES)?, failure) {
+                (Some((found, version)), _) if found == bytes => return Ok(Settled::Done(version)),
+                (found, None) => return Ok(Settled::Refused(found)),
+                (_, Some(error)) => {
+                    tracing::debug!(error = %error, "an object could not be written; trying again");
+                    self.block_on(pause(attempts));
+                }
+            }
+        }
+    }
+
+    /// Removes a version of an object, and no other. Says whether the object is gone.
+    pub(crate) fn delete_version(&self, path: &Path, version: &UpdateVersion) -> Result<bool, LakeError> {
+        self.block_on(self.delete_version_async(path, version))
+    }
+
+    pub(super) async fn delete_version_async(
+        &self,
+        path: &Path,
+        version: &UpdateVersion,
+    ) -> Result<bool, LakeError> {
+        let key = self.key(path)?;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let deleted = self.objects.delete_version.delete_version(&key, version).await;
+            match deleted.map_err(store_error("remove", path)) {
+                Err(error) if error.is_transient() && attempts < MAX_ATTEMPTS => {
+                    pause(attempts).await;
+                }
+                deleted => return deleted,
+            }
+        }
+    }
+
+    /// Removes an object if it is there, whoever wrote it: for names that no other run uses.
     pub(crate) fn delete(&self, path: &Path) -> Result<(), LakeError> {
         self.delete_all(&[path.to_path_buf()])
     }
@@ -426,17 +566,18 @@ impl Store {
                 attempts += 1;
                 let keys = stream::iter(keys.clone().into_iter().map(Ok)).boxed();
                 // What is gone stays gone, and what is not there need not go.
-                let removed = self.objects.delete_stream(keys).filter_map(async |removed| match removed {
-                    Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
-                    Err(error) => Some(error),
-                });
+                let removed =
+                    self.objects.whole.delete_stream(keys).filter_map(async |removed| match removed {
+                        Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
+                        Err(error) => Some(error),
+                    });
                 let Some(error) = std::pin::pin!(removed).next().await else { return Ok(()) };
                 let path = paths.first().map_or(self.root.as_path(), PathBuf::as_path);
                 let error = store_error("remove", path)(error);
-                if attempts == MAX_ATTEMPTS || !error.is_retried() {
+                if attempts == MAX_ATTEMPTS || !error.is_transient() {
                     return Err(error);
                 }
-                tokio::time::sleep(PAUSE * attempts).await;
+                pause(attempts).await;
             }
         })
     }
@@ -454,7 +595,7 @@ impl Store {
     /// Begins an upload for each of `files`, a path and its size.
     pub(crate) fn begin(&self, files: Vec<(PathBuf, u64)>) -> Result<Vec<Upload>, LakeError> {
         self.each(files.into_iter().map(|(path, bytes)| async move {
-            let id = self.multipart.0.create_multipart(&self.key(&path)?).await;
+            let id = self.objects.multipart.create_multipart(&self.key(&path)?).await;
             let id = id.map_err(store_error("begin", &path))?;
             Ok(Upload { path, id, parts: Vec::new(), bytes })
         }))
@@ -534,31 +675,52 @@ impl Store {
         let bytes = read.map_err(local::io_error("read what is staged for", &upload.path))?;
         let key = self.key(&upload.path)?;
         let index = usize::try_from(part).expect("below the most of an upload");
-        let sent = self.multipart.0.put_part(&key, &upload.id, index, bytes.into()).await;
+        let sent = self.objects.multipart.put_part(&key, &upload.id, index, bytes.into()).await;
         Ok(sent.map_err(store_error("write", &upload.path))?.content_id)
     }
 
-    /// Makes whole files of uploads, and visible. One that is there by an earlier attempt is well.
-    pub(crate) fn complete(&self, uploads: &[Upload]) -> Result<(), LakeError> {
-        self.each(uploads.iter().map(|upload| self.complete_one(upload))).map(|_| ())
+    /// Makes whole files of uploads, and visible; all that can be. One that is there by an earlier attempt is
+    /// well: its object has its size, and another version than `before`, where that has its name.
+    pub(crate) fn complete(
+        &self,
+        uploads: &[Upload],
+        before: Option<&UpdateVersion>,
+    ) -> Result<(), IncompleteError> {
+        let requests = uploads.iter().map(|upload| self.complete_one(upload, before));
+        let results: Vec<_> = self.block_on(stream::iter(requests).buffered(REQUESTS_IN_FLIGHT).collect());
+        let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        let is_gone = failed.iter().any(|failure: &IncompleteError| failure.is_gone);
+        match failed.into_iter().max_by_key(|failure| failure.is_gone) {
+            Some(failure) => Err(IncompleteError { is_gone, ..failure }),
+            None => Ok(()),
+        }
     }
 
-    async fn complete_one(&self, upload: &Upload) -> Result<(), LakeError> {
-        let key = self.key(&upload.path)?;
+    async fn complete_one(
+        &self,
+        upload: &Upload,
+        before: Option<&UpdateVersion>,
+    ) -> Result<(), IncompleteError> {
+        let failed = |error| IncompleteError { error, is_gone: false };
+        let key = self.key(&upload.path).map_err(failed)?;
         let mut attempts = 0;
         loop {
             attempts += 1;
             let parts = upload.parts.iter().map(|id| PartId { content_id: id.clone() }).collect();
-            let completed = self.multipart.0.complete_multipart(&key, &upload.id, parts).await;
+            let completed = self.objects.multipart.complete_multipart(&key, &upload.id, parts).await;
             let Err(error) = completed.map_err(store_error("complete", &upload.path)) else { return Ok(()) };
-            if error.is_retried() && attempts < MAX_ATTEMPTS {
-                tokio::time::sleep(PAUSE * attempts).await;
+            if error.is_transient() && attempts < MAX_ATTEMPTS {
+                pause(attempts).await;
                 continue;
             }
             // No such upload any more, each store in its words: an answer was lost, or it was a run before.
-            return match self.objects.head(&key).await {
-                Ok(found) if found.size == upload.bytes => Ok(()),
-                _ => Err(error),
+            return match self.objects.whole.head(&key).await {
+                Ok(found) if found.size == upload.bytes && !is_version(&found, before) => Ok(()),
+                Ok(_) => Err(IncompleteError { is_gone: before.is_some() && error.is_refused(), error }),
+                Err(object_store::Error::NotFound { .. }) => {
+                    Err(IncompleteError { is_gone: error.is_refused(), error })
+                }
+                Err(_) => Err(failed(error)),
             };
         }
     }
@@ -567,10 +729,10 @@ impl Store {
     pub(crate) fn abort(&self, uploads: &[Upload]) -> Result<(), LakeError> {
         self.each(uploads.iter().map(|upload| async move {
             let key = self.key(&upload.path)?;
-            let aborted = self.multipart.0.abort_multipart(&key, &upload.id).await;
+            let aborted = self.objects.multipart.abort_multipart(&key, &upload.id).await;
             // Completed or given up before, in the words of each store.
             match aborted.map_err(store_error("give up", &upload.path)) {
-                Err(error) if error.is_retried() => Err(error),
+                Err(error) if error.is_transient() => Err(error),
                 _ => Ok(()),
             }
         }))
@@ -583,8 +745,11 @@ fn part_bytes(bytes: u64) -> u64 {
     PART_BYTES.max(bytes.div_ceil(MAX_PARTS))
 }
 
+pub(crate) mod delete_version;
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod simulation;
 
 /// Makes a folder that only its owner can look into.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
@@ -620,9 +785,9 @@ mod tests {
         assert_eq!(told.borrow().len(), 4);
         assert_eq!(told.borrow().last(), Some(&(bytes.len() as u64, bytes.len() as u64)));
         assert!(faulty.picture().is_empty(), "nobody sees it");
-        store.complete(&uploads).unwrap();
+        store.complete(&uploads, None).unwrap();
         assert!(faulty.picture()["some/lake/table/file"] == bytes);
-        store.complete(&uploads).unwrap();
+        store.complete(&uploads, None).unwrap();
         let mut fetched = Vec::new();
         io::Read::read_to_end(&mut store.fetch(&path).unwrap(), &mut fetched).unwrap();
         assert!(fetched == bytes);
@@ -656,6 +821,22 @@ mod tests {
             Kind::NotAuthorised,
         );
         check("status code: 404 Not Found", "Generic S3 error: status code: 404 Not Found", Kind::Missing);
-        check("the line is dead", "Generic S3 error: the line is dead", Kind::Other);
+        check("the line is dead", "Generic S3 error: the line is dead", Kind::Refused);
+        for (status, kind) in [
+            ("400 Bad Request", Kind::Refused),
+            ("405 Method Not Allowed", Kind::Refused),
+            ("409 Conflict", Kind::Refused),
+            ("501 Not Implemented", Kind::Refused),
+            ("505 HTTP Version Not Supported", Kind::Refused),
+            ("408 Request Timeout", Kind::Transient),
+            ("429 Too Many Requests", Kind::Transient),
+            ("500 Internal Server Error", Kind::Transient),
+            ("502 Bad Gateway", Kind::Transient),
+            ("503 Service Unavailable", Kind::Transient),
+            ("504 Gateway Timeout", Kind::Transient),
+        ] {
+            let text = format!("Server returned non-2xx status code: {status}: ");
+            check(&text, &format!("Generic S3 error: {}", text.trim_end()), kind);
+        }
     }
 }

@@ -245,42 +245,6 @@ fn upload_can_be_cancelled() {
     assert_eq!(scene.picture(), before);
 }
 
-/// Two runs that both believe to have the lock, and get as far as the manifest.
-#[test]
-fn of_two_manifests_of_one_snapshot_one_is_put() {
-    let scene = Scene::new(&[]);
-    let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
-    let lock = scene.lock();
-    let store = match lock.table().place() {
-        crate::lake::Place::Store(store) => store.clone(),
-        crate::lake::Place::Disk(_) => unreachable!(),
-    };
-    let by_objects = ByObjects::new(&lock, &store, &manifest.run_id);
-    assert!(by_objects.put_manifest(&manifest, &Put::Create).is_ok());
-    let other = Manifest { run_id: run_id("bbbbbbbb"), ..manifest.clone() };
-    assert!(matches!(by_objects.put_manifest(&other, &Put::Create), Err(PutManifest::Overtaken)));
-    // The first again: an answer was lost.
-    assert!(by_objects.put_manifest(&manifest, &Put::Create).is_ok());
-    drop((slow, lock));
-}
-
-#[test]
-fn newer_snapshot_that_came_meanwhile_stays_alone() {
-    let scene = Scene::new(&[]);
-    let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
-    let lock = scene.lock();
-    publish_under(&lock, EVENING, "bbbbbbbb", Content::Full).unwrap();
-    let newer = scene.picture();
-    let crate::lake::Place::Store(store) = lock.table().place() else { unreachable!() };
-    let by_objects = ByObjects::new(&lock, store, &manifest.run_id);
-    assert!(by_objects.put_manifest(&manifest, &Put::Create).is_ok());
-    let journal = Journal { manifest: Some(manifest), ..Journal::default() };
-    let error = by_objects.finish(journal).unwrap_err();
-    assert!(matches!(error, CommitError::Superseded { .. }), "{error}");
-    drop(slow);
-    assert_eq!(scene.picture(), newer.into_iter().filter(|(name, _)| !name.contains("aaaaaaaa")).collect());
-}
-
 #[test]
 fn waiting_runs_take_turns_and_can_be_interrupted() {
     let scene = Scene::new(&[]);
@@ -314,8 +278,11 @@ fn journal_that_is_not_ours_is_not_guessed_at() {
     let crate::lake::Place::Store(store) = table.place() else { unreachable!() };
     let before = scene.picture();
     let path = table.staging_root().join("bbbbbbbb").join(JOURNAL_FILE);
-    for text in ["{", r#"{"uploads":[],"manifest":null,"removes":{"first":["../x"],"then":[]}}"#] {
-        store.put(&path, text.into(), Put::Overwrite).unwrap();
+    let undecided = r#"{"state":"decided","manifest_path":null,"uploads":[],"plan":null}"#;
+    let outside = r#"{"state":"undone","manifest_path":"../x","uploads":[],"plan":null}"#;
+    for text in ["{", undecided, outside] {
+        store.delete(&path).unwrap();
+        store.put(&path, text.into(), Put::Create).unwrap();
         assert_eq!(table.unfinished_changes().unwrap(), ["bbbbbbbb"]);
         let error = scene.lock().recover().unwrap_err();
         assert!(matches!(error, CommitError::Undecided { .. }), "{error}");

@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    UpdateVersion,
 };
 
-use super::Store;
+use super::delete_version::DeleteVersion;
+use super::{Objects, Store};
 use crate::lake::lease::LeaseTimes;
 use crate::lake::{Lake, Place};
 
@@ -43,7 +46,8 @@ pub(crate) struct Faulty {
 }
 
 fn failure() -> Error {
-    Error::Generic { store: "faulty", source: "the line is dead".into() }
+    let source = HttpError::new(HttpErrorKind::Interrupted, std::io::Error::other("the line is dead"));
+    Error::Generic { store: "faulty", source: Box::new(source) }
 }
 
 impl Faulty {
@@ -53,9 +57,12 @@ impl Faulty {
 
     /// A lake in this store, as a new process opens it.
     pub(crate) fn lake(&self, work_dir: &Path, lease_times: LeaseTimes) -> Lake {
-        let (objects, multipart) = (Arc::new(self.clone()), Arc::new(self.clone()));
-        let store =
-            Store::try_new("memory://bucket/some/lake".into(), "some/lake".into(), objects, multipart);
+        let objects = Objects {
+            whole: Arc::new(self.clone()),
+            multipart: Arc::new(self.clone()),
+            delete_version: Arc::new(self.clone()),
+        };
+        let store = Store::try_new("memory://bucket/some/lake".into(), "some/lake".into(), objects);
         let store = Store { work_dir: work_dir.to_path_buf(), lease_times, ..store.unwrap() };
         Lake { place: Place::Store(store) }
     }
@@ -159,6 +166,23 @@ impl ObjectStore for Faulty {
 
     async fn copy_opts(&self, _: &Key, _: &Key, _: CopyOptions) -> Result<()> {
         unimplemented!("nothing is copied")
+    }
+}
+
+/// Removes a version of an object in memory; the test that runs alone there is the one that changes it.
+pub(crate) async fn delete_version(inner: &InMemory, key: &Key, version: &UpdateVersion) -> Result<bool> {
+    match inner.head(key).await {
+        Ok(found) if found.e_tag != version.e_tag => Ok(false),
+        Ok(_) => inner.delete(key).await.map(|()| true),
+        Err(Error::NotFound { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+#[async_trait::async_trait]
+impl DeleteVersion for Faulty {
+    async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool> {
+        self.changing(delete_version(&self.inner, key, version)).await
     }
 }
 

@@ -1,0 +1,244 @@
+//! Schedules of two and three runs on one table, interleaved at every request. What always has to hold is
+//! checked after each request, and what has to hold in the end after a last, undisturbed run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::LazyLock;
+
+use rand_pcg::Pcg32;
+use rand_pcg::rand_core::{Rng, SeedableRng};
+
+use super::journal::Claim;
+use crate::commit::delta_tests::parquet_file;
+use crate::commit::log::Log;
+use crate::commit::tests::{EVENING, NEXT_DAY, NOON, data_file, manifest, run_id, snapshot_id, temp_dir};
+use crate::commit::{CommitError, SUCCESS_FILE};
+use crate::delta::DeltaError;
+use crate::lake::store::simulation::{Odds, Simulation};
+use crate::lake::{LakeError, MANIFEST_FILE, Table};
+use crate::manifest::Manifest;
+
+/// As many as take some seconds.
+const NUM_SCHEDULES: u64 = 2_000;
+
+/// The bytes of every data file.
+static DATA_FILE: LazyLock<Vec<u8>> = LazyLock::new(|| parquet_file("aaaaaaaa"));
+
+const IDS: [&str; 3] = [NOON, EVENING, NEXT_DAY];
+
+/// What one run does.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Ingest { id: &'static str, replaces: bool, is_delta: bool, has_files: bool },
+    Expire { id: &'static str },
+}
+
+/// How it ended, for those that were not killed.
+#[derive(Debug)]
+enum Ended {
+    Published,
+    /// Skipped, superseded, removed.
+    Well,
+    Failed(CommitError),
+}
+
+fn draw<T: Copy>(random: &mut Pcg32, of: &[T]) -> T {
+    of[random.next_u32() as usize % of.len()]
+}
+
+fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
+    let mut lock = table.lock(|| (), &|| false)?;
+    let Job::Ingest { id, replaces, is_delta, has_files } = job else {
+        let Job::Expire { id } = job else { unreachable!() };
+        lock.recover()?;
+        if table.snapshots()?.iter().any(|snapshot| snapshot.id == snapshot_id(id)) {
+            lock.remove_snapshots(&run_id(run), &[snapshot_id(id)])?;
+        }
+        return Ok(Ended::Well);
+    };
+    if is_delta {
+        lock = lock.to_be_delta();
+    }
+    lock.recover()?;
+    let id_text = id;
+    let id = snapshot_id(id);
+    if let Some(published) = table.published_on(id.date())?
+        && (published.id > id || (published.id == id && !replaces && table.is_complete(&published)?))
+    {
+        lock.adopt_snapshots(&run_id(run))?;
+        return Ok(Ended::Well);
+    }
+    lock.check_publishable(id)?;
+    let staging = lock.stage(&run_id(run), id)?;
+    let mut files = Vec::new();
+    let num_rejects = u64::from(has_files);
+    if has_files {
+        let name = format!("part-{id}-{run}-00000.parquet");
+        let mut file = staging.create_data_file("OSPlatform=Linux", &name)?;
+        file.write_all(&DATA_FILE).unwrap();
+        files.push(data_file(file.finish()?, id_text, Some("Linux"), 1));
+        let mut rejects = staging.create_rejects()?;
+        rejects.write_all(run.as_bytes()).unwrap();
+        rejects.finish()?;
+    }
+    match staging.publish(&manifest(id_text, run, files, num_rejects)) {
+        Ok(_) => Ok(Ended::Published),
+        Err(CommitError::Superseded { .. } | CommitError::Overtaken { .. }) => Ok(Ended::Well),
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks what every reader may rely on at any time: a manifest and a log list files that are there. Notes the
+/// run of every manifest that was ever in place.
+fn check_readers(simulation: &Simulation, published_runs: &mut BTreeSet<String>) {
+    let picture = simulation.picture();
+    let has = |path: &str| picture.contains_key(&format!("lake/software_inventory/{path}"));
+    for (name, bytes) in &picture {
+        if name.ends_with(MANIFEST_FILE) && Claim::parse(bytes).is_none() {
+            let manifest: Manifest = serde_json::from_slice(bytes).unwrap();
+            for file in &manifest.files {
+                assert!(has(&file.path), "{name} lists {}, which is not there", file.path);
+            }
+            published_runs.insert(manifest.run_id.to_string());
+        }
+    }
+    let mut in_log = BTreeSet::new();
+    for (_, bytes) in
+        picture.iter().filter(|(name, _)| name.contains("/_delta_log/") && !name.contains("checkpoint"))
+    {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+            let path = |action: &str| line[action]["path"].as_str().map(str::to_owned);
+            in_log.extend(path("add"));
+            if let Some(path) = path("remove") {
+                in_log.remove(&path);
+            }
+        }
+    }
+    for path in in_log {
+        assert!(has(&path), "the log lists {path}, which is not there");
+    }
+}
+
+/// Checks that the table is whole and nothing else is anywhere; returns the run of each snapshot.
+fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String> {
+    let picture = simulation.picture();
+    let mut expected: BTreeSet<String> =
+        picture.keys().filter(|name| name.contains("/_delta_log/")).cloned().collect();
+    let mut in_manifests = BTreeSet::new();
+    let mut runs = BTreeMap::new();
+    for snapshot in table.snapshots().unwrap() {
+        assert!(table.is_complete(&snapshot).unwrap(), "{} has its _SUCCESS", snapshot.id);
+        let below = |path: &std::path::Path| format!("lake/{}", table.below_lake(path));
+        expected.insert(below(&snapshot.manifest_path));
+        expected.insert(below(&table.data_folder(snapshot.id.date()).join(SUCCESS_FILE)));
+        if snapshot.manifest.totals.field_rejects > 0 {
+            let rejects = below(&table.rejects_path(snapshot.id));
+            assert_eq!(picture.get(&rejects).unwrap(), snapshot.manifest.run_id.as_str().as_bytes());
+            expected.insert(rejects);
+        }
+        for file in &snapshot.manifest.files {
+            expected.insert(below(&table.root().join(&file.path)));
+            in_manifests.insert(file.path.clone());
+        }
+        runs.insert(snapshot.id.to_string(), snapshot.manifest.run_id.to_string());
+    }
+    assert_eq!(picture.keys().cloned().collect::<BTreeSet<_>>(), expected, "nothing else is left");
+    if let Some(log) = Log::open(table).unwrap() {
+        let live: BTreeSet<_> = log.delta().live_files().map(|file| file.path).collect();
+        assert_eq!(live, in_manifests, "the log lists the same files");
+    }
+    runs
+}
+
+/// Whether a run that ended so may have published all the same.
+fn is_open(error: &CommitError) -> bool {
+    matches!(error, CommitError::Unsettled { .. } | CommitError::UndoFailed { .. })
+}
+
+fn play(seed: u64, under_way: &mut Option<Simulation>) {
+    let mut random = Pcg32::seed_from_u64(seed ^ 0x5eed);
+    let simulation = Simulation::new(seed % 2 == 1);
+    *under_way = Some(simulation.clone());
+    let temp = temp_dir();
+    let table = |run| simulation.lake(temp.path(), run).table(schema::DATASETS[0]);
+    let is_delta = random.next_u32().is_multiple_of(2);
+    let has_files = true;
+    for (index, id) in IDS.into_iter().enumerate() {
+        if random.next_u32().is_multiple_of(3) && !(id == EVENING && index == 0) {
+            let is_delta = is_delta && random.next_u32().is_multiple_of(2);
+            let job = Job::Ingest { id, replaces: false, is_delta, has_files };
+            ingest(&table(None), &format!("0000000{index}"), job).unwrap();
+        }
+    }
+    let num_runs = 2 + random.next_u32() as usize % 2;
+    let jobs: Vec<Job> = (0..num_runs)
+        .map(|_| {
+            let id = draw(&mut random, &IDS);
+            if random.next_u32().is_multiple_of(4) {
+                return Job::Expire { id };
+            }
+            let replaces = random.next_u32().is_multiple_of(2);
+            let has_files = !random.next_u32().is_multiple_of(5);
+            Job::Ingest { id, replaces, is_delta: is_delta && random.next_u32().is_multiple_of(2), has_files }
+        })
+        .collect();
+    let odds = Odds {
+        switch: draw(&mut random, &[1, 3, 10, 40]),
+        lost: draw(&mut random, &[0, 0, 10]),
+        late: draw(&mut random, &[0, 0, 10]),
+        killed: draw(&mut random, &[0, 3, 10]),
+    };
+    let mut published_runs = BTreeSet::new();
+    let runs = jobs.iter().enumerate().map(|(index, job)| {
+        let table = &table;
+        let run: Box<dyn FnOnce() -> Ended + Send + '_> = Box::new(move || {
+            ingest(&table(Some(index)), &format!("aaaaaaa{index}"), *job).unwrap_or_else(Ended::Failed)
+        });
+        run
+    });
+    let ended = simulation
+        .schedule(seed, odds, runs.collect(), &mut || check_readers(&simulation, &mut published_runs));
+    // A last run, which nothing disturbs.
+    let last = Job::Ingest { id: "20210113T120000Z", replaces: false, is_delta: false, has_files };
+    ingest(&table(None), "ffffffff", last).unwrap();
+    check_readers(&simulation, &mut published_runs);
+    check_end(&simulation, &table(None));
+    if odds.killed + odds.late + odds.lost == 0 {
+        // Otherwise one may be left that was begun and never came into a journal.
+        assert_eq!(simulation.num_uploads(), 0);
+    }
+    for (index, ended) in ended.iter().enumerate() {
+        let run = format!("aaaaaaa{index}");
+        match ended {
+            Ended::Published => assert!(published_runs.contains(&run), "{run} said that it published"),
+            Ended::Failed(error) if !simulation.is_killed(index) && !is_open(error) => {
+                assert!(!published_runs.contains(&run), "{run} said that it did not publish: {error}");
+                let is_expected = match error {
+                    CommitError::Lake(LakeError::LeaseLost { .. } | LakeError::Store { .. }) => true,
+                    CommitError::Lake(LakeError::Delta(error)) => {
+                        matches!(**error, DeltaError::DateChanged { .. })
+                    }
+                    _ => false,
+                };
+                assert!(is_expected, "{run}: {error:?}");
+            }
+            Ended::Failed(_) | Ended::Well => {}
+        }
+    }
+}
+
+#[test]
+fn schedules_of_several_runs_keep_snapshots_whole() {
+    // `SIMULATION_SEEDS=2709..2710` plays others.
+    let seeds = std::env::var("SIMULATION_SEEDS").unwrap_or_else(|_| format!("0..{NUM_SCHEDULES}"));
+    let (first, end) = seeds.split_once("..").unwrap();
+    for seed in first.parse::<u64>().unwrap()..end.parse().unwrap() {
+        let mut simulation = None;
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(seed, &mut simulation)));
+        if played.is_err() {
+            let trace = simulation.as_ref().map(Simulation::trace);
+            panic!("seed {seed}, see above\n{}", trace.unwrap_or_default());
+        }
+    }
+}

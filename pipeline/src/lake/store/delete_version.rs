@@ -1,0 +1,131 @@
+//! Removing one version of an object and no other, which the library has no call for.
+//!
+//! All three services take a condition on a DELETE. The library's own client is asked for the object's head
+//! under that condition, and the connector sends a DELETE to the same address in its place: address, retries
+//! and credentials stay the library's. Signatures cover the method, so such a request is signed again.
+//!
+//! A server that ignores the condition removes whatever is there, as it would have without one.
+
+use std::sync::{Arc, OnceLock};
+
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue, IF_MATCH};
+use http::{Method, StatusCode};
+use http_body_util::BodyExt;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::azure::{AzureAuthorizer, AzureCredential};
+use object_store::client::{
+    CredentialProvider, HttpRequest, HttpRequestBody, HttpResponse, HttpResponseBody,
+};
+use object_store::path::Path as Key;
+use object_store::{Error, GetOptions, ObjectStore, Result, UpdateVersion};
+
+/// How Google's service takes the condition.
+const GENERATION: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
+
+/// Removes one version of an object and no other.
+#[async_trait::async_trait]
+pub(crate) trait DeleteVersion: Send + Sync {
+    /// Says whether the object is gone; false if it has another version by now.
+    async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool>;
+}
+
+tokio::task_local! {
+    /// The deletion that the request under way stands for.
+    static DELETION: Deletion;
+}
+
+#[derive(Debug, Clone)]
+struct Deletion {
+    generation: Option<String>,
+    status: Arc<OnceLock<StatusCode>>,
+}
+
+/// [`DeleteVersion`] for the library's stores.
+#[derive(Debug)]
+pub(crate) struct ByHead(pub Arc<dyn ObjectStore>);
+
+#[async_trait::async_trait]
+impl DeleteVersion for ByHead {
+    async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool> {
+        let deletion = Deletion { generation: version.version.clone(), status: Arc::default() };
+        let options = GetOptions { head: true, if_match: version.e_tag.clone(), ..GetOptions::default() };
+        let answer = DELETION.scope(deletion.clone(), self.0.get_opts(key, options)).await;
+        match (deletion.status.get(), answer) {
+            (Some(&StatusCode::PRECONDITION_FAILED), _) => Ok(false),
+            (Some(_), _) => Ok(true),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => {
+                let source = "the request was not sent as a deletion".into();
+                Err(Error::Generic { store: "deletion", source })
+            }
+        }
+    }
+}
+
+/// Who signs a request whose signature covers its method.
+#[derive(Debug)]
+pub(crate) enum Signer {
+    Azure { credentials: Arc<dyn CredentialProvider<Credential = AzureCredential>>, account: String },
+    Aws { credentials: Arc<dyn CredentialProvider<Credential = AwsCredential>>, region: String },
+}
+
+impl Signer {
+    async fn sign(&self, request: &mut HttpRequest) -> Result<()> {
+        match self {
+            Self::Azure { credentials, account } => {
+                AzureAuthorizer::new(&*credentials.get_credential().await?, account).try_authorize(request)
+            }
+            Self::Aws { credentials, region } => {
+                AwsAuthorizer::new(&*credentials.get_credential().await?, "s3", region)
+                    .try_authorize(request, None)
+            }
+        }
+    }
+}
+
+/// Turns a request for an object's head into its deletion if it stands for one.
+pub(crate) async fn redirect(request: HttpRequest, signer: Option<&Signer>) -> Result<HttpRequest> {
+    let Ok(deletion) = DELETION.try_with(Clone::clone) else { return Ok(request) };
+    if request.method() != Method::HEAD {
+        return Ok(request);
+    }
+    let (head, _) = request.into_parts();
+    let mut request = HttpRequest::new(HttpRequestBody::empty());
+    *request.method_mut() = Method::DELETE;
+    *request.uri_mut() = head.uri;
+    if let Some(e_tag) = head.headers.get(IF_MATCH) {
+        request.headers_mut().insert(IF_MATCH, e_tag.clone());
+    }
+    if let Some(generation) = deletion.generation.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        request.headers_mut().insert(GENERATION, generation);
+    }
+    match (head.headers.get(AUTHORIZATION), signer) {
+        // A token holds for every method.
+        (Some(token), _) if token.as_bytes().starts_with(b"Bearer ") => {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+            for (name, value) in head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-")) {
+                request.headers_mut().insert(name, value.clone());
+            }
+        }
+        (Some(_), Some(signer)) => signer.sign(&mut request).await?,
+        // A signature in the address, or none.
+        _ => {}
+    }
+    Ok(request)
+}
+
+/// Keeps the answer to a deletion, and gives the library one that ends its request.
+pub(crate) fn answered(mut response: HttpResponse) -> HttpResponse {
+    let Ok(deletion) = DELETION.try_with(Clone::clone) else { return response };
+    let status = response.status();
+    if status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) {
+        let _ = deletion.status.set(status);
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        *response.body_mut() =
+            HttpResponseBody::new(http_body_util::Empty::new().map_err(|never| match never {}));
+    } else if status == StatusCode::CONFLICT {
+        // Two conditional requests at once: the library sends it again.
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}

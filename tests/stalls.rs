@@ -1,0 +1,152 @@
+//! Runs on an object store that stand still at one request for longer than the lease, while another run comes
+//! and goes: what was decided stands, what was not leaves nothing, and no one removes what another has written.
+
+use std::process::Stdio;
+
+use crate::stores::{Kind, StallProxy, Store};
+use crate::support::Run;
+
+const NOON: &str = "2021-01-11T12:00:00Z";
+const EVENING: &str = "2021-01-11T18:00:00Z";
+const NEXT_DAY: &str = "2021-01-12T12:00:00Z";
+
+/// A request that the line is held at.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    method: &'static str,
+    needle: &'static str,
+    num_before: usize,
+}
+
+/// The first version of a file that is put: the claim of a manifest.
+const CLAIM: At = At { method: "PUT", needle: "/manifest.json", num_before: 0 };
+const MANIFEST: At = At { num_before: 1, ..CLAIM };
+/// The journal's first version is open, and its second is the decision.
+const DECISION: At = At { method: "PUT", needle: "/journal.json", num_before: 1 };
+const SUCCESS: At = At { method: "PUT", needle: "/_SUCCESS", num_before: 0 };
+const LOG: At = At { method: "PUT", needle: "/_delta_log/", num_before: 0 };
+
+impl Store {
+    /// Starts `command`'s run with its line held at a request; calls `meanwhile` while it stands still, and
+    /// returns how it ended.
+    fn stalled(&self, mut command: std::process::Command, at: At, meanwhile: impl FnOnce()) -> Run {
+        let proxy = StallProxy::start(self.port(), at.method, at.needle, at.num_before);
+        command.envs(self.env(Some(proxy.port)));
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        proxy.wait_until_held();
+        meanwhile();
+        proxy.release();
+        Run::of(child.wait_with_output().unwrap())
+    }
+
+    fn times(&self) -> Vec<String> {
+        self.manifests().iter().map(|one| one["generated_time"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A run of `EVENING` stands still, and another day's is published meanwhile.
+    fn check_ingest(&self, at: At, is_decided: bool) {
+        let command = self.ingest_command(EVENING, &["--json"]);
+        let stalled = self.stalled(command, at, || {
+            self.ingest(NEXT_DAY, &[]).expect(0);
+        });
+        if is_decided {
+            assert_eq!(stalled.expect(0).report()["outcome"], "published");
+        } else {
+            let stalled = stalled.expect(6);
+            assert!(stalled.error().contains("another run has taken"), "{at:?}: {}", stalled.error());
+        }
+        let expected: &[&str] = if is_decided { &[EVENING, NEXT_DAY] } else { &[NEXT_DAY] };
+        let mut times = self.times();
+        times.retain(|time| time != NOON);
+        assert_eq!(times, expected, "{at:?}");
+        self.run("verify", &["--keys"]).expect(0);
+        // The date can be published, and nothing is left.
+        self.ingest(EVENING, &["--if-published", "replace"]).expect(0);
+        assert_eq!(self.times(), [EVENING, NEXT_DAY]);
+        self.check_whole();
+    }
+}
+
+#[test]
+fn stall_before_the_decision_publishes_nothing() {
+    for at in [CLAIM, DECISION] {
+        Store::start(Kind::S3).check_ingest(at, false);
+    }
+}
+
+#[test]
+fn stall_before_the_decision_keeps_what_it_would_replace() {
+    let store = Store::start(Kind::S3);
+    store.ingest(NOON, &[]).expect(0);
+    let command = store.ingest_command(EVENING, &[]);
+    let stalled = store.stalled(command, DECISION, || {
+        store.ingest(NEXT_DAY, &[]).expect(0);
+    });
+    stalled.expect(6);
+    assert_eq!(store.times(), [NOON, NEXT_DAY]);
+    store.check_whole();
+}
+
+#[test]
+fn stall_after_the_decision_is_finished_by_the_next_run() {
+    for at in [MANIFEST, SUCCESS] {
+        let store = Store::start(Kind::S3);
+        store.ingest(NOON, &[]).expect(0);
+        store.check_ingest(at, true);
+    }
+}
+
+#[test]
+fn stall_before_the_delta_commit_is_finished_by_the_next_run() {
+    let store = Store::start(Kind::S3).delta();
+    store.ingest(NOON, &[]).expect(0);
+    store.check_ingest(LOG, true);
+}
+
+#[test]
+fn stall_while_a_plain_table_is_converted_loses_nothing() {
+    let plain = Store::start(Kind::S3);
+    plain.ingest(NOON, &[]).expect(0);
+    plain.delta().check_ingest(LOG, true);
+}
+
+#[test]
+fn late_success_is_not_put_over_a_newer_snapshot() {
+    let store = Store::start(Kind::S3);
+    let command = store.ingest_command(NOON, &["--json"]);
+    let stalled = store.stalled(command, SUCCESS, || {
+        store.ingest(EVENING, &[]).expect(0);
+    });
+    stalled.expect(0);
+    assert_eq!(store.times(), [EVENING]);
+    store.check_whole();
+}
+
+#[test]
+fn late_expiry_keeps_the_same_snapshot_ingested_again() {
+    let manifest = At { method: "DELETE", needle: "/manifest.json", num_before: 0 };
+    let success = At { method: "DELETE", needle: "/_SUCCESS", num_before: 0 };
+    for (store, at, is_decided) in [
+        (Store::start(Kind::S3), DECISION, false),
+        (Store::start(Kind::S3), success, true),
+        (Store::start(Kind::S3).delta(), manifest, true),
+    ] {
+        store.ingest(NOON, &[]).expect(0);
+        store.ingest(NEXT_DAY, &[]).expect(0);
+        let mut command = store.command("expire");
+        command.args(["--keep-days", "1", "--yes", "--yes-remove-most"]).stdin(Stdio::null());
+        let stalled = store.stalled(command, at, || {
+            store.ingest(NOON, &[]).expect(0);
+        });
+        stalled.expect(if is_decided { 0 } else { 6 });
+        assert_eq!(store.times(), [NOON, NEXT_DAY], "{at:?}");
+        store.ingest(NOON, &["--if-published", "replace"]).expect(0);
+        store.check_whole();
+    }
+}
+
+#[test]
+fn late_completion_on_azure_leaves_no_file() {
+    let store = Store::start(Kind::Azure);
+    store.check_ingest(At { method: "PUT", needle: "comp=blocklist", num_before: 0 }, true);
+}
