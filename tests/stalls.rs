@@ -150,3 +150,64 @@ fn late_completion_on_azure_leaves_no_file() {
     let store = Store::start(Kind::Azure);
     store.check_ingest(At { method: "PUT", needle: "comp=blocklist", num_before: 0 }, true);
 }
+
+/// A store that has nothing and answers every change with this status.
+fn refusing_store(status: &'static str) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            std::thread::spawn(move || answer(&client.unwrap(), status));
+        }
+    });
+    port
+}
+
+fn answer(mut client: &std::net::TcpStream, status: &str) {
+    use std::io::{BufRead, Read, Write};
+    let mut reader = std::io::BufReader::new(client.try_clone().unwrap());
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let lower = head.to_ascii_lowercase();
+        let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+        let length = length.map_or(0, |length| length.parse().unwrap());
+        std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).unwrap();
+        let empty = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+        let (status, body) = match head.split(' ').next().unwrap() {
+            "GET" if head.contains("list-type") => ("200 OK", empty),
+            "GET" | "HEAD" => ("404 Not Found", ""),
+            _ => (status, "<Error><Code>Odd</Code><Message>it says no</Message></Error>"),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        if client.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn store_that_refuses_the_lock_is_not_waited_for() {
+    for status in ["400 Bad Request", "405 Method Not Allowed", "411 Length Required", "501 Not Implemented"]
+    {
+        let store = Store::start(Kind::Disk);
+        let mut command = store.ingest_command(NOON, &[]);
+        command.env("DEFENDER_LAKE", "s3://lake/some/lake").envs([
+            ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "none".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", refusing_store(status))),
+        ]);
+        let run = Run::of(command.output().unwrap()).expect(6);
+        let error = run.error();
+        assert!(error.contains("cannot create s3://lake/some/lake/_defender/"), "{error}");
+        assert!(
+            error.contains(status) && error.contains("it says no") && error.contains("hint: "),
+            "{error}"
+        );
+    }
+}

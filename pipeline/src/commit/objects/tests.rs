@@ -9,7 +9,7 @@ use crate::commit::tests::{
     Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
 };
 use crate::lake::lease::LeaseTimes;
-use crate::lake::store::faulty::{Fault, Faulty};
+use crate::lake::store::faulty::{Fault, Faulty, Ignored};
 
 struct Scene {
     store: Faulty,
@@ -269,6 +269,24 @@ fn waiting_runs_take_turns_and_can_be_interrupted() {
     let error = table().lock(|| waited = true, &|| asked.swap(true, Ordering::Relaxed)).unwrap_err();
     assert!(waited && matches!(error, LakeError::Cancelled { .. }), "{error}");
     held.confirm().unwrap();
+}
+
+#[test]
+fn store_without_conditional_writes_is_refused() {
+    for ignored in [Ignored::IfNoneMatch, Ignored::IfMatch] {
+        let scene = Scene::new(&[(NOON, "aaaaaaaa", Content::Full)]);
+        let before = scene.store.picture();
+        scene.store.ignore(ignored);
+        let error = scene.table().lock(|| (), &|| false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the store has no conditional writes: it accepted a second lock at \
+             memory://bucket/some/lake/_defender/software_inventory/lock"
+        );
+        assert_eq!(error.exit_code(), crate::exit_code::ExitCode::Lake);
+        assert!(error.hint().unwrap().contains("If-None-Match and If-Match"));
+        assert_eq!(scene.store.picture(), before, "{ignored:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
     UpdateVersion,
 };
 
@@ -36,6 +36,15 @@ pub(crate) struct Fault {
 struct State {
     fault: Option<Fault>,
     count: u32,
+    /// Conditions of writes that are passed over, as some servers do.
+    ignored: Option<Ignored>,
+}
+
+/// A condition of writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ignored {
+    IfNoneMatch,
+    IfMatch,
 }
 
 /// The store. Clones are the same one.
@@ -68,7 +77,12 @@ impl Faulty {
     }
 
     pub(crate) fn set(&self, fault: Fault) {
-        *self.state.lock().unwrap() = State { fault: Some(fault), count: 0 };
+        *self.state.lock().unwrap() = State { fault: Some(fault), ..State::default() };
+    }
+
+    /// Passes over a condition of writes from now on.
+    pub(crate) fn ignore(&self, condition: Ignored) {
+        self.state.lock().unwrap().ignored = Some(condition);
     }
 
     /// Ends the fault, and returns the number of changes since it was set.
@@ -126,7 +140,14 @@ impl std::fmt::Display for Faulty {
 
 #[async_trait::async_trait]
 impl ObjectStore for Faulty {
-    async fn put_opts(&self, key: &Key, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(&self, key: &Key, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
+        let ignored = self.state.lock().unwrap().ignored;
+        if matches!(
+            (&options.mode, ignored),
+            (PutMode::Create, Some(Ignored::IfNoneMatch)) | (PutMode::Update(_), Some(Ignored::IfMatch))
+        ) {
+            options.mode = PutMode::Overwrite;
+        }
         self.changing(self.inner.put_opts(key, payload, options)).await
     }
 
