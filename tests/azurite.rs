@@ -209,6 +209,8 @@ fn resumes_by_range_with_if_match(azurite: &Azurite, emulator: &Emulator, tenant
     let sandbox = Sandbox::new();
     sandbox.ingest_via(emulator, &["--keep-parts"]).expect(0);
     let spool = sandbox.work_dir().join("software_inventory/20210111T110100Z");
+    // A killed run has not said that they are to be kept.
+    std::fs::remove_file(spool.join(".kept")).unwrap();
     let mut parts: Vec<_> = std::fs::read_dir(&spool)
         .unwrap()
         .map(|entry| entry.unwrap().path())
