@@ -31,6 +31,7 @@ pub use rows::Source;
 
 use crate::exit_code::ExitCode;
 use crate::lake::{LakeError, PublishedSnapshot};
+use crate::threads::ThreadError;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
