@@ -10,18 +10,19 @@
 pub(super) mod journal;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use object_store::UpdateVersion;
+use sha2::{Digest, Sha256};
 
 use self::journal::{
     Claim, JOURNAL_FILE, Journal, JournalUpload, Plan, Publication, Seen, SeenObject, State,
 };
 use super::log::{Log, staged_statistics};
-use super::{CommitError, Published, Recovered, RemovedSnapshots, Success, to_json};
+use super::{CommitError, Published, Recovered, RemovedSnapshots, Success, hex, to_json};
 use crate::delta::{DeltaError, FileStatistics};
 use crate::lake::store::{Put, Settled, Store, Upload, private_folder};
 use crate::lake::{
@@ -51,6 +52,19 @@ pub(super) fn make_staging(store: &Store, run_id: &RunId) -> Result<(PathBuf, Fi
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(local::io_error("lock", &folder)(error)),
+        }
+    }
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+fn digest_of(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&digest.finalize())),
+            num_read => digest.update(&buffer[..num_read]),
         }
     }
 }
@@ -244,8 +258,9 @@ impl<'a> ByObjects<'a> {
             files.push((self.table.root().join(&file.path), staged.join(&file.path)));
         }
         let rejects = staged.join("snapshot").join(REJECTS_FILE);
-        if local::exists(&rejects)? {
-            files.push((self.table.rejects_path(id), rejects));
+        let has_rejects = local::exists(&rejects)?;
+        if has_rejects {
+            files.push((self.table.rejects_path(id), rejects.clone()));
         }
         let (mut places, mut sources) = (Vec::new(), Vec::new());
         for (place, staged) in files {
@@ -255,6 +270,9 @@ impl<'a> ByObjects<'a> {
             sources.push(source);
         }
         let mut uploads = self.store.begin(places)?;
+        if let (Some(upload), true) = (uploads.last_mut(), has_rejects) {
+            upload.sha256 = Some(digest_of(&rejects).map_err(local::io_error("read", &rejects))?);
+        }
         let manifest_path = self.table.below_lake(&self.table.manifest_path(id));
         let journal = Journal::open(Some(manifest_path), self.journaled(&uploads));
         let sent = self.open(&journal).and_then(|journal_version| {
@@ -342,18 +360,12 @@ impl<'a> ByObjects<'a> {
         }
         let success = self.table.data_folder(id.date()).join(SUCCESS_FILE);
         let success_over = self.store.version(&success)?.map(Seen::from);
-        let rejects_over = self.store.version(&self.table.rejects_path(id))?.map(Seen::from);
         let manifest_over = match manifest_over {
             Some(seen) => seen,
             None => self.claim(id, &manifest.run_id)?.into(),
         };
-        plan.publication = Some(Publication {
-            manifest: manifest.clone(),
-            manifest_over,
-            success_over,
-            rejects_over,
-            transaction,
-        });
+        plan.publication =
+            Some(Publication { manifest: manifest.clone(), manifest_over, success_over, transaction });
         Ok(Planned { plan, replaced, statistics })
     }
 
@@ -505,10 +517,7 @@ impl<'a> ByObjects<'a> {
             let rejects = self.table.rejects_path(publication.manifest.snapshot_id());
             let (rejects, data): (Vec<_>, Vec<_>) =
                 self.uploads(&journal.uploads).into_iter().partition(|upload| upload.path == rejects);
-            let rejects_over = publication.rejects_over.as_ref().map(Seen::version);
-            if !(self.complete(journal, &data, None)?
-                && self.complete(journal, &rejects, rejects_over.as_ref())?)
-            {
+            if !(self.complete(journal, &data)? && self.complete(journal, &rejects)?) {
                 return Ok(());
             }
             self.write_log(plan, statistics)?;
@@ -563,13 +572,8 @@ impl<'a> ByObjects<'a> {
 
     /// Completes uploads; says whether they are. If not, another run has carried on. If one of them is gone for
     /// good, no one can carry on, and the journal is undone.
-    fn complete(
-        &self,
-        journal: &Journal,
-        uploads: &[Upload],
-        before: Option<&UpdateVersion>,
-    ) -> Result<bool, FinishError> {
-        let Err(failure) = self.store.complete(uploads, before) else { return Ok(true) };
+    fn complete(&self, journal: &Journal, uploads: &[Upload]) -> Result<bool, FinishError> {
+        let Err(failure) = self.store.complete(uploads) else { return Ok(true) };
         if !failure.is_gone {
             return Err(failure.error.into());
         }

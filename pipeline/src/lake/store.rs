@@ -18,6 +18,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
+use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -237,6 +238,8 @@ pub(crate) struct Upload {
     pub parts: Vec<String>,
     /// Size of the whole.
     pub bytes: u64,
+    /// Digest of the whole, if other runs use the same name: then an object there proves nothing.
+    pub sha256: Option<String>,
 }
 
 /// Why an upload was not completed.
@@ -245,10 +248,6 @@ pub(crate) struct IncompleteError {
     pub error: LakeError,
     /// Whether the store does not have the upload any more, so that no one can complete it.
     pub is_gone: bool,
-}
-
-fn is_version(found: &object_store::ObjectMeta, version: Option<&UpdateVersion>) -> bool {
-    version.is_some_and(|version| version.e_tag == found.e_tag && version.version == found.version)
 }
 
 /// An object store with a lake in it. Clones are the same store.
@@ -597,7 +596,7 @@ impl Store {
         self.each(files.into_iter().map(|(path, bytes)| async move {
             let id = self.objects.multipart.create_multipart(&self.key(&path)?).await;
             let id = id.map_err(store_error("begin", &path))?;
-            Ok(Upload { path, id, parts: Vec::new(), bytes })
+            Ok(Upload { path, id, parts: Vec::new(), bytes, sha256: None })
         }))
     }
 
@@ -680,13 +679,9 @@ impl Store {
     }
 
     /// Makes whole files of uploads, and visible; all that can be. One that is there by an earlier attempt is
-    /// well: its object has its size, and another version than `before`, where that has its name.
-    pub(crate) fn complete(
-        &self,
-        uploads: &[Upload],
-        before: Option<&UpdateVersion>,
-    ) -> Result<(), IncompleteError> {
-        let requests = uploads.iter().map(|upload| self.complete_one(upload, before));
+    /// well.
+    pub(crate) fn complete(&self, uploads: &[Upload]) -> Result<(), IncompleteError> {
+        let requests = uploads.iter().map(|upload| self.complete_one(upload));
         let results: Vec<_> = self.block_on(stream::iter(requests).buffered(REQUESTS_IN_FLIGHT).collect());
         let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         let is_gone = failed.iter().any(|failure: &IncompleteError| failure.is_gone);
@@ -696,11 +691,7 @@ impl Store {
         }
     }
 
-    async fn complete_one(
-        &self,
-        upload: &Upload,
-        before: Option<&UpdateVersion>,
-    ) -> Result<(), IncompleteError> {
+    async fn complete_one(&self, upload: &Upload) -> Result<(), IncompleteError> {
         let failed = |error| IncompleteError { error, is_gone: false };
         let key = self.key(&upload.path).map_err(failed)?;
         let mut attempts = 0;
@@ -714,15 +705,28 @@ impl Store {
                 continue;
             }
             // No such upload any more, each store in its words: an answer was lost, or it was a run before.
-            return match self.objects.whole.head(&key).await {
-                Ok(found) if found.size == upload.bytes && !is_version(&found, before) => Ok(()),
-                Ok(_) => Err(IncompleteError { is_gone: before.is_some() && error.is_refused(), error }),
-                Err(object_store::Error::NotFound { .. }) => {
-                    Err(IncompleteError { is_gone: error.is_refused(), error })
-                }
+            return match self.is_whole(&key, upload).await {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(IncompleteError { is_gone: error.is_refused(), error }),
                 Err(_) => Err(failed(error)),
             };
         }
+    }
+
+    /// Whether an upload's object is in its place.
+    async fn is_whole(&self, key: &Key, upload: &Upload) -> object_store::Result<bool> {
+        match self.objects.whole.head(key).await {
+            Ok(found) if found.size == upload.bytes => {}
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let Some(sha256) = &upload.sha256 else { return Ok(true) };
+        let mut digest = Sha256::new();
+        let mut bytes = self.objects.whole.get(key).await?.into_stream();
+        while let Some(some) = bytes.try_next().await? {
+            digest.update(&some);
+        }
+        Ok(crate::commit::hex(&digest.finalize()) == *sha256)
     }
 
     /// Gives uploads up. What the store cannot drop by itself it drops in time, and shows to nobody.
@@ -785,9 +789,9 @@ mod tests {
         assert_eq!(told.borrow().len(), 4);
         assert_eq!(told.borrow().last(), Some(&(bytes.len() as u64, bytes.len() as u64)));
         assert!(faulty.picture().is_empty(), "nobody sees it");
-        store.complete(&uploads, None).unwrap();
+        store.complete(&uploads).unwrap();
         assert!(faulty.picture()["some/lake/table/file"] == bytes);
-        store.complete(&uploads, None).unwrap();
+        store.complete(&uploads).unwrap();
         let mut fetched = Vec::new();
         io::Read::read_to_end(&mut store.fetch(&path).unwrap(), &mut fetched).unwrap();
         assert!(fetched == bytes);

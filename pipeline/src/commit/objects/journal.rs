@@ -59,8 +59,6 @@ pub(super) struct Publication {
     pub manifest_over: Seen,
     /// What `_SUCCESS` is put over; nothing if there was none.
     pub success_over: Option<Seen>,
-    /// The rejects that have the name of the new ones, if there were any.
-    pub rejects_over: Option<Seen>,
     /// The number of the commit to the log of a Delta table.
     pub transaction: Option<i64>,
 }
@@ -71,6 +69,8 @@ pub(super) struct JournalUpload {
     id: String,
     parts: Vec<String>,
     bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
 }
 
 /// A version of an object, as it was read before the decision.
@@ -155,6 +155,7 @@ impl JournalUpload {
             id: upload.id.clone(),
             parts: upload.parts.clone(),
             bytes: upload.bytes,
+            sha256: upload.sha256.clone(),
         }
     }
 
@@ -164,6 +165,7 @@ impl JournalUpload {
             id: self.id.clone(),
             parts: self.parts.clone(),
             bytes: self.bytes,
+            sha256: self.sha256.clone(),
         }
     }
 }

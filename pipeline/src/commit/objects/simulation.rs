@@ -171,11 +171,13 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
             ingest(&table(None), &format!("0000000{index}"), job).unwrap();
         }
     }
+    // Most runs are about one snapshot.
+    let focus = draw(&mut random, &IDS);
     let num_runs = 2 + random.next_u32() as usize % 2;
     let jobs: Vec<Job> = (0..num_runs)
         .map(|_| {
-            let id = draw(&mut random, &IDS);
-            if random.next_u32().is_multiple_of(4) {
+            let id = draw(&mut random, &[focus, focus, focus, NOON, EVENING, NEXT_DAY]);
+            if random.next_u32().is_multiple_of(3) {
                 return Job::Expire { id };
             }
             let replaces = random.next_u32().is_multiple_of(2);

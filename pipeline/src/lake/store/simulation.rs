@@ -34,7 +34,8 @@ const MAX_STEPS: u32 = 20_000;
 /// All runs' requests, which run on the threads that wait for them.
 static RUNTIME: LazyLock<Arc<OwnRuntime>> = LazyLock::new(|| OwnRuntime::start().unwrap());
 
-/// What goes wrong in a schedule, in percent of the requests.
+/// What goes wrong in a schedule: `switch` in percent of the requests, and ten times as often before a change
+/// that others may see; the rest in thousandths.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Odds {
     /// Another run goes on.
@@ -60,6 +61,14 @@ enum Change {
 }
 
 impl Change {
+    /// Whether other runs name the object too.
+    fn is_shared(&self) -> bool {
+        let (Self::Put(key, ..) | Self::Delete(key) | Self::DeleteVersion(key, _)) = self else {
+            return false;
+        };
+        ["/lock", "/_SUCCESS", ".json"].iter().any(|end| key.as_ref().ends_with(end))
+    }
+
     fn is_seen_by_readers(&self) -> bool {
         let (Self::Put(key, ..) | Self::Delete(key) | Self::DeleteVersion(key, _) | Self::Complete(key, ..)) =
             self
@@ -86,11 +95,20 @@ enum Verdict {
     Killed { arrives: bool },
 }
 
+/// What a request is to the scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Question,
+    Change,
+    /// A change of an object that several runs name, or of a journal: where to let others go first.
+    SharedChange,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Working,
-    /// At a request; whether it is a change.
-    Waiting(bool),
+    /// At a request.
+    Waiting(Kind),
     Granted(Verdict),
     Dead,
     Ended,
@@ -215,6 +233,8 @@ impl Simulation {
                 })
                 .collect();
             let mut current = 0;
+            // Stands still until the others have ended, or nearly so.
+            let mut stalled = None;
             for step in 0.. {
                 assert!(step < MAX_STEPS, "the schedule never ends:\n{}", self.trace());
                 let mut state = self.all_wait();
@@ -227,14 +247,24 @@ impl Simulation {
                 if waiting.is_empty() {
                     break;
                 }
-                let mut one_in_hundred = |percent: u32| random.next_u32() % 1000 < percent;
-                let is_switched = one_in_hundred(odds.switch * 10);
-                let (is_lost, is_late) = (one_in_hundred(odds.lost), one_in_hundred(odds.late));
-                let is_killed = one_in_hundred(odds.killed);
-                let arrives = one_in_hundred(500);
-                let is_delivered = one_in_hundred(20);
+                let mut one_in_thousand = |times: u32| random.next_u32() % 1000 < times;
+                let is_shared = state.phases[current] == Phase::Waiting(Kind::SharedChange);
+                let is_switched = one_in_thousand(odds.switch * if is_shared { 100 } else { 10 });
+                let (is_lost, is_late) = (one_in_thousand(odds.lost), one_in_thousand(odds.late));
+                let is_killed = one_in_thousand(odds.killed);
+                let arrives = one_in_thousand(500);
+                let is_delivered = one_in_thousand(20);
+                let (is_stalled, wakes) = (one_in_thousand(300), one_in_thousand(5));
+                if is_switched && is_stalled {
+                    stalled = Some(current);
+                } else if wakes {
+                    stalled = None;
+                }
                 if !waiting.contains(&current) || is_switched {
-                    current = waiting[random.next_u32() as usize % waiting.len()];
+                    let others: Vec<_> =
+                        waiting.iter().copied().filter(|run| Some(*run) != stalled).collect();
+                    let choice = if others.is_empty() { &waiting } else { &others };
+                    current = choice[random.next_u32() as usize % choice.len()];
                 }
                 if is_delivered && !state.late.is_empty() {
                     let index = random.next_u32() as usize % state.late.len();
@@ -243,7 +273,8 @@ impl Simulation {
                     state.is_changed = true;
                     let _ = self.apply(change);
                 }
-                let is_change = state.phases[current] == Phase::Waiting(true);
+                let is_change =
+                    matches!(state.phases[current], Phase::Waiting(Kind::Change | Kind::SharedChange));
                 let verdict = match (is_killed, is_lost && is_change, is_late && is_change) {
                     (true, _, _) => Verdict::Killed { arrives },
                     (_, true, _) => Verdict::Lost,
@@ -276,13 +307,13 @@ impl Simulation {
     }
 
     /// What happens to a request of a run.
-    fn await_verdict(&self, run: Option<usize>, is_change: bool, what: &dyn Fn() -> String) -> Verdict {
+    fn await_verdict(&self, run: Option<usize>, kind: Kind, what: &dyn Fn() -> String) -> Verdict {
         let Some(run) = run else { return Verdict::Through };
         let mut state = self.state.lock().unwrap();
         if state.phases[run] == Phase::Dead {
             return Verdict::Killed { arrives: false };
         }
-        state.phases[run] = Phase::Waiting(is_change);
+        state.phases[run] = Phase::Waiting(kind);
         self.changed.notify_all();
         let mut state =
             self.changed.wait_while(state, |state| matches!(state.phases[run], Phase::Waiting(_))).unwrap();
@@ -379,14 +410,15 @@ impl Drop for End<'_> {
 
 impl Seat {
     fn ask(&self, what: &dyn Fn() -> String) -> Result<()> {
-        match self.simulation.await_verdict(self.run, false, what) {
+        match self.simulation.await_verdict(self.run, Kind::Question, what) {
             Verdict::Killed { .. } => Err(dead()),
             _ => Ok(()),
         }
     }
 
     fn change(&self, change: Change) -> Result<Answer> {
-        let verdict = self.simulation.await_verdict(self.run, true, &|| format!("{change:?}"));
+        let kind = if change.is_shared() { Kind::SharedChange } else { Kind::Change };
+        let verdict = self.simulation.await_verdict(self.run, kind, &|| format!("{change:?}"));
         if change.is_seen_by_readers() {
             self.simulation.state.lock().unwrap().is_changed = true;
         }
