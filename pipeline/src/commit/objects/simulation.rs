@@ -164,15 +164,15 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
     let table = |run| simulation.lake(temp.path(), run).table(schema::DATASETS[0]);
     let is_delta = random.next_u32().is_multiple_of(2);
     let has_files = true;
+    // Most runs are about one snapshot, which most tables have.
+    let focus = draw(&mut random, &IDS);
     for (index, id) in IDS.into_iter().enumerate() {
-        if random.next_u32().is_multiple_of(3) && !(id == EVENING && index == 0) {
+        if random.next_u32().is_multiple_of(3) != (id == focus) {
             let is_delta = is_delta && random.next_u32().is_multiple_of(2);
             let job = Job::Ingest { id, replaces: false, is_delta, has_files };
             ingest(&table(None), &format!("0000000{index}"), job).unwrap();
         }
     }
-    // Most runs are about one snapshot.
-    let focus = draw(&mut random, &IDS);
     let num_runs = 2 + random.next_u32() as usize % 2;
     let jobs: Vec<Job> = (0..num_runs)
         .map(|_| {
