@@ -217,9 +217,12 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
             Ended::Failed(error) if !simulation.is_killed(index) && !is_open(error) => {
                 assert!(!published_runs.contains(&run), "{run} said that it did not publish: {error}");
                 let is_expected = match error {
-                    CommitError::Lake(LakeError::LeaseLost { .. } | LakeError::Store { .. }) => true,
                     // Leases have no length here: the lock can come and go twice while it is tried.
-                    CommitError::Lake(LakeError::NoConditionalWrites { .. }) => true,
+                    CommitError::Lake(
+                        LakeError::LeaseLost { .. }
+                        | LakeError::NoConditionalWrites { .. }
+                        | LakeError::Store { .. },
+                    ) => true,
                     CommitError::Lake(LakeError::Delta(error)) => {
                         matches!(**error, DeltaError::DateChanged { .. })
                     }
