@@ -55,15 +55,18 @@ fn few_threads_are_enough_for_a_run() {
     for max_processes in [3, 1] {
         let sandbox = Sandbox::new();
         let run = run_with_processes(&sandbox, max_processes).expect(6);
-        let purpose = if max_processes == 1 { "the network" } else { "decoding" };
-        assert_eq!(
-            run.error(),
+        // With three it depends on when the kernel has put the program's first threads away.
+        let purposes: &[&str] =
+            if max_processes == 1 { &["the network"] } else { &["the network", "decoding"] };
+        let errors = purposes.iter().map(|purpose| {
             format!(
                 "error: cannot start a thread for {purpose}: the limit of processes and threads is {max_processes}: \
                  Resource temporarily unavailable (os error 11); hint: raise the limit of processes (ulimit -u, \
                  TasksMax, a container's --pids-limit), or end other processes of this user"
             )
-        );
+        });
+        let errors: Vec<_> = errors.collect();
+        assert!(errors.contains(&run.error().to_owned()), "{}", run.error());
         assert!(!sandbox.lake().exists(), "nothing is left behind");
     }
 }
