@@ -219,12 +219,14 @@ fn typed_secrets_are_never_shown() {
     cases.push(("ingest", vec![], vec![], format!("lake = \"{TYPED}\nthreads = 1\n")));
     cases.push(("ingest", vec![], vec![], format!("lake = \"x\"\nlake = \"{TYPED}\"\n")));
     cases.push(("ingest", vec![], vec![], format!("from = [\"x\", {{ a = \"{TYPED}\" }}]\n")));
-    for (command, args, env, config) in &cases {
+    for (index, (command, args, env, config)) in cases.iter().enumerate() {
         let sandbox = Sandbox::new();
         let path = sandbox.path().join("config.toml");
         std::fs::write(&path, config).unwrap();
         let loud: &[&[&str]] = match *command {
-            "ingest" | "verify" | "expire" => &[&["-q"], &[], &["-vv"], &["-vv", "--log-format", "json"]],
+            // Two of the four in turn: each is a start of the program.
+            "ingest" | "verify" | "expire" if index % 2 == 0 => &[&["-q"], &["-vv", "--log-format", "json"]],
+            "ingest" | "verify" | "expire" => &[&[], &["-vv"]],
             _ => &[&[]],
         };
         for more in loud {
