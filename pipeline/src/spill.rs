@@ -6,13 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use zstd::bulk::Compressor;
-
 use crate::decode::columns::Columns;
 use crate::lake::{LakeError, local};
-
-/// How hard zstd tries: rows repeat each other, and the disk is slower than this.
-const ZSTD_LEVEL: i32 = 1;
 
 /// Where rows are spilled to.
 pub struct Spill {
@@ -21,11 +16,11 @@ pub struct Spill {
     end: Mutex<End>,
 }
 
-/// Where the next rows go, and what compresses them.
+/// Where the next rows go, and what gathers their bytes. They are not compressed: that took twice as long as
+/// all the rest of spilling, and they come back soon.
 struct End {
     offset: u64,
-    compressor: Compressor<'static>,
-    plain: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl std::fmt::Debug for Spill {
@@ -43,26 +38,20 @@ pub struct SpilledRows {
     pub columns_bytes: usize,
     offset: u64,
     num_bytes: usize,
-    num_plain_bytes: usize,
 }
 
 #[cfg(test)]
 impl SpilledRows {
     /// Rows that no file has.
     pub(crate) fn nowhere(num_rows: usize, columns_bytes: usize) -> Self {
-        Self { num_rows, columns_bytes, offset: 0, num_bytes: 0, num_plain_bytes: 0 }
+        Self { num_rows, columns_bytes, offset: 0, num_bytes: 0 }
     }
 }
 
 impl Spill {
     /// Begins at the start of `file`, which was at `path`.
-    ///
-    /// # Panics
-    ///
-    /// If zstd has no memory.
     pub fn new(file: File, path: PathBuf) -> Self {
-        let compressor = Compressor::new(ZSTD_LEVEL).expect("a level that zstd has");
-        Self { path, file, end: Mutex::new(End { offset: 0, compressor, plain: Vec::new() }) }
+        Self { path, file, end: Mutex::new(End { offset: 0, bytes: Vec::new() }) }
     }
 
     /// Writes the rows of `columns`.
@@ -72,23 +61,18 @@ impl Spill {
     /// What the disk says.
     pub fn write(&self, columns: &Columns) -> Result<SpilledRows, LakeError> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let End { offset, compressor, plain } = &mut *end;
-        plain.clear();
-        columns.write_to(plain);
-        let written = compressor.compress(plain).and_then(|bytes| {
-            self.file.write_all_at(&bytes, *offset)?;
-            Ok(bytes.len())
-        });
-        let num_bytes = written.map_err(local::io_error("write", &self.path))?;
+        let End { offset, bytes } = &mut *end;
+        bytes.clear();
+        columns.write_to(bytes);
+        self.file.write_all_at(bytes, *offset).map_err(local::io_error("write", &self.path))?;
         let spilled = SpilledRows {
             num_rows: columns.num_rows(),
             // Not what they held: few rows take little of what columns begin with.
-            columns_bytes: columns.num_bytes().min(plain.len() / 4 * 5),
+            columns_bytes: columns.num_bytes().min(bytes.len() / 4 * 5),
             offset: *offset,
-            num_bytes,
-            num_plain_bytes: plain.len(),
+            num_bytes: bytes.len(),
         };
-        *offset += num_bytes as u64;
+        *offset += bytes.len() as u64;
         Ok(spilled)
     }
 
@@ -104,9 +88,8 @@ impl Spill {
     pub fn read(&self, spilled: &SpilledRows, columns: &mut Columns) -> Result<(), LakeError> {
         let mut bytes = vec![0; spilled.num_bytes];
         let read = self.file.read_exact_at(&mut bytes, spilled.offset);
-        let plain = read.and_then(|()| zstd::bulk::decompress(&bytes, spilled.num_plain_bytes));
-        drop(bytes);
-        columns.read_from(&plain.map_err(local::io_error("read", &self.path))?);
+        read.map_err(local::io_error("read", &self.path))?;
+        columns.read_from(&bytes);
         assert_eq!(columns.num_rows(), spilled.num_rows, "as many rows as were written");
         Ok(())
     }
