@@ -174,7 +174,7 @@ fn sweep_success_files(table: &Table, store: &Store) -> Result<(), CommitError> 
         let Some((bytes, version)) = store.read(&path, super::MAX_SUCCESS_BYTES)? else { continue };
         let is_ours = serde_json::from_slice(&bytes)
             .is_ok_and(|success: Success| success.dataset == table.dataset().name);
-        // Listed after it was read: whoever puts it has put a manifest before.
+        // Listed after it was read: a run puts the manifest before it puts `_SUCCESS`.
         if is_ours && !table.snapshot_ids()?.iter().any(|id| data_folder_name(id.date()) == name) {
             store.delete_version(&path, &version)?;
         }
@@ -244,7 +244,7 @@ impl<'a> ByObjects<'a> {
 
     // ---- Before the decision ----
 
-    /// Makes uploads of the files in the local folder `staged`, which nobody sees. Gives them up if it fails.
+    /// Makes uploads of the files in the local folder `staged`, which no reader sees. Gives them up if it fails.
     pub(super) fn upload(
         &self,
         staged: &Path,
