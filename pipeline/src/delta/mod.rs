@@ -46,7 +46,7 @@
 
 mod action;
 mod checkpoint;
-mod columns;
+mod schema_string;
 mod features;
 mod log;
 mod statistics;

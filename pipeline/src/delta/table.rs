@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::action::{Add, Format, Line, MetaData, Protocol, Txn, encode_path};
 use super::log::{CHECKPOINT_INTERVAL, Contents, Log};
-use super::{DeltaError, FileStatistics, columns, features};
+use super::{DeltaError, FileStatistics, features, schema_string};
 use crate::manifest::DataFile;
 use crate::snapshot::{RunId, SnapshotId};
 
@@ -276,7 +276,7 @@ impl DeltaTable {
             let reason = format!("it needs reader version {needed}, and this program knows {known}");
             return Err(DeltaError::Unreadable { reason });
         }
-        if meta_data.partition_columns != columns::partition_columns(self.dataset) {
+        if meta_data.partition_columns != schema_string::partition_columns(self.dataset) {
             let reason = format!("it is partitioned by {}", meta_data.partition_columns.join(", "));
             return Err(DeltaError::Unreadable { reason });
         }
@@ -373,7 +373,7 @@ impl DeltaTable {
         files: &[NewFile<'_>],
         at: i64,
     ) -> Line {
-        let partition_columns = json!(columns::partition_columns(self.dataset)).to_string();
+        let partition_columns = json!(schema_string::partition_columns(self.dataset)).to_string();
         let sum = |of: fn(&DataFile) -> u64| files.iter().map(|file| of(file.facts)).sum::<u64>();
         let num_adopted = match adopted.len() {
             0 => String::new(),
@@ -452,8 +452,8 @@ impl DeltaTable {
                 name: Some(self.dataset.name.to_owned()),
                 description: Some(self.dataset.doc.to_owned()),
                 format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
-                schema_string: columns::schema_of(self.dataset, has_extra_fields),
-                partition_columns: columns::partition_columns(self.dataset),
+                schema_string: schema_string::schema_of(self.dataset, has_extra_fields),
+                partition_columns: schema_string::partition_columns(self.dataset),
                 configuration: BTreeMap::new(),
                 created_time: Some(at),
             };
@@ -462,7 +462,7 @@ impl DeltaTable {
                 Line { meta_data: Some(meta_data), ..Line::default() },
             ]);
         };
-        let wider = columns::with_columns_of(self.dataset, has_extra_fields, &meta_data.schema_string)
+        let wider = schema_string::with_columns_of(self.dataset, has_extra_fields, &meta_data.schema_string)
             .map_err(|reason| DeltaError::Unsupported { reason })?;
         Ok(wider
             .map(|schema_string| Line {

@@ -6,7 +6,7 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::HistoryError;
-use super::narrowing::{Field, Narrowing};
+use super::change_filter::{Field, Narrowing};
 use super::rows::Source;
 use crate::cancel::Cancel;
 

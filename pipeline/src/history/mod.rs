@@ -6,7 +6,8 @@
 
 pub mod diff;
 pub mod version_order;
-pub mod narrowing;
+mod merge;
+pub mod change_filter;
 mod counts;
 mod devices;
 mod fingerprints;
@@ -17,7 +18,7 @@ pub mod trend;
 pub mod query;
 
 pub mod output;
-mod scan;
+mod table_scan;
 mod text;
 
 use std::io;

@@ -12,7 +12,7 @@ use polars::error::set_warning_function;
 use polars::prelude::*;
 use polars::sql::SQLContext;
 
-use super::scan::scan;
+use super::table_scan::scan;
 use super::{HistoryError, is_io, nearest, text};
 use crate::cancel::Cancel;
 use crate::lake::Lake;

@@ -10,8 +10,8 @@ use polars::prelude::*;
 use serde::Serialize;
 
 use super::HistoryError;
+use super::change_filter::Narrowing;
 use super::diff::{KINDS, PRESENCE};
-use super::narrowing::Narrowing;
 use crate::printable::printable;
 use crate::progress::grouped;
 use crate::report::count;

@@ -10,7 +10,7 @@ use polars::prelude::*;
 
 use super::counts::{self, Counts, Values};
 use super::summary::{Rows, named, table};
-use super::{HistoryError, Source, narrowing};
+use super::{HistoryError, Source, change_filter};
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::progress::grouped;
@@ -160,7 +160,7 @@ fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, Histor
     values.sort_by_key(|(_, series)| std::cmp::Reverse(at(series, newest)));
     let num_values = values.len();
     values.truncate(top);
-    let mut header: Vec<_> = by.iter().map(|column| narrowing::label(column)).collect();
+    let mut header: Vec<_> = by.iter().map(|column| change_filter::label(column)).collect();
     header.extend(MEASURES);
     header.extend(["change", "installations"]);
     let num_names = by.len();
