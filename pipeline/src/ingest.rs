@@ -33,12 +33,12 @@ use crate::manifest::{Manifest, PartFacts, Route, Totals};
 use crate::memory::{MemoryBudget, Room};
 use crate::panics::{self, Panicked};
 use crate::progress::Progress;
-use crate::rejects::Rejects;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::snapshot::{RunId, SnapshotId};
 use crate::source::{Export, OpenError, RouteConfig, Source, SourceConfig, SourceError, StoredPart};
 use crate::spool::KEPT;
 use crate::threads::{self, ThreadError};
+use crate::write::rejects::Rejects;
 use crate::write::{MAX_PARTITIONS, SnapshotWriter, WriteError, WriterLimits};
 
 /// Parts that wait between fetch and decode; their bytes wait in the spool.

@@ -17,13 +17,13 @@ pub mod batch;
 pub mod spill;
 pub mod partition;
 pub mod write;
+pub mod staging;
 pub mod commit;
 pub mod delta;
 pub mod lake;
 pub mod verify;
 pub mod ddl;
 pub mod expire;
-pub mod rejects;
 #[cfg(feature = "history")]
 pub mod history;
 

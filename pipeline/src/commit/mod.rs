@@ -7,12 +7,9 @@
 //! (`objects.rs`). A Delta table on a local disk is published beside what is there too, since its log and not
 //! a folder decides (`beside.rs`); `log.rs` is where the others write it.
 
-mod beside;
-mod exchange;
-mod objects;
-mod removal;
-pub(crate) mod log;
-mod staged_file;
+pub(crate) mod delta_log;
+mod disk;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -23,11 +20,11 @@ use std::sync::{Mutex, PoisonError};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use self::exchange::INTENT_FILE;
-use self::log::Log;
-pub(crate) use self::objects::journal::Claim;
-use self::objects::{ByObjects, Uploaded};
-pub use self::staged_file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
+use self::delta_log::Log;
+use self::disk::swap::INTENT_FILE;
+use self::disk::{delta as beside, removal, swap as exchange};
+pub(crate) use self::store::journal::Claim;
+use self::store::{self as objects, ByObjects, Uploaded};
 use crate::exit_code::ExitCode;
 use crate::lake::{
     self, LakeError, MANIFEST_FILE, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind,
@@ -37,6 +34,7 @@ use crate::manifest::{Manifest, rfc3339_seconds};
 use crate::partition;
 use crate::snapshot::{RunId, SnapshotId};
 use crate::spill::Spill;
+use crate::staging::StagedFile;
 
 /// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
 const MAX_SUCCESS_BYTES: u64 = 64 << 10;
@@ -717,9 +715,5 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-#[cfg(test)]
-mod clutter_tests;
-#[cfg(test)]
-pub(crate) mod delta_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use schema::SNAPSHOT_DATE;
 
 use super::{Fact, Finding};
-use crate::commit::log::Log;
+use crate::commit::delta_log::Log;
 use crate::delta::{DeltaError, LOG_FOLDER, LiveFile};
 use crate::lake::{LakeError, Table};
 use crate::manifest::DataFile;

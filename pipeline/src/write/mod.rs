@@ -4,6 +4,7 @@
 //! another's encoding; what waits is only the appending of a finished row group to its partition's
 //! file, a copy of compressed bytes. Nothing is held from one batch to the next.
 
+pub mod rejects;
 mod properties;
 mod rolling;
 mod row_group;
@@ -37,11 +38,12 @@ use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::SchemaDescPtr;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::commit::{Staging, UnsyncedFile};
+use crate::commit::Staging;
 use crate::lake::LakeError;
 use crate::manifest::DataFile;
 use crate::partition::PartitionKey;
 use crate::snapshot::{RunId, SnapshotId};
+use crate::staging::UnsyncedFile;
 use crate::threads;
 
 pub use properties::{MAX_ROW_GROUP_ROWS, TARGET_FILE_BYTES};

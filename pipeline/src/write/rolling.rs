@@ -11,8 +11,8 @@ use parquet::file::writer::SerializedFileWriter;
 use super::properties::{MIN_MEAN_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
 use super::row_group::RowGroup;
 use super::{FileFormat, OpenFiles, Partition, WriteError};
-use crate::commit::{StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
 use crate::manifest::DataFile;
+use crate::staging::{StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
 
 /// A partition's open file, and the facts of those before it.
 #[derive(Default)]

@@ -9,9 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::commit::{StagedFile, Staging};
+use crate::commit::Staging;
 use crate::decode::reject::Reject;
 use crate::lake::LakeError;
+use crate::staging::StagedFile;
 
 /// Lines gathered before they are compressed.
 const LINE_BUFFER_BYTES: usize = 64 * 1024;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::hex;
+use crate::commit::hex;
 use crate::lake::{LakeError, local};
 
 /// One write to the system. Every open data file has such a buffer, and there is one per platform.
@@ -15,8 +15,8 @@ pub const WRITE_BUFFER_BYTES: usize = 64 << 10;
 /// A file of a snapshot being written. Counts and hashes what goes through it.
 #[derive(Debug)]
 pub struct StagedFile {
-    pub(super) table_path: String,
-    pub(super) writer: BufWriter<HashingFile>,
+    pub(crate) table_path: String,
+    pub(crate) writer: BufWriter<HashingFile>,
 }
 
 /// What a finished file is.
@@ -31,7 +31,7 @@ pub struct FinishedFile {
 }
 
 impl StagedFile {
-    pub(super) fn create(path: PathBuf, table_path: String) -> Result<Self, LakeError> {
+    pub(crate) fn create(path: PathBuf, table_path: String) -> Result<Self, LakeError> {
         let file = local::create_file(&path)?;
         let hashing = HashingFile { file, path, bytes: 0, sha256: Sha256::new() };
         Ok(Self { table_path, writer: BufWriter::with_capacity(WRITE_BUFFER_BYTES, hashing) })
@@ -97,11 +97,11 @@ impl Write for StagedFile {
 /// Writes through to a file. Its errors are [`LakeError`]s in [`io::Error`]'s clothes, of the same kind,
 /// so that a full disk has a path however many layers of writers are above.
 #[derive(Debug)]
-pub(super) struct HashingFile {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
-    pub(super) bytes: u64,
-    pub(super) sha256: Sha256,
+pub(crate) struct HashingFile {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Sha256,
 }
 
 impl HashingFile {

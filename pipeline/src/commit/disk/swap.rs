@@ -24,16 +24,17 @@ use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 
-use super::{CommitError, Published, Recovered, beside, log, removal, to_json};
+use super::{delta as beside, removal};
+use crate::commit::{CommitError, Published, Recovered, delta_log as log, to_json};
 use crate::lake::{
     LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_clutter, local,
 };
 use crate::manifest::Manifest;
 
-pub(super) const INTENT_FILE: &str = "intent.json";
+pub(in crate::commit) const INTENT_FILE: &str = "intent.json";
 
-/// See [`super::TableLock::recover`].
-pub(super) fn recover(lock: &TableLock) -> Result<Vec<Recovered>, CommitError> {
+/// See [`TableLock::recover`].
+pub(in crate::commit) fn recover(lock: &TableLock) -> Result<Vec<Recovered>, CommitError> {
     let table = lock.table();
     log::remove_unfinished(table)?;
     let mut recovered = Vec::new();
@@ -81,7 +82,7 @@ fn remove_staged(table: &Table, folder: &Path) -> Result<(), LakeError> {
 
 /// Puts what is staged in `folder` in place. Once that cannot be taken back, or may hold the only copy of
 /// what was there, the folder is not to be removed.
-pub(super) fn publish(
+pub(in crate::commit) fn publish(
     lock: &TableLock,
     folder: &Path,
     manifest: &Manifest,

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use self::journal::{
     Claim, JOURNAL_FILE, Journal, JournalUpload, Plan, Publication, Seen, SeenObject, State,
 };
-use super::log::{Log, staged_statistics};
+use super::delta_log::{Log, staged_statistics};
 use super::{CommitError, Published, Recovered, RemovedSnapshots, Success, hex, to_json};
 use crate::delta::{DeltaError, FileStatistics};
 use crate::lake::store::{Put, Settled, Store, Upload, private_folder};

@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::staged_file::HashingFile;
 use super::*;
 use crate::lake::Lake;
 use crate::lake::local::faults::{self, Fault};
 use crate::manifest::{DataFile, GeneratedTimeFrom, PartFacts, Route, Totals};
+use crate::staging::{FinishedFile, HashingFile};
+
+pub(crate) mod delta;
+mod ignored_files;
 
 pub(crate) const NOON: &str = "20210111T120000Z";
 pub(crate) const EVENING: &str = "20210111T180000Z";

@@ -1,10 +1,10 @@
 //! What desktops, file servers and stores leave in a lake, while snapshots are published, replaced and removed.
 
-use super::tests::{
+use super::{
     Content, EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, publish, run_id, snapshot_id,
     temp_dir,
 };
-use super::*;
+use crate::commit::*;
 use crate::lake::lease::LeaseTimes;
 use crate::lake::store::Put;
 use crate::lake::store::faulty::Faulty;

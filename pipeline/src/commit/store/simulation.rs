@@ -9,8 +9,8 @@ use rand_pcg::Pcg32;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
 use super::journal::Claim;
-use crate::commit::delta_tests::parquet_file;
-use crate::commit::log::Log;
+use crate::commit::delta_log::Log;
+use crate::commit::tests::delta::parquet_file;
 use crate::commit::tests::{EVENING, NEXT_DAY, NOON, data_file, manifest, run_id, snapshot_id, temp_dir};
 use crate::commit::{CommitError, SUCCESS_FILE};
 use crate::delta::DeltaError;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `removal.json` comes first and goes when the last snapshot is moved: that is the moment of decision.
-//! An error before it is undone at once, a crash by the next run ([`super::exchange`]); after it,
+//! An error before it is undone at once, a crash by the next run ([`super::swap`]); after it,
 //! what is in staging is deleted like everything that no intent holds.
 //!
 //! Of a Delta table the removal is committed to the log before any folder moves, and that decides: from then
@@ -21,18 +21,18 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::log::Log;
-use super::{CommitError, RemovedSnapshots, to_json};
+use crate::commit::delta_log::Log;
+use crate::commit::{CommitError, RemovedSnapshots, to_json};
 use crate::lake::{LakeError, PublishedSnapshot, Table, local};
 use crate::snapshot::{RunId, SnapshotId};
 
-pub(super) const REMOVAL_FILE: &str = "removal.json";
+pub(in crate::commit) const REMOVAL_FILE: &str = "removal.json";
 
 /// Some 20 bytes a snapshot: a century of days is under a megabyte.
 const MAX_REMOVAL_BYTES: u64 = 16 << 20;
 
-/// See [`super::TableLock::remove_snapshots`]; `published` is what the table holds.
-pub(super) fn remove_snapshots(
+/// See [`crate::lake::TableLock::remove_snapshots`]; `published` is what the table holds.
+pub(in crate::commit) fn remove_snapshots(
     table: &Table,
     run_id: &RunId,
     published: &[PublishedSnapshot],

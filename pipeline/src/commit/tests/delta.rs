@@ -9,11 +9,11 @@ use std::time::Duration;
 use arrow_array::{RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
-use super::log::Log;
-use super::tests::{
+use super::{
     EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, picture, run_id, snapshot_id, temp_dir,
 };
-use super::{CommitError, Published};
+use crate::commit::delta_log::Log;
+use crate::commit::{CommitError, Published};
 use crate::delta::LOG_FOLDER;
 use crate::lake::lease::LeaseTimes;
 use crate::lake::local::faults::{self, Fault};

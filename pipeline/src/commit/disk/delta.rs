@@ -24,15 +24,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::exchange::Publish;
-use super::log::{Log, log_folder, staged_statistics};
-use super::{CommitError, Published, Recovered, to_json};
+use super::swap::Publish;
+use crate::commit::delta_log::{Log, log_folder, staged_statistics};
+use crate::commit::{CommitError, Published, Recovered, to_json};
 use crate::lake::{
     LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, Table, TableLock, check_name, data_folder_name, local,
 };
 use crate::manifest::Manifest;
 
-pub(super) const JOURNAL_FILE: &str = "journal.json";
+pub(in crate::commit) const JOURNAL_FILE: &str = "journal.json";
 
 /// What a run brings and takes away.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ pub(super) fn recover(lock: &TableLock, folder: &Path) -> Result<Option<Recovere
 
 /// Puts what is staged in `folder` in place, after the snapshots that the log has not seen. Once that cannot
 /// be taken back, the folder is not to be removed.
-pub(super) fn publish(
+pub(in crate::commit) fn publish(
     lock: &TableLock,
     folder: &Path,
     manifest: &Manifest,

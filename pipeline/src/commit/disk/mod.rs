@@ -1,0 +1,5 @@
+//! Changes of a table on a local disk.
+
+pub(super) mod delta;
+pub(super) mod removal;
+pub(super) mod swap;
