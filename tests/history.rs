@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fixtures::{Tenant, TenantOptions};
 use pipeline::cancel::Cancel;
-use pipeline::history::Source;
-use pipeline::history::change_filter::Narrowing;
+use pipeline::history::SnapshotReader;
+use pipeline::history::change_filter::ChangeFilter;
 use pipeline::history::diff::Diff;
 use pipeline::lake::Lake;
 use polars::frame::DataFrame;
@@ -254,11 +254,12 @@ fn little_memory_takes_turns_and_gives_the_same_changes() {
     let (sandbox, _) = lake_of_days(60, &[0, 30]);
     let table = Lake::open(sandbox.lake()).unwrap().table(schema::DATASETS[0]);
     let snapshots = table.snapshots().unwrap();
-    let [old, new] = [0, 1].map(|index| Source::open(&table, &snapshots[index], &Cancel::default()).unwrap());
-    let narrowing = Narrowing::default();
+    let [old, new] =
+        [0, 1].map(|index| SnapshotReader::open(&table, &snapshots[index], &Cancel::default()).unwrap());
+    let filter = ChangeFilter::default();
     let run = |memory_bytes: u64| {
         let mut frames: Vec<DataFrame> = Vec::new();
-        let diff = Diff { old: &old, new: &new, narrowing: &narrowing, memory_bytes };
+        let diff = Diff { old: &old, new: &new, filter: &filter, memory_bytes };
         diff.run(&Cancel::default(), |changes| {
             frames.push(changes);
             Ok(())

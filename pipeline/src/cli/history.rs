@@ -11,13 +11,13 @@ use super::{Failure, TableOptions, print, print_json, start_runtime, usage};
 use crate::cancel::Cancel;
 use crate::config::lake_or_default;
 use crate::exit_code::ExitCode;
-use crate::history::change_filter::Narrowing;
+use crate::history::change_filter::ChangeFilter;
 use crate::history::diff::{Diff, PRESENCE};
-use crate::history::output::{Format, FrameWriter, OutputFile};
+use crate::history::output::{FrameWriter, OutputFile, OutputFormat};
 use crate::history::query::Query;
 use crate::history::summary::{Compared, Summary};
 use crate::history::trend::{self, By};
-use crate::history::{self, HistoryError, Source};
+use crate::history::{self, HistoryError, SnapshotReader};
 use crate::lake::{Lake, PublishedSnapshot};
 
 /// How `--where` is written.
@@ -149,7 +149,7 @@ fn check_local(lake: &str) -> anyhow::Result<()> {
 
 pub fn run_diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
     let memory_bytes = options.memory.bytes()?;
-    let narrowing = Narrowing::parse(options.conditions.iter().map(String::as_str)).map_err(usage)?;
+    let filter = ChangeFilter::parse(options.conditions.iter().map(String::as_str)).map_err(usage)?;
     let table = options.table.open()?;
     let published = table.snapshots().map_err(super::lake_error)?;
     let dataset = table.dataset().name;
@@ -159,13 +159,13 @@ pub fn run_diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
         generated_time: snapshot.id.generated_time(),
         rows: snapshot.manifest.totals.rows,
     };
-    let mut summary = Summary::new(dataset, compared(from), compared(to), narrowing.clone());
+    let mut summary = Summary::new(dataset, compared(from), compared(to), filter.clone());
     let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
     let (runtime, cancel) = start_runtime()?;
     let mut run = || {
-        let [old, new] = [from, to].map(|snapshot| Source::open(&table, snapshot, &cancel));
+        let [old, new] = [from, to].map(|snapshot| SnapshotReader::open(&table, snapshot, &cancel));
         let (old, new) = (&old?, &new?);
-        let diff = Diff { old, new, narrowing: &narrowing, memory_bytes };
+        let diff = Diff { old, new, filter: &filter, memory_bytes };
         diff.run(&cancel, |changes| {
             summary.add(&changes)?;
             match &mut out {
@@ -219,9 +219,9 @@ pub fn run_trend(options: &TrendOptions) -> anyhow::Result<ExitCode> {
 pub fn run_query(options: &QueryOptions) -> anyhow::Result<ExitCode> {
     let format = options.format.map(|format| match format {
         QueryFormat::Table => None,
-        QueryFormat::Csv => Some(Format::Csv),
-        QueryFormat::Json => Some(Format::Ndjson),
-        QueryFormat::Parquet => Some(Format::Parquet),
+        QueryFormat::Csv => Some(OutputFormat::Csv),
+        QueryFormat::Json => Some(OutputFormat::Ndjson),
+        QueryFormat::Parquet => Some(OutputFormat::Parquet),
     });
     let memory_bytes = options.memory.bytes()?;
     let lake = lake_or_default(options.lake.as_deref());
@@ -237,7 +237,7 @@ pub fn run_query(options: &QueryOptions) -> anyhow::Result<ExitCode> {
 fn answer(
     query: Query,
     out: Option<&Path>,
-    format: Option<Format>,
+    format: Option<OutputFormat>,
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> anyhow::Result<ExitCode> {
@@ -251,7 +251,7 @@ fn answer(
         return print(&history::query::table(query, memory_bytes, cancel).map_err(failure)?);
     };
     let stdout = std::io::stdout();
-    if format == Format::Parquet && stdout.is_terminal() {
+    if format == OutputFormat::Parquet && stdout.is_terminal() {
         let error = anyhow::anyhow!("Parquet is nothing for a terminal");
         let hint = Some("pass --out FILE, or redirect stdout".to_owned());
         return Err(Failure { code: ExitCode::Usage, error, hint }.into());
@@ -266,14 +266,14 @@ fn answer(
 /// A file whose columns are known with the first frame.
 struct Out<'a> {
     path: &'a Path,
-    format: Format,
+    format: OutputFormat,
     file: Option<OutputFile>,
 }
 
 impl<'a> Out<'a> {
     /// Looks at the name before any work is done.
     fn new(path: &'a Path) -> Result<Self, HistoryError> {
-        Ok(Self { path, format: Format::of_path(path)?, file: None })
+        Ok(Self { path, format: OutputFormat::of_path(path)?, file: None })
     }
 
     fn write(&mut self, frame: &polars::frame::DataFrame) -> Result<(), HistoryError> {

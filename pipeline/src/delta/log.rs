@@ -31,24 +31,24 @@ const LAST_CHECKPOINT: &str = "_last_checkpoint";
 
 /// Where one table's log lies.
 #[derive(Debug, Clone)]
-pub(super) struct Log {
+pub(super) struct DeltaLog {
     pub(super) store: Arc<dyn ObjectStore>,
     folder: Path,
 }
 
 /// A log as it was read.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(super) struct LogContents {
     /// The last commit's version; none where there is no table.
     pub(super) version: Option<u64>,
     /// The checkpoint that it was read from.
     pub(super) checkpoint: Option<u64>,
-    pub(super) state: State,
+    pub(super) state: TableState,
 }
 
 /// What the lines of a log come to.
 #[derive(Debug, Default, Clone)]
-pub(super) struct State {
+pub(super) struct TableState {
     pub(super) protocol: Option<Protocol>,
     pub(super) meta_data: Option<MetaData>,
     /// Files of the table: path as it is on disk → how it was added.
@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) transactions: BTreeMap<String, Txn>,
 }
 
-impl State {
+impl TableState {
     /// Takes in one line, later ones after earlier ones; says in words what is wrong with it.
     pub(super) fn apply(&mut self, line: Line) -> Result<(), String> {
         let decode = |path: &str| decode_path(path).ok_or_else(|| format!("{path:?} is no encoded path"));
@@ -109,7 +109,7 @@ impl State {
 
 /// The files that a log has.
 #[derive(Debug, Default)]
-struct Listing {
+struct LogListing {
     commits: BTreeMap<u64, ObjectMeta>,
     /// Version → the files of its checkpoint, by number of files and position.
     checkpoints: BTreeMap<u64, BTreeMap<(u32, u32), ObjectMeta>>,
@@ -148,7 +148,7 @@ pub fn is_log_file(name: &str) -> bool {
     LogFile::parse(name).is_some()
 }
 
-impl Listing {
+impl LogListing {
     fn add(&mut self, meta: ObjectMeta) {
         match meta.location.filename().and_then(LogFile::parse) {
             Some(LogFile::Commit(version)) => drop(self.commits.insert(version, meta)),
@@ -170,7 +170,7 @@ impl Listing {
     }
 }
 
-impl Log {
+impl DeltaLog {
     pub(super) fn new(store: Arc<dyn ObjectStore>, table_root: &Path) -> Self {
         Self { store, folder: table_root.clone().join(LOG_FOLDER) }
     }
@@ -184,14 +184,14 @@ impl Log {
     }
 
     /// Reads the whole log; the contents of no table where there is none.
-    pub(super) async fn read(&self) -> Result<Contents, DeltaError> {
+    pub(super) async fn read(&self) -> Result<LogContents, DeltaError> {
         let hint = self.last_checkpoint().await?;
         let mut listing = self.list(hint).await?;
         if hint.is_some() && listing.checkpoint().is_none() {
             // A hint that leads nowhere. It may be wrong, the log itself may not.
             listing = self.list(None).await?;
         }
-        let mut contents = Contents::default();
+        let mut contents = LogContents::default();
         let mut expected = 0;
         if let Some((version, parts)) = listing.checkpoint() {
             for meta in parts {
@@ -253,7 +253,7 @@ impl Log {
     }
 
     /// Lists the files from the version `from` on.
-    async fn list(&self, from: Option<u64>) -> Result<Listing, DeltaError> {
+    async fn list(&self, from: Option<u64>) -> Result<LogListing, DeltaError> {
         let mut files = match from {
             None => self.store.list(Some(&self.folder)),
             // What has the version in its name comes after the version alone.
@@ -261,7 +261,7 @@ impl Log {
                 self.store.list_with_offset(Some(&self.folder), &self.file(&format!("{version:020}")))
             }
         };
-        let mut listing = Listing::default();
+        let mut listing = LogListing::default();
         while let Some(meta) = files.try_next().await.map_err(store_error("list", &self.folder))? {
             if meta.location.prefix_match(&self.folder).is_some_and(|names| names.count() == 1) {
                 listing.add(meta);
@@ -306,7 +306,7 @@ impl Log {
     pub(super) async fn write_checkpoint(
         &self,
         version: u64,
-        state: &State,
+        state: &TableState,
         at: DateTime<Utc>,
     ) -> Result<(), DeltaError> {
         let path = self.file(&format!("{version:020}.checkpoint.parquet"));

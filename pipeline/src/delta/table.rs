@@ -9,8 +9,8 @@ use object_store::path::Path;
 use schema::{Dataset, SNAPSHOT_DATE};
 use serde_json::{Value, json};
 
-use super::action::{Add, Format, Line, MetaData, Protocol, Txn, encode_path};
-use super::log::{CHECKPOINT_INTERVAL, Contents, Log};
+use super::action::{Add, FileFormat, Line, MetaData, Protocol, Txn, encode_path};
+use super::log::{CHECKPOINT_INTERVAL, DeltaLog, LogContents};
 use super::{DeltaError, FileStatistics, features, schema_string};
 use crate::manifest::DataFile;
 use crate::snapshot::{RunId, SnapshotId};
@@ -25,9 +25,9 @@ const MAX_FAILURES: u32 = 3;
 /// One dataset's table on one store. It need not exist yet: the first commit makes it.
 #[derive(Debug)]
 pub struct DeltaTable {
-    log: Log,
+    log: DeltaLog,
     dataset: &'static Dataset,
-    contents: Contents,
+    contents: LogContents,
 }
 
 /// A file of the table.
@@ -87,7 +87,7 @@ impl DeltaTable {
         root: &Path,
         dataset: &'static Dataset,
     ) -> Result<Self, DeltaError> {
-        let log = Log::new(store, root);
+        let log = DeltaLog::new(store, root);
         let contents = log.read().await?;
         let table = Self { log, dataset, contents };
         table.check_readable()?;
@@ -451,7 +451,7 @@ impl DeltaTable {
                 id: new_table_id()?,
                 name: Some(self.dataset.name.to_owned()),
                 description: Some(self.dataset.doc.to_owned()),
-                format: Format { provider: "parquet".to_owned(), options: BTreeMap::new() },
+                format: FileFormat { provider: "parquet".to_owned(), options: BTreeMap::new() },
                 schema_string: schema_string::schema_of(self.dataset, has_extra_fields),
                 partition_columns: schema_string::partition_columns(self.dataset),
                 configuration: BTreeMap::new(),

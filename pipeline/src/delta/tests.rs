@@ -277,7 +277,7 @@ async fn removed_files_stay_in_checkpoints_for_a_week() {
     let mut table = open(&store).await;
     publish(&mut table, NOON, "aaaaaaaa", &[None]).await.unwrap();
     publish(&mut table, NOON, "bbbbbbbb", &[None]).await.unwrap();
-    let log = log::Log::new(store.clone(), &root());
+    let log = log::DeltaLog::new(store.clone(), &root());
     let state = log.read().await.unwrap().state;
     for (day, num_removed) in [(8, 1), (9, 0)] {
         log.write_checkpoint(1, &state, at(day)).await.unwrap();

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// What a change can be wanted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Field {
+pub enum FilterField {
     /// `SoftwareVendor`.
     Vendor,
     /// `SoftwareName`.
@@ -22,7 +22,7 @@ pub enum Field {
     Group,
 }
 
-impl Field {
+impl FilterField {
     /// Every field, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Vendor, Self::Product, Self::Platform, Self::Group];
 
@@ -49,7 +49,7 @@ impl Field {
 
 /// What people call a column that is asked for by a name of ours.
 pub fn label(column: &str) -> &str {
-    Field::ALL.into_iter().find(|field| field.column() == column).map_or(column, |field| field.name())
+    FilterField::ALL.into_iter().find(|field| field.column() == column).map_or(column, |field| field.name())
 }
 
 /// Why a condition is none.
@@ -72,9 +72,9 @@ pub enum ConditionError {
 /// may have any.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Narrowing(BTreeMap<Field, Vec<Option<String>>>);
+pub struct ChangeFilter(BTreeMap<FilterField, Vec<Option<String>>>);
 
-impl Narrowing {
+impl ChangeFilter {
     /// Reads what was typed, any number of times.
     ///
     /// # Errors
@@ -87,8 +87,9 @@ impl Narrowing {
                 return Err(ConditionError::NoCondition);
             };
             let name = name.trim().to_lowercase();
-            let Some(field) = Field::ALL.into_iter().find(|field| field.name() == name) else {
-                let meant = super::nearest(&name, Field::ALL.map(Field::name)).unwrap_or("vendor");
+            let Some(field) = FilterField::ALL.into_iter().find(|field| field.name() == name) else {
+                let meant =
+                    super::nearest(&name, FilterField::ALL.map(FilterField::name)).unwrap_or("vendor");
                 return Err(ConditionError::UnknownField { given: name, meant });
             };
             let value = (!value.is_empty()).then(|| value.to_owned());
@@ -103,12 +104,12 @@ impl Narrowing {
     }
 
     /// Whether anything is asked of `field`.
-    pub fn has(&self, field: Field) -> bool {
+    pub fn has(&self, field: FilterField) -> bool {
         self.0.contains_key(&field)
     }
 
     /// Whether `value` is wanted of `field`.
-    pub fn allows(&self, field: Field, value: Option<&str>) -> bool {
+    pub fn allows(&self, field: FilterField, value: Option<&str>) -> bool {
         self.0.get(&field).is_none_or(|wanted| wanted.iter().any(|one| one.as_deref() == value))
     }
 }
@@ -139,26 +140,27 @@ mod tests {
     #[test]
     fn values_of_one_field_are_any_and_fields_are_all() {
         let wanted =
-            Narrowing::parse(["vendor=adobe,platform=Windows11", "platform=Windows10, Home,group="]).unwrap();
-        assert!(wanted.allows(Field::Vendor, Some("adobe")));
-        assert!(!wanted.allows(Field::Vendor, Some("Adobe")));
-        assert!(!wanted.allows(Field::Vendor, None));
-        assert!(wanted.allows(Field::Platform, Some("Windows11")));
-        assert!(wanted.allows(Field::Platform, Some("Windows10, Home")));
-        assert!(wanted.allows(Field::Group, None));
-        assert!(wanted.allows(Field::Product, None));
-        assert!(wanted.has(Field::Group) && !wanted.has(Field::Product));
-        assert!(Narrowing::parse([]).unwrap().is_empty());
+            ChangeFilter::parse(["vendor=adobe,platform=Windows11", "platform=Windows10, Home,group="])
+                .unwrap();
+        assert!(wanted.allows(FilterField::Vendor, Some("adobe")));
+        assert!(!wanted.allows(FilterField::Vendor, Some("Adobe")));
+        assert!(!wanted.allows(FilterField::Vendor, None));
+        assert!(wanted.allows(FilterField::Platform, Some("Windows11")));
+        assert!(wanted.allows(FilterField::Platform, Some("Windows10, Home")));
+        assert!(wanted.allows(FilterField::Group, None));
+        assert!(wanted.allows(FilterField::Product, None));
+        assert!(wanted.has(FilterField::Group) && !wanted.has(FilterField::Product));
+        assert!(ChangeFilter::parse([]).unwrap().is_empty());
     }
 
     #[test]
     fn error_names_the_field_that_was_meant() {
-        let error = Narrowing::parse(["vendor=adobe,platfrom=Windows11"]).unwrap_err();
+        let error = ChangeFilter::parse(["vendor=adobe,platfrom=Windows11"]).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"there is no field "platfrom"; did you mean platform? known: vendor, product, platform, group"#
         );
-        let error = Narrowing::parse(["adobe"]).unwrap_err();
+        let error = ChangeFilter::parse(["adobe"]).unwrap_err();
         assert_eq!(error, ConditionError::NoCondition);
     }
 }

@@ -1,4 +1,4 @@
-//! Counts of one snapshot, for each value of some columns.
+//! SnapshotCounts of one snapshot, for each value of some columns.
 //!
 //! Takes an open snapshot; gives numbers. Text is looked at once a row group, and a row is a few
 //! numbers. Devices and products are told apart by the numbers that they are given when they are
@@ -12,7 +12,7 @@ use arrow_array::Array;
 use foldhash::quality::FixedState;
 
 use super::HistoryError;
-use super::rows::{RowGroup, Source, TextColumn};
+use super::rows::{RowGroupColumns, SnapshotReader, TextColumn};
 use super::summary::END_OF_SUPPORT;
 use crate::cancel::Cancel;
 
@@ -28,7 +28,7 @@ pub type Values = Vec<Option<Box<str>>>;
 
 /// The numbers of one value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct SnapshotCounts {
     /// Distinct devices.
     pub devices: i64,
     /// Rows.
@@ -41,24 +41,24 @@ pub struct Counts {
     pub end_of_support: i64,
 }
 
-/// Counts for each value of `by`, two columns at most; all rows as one where there is none. Reads
+/// SnapshotCounts for each value of `by`, two columns at most; all rows as one where there is none. Reads
 /// the snapshot in as many turns as the memory asks for.
 ///
 /// # Errors
 ///
-/// What [`Source::visit`] returns.
+/// What [`SnapshotReader::visit`] returns.
 pub fn count(
-    source: &Source<'_>,
+    source: &SnapshotReader<'_>,
     by: &[&str],
     memory_bytes: u64,
     cancel: &Cancel,
-) -> Result<BTreeMap<Values, Counts>, HistoryError> {
+) -> Result<BTreeMap<Values, SnapshotCounts>, HistoryError> {
     let [values, products] = [Numbers::default(), Numbers::default()];
     if by.is_empty() {
         values.of(Vec::new());
     }
     let num_turns = (source.num_rows() * BYTES_PER_PAIR).div_ceil(memory_bytes / 4 * 3).max(1);
-    let mut counts: Vec<Counts> = Vec::new();
+    let mut counts: Vec<SnapshotCounts> = Vec::new();
     for turn in 0..num_turns {
         let devices = Numbers::default();
         let is_in_turn = |id: Option<&str>| num_turns == 1 || HASH.hash_one(id) % num_turns == turn;
@@ -111,8 +111,8 @@ pub fn count(
     Ok(values.into_iter().map(|(values, number)| (values, counts[number as usize])).collect())
 }
 
-fn extend_to(counts: &mut Vec<Counts>, len: usize) {
-    counts.resize(counts.len().max(len), Counts::default());
+fn extend_to(counts: &mut Vec<SnapshotCounts>, len: usize) {
+    counts.resize(counts.len().max(len), SnapshotCounts::default());
 }
 
 /// The column that is in no file: all rows of one have the same.
@@ -122,13 +122,19 @@ const PLATFORM: &str = "OSPlatform";
 #[derive(Debug, Default)]
 struct Tally {
     /// Sums alone.
-    rows: Vec<Counts>,
+    rows: Vec<SnapshotCounts>,
     devices: Pairs,
     products: Pairs,
 }
 
 impl Tally {
-    fn count_rows(&mut self, rows: &RowGroup<'_>, statuses: &TextColumn, values: &[u32], products: &[u32]) {
+    fn count_rows(
+        &mut self,
+        rows: &RowGroupColumns<'_>,
+        statuses: &TextColumn,
+        values: &[u32],
+        products: &[u32],
+    ) {
         let has_ended =
             statuses.map(|status| status.is_some_and(|status| status.starts_with(END_OF_SUPPORT)));
         let weaknesses = rows.numbers("NumberOfWeaknesses");
@@ -159,7 +165,7 @@ impl Numbers {
     }
 
     /// The number of each row's values in `columns`, two at most.
-    fn of_rows(&self, rows: &RowGroup<'_>, columns: &[&str]) -> Vec<u32> {
+    fn of_rows(&self, rows: &RowGroupColumns<'_>, columns: &[&str]) -> Vec<u32> {
         let texts: Vec<_> = columns.iter().map(|name| (*name != PLATFORM).then(|| rows.text(name))).collect();
         let mut known = hashbrown::HashMap::with_hasher(HASH);
         let mut last = ([usize::MAX; 2], 0);

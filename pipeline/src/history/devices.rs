@@ -6,8 +6,8 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::HistoryError;
-use super::change_filter::{Field, Narrowing};
-use super::rows::Source;
+use super::change_filter::{ChangeFilter, FilterField};
+use super::rows::SnapshotReader;
 use crate::cancel::Cancel;
 
 /// What a snapshot says of a device.
@@ -68,10 +68,10 @@ impl DeviceHistory {
     }
 
     /// Whether its changes are wanted.
-    fn is_wanted(&self, narrowing: &Narrowing) -> bool {
+    fn is_wanted(&self, filter: &ChangeFilter) -> bool {
         let shown = self.shown();
-        narrowing.allows(Field::Platform, shown.platform.as_deref())
-            && narrowing.allows(Field::Group, shown.group.as_deref())
+        filter.allows(FilterField::Platform, shown.platform.as_deref())
+            && filter.allows(FilterField::Group, shown.group.as_deref())
     }
 }
 
@@ -82,11 +82,11 @@ pub type Devices = BTreeMap<Box<str>, DeviceHistory>;
 ///
 /// # Errors
 ///
-/// What [`Source::visit`] returns.
+/// What [`SnapshotReader::visit`] returns.
 pub fn read(
-    old: &Source<'_>,
-    new: &Source<'_>,
-    narrowing: &Narrowing,
+    old: &SnapshotReader<'_>,
+    new: &SnapshotReader<'_>,
+    filter: &ChangeFilter,
     cancel: &Cancel,
 ) -> Result<Devices, HistoryError> {
     let mut devices = Devices::new();
@@ -96,11 +96,14 @@ pub fn read(
     for (id, device) in read_one(new, cancel)? {
         devices.entry(id).or_default().new = Some(device);
     }
-    devices.retain(|_, history| history.is_wanted(narrowing));
+    devices.retain(|_, history| history.is_wanted(filter));
     Ok(devices)
 }
 
-fn read_one(source: &Source<'_>, cancel: &Cancel) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
+fn read_one(
+    source: &SnapshotReader<'_>,
+    cancel: &Cancel,
+) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
     const NOT_SEEN: (usize, usize) = (usize::MAX, usize::MAX);
     let columns = ["DeviceId", "DeviceName", "RbacGroupName"];
     let by_thread = source.visit(

@@ -19,11 +19,11 @@ use foldhash::quality::RandomState;
 use polars::prelude::*;
 
 use super::HistoryError;
-use super::change_filter::{Field as NarrowingField, Narrowing};
+use super::change_filter::{ChangeFilter, FilterField};
 use super::devices::{self, Device, DeviceHistory, Devices};
 use super::fingerprints::{self, Fingerprints, Touched};
 use super::merge::software_changes;
-use super::rows::{RowGroup, Source, TextColumn};
+use super::rows::{RowGroupColumns, SnapshotReader, TextColumn};
 use crate::cancel::Cancel;
 use crate::manifest::DataFile;
 
@@ -83,11 +83,11 @@ static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 #[derive(Debug)]
 pub struct Diff<'a> {
     /// The snapshot before.
-    pub old: &'a Source<'a>,
+    pub old: &'a SnapshotReader<'a>,
     /// The snapshot after.
-    pub new: &'a Source<'a>,
+    pub new: &'a SnapshotReader<'a>,
     /// Which changes are wanted.
-    pub narrowing: &'a Narrowing,
+    pub filter: &'a ChangeFilter,
     /// What the comparison may take.
     pub memory_bytes: u64,
 }
@@ -104,7 +104,7 @@ impl Diff<'_> {
         cancel: &Cancel,
         mut take: impl FnMut(DataFrame) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
-        let devices = devices::read(self.old, self.new, self.narrowing, cancel)?;
+        let devices = devices::read(self.old, self.new, self.filter, cancel)?;
         let touched = self.touched(&devices, cancel)?;
         let ids: Vec<&str> = devices.keys().map(AsRef::as_ref).collect();
         let touched_bytes = 2 * touched.len() as u64 * BYTES_PER_TOUCHED_ROW;
@@ -123,7 +123,7 @@ impl Diff<'_> {
 
     /// The products of devices that could have changed, read in as many turns as the memory asks for.
     fn touched(&self, devices: &Devices, cancel: &Cancel) -> Result<Touched, HistoryError> {
-        let [old_rows, new_rows] = [self.old, self.new].map(Source::num_rows);
+        let [old_rows, new_rows] = [self.old, self.new].map(SnapshotReader::num_rows);
         let table_bytes = old_rows.max(new_rows) * fingerprints::BYTES_PER_PRODUCT;
         let num_turns = table_bytes.div_ceil(self.memory_bytes / 2).max(1);
         let mut touched = Touched::default();
@@ -132,27 +132,32 @@ impl Diff<'_> {
             let in_turn = |product: u64| num_turns == 1 || product % num_turns == turn;
             for (source, is_old) in [(self.old, true), (self.new, false)] {
                 let wanted = |file: &DataFile| self.reads(devices, is_old, file);
-                source.visit(&SOFTWARE_COLUMNS, wanted, cancel, |rows: &mut fingerprints::Rows, group| {
-                    let keys = Keys::of(group, self.narrowing, |id| devices.contains_key(id));
-                    let [versions, statuses] =
-                        [&keys.version, &keys.status].map(|column| column.map(|value| HASH.hash_one(value)));
-                    let weaknesses = group.numbers("NumberOfWeaknesses");
-                    for row in 0..group.num_rows() {
-                        let Some(product) = keys.product(row).filter(|product| in_turn(*product)) else {
-                            continue;
-                        };
-                        let number = weaknesses.is_valid(row).then(|| weaknesses.value(row));
-                        let version = versions[keys.version.codes()[row]];
-                        let status = statuses[keys.status.codes()[row]];
-                        rows.push(product, HASH.hash_one((version, number, status)));
-                    }
-                    if is_old {
-                        fingerprints.add(rows);
-                    } else {
-                        fingerprints.subtract(rows);
-                    }
-                    Ok(())
-                })?;
+                source.visit(
+                    &SOFTWARE_COLUMNS,
+                    wanted,
+                    cancel,
+                    |rows: &mut fingerprints::HashedRows, group| {
+                        let keys = Keys::of(group, self.filter, |id| devices.contains_key(id));
+                        let [versions, statuses] = [&keys.version, &keys.status]
+                            .map(|column| column.map(|value| HASH.hash_one(value)));
+                        let weaknesses = group.numbers("NumberOfWeaknesses");
+                        for row in 0..group.num_rows() {
+                            let Some(product) = keys.product(row).filter(|product| in_turn(*product)) else {
+                                continue;
+                            };
+                            let number = weaknesses.is_valid(row).then(|| weaknesses.value(row));
+                            let version = versions[keys.version.codes()[row]];
+                            let status = statuses[keys.status.codes()[row]];
+                            rows.push(product, HASH.hash_one((version, number, status)));
+                        }
+                        if is_old {
+                            fingerprints.add(rows);
+                        } else {
+                            fingerprints.subtract(rows);
+                        }
+                        Ok(())
+                    },
+                )?;
             }
             touched.extend(fingerprints.into_touched());
         }
@@ -165,9 +170,8 @@ impl Diff<'_> {
             let device = if is_old { &history.old } else { &history.new };
             device.as_ref().is_some_and(|device| device.is_on(file.os_platform.as_deref()))
         };
-        let narrowed =
-            self.narrowing.has(NarrowingField::Platform) || self.narrowing.has(NarrowingField::Group);
-        !narrowed || devices.values().any(is_there)
+        let is_filtered = self.filter.has(FilterField::Platform) || self.filter.has(FilterField::Group);
+        !is_filtered || devices.values().any(is_there)
     }
 }
 
@@ -183,7 +187,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn of(group: &RowGroup<'_>, narrowing: &Narrowing, is_wanted: impl Fn(&str) -> bool) -> Self {
+    fn of(group: &RowGroupColumns<'_>, filter: &ChangeFilter, is_wanted: impl Fn(&str) -> bool) -> Self {
         let [id, vendor, name, version, status] =
             ["DeviceId", "SoftwareVendor", "SoftwareName", "SoftwareVersion", "EndOfSupportStatus"]
                 .map(|column| group.text(column));
@@ -192,8 +196,8 @@ impl Keys {
         };
         let hashes = [
             hash(&id, &|id| id.is_some_and(&is_wanted)),
-            hash(&vendor, &|vendor| narrowing.allows(NarrowingField::Vendor, vendor)),
-            hash(&name, &|name| narrowing.allows(NarrowingField::Product, name)),
+            hash(&vendor, &|vendor| filter.allows(FilterField::Vendor, vendor)),
+            hash(&name, &|name| filter.allows(FilterField::Product, name)),
         ];
         Self { id, vendor, name, version, status, hashes }
     }
@@ -227,7 +231,7 @@ impl Selection<'_> {
             parts.extend(software_changes(old, new)?);
         }
         let attributes = self.attributes()?.lazy();
-        let time = |source: &Source<'_>| {
+        let time = |source: &SnapshotReader<'_>| {
             let micros = source.generated_time().timestamp_micros();
             lit(micros).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))
         };
@@ -256,7 +260,7 @@ impl Selection<'_> {
         let frames =
             source.visit(&SOFTWARE_COLUMNS, wanted, cancel, |frames: &mut Vec<DataFrame>, group| {
                 let keys =
-                    Keys::of(group, self.diff.narrowing, |id| in_range(id) && self.devices.contains_key(id));
+                    Keys::of(group, self.diff.filter, |id| in_range(id) && self.devices.contains_key(id));
                 let chosen: Vec<usize> = (0..group.num_rows())
                     .filter(|row| keys.product(*row).is_some_and(|product| self.touched.contains(product)))
                     .collect();
@@ -321,9 +325,8 @@ impl Selection<'_> {
 
     /// Devices that came, went, or have become others.
     fn device_changes(&self) -> PolarsResult<DataFrame> {
-        let narrowing = self.diff.narrowing;
-        let wanted =
-            narrowing.allows(NarrowingField::Vendor, None) && narrowing.allows(NarrowingField::Product, None);
+        let filter = self.diff.filter;
+        let wanted = filter.allows(FilterField::Vendor, None) && filter.allows(FilterField::Product, None);
         let mut changes: Vec<DeviceChange<'_>> = Vec::new();
         for (id, history) in self.histories().filter(|_| wanted) {
             match (&history.old, &history.new) {

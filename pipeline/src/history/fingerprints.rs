@@ -27,19 +27,19 @@ pub struct Fingerprints {
 #[derive(Debug, Default)]
 pub struct Touched(HashSet<u64, BuildHasherDefault<Hashed>>);
 
-/// Rows of one batch, by shard: the hash of device and product, and that of the whole row.
+/// HashedRows of one batch, by shard: the hash of device and product, and that of the whole row.
 #[derive(Debug)]
-pub struct Rows {
+pub struct HashedRows {
     by_shard: [Vec<(u64, u64)>; SHARDS],
 }
 
-impl Default for Rows {
+impl Default for HashedRows {
     fn default() -> Self {
         Self { by_shard: std::array::from_fn(|_| Vec::new()) }
     }
 }
 
-impl Rows {
+impl HashedRows {
     /// Adds a row.
     pub fn push(&mut self, product: u64, row: u64) {
         self.by_shard[shard_of(product)].push((product, row));
@@ -55,16 +55,16 @@ impl Fingerprints {
     }
 
     /// Adds the rows of the old snapshot, taking them out of `rows`.
-    pub fn add(&self, rows: &mut Rows) {
+    pub fn add(&self, rows: &mut HashedRows) {
         self.change(rows, u64::wrapping_add);
     }
 
     /// Takes away the rows of the new snapshot, taking them out of `rows`.
-    pub fn subtract(&self, rows: &mut Rows) {
+    pub fn subtract(&self, rows: &mut HashedRows) {
         self.change(rows, u64::wrapping_sub);
     }
 
-    fn change(&self, rows: &mut Rows, change: impl Fn(u64, u64) -> u64) {
+    fn change(&self, rows: &mut HashedRows, change: impl Fn(u64, u64) -> u64) {
         for (rows, shard) in rows.by_shard.iter_mut().zip(&self.shards) {
             // A thread that panicked ends the program; what it held is of no interest.
             let mut sums = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +139,7 @@ mod tests {
     fn only_what_differs_is_left() {
         let fingerprints = Fingerprints::with_capacity(4);
         let rows = |pairs: &[(u64, u64)]| {
-            let mut rows = Rows::default();
+            let mut rows = HashedRows::default();
             for (product, row) in pairs {
                 rows.push(*product, *row);
             }

@@ -28,7 +28,7 @@ use bytesize::ByteSize;
 use chrono::NaiveDate;
 use polars::prelude::*;
 
-pub use rows::Source;
+pub use rows::SnapshotReader;
 
 use crate::exit_code::ExitCode;
 use crate::lake::{LakeError, PublishedSnapshot};

@@ -16,7 +16,7 @@ use super::{HistoryError, text};
 
 /// Form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum OutputFormat {
     /// Parquet, zstd.
     Parquet,
     /// CSV with a header.
@@ -25,7 +25,7 @@ pub enum Format {
     Ndjson,
 }
 
-impl Format {
+impl OutputFormat {
     /// The form that a file's name asks for.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Format {
 /// Writes frames of one schema to anything.
 pub enum FrameWriter<W: Write> {
     /// Row groups, then the footer.
-    Parquet(Box<RowGroups<W>>),
+    Parquet(Box<ParquetFrames<W>>),
     /// The header, then lines.
     Csv(CsvWriter<W>),
     /// Lines.
@@ -65,17 +65,24 @@ impl<W: Write> FrameWriter<W> {
     /// # Errors
     ///
     /// What `writer` says.
-    pub fn try_new(writer: W, format: Format, schema: &Schema) -> Result<Self, HistoryError> {
+    pub fn try_new(writer: W, format: OutputFormat, schema: &Schema) -> Result<Self, HistoryError> {
         Ok(match format {
-            Format::Parquet => {
+            OutputFormat::Parquet => {
                 let writer = polars::prelude::ParquetWriter::new(writer)
                     .with_compression(ParquetCompression::Zstd(None))
                     .set_parallel(false)
                     .batched(schema)?;
-                Self::Parquet(Box::new(RowGroups { writer, frames: Vec::new(), num_rows: 0, num_bytes: 0 }))
+                Self::Parquet(Box::new(ParquetFrames {
+                    writer,
+                    frames: Vec::new(),
+                    num_rows: 0,
+                    num_bytes: 0,
+                }))
             }
-            Format::Csv => Self::Csv(polars::prelude::CsvWriter::new(writer).batched(&as_text(schema))?),
-            Format::Ndjson => Self::Ndjson(writer),
+            OutputFormat::Csv => {
+                Self::Csv(polars::prelude::CsvWriter::new(writer).batched(&as_text(schema))?)
+            }
+            OutputFormat::Ndjson => Self::Ndjson(writer),
         })
     }
 
@@ -124,20 +131,20 @@ impl<W: Write> FrameWriter<W> {
 }
 
 /// Frames that wait until they are a row group.
-pub struct RowGroups<W: Write> {
+pub struct ParquetFrames<W: Write> {
     writer: ParquetWriter<W>,
     frames: Vec<DataFrame>,
     num_rows: usize,
     num_bytes: usize,
 }
 
-impl<W: Write> std::fmt::Debug for RowGroups<W> {
+impl<W: Write> std::fmt::Debug for ParquetFrames<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowGroups").field("num_rows", &self.num_rows).finish_non_exhaustive()
+        f.debug_struct("ParquetFrames").field("num_rows", &self.num_rows).finish_non_exhaustive()
     }
 }
 
-impl<W: Write> RowGroups<W> {
+impl<W: Write> ParquetFrames<W> {
     /// As in the lake's own files.
     const ROWS: usize = crate::decode::columns::MAX_ROWS;
     /// Held at a time, beside what the answer itself takes: an eighth of the least `--memory`.
@@ -207,8 +214,8 @@ impl OutputFile {
     /// # Errors
     ///
     /// A name that says nothing, a folder that cannot be written to.
-    pub fn create(path: &Path, format: Option<Format>, schema: &Schema) -> Result<Self, HistoryError> {
-        let format = format.map_or_else(|| Format::of_path(path), Ok)?;
+    pub fn create(path: &Path, format: Option<OutputFormat>, schema: &Schema) -> Result<Self, HistoryError> {
+        let format = format.map_or_else(|| OutputFormat::of_path(path), Ok)?;
         let failed = |source| HistoryError::Output { path: path.to_path_buf(), source };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new()

@@ -31,7 +31,7 @@ use crate::threads;
 /// A snapshot with its data files open. What lies in a store is fetched first, into files without
 /// names that go with this.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub struct SnapshotReader<'a> {
     snapshot: &'a PublishedSnapshot,
     files: Vec<OpenFile<'a>>,
 }
@@ -46,7 +46,7 @@ struct OpenFile<'a> {
 
 /// Some columns of one row group.
 #[derive(Debug)]
-pub struct RowGroup<'a> {
+pub struct RowGroupColumns<'a> {
     /// The platform of all its rows.
     pub platform: Option<&'a str>,
     batch: RecordBatch,
@@ -81,7 +81,7 @@ impl TextColumn {
     }
 }
 
-impl RowGroup<'_> {
+impl RowGroupColumns<'_> {
     /// Number of rows.
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
@@ -107,7 +107,7 @@ impl RowGroup<'_> {
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> SnapshotReader<'a> {
     /// Opens all data files of a snapshot.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl<'a> Source<'a> {
         columns: &[&str],
         wanted: impl Fn(&DataFile) -> bool,
         cancel: &Cancel,
-        visit: impl Fn(&mut T, &RowGroup<'_>) -> Result<(), HistoryError> + Sync,
+        visit: impl Fn(&mut T, &RowGroupColumns<'_>) -> Result<(), HistoryError> + Sync,
     ) -> Result<Vec<T>, HistoryError> {
         let mut units = Vec::new();
         for file in self.files.iter().filter(|open| wanted(open.file)) {
@@ -205,7 +205,7 @@ impl<'a> OpenFile<'a> {
         &self,
         index: usize,
         columns: &[&str],
-        mut visit: impl FnMut(&RowGroup<'_>) -> Result<(), HistoryError>,
+        mut visit: impl FnMut(&RowGroupColumns<'_>) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
         let damaged = |source| HistoryError::DamagedFile { path: self.file.path.clone(), source };
         let metadata = &self.metadata;
@@ -218,7 +218,7 @@ impl<'a> OpenFile<'a> {
             .map_err(damaged)?;
         for batch in reader {
             let batch = batch.map_err(|error| damaged(error.into()))?;
-            visit(&RowGroup { platform: self.file.os_platform.as_deref(), batch })?;
+            visit(&RowGroupColumns { platform: self.file.os_platform.as_deref(), batch })?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use polars::prelude::*;
 use serde::Serialize;
 
 use super::HistoryError;
-use super::change_filter::Narrowing;
+use super::change_filter::ChangeFilter;
 use super::diff::{KINDS, PRESENCE};
 use crate::printable::printable;
 use crate::progress::grouped;
@@ -28,7 +28,7 @@ fn is_end_of_support(status: Expr) -> Expr {
 
 /// Changes of one kind, by whether their device is in both snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
+pub struct ChangeCounts {
     /// All.
     pub total: u64,
     /// On devices that are in both snapshots.
@@ -90,9 +90,9 @@ pub struct Summary {
     pub to: Compared,
     /// Which changes were wanted.
     #[serde(rename = "where")]
-    pub narrowing: Narrowing,
-    /// Counts by kind; every kind is there.
-    pub changes: BTreeMap<&'static str, Counts>,
+    pub filter: ChangeFilter,
+    /// ChangeCounts by kind; every kind is there.
+    pub changes: BTreeMap<&'static str, ChangeCounts>,
     /// The products with most changes.
     pub products: Vec<ProductChanges>,
     /// Newly out of support, by devices.
@@ -107,13 +107,13 @@ pub struct Summary {
 
 impl Summary {
     /// A summary of nothing yet.
-    pub fn new(dataset: &'static str, from: Compared, to: Compared, narrowing: Narrowing) -> Self {
+    pub fn new(dataset: &'static str, from: Compared, to: Compared, filter: ChangeFilter) -> Self {
         Self {
             dataset,
             from,
             to,
-            narrowing,
-            changes: KINDS.iter().map(|kind| (*kind, Counts::default())).collect(),
+            filter,
+            changes: KINDS.iter().map(|kind| (*kind, ChangeCounts::default())).collect(),
             products: Vec::new(),
             end_of_support: Vec::new(),
             out: None,
@@ -122,7 +122,7 @@ impl Summary {
         }
     }
 
-    /// Counts the changes of a frame. All changes of a device are in one frame.
+    /// ChangeCounts the changes of a frame. All changes of a device are in one frame.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Summary {
         let lazy = || changes.clone().lazy();
         let counts =
             lazy().group_by([col("Change"), col(PRESENCE)]).agg([len().alias("changes")]).collect()?;
-        for row in Rows::of(&counts) {
+        for row in FrameRows::of(&counts) {
             let (kind, presence, number) = (row.text(0)?, row.text(1)?, row.number(2)?);
             let kind = KINDS.iter().find(|known| Some(**known) == kind.as_deref());
             let counts = self.changes.entry(kind.expect("a kind of ours")).or_default();
@@ -155,7 +155,7 @@ impl Summary {
             .group_by([col("SoftwareVendor"), col("SoftwareName")])
             .agg(numbers)
             .collect()?;
-        for row in Rows::of(&products) {
+        for row in FrameRows::of(&products) {
             let (vendor, product) = (row.text(0)?, row.text(1)?);
             let changes = self.all_products.entry((vendor, product)).or_default();
             changes.changes += row.number(2)?;
@@ -172,7 +172,7 @@ impl Summary {
             .group_by(["SoftwareVendor", "SoftwareName", "NewVersion", "NewValue"].map(col))
             .agg([col("DeviceId").n_unique().alias("devices")])
             .collect()?;
-        for row in Rows::of(&ended) {
+        for row in FrameRows::of(&ended) {
             let key = [row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?];
             *self.all_end_of_support.entry(key).or_default() += row.number(4)?;
         }
@@ -283,12 +283,12 @@ pub(super) fn table(header: &[&str], num_names: usize, rows: impl Iterator<Item 
 }
 
 /// A small frame, row by row.
-pub(super) struct Rows<'a> {
+pub(super) struct FrameRows<'a> {
     frame: &'a DataFrame,
     row: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> FrameRows<'a> {
     pub(super) fn of(frame: &'a DataFrame) -> impl Iterator<Item = Self> {
         (0..frame.height()).map(move |row| Self { frame, row })
     }

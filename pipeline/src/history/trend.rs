@@ -2,15 +2,15 @@
 //!
 //! Takes published snapshots and reads one at a time, within a budget for memory;
 //! gives a frame with a row for each snapshot, or for each snapshot and value of what is asked by.
-//! Rows are counted as they are: a key that an export repeats counts as often.
+//! FrameRows are counted as they are: a key that an export repeats counts as often.
 
 use std::collections::BTreeMap;
 
 use polars::prelude::*;
 
-use super::counts::{self, Counts, Values};
-use super::summary::{Rows, named, table};
-use super::{HistoryError, Source, change_filter};
+use super::counts::{self, SnapshotCounts, Values};
+use super::summary::{FrameRows, named, table};
+use super::{HistoryError, SnapshotReader, change_filter};
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::progress::grouped;
@@ -58,7 +58,7 @@ pub fn trend(
     let by = by.map_or(&[][..], By::columns);
     let mut frames = Vec::new();
     for snapshot in snapshots {
-        let source = Source::open(table, snapshot, cancel)?;
+        let source = SnapshotReader::open(table, snapshot, cancel)?;
         let counts = counts::count(&source, by, memory_bytes, cancel)?;
         frames.push(frame(&source, by, &counts)?.lazy());
     }
@@ -66,9 +66,9 @@ pub fn trend(
 }
 
 fn frame(
-    source: &Source<'_>,
+    source: &SnapshotReader<'_>,
     by: &[&str],
-    counts: &BTreeMap<Values, Counts>,
+    counts: &BTreeMap<Values, SnapshotCounts>,
 ) -> Result<DataFrame, HistoryError> {
     let time =
         Int64Chunked::full("GeneratedTime".into(), source.generated_time().timestamp_micros(), counts.len());
@@ -78,7 +78,7 @@ fn frame(
         let values = counts.keys().map(|values| values[index].as_deref());
         columns.push(StringChunked::from_iter_options((*name).into(), values).into_column());
     }
-    let measures: [fn(&Counts) -> i64; MEASURES.len()] = [
+    let measures: [fn(&SnapshotCounts) -> i64; MEASURES.len()] = [
         |counts| counts.devices,
         |counts| counts.installations,
         |counts| counts.products,
@@ -110,7 +110,7 @@ fn overall(trend: &DataFrame) -> Result<String, HistoryError> {
     header.extend(MEASURES);
     let mut rows = Vec::new();
     let mut series = vec![Vec::new(); MEASURES.len()];
-    for row in Rows::of(trend) {
+    for row in FrameRows::of(trend) {
         let mut cells = vec![row.cell(0)?];
         for (measure, series) in series.iter_mut().enumerate() {
             let number = row.number(2 + measure)?;
@@ -132,7 +132,7 @@ fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, Histor
     let mut dates = Vec::new();
     let mut values: Vec<(Vec<String>, Series)> = Vec::new();
     let mut places = std::collections::HashMap::new();
-    for row in Rows::of(trend) {
+    for row in FrameRows::of(trend) {
         let date = row.cell(1)?;
         if dates.last() != Some(&date) {
             dates.push(date);
