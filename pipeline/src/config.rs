@@ -10,10 +10,10 @@ use schema::Dataset;
 use serde::Deserialize;
 use url::Url;
 
+use crate::auth::{AuthMethod, Credentials};
 use crate::environment;
-use crate::fetch::redacted_url::is_private;
-use crate::fetch::token::{AuthMethod, Credentials};
 use crate::fetch::{RateFloor, RetryPolicy};
+use crate::http::is_private;
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
 use crate::lake::TableKind;
 use crate::memory::MemoryBudget;

@@ -27,7 +27,7 @@ use crate::decode::framing::FramingError;
 use crate::decode::reject::{Reject, RejectKind};
 use crate::decode::{DecodeCounts, DecodeError, PartDecoder, Sink};
 use crate::exit_code::ExitCode;
-use crate::fetch::error_chain;
+use crate::http::error_chain;
 use crate::lake::{Lake, LakeError, Table, TableKind, TableLock};
 use crate::manifest::{Manifest, PartFacts, Route, Totals};
 use crate::memory::{MemoryBudget, Room};

@@ -11,6 +11,8 @@
 
 pub mod source;
 pub mod fetch;
+pub mod auth;
+pub mod http;
 pub mod spool;
 pub mod decode;
 pub mod batch;

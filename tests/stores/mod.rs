@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use pipeline::fetch::http::HttpClient;
+use pipeline::http::HttpClient;
 use reqwest::Method;
 use tokio::runtime::Runtime;
 use url::Url;

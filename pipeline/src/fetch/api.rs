@@ -8,13 +8,14 @@ use schema::Permission;
 use url::Url;
 
 use super::{
-    FetchError, RedactedUrl, RetryPolicy, ServiceError,
+    FetchError, RetryPolicy, ServiceError,
     budget::{CallBudget, CallRate, Keeping},
-    http::{API_READ_TIMEOUT, HttpClient, check_trust, transport_error},
-    redacted_url::is_private,
     retry::Retry,
     server_clock::ServerClock,
-    token::{AuthMethod, Credentials, TokenClaims, Tokens},
+};
+use crate::{
+    auth::{AuthMethod, Credentials, TokenClaims, Tokens},
+    http::{API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, check_trust, is_private, transport_error},
 };
 
 /// Waiting for the call budget is worth this much of a call, and so is the minute's window; beyond it the
@@ -86,7 +87,7 @@ impl ApiClient {
         budget: BudgetConfig<'_>,
     ) -> Result<Self, FetchError> {
         if !is_private(&config.api_url) {
-            return Err(FetchError::NotPrivate { url: (&config.api_url).into() });
+            return Err(HttpError::NotPrivate { url: (&config.api_url).into() }.into());
         }
         // The service counts by application and tenant; who signs in by other means is one caller.
         let Credentials { tenant_id, client_id, .. } = &config.credentials;
@@ -193,7 +194,7 @@ impl ApiClient {
             let response = match request.send().await {
                 Ok(response) => response,
                 Err(err) => {
-                    retry.wait(transport_error(url, err)).await?;
+                    retry.wait(transport_error(url, err).into()).await?;
                     continue;
                 }
             };

@@ -5,9 +5,11 @@ use chrono::{DateTime, Utc};
 use reqwest::{Method, Response, StatusCode, header};
 
 use super::{
-    FetchError, RedactedUrl, ServiceError,
+    FetchError, ServiceError,
     api::{parse_http_date, status_error},
-    http::{BLOB_READ_TIMEOUT, HttpClient, check_trust, transport_error},
+};
+use crate::http::{
+    BLOB_READ_TIMEOUT, HttpClient, RedactedUrl, check_trust, secret::quotable, transport_error,
 };
 
 /// A client that sends nothing but the signed URL.
@@ -104,7 +106,7 @@ impl BlobClient {
         let text = |name: &str| text(&response, name);
         let date = text("date").and_then(|date| parse_http_date(&date));
         let etag = strong_etag(&response);
-        let copy_status = text("x-ms-copy-status").map(|status| super::secret::quotable(&status));
+        let copy_status = text("x-ms-copy-status").map(|status| quotable(&status));
         let is_chunked = is_chunked(&response);
         match (response.status(), range) {
             (StatusCode::OK, _) => Ok(BlobDownload {
@@ -195,7 +197,7 @@ impl BlobDownload {
     ///
     /// Where the transfer fails or falls silent.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
-        self.response.chunk().await.map_err(|err| transport_error(self.url.clone(), err))
+        self.response.chunk().await.map_err(|err| transport_error(self.url.clone(), err).into())
     }
 }
 

@@ -65,47 +65,30 @@
 
 pub mod api;
 pub mod blob;
-pub mod token;
 pub mod budget;
 pub mod retry;
 pub mod rate_floor;
 pub mod server_clock;
-pub mod http;
-mod tls;
 pub mod service_error;
-pub mod redacted_url;
-pub mod secret;
 
 use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use schema::Permission;
 
-pub use self::{
-    rate_floor::RateFloor,
-    redacted_url::RedactedUrl,
-    retry::RetryPolicy,
-    secret::Secret,
-    service_error::ServiceError,
-    token::{AuthMethod, Credentials, TokenClaims, TokenError},
+pub use self::{rate_floor::RateFloor, retry::RetryPolicy, service_error::ServiceError};
+use crate::{
+    auth::{AuthError, TokenClaims},
+    exit_code::ExitCode,
+    http::{HttpError, RedactedUrl},
 };
-use crate::exit_code::ExitCode;
 
 /// Why bytes could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// TLS or the HTTP client could not be set up.
-    #[error("the http client cannot be set up")]
-    Client {
-        /// What the library says.
-        source: reqwest::Error,
-    },
-    /// A secret would travel in the clear.
-    #[error("{url}: must be https (plain http is for this machine only)")]
-    NotPrivate {
-        /// The URL that was configured.
-        url: RedactedUrl,
-    },
+    /// The request could not be sent, or its answer not be read.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// A URL of the service points away from the API.
     #[error(
         "{url}: not at the API's own origin, {api}, nor at a host of its cloud; the token is not sent there"
@@ -118,23 +101,7 @@ pub enum FetchError {
     },
     /// No token could be had.
     #[error(transparent)]
-    Token(#[from] TokenError),
-    /// Connection refused, reset, timed out, cut short.
-    #[error("GET {url}: the transfer failed")]
-    Transport {
-        /// What was asked for.
-        url: RedactedUrl,
-        /// What the library says, without the URL.
-        source: reqwest::Error,
-    },
-    /// https without CA certificates.
-    #[error("GET {url}")]
-    NoAuthorities {
-        /// What was to be asked for.
-        url: RedactedUrl,
-        /// What is missing.
-        source: http::NoAuthorities,
-    },
+    Token(#[from] AuthError),
     /// The API does not accept the token.
     #[error("GET {url}: {status}: {service}")]
     NotAuthorised {
@@ -215,14 +182,6 @@ pub enum FetchError {
         /// The service's own words.
         service: ServiceError,
     },
-    /// The answer is larger than anything the service sends.
-    #[error("GET {url}: the answer is larger than {max_bytes} bytes")]
-    TooLarge {
-        /// What was asked for.
-        url: RedactedUrl,
-        /// The bound.
-        max_bytes: u64,
-    },
     /// 200 without a body: the blob is listed but not there yet (facts §4 F1).
     #[error("GET {url}: the answer is empty{}", copy_status.as_ref().map(|status| format!(" (copy {status})")).unwrap_or_default())]
     EmptyBody {
@@ -289,8 +248,7 @@ impl FetchError {
     /// Whether another attempt can succeed.
     pub fn is_transient(&self) -> bool {
         match self {
-            // A certificate is not another one the next time.
-            Self::Transport { source, .. } => http::certificate_problem(source).is_none(),
+            Self::Http(err) => err.is_transient(),
             Self::EmptyBody { .. }
             | Self::WrongLength { .. }
             | Self::Damaged { .. }
@@ -301,17 +259,13 @@ impl FetchError {
             // 404: listed, and still being copied into place (facts §4 F1). 408 and 429 say so themselves.
             Self::Status { status, .. } => matches!(status, 404 | 408 | 429 | 500..),
             Self::Token(err) => err.is_transient(),
-            Self::Client { .. }
-            | Self::NoAuthorities { .. }
-            | Self::NotPrivate { .. }
-            | Self::ForeignOrigin { .. }
+            Self::ForeignOrigin { .. }
             | Self::NotAuthorised { .. }
             | Self::Throttled { .. }
             | Self::Budget { .. }
             | Self::Redirected { .. }
             | Self::StorageRefused { .. }
             | Self::Unproved { .. }
-            | Self::TooLarge { .. }
             | Self::GaveUp { .. } => false,
         }
     }
@@ -319,8 +273,7 @@ impl FetchError {
     /// How a run that fails with this ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Client { .. } => ExitCode::Internal,
-            Self::NotPrivate { .. } => ExitCode::Usage,
+            Self::Http(err) => err.exit_code(),
             Self::Token(err) => err.exit_code(),
             Self::NotAuthorised { .. } => ExitCode::NotAuthorised,
             Self::Throttled { .. } => ExitCode::Budget,
@@ -333,10 +286,7 @@ impl FetchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Token(err) => err.hint(),
-            Self::NoAuthorities { .. } => Some(http::CertificateProblem::NoAuthorities.hint().to_owned()),
-            Self::Transport { source, .. } => {
-                http::certificate_problem(source).map(|problem| problem.hint().to_owned())
-            }
+            Self::Http(err) => err.hint(),
             Self::NotAuthorised { status, permission, claims: Some(claims), .. } => {
                 Some(claims.explain(*status, permission))
             }
@@ -379,12 +329,4 @@ impl FetchError {
             _ => None,
         }
     }
-}
-
-/// The texts of `err` and of all that it came from, in one line.
-pub fn error_chain(err: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(err), |err| err.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::{FetchError, RedactedUrl};
+use super::FetchError;
+use crate::http::RedactedUrl;
 
 /// What a transfer must keep up.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use std::fmt;
 use reqwest::Response;
 use serde::Deserialize;
 
-use super::{http::read_error_body, secret::quotable};
+use crate::http::{read_error_body, secret::quotable};
 
 /// Longest error body that is read. Real ones have some hundred bytes.
 const MAX_ERROR_BYTES: usize = 16 * 1024;

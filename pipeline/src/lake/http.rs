@@ -14,11 +14,11 @@ use object_store::client::{
 use url::{Host, Url};
 
 use super::store::delete_version::{self, Signer};
-use crate::fetch::error_chain;
-use crate::fetch::http::{
+use crate::http::error_chain;
+use crate::http::{
     CertificateProblem, HttpClient as OwnClient, NoAuthorities, certificate_problem, has_authorities,
 };
-use crate::fetch::redacted_url::{is_loopback, is_private};
+use crate::http::{is_loopback, is_private};
 
 /// What is nearby accepts a connection at once, or is not there.
 const NEARBY_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

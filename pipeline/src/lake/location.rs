@@ -21,9 +21,9 @@ use super::http::Connector;
 use super::store::delete_version::Signer;
 use super::store::{self, Objects, Store};
 use super::{LakeError, local};
+use crate::auth::{AuthMethod, Credentials, Tokens};
 use crate::config::host_url;
-use crate::fetch::token::Tokens;
-use crate::fetch::{AuthMethod, Credentials, error_chain};
+use crate::http::error_chain;
 use crate::{environment, redact};
 
 /// What every Azure storage account takes tokens for, in all clouds.

@@ -27,10 +27,10 @@ use super::clutter::remove_folder_markers;
 use super::http::UntrustedStore;
 use super::lease::LeaseTimes;
 use super::{LakeError, local};
+use crate::auth::AuthError;
 use crate::exit_code::ExitCode;
-use crate::fetch::TokenError;
-use crate::fetch::http::CertificateProblem;
-use crate::fetch::secret::quotable;
+use crate::http::CertificateProblem;
+use crate::http::secret::quotable;
 use crate::redact::place;
 use crate::threads;
 
@@ -96,7 +96,7 @@ impl From<&object_store::Error> for StoreError {
             // The authority could not be asked: that says nothing about us.
             Unauthenticated { source, .. }
                 if source
-                    .downcast_ref::<TokenError>()
+                    .downcast_ref::<AuthError>()
                     .is_some_and(|err| err.exit_code() == ExitCode::Source) =>
             {
                 Kind::Transient
@@ -155,9 +155,9 @@ fn untrusted(error: &object_store::Error) -> Option<CertificateProblem> {
     let mut causes =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
     causes.find_map(|error| {
-        match (error.downcast_ref::<UntrustedStore>(), error.downcast_ref::<TokenError>()) {
+        match (error.downcast_ref::<UntrustedStore>(), error.downcast_ref::<AuthError>()) {
             (Some(store), _) => Some(store.problem),
-            (_, Some(TokenError::Untrusted { problem, .. })) => Some(*problem),
+            (_, Some(AuthError::Untrusted { problem, .. })) => Some(*problem),
             _ => None,
         }
     })
@@ -189,7 +189,7 @@ fn is_transient(error: &object_store::Error) -> bool {
 /// and message, of URLs no query.
 pub(super) fn explain(error: &object_store::Error) -> String {
     if let object_store::Error::Unauthenticated { source, .. } = error
-        && let Some(token_error) = source.downcast_ref::<TokenError>()
+        && let Some(token_error) = source.downcast_ref::<AuthError>()
     {
         return token_error.to_string();
     }

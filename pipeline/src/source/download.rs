@@ -10,12 +10,13 @@ use super::{
 };
 use crate::{
     fetch::{
-        FetchError, RateFloor, RedactedUrl, RetryPolicy, ServiceError,
+        FetchError, RateFloor, RetryPolicy, ServiceError,
         blob::{Announced, BlobClient, Range},
         rate_floor::Watch,
         retry::Retry,
         server_clock::ServerClock,
     },
+    http::{HttpError, RedactedUrl},
     manifest::Proof,
     spool::{PartWriter, PartialFacts, Spool, SpoolError, Spooled, SpooledFacts},
 };
@@ -243,7 +244,7 @@ impl Downloader {
         partial.total_bytes = partial.total_bytes.or(download.total_bytes);
         if let Some(total_bytes) = partial.total_bytes {
             if total_bytes > MAX_PART_BYTES {
-                return Err(FetchError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into());
+                return Err(too_large(url).into());
             }
             self.spool.check_room(total_bytes.saturating_sub(partial.writer.bytes()))?;
         }
@@ -262,7 +263,7 @@ impl Downloader {
         }
         while let Some(chunk) = watch.next(url, download.chunk()).await? {
             if partial.writer.bytes() + chunk.len() as u64 > MAX_PART_BYTES {
-                return Err(FetchError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into());
+                return Err(too_large(url).into());
             }
             progress.add_bytes(chunk.len() as u64);
             partial.writer.write(chunk).await?;
@@ -320,4 +321,8 @@ impl Partial {
             is_chunked.then_some(Proof::Chunked)
         }
     }
+}
+
+fn too_large(url: &RedactedUrl) -> FetchError {
+    HttpError::TooLarge { url: url.clone(), max_bytes: MAX_PART_BYTES }.into()
 }

@@ -3,11 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{EnvelopeError, LocalError};
-use crate::{
-    exit_code::ExitCode,
-    fetch::{FetchError, RedactedUrl},
-    spool::SpoolError,
-};
+use crate::{exit_code::ExitCode, fetch::FetchError, http::RedactedUrl, spool::SpoolError};
 
 /// Why an export could not be delivered.
 #[derive(Debug, thiserror::Error)]

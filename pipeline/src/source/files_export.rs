@@ -16,7 +16,8 @@ use super::{
     stored_part::{Damage, ReturnedPart, WayBack},
 };
 use crate::{
-    fetch::{FetchError, RedactedUrl, api::ApiClient, blob::BlobClient},
+    fetch::{FetchError, api::ApiClient, blob::BlobClient},
+    http::RedactedUrl,
     manifest::{GeneratedTimeFrom, Route},
     spool::Spool,
 };

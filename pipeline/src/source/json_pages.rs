@@ -23,12 +23,12 @@ use super::{
 };
 use crate::{
     fetch::{
-        FetchError, RateFloor, RedactedUrl, RetryPolicy,
+        FetchError, RateFloor, RetryPolicy,
         api::{ApiClient, parse_http_date},
         blob::is_chunked,
-        http::transport_error,
         rate_floor::Watch,
     },
+    http::{HttpError, RedactedUrl, transport_error},
     manifest::{GeneratedTimeFrom, Proof, Route},
     snapshot::SnapshotId,
     spool::{self, PartWriter, Spool, Spooled, SpooledFacts, sha256_hex},
@@ -234,12 +234,14 @@ async fn read_page(
     };
     let mut watch = Watch::new(rate_floor);
     let shown = RedactedUrl::from(link);
-    while let Some(chunk) =
-        watch.next(&shown, async { response.chunk().await.map_err(|err| transport_error(link, err)) }).await?
+    while let Some(chunk) = watch
+        .next(&shown, async { response.chunk().await.map_err(|err| transport_error(link, err).into()) })
+        .await?
     {
         bytes += chunk.len() as u64;
         if bytes > MAX_PAGE_BYTES {
-            return Err(FetchError::TooLarge { url: link.into(), max_bytes: MAX_PAGE_BYTES }.into());
+            let too_large = HttpError::TooLarge { url: link.into(), max_bytes: MAX_PAGE_BYTES };
+            return Err(FetchError::from(too_large).into());
         }
         scanner.push(&chunk).map_err(bad_page)?;
         if let Some(writer) = &mut writer {

@@ -9,7 +9,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{SourceError, url_rules::UrlRules};
-use crate::fetch::{FetchError, RedactedUrl, api::ApiClient, http::read_bounded};
+use crate::{
+    fetch::{FetchError, api::ApiClient},
+    http::{RedactedUrl, read_bounded},
+};
 
 /// Largest listing that is read. A signed URL has some 700 bytes, so this holds more than 300,000.
 const MAX_LISTING_BYTES: usize = 256 * 1024 * 1024;
@@ -61,7 +64,7 @@ impl Lister {
             })?;
             match read_bounded(response, &url, MAX_LISTING_BYTES).await {
                 Ok(body) => break body,
-                Err(err) => retry.wait(err).await?,
+                Err(err) => retry.wait(err.into()).await?,
             }
         };
         parse(&body, &url, &self.rules)

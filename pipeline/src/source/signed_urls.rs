@@ -14,7 +14,7 @@ use super::{
     SourceError,
     listing::{Lister, Listing},
 };
-use crate::fetch::RedactedUrl;
+use crate::http::RedactedUrl;
 
 /// A download is not begun with a URL that ends sooner: storage looks at the time when a request
 /// begins, and the clocks of its many servers differ a little.

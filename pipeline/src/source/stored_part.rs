@@ -20,7 +20,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::download::Effort;
 use crate::{
-    fetch::error_chain,
+    http::error_chain,
     manifest::Proof,
     spool::{PartWriter, Spooled, for_each_chunk},
 };

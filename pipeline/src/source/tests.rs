@@ -9,8 +9,9 @@ use super::{
     *,
 };
 use crate::{
+    auth::{AuthMethod, Credentials},
     exit_code::ExitCode,
-    fetch::{AuthMethod, Credentials, Secret},
+    http::Secret,
     manifest::Proof,
 };
 

@@ -5,7 +5,7 @@
 
 use url::{Host, Url};
 
-use crate::fetch::redacted_url::is_loopback;
+use crate::http::is_loopback;
 
 /// The hosts that parts may come from.
 #[derive(Debug, Clone)]

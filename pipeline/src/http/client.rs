@@ -10,8 +10,7 @@ use reqwest::{
 };
 use url::Url;
 
-pub use super::tls::{CertificateProblem, NoAuthorities, certificate_problem, has_authorities};
-use super::{FetchError, RedactedUrl, redacted_url::is_loopback, tls};
+use super::{HttpError, NoAuthorities, RedactedUrl, has_authorities, is_loopback, tls};
 
 /// A host that does not accept a connection for so long is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -35,7 +34,7 @@ impl HttpClient {
     /// # Errors
     ///
     /// Where TLS cannot be set up.
-    pub fn try_new(read_timeout: Duration) -> Result<Self, FetchError> {
+    pub fn try_new(read_timeout: Duration) -> Result<Self, HttpError> {
         let client = |is_proxied| build(CONNECT_TIMEOUT, read_timeout, is_proxied);
         Ok(Self { outside: client(true)?, loopback: client(false)? })
     }
@@ -45,7 +44,7 @@ impl HttpClient {
     /// # Errors
     ///
     /// Where TLS cannot be set up.
-    pub fn try_direct(connect_timeout: Duration, read_timeout: Duration) -> Result<Self, FetchError> {
+    pub fn try_direct(connect_timeout: Duration, read_timeout: Duration) -> Result<Self, HttpError> {
         let client = build(connect_timeout, read_timeout, false)?;
         Ok(Self { outside: client.clone(), loopback: client })
     }
@@ -57,7 +56,7 @@ impl HttpClient {
     }
 }
 
-fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) -> Result<Client, FetchError> {
+fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) -> Result<Client, HttpError> {
     // Said, and not only left open: a proxy that compresses or inflates on the way drops the length and the
     // checksum that say whether a body is whole.
     let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
@@ -70,24 +69,24 @@ fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) ->
         .read_timeout(read_timeout)
         .tls_backend_preconfigured(tls::config());
     let builder = if is_proxied { builder } else { builder.no_proxy() };
-    builder.build().map_err(|err| FetchError::Client { source: err.without_url() })
+    builder.build().map_err(|err| HttpError::Client { source: err.without_url() })
 }
 
 /// Fails if `url` is https and no certificate could be checked: such a request need not be tried.
 ///
 /// # Errors
 ///
-/// [`FetchError::NoAuthorities`].
-pub fn check_trust(url: &Url) -> Result<(), FetchError> {
+/// [`HttpError::NoAuthorities`].
+pub fn check_trust(url: &Url) -> Result<(), HttpError> {
     if url.scheme() == "https" && !has_authorities() {
-        return Err(FetchError::NoAuthorities { url: url.into(), source: NoAuthorities });
+        return Err(HttpError::NoAuthorities { url: url.into(), source: NoAuthorities });
     }
     Ok(())
 }
 
 /// The choke point: an error of the HTTP library, without the URL that it would print.
-pub fn transport_error(url: impl Into<RedactedUrl>, err: reqwest::Error) -> FetchError {
-    FetchError::Transport { url: url.into(), source: err.without_url() }
+pub fn transport_error(url: impl Into<RedactedUrl>, err: reqwest::Error) -> HttpError {
+    HttpError::Transport { url: url.into(), source: err.without_url() }
 }
 
 /// Reads a body that must not be longer than `max_bytes`.
@@ -99,11 +98,11 @@ pub async fn read_bounded(
     mut response: reqwest::Response,
     url: &RedactedUrl,
     max_bytes: usize,
-) -> Result<Vec<u8>, FetchError> {
+) -> Result<Vec<u8>, HttpError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|err| transport_error(url.clone(), err))? {
         if body.len() + chunk.len() > max_bytes {
-            return Err(FetchError::TooLarge { url: url.clone(), max_bytes: max_bytes as u64 });
+            return Err(HttpError::TooLarge { url: url.clone(), max_bytes: max_bytes as u64 });
         }
         body.extend_from_slice(&chunk);
     }

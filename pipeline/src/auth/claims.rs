@@ -8,7 +8,7 @@ use base64::{
 use schema::Permission;
 use serde::Deserialize;
 
-use crate::fetch::{Secret, secret::quotable};
+use crate::http::{Secret, secret::quotable};
 
 /// The audiences that the API takes, by cloud (facts §5): the resource kept its name when the host got a
 /// new one. Last, the id of the application `WindowsDefenderATP`, which version 2 tokens have instead.

@@ -12,14 +12,10 @@ use azure_core::{
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::TokenError;
-use crate::fetch::{
-    FetchError, RedactedUrl, error_chain,
-    http::{
-        CertificateProblem, HttpClient, certificate_problem, check_trust, read_bounded, read_error_body,
-        transport_error,
-    },
-    secret::quotable,
+use super::AuthError;
+use crate::http::{
+    CertificateProblem, HttpClient, HttpError, RedactedUrl, certificate_problem, check_trust, error_chain,
+    read_bounded, read_error_body, secret::quotable, transport_error,
 };
 
 /// Longest answer of a token endpoint. Tokens with many roles reach some kilobytes.
@@ -50,7 +46,7 @@ impl AzureHttpClient for Transport {
 }
 
 impl Transport {
-    async fn send(&self, request: &azure_core::http::Request) -> Result<(u16, Vec<u8>), TokenError> {
+    async fn send(&self, request: &azure_core::http::Request) -> Result<(u16, Vec<u8>), AuthError> {
         let mut url = self.authority.as_url().clone();
         url.set_path(request.url().path());
         url.set_query(request.url().query());
@@ -58,22 +54,22 @@ impl Transport {
         let shown = &self.authority;
         let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or(Method::POST);
         let verb = if method == Method::GET { "GET" } else { "POST" };
-        let unreachable = |reason| TokenError::Unreachable { method: verb, url: shown.clone(), reason };
-        let failed = |err: FetchError| {
+        let unreachable = |reason| AuthError::Unreachable { method: verb, url: shown.clone(), reason };
+        let failed = |err: HttpError| {
             let source = std::error::Error::source(&err);
-            // `TokenError` names the URL; what is of interest is what lies below.
+            // `AuthError` names the URL; what is of interest is what lies below.
             let reason = source.map_or_else(|| err.to_string(), error_chain);
             match source.and_then(certificate_problem) {
-                Some(problem) => TokenError::Untrusted { method: verb, url: shown.clone(), reason, problem },
+                Some(problem) => AuthError::Untrusted { method: verb, url: shown.clone(), reason, problem },
                 None => unreachable(reason),
             }
         };
         let Body::Bytes(body) = request.body() else {
             return Err(unreachable("a token request is never streamed".into()));
         };
-        if let Err(FetchError::NoAuthorities { source, .. }) = check_trust(&url) {
+        if let Err(HttpError::NoAuthorities { source, .. }) = check_trust(&url) {
             let (problem, reason) = (CertificateProblem::NoAuthorities, source.to_string());
-            return Err(TokenError::Untrusted { method: verb, url: shown.clone(), reason, problem });
+            return Err(AuthError::Untrusted { method: verb, url: shown.clone(), reason, problem });
         }
         let mut builder = self.http.request(method, &url).body(body.clone());
         for (name, value) in request.headers().iter() {
@@ -83,7 +79,7 @@ impl Transport {
         let status = response.status();
         if !status.is_success() {
             let body = read_error_body(response, MAX_TOKEN_BYTES).await;
-            return Err(TokenError::Refused {
+            return Err(AuthError::Refused {
                 method: verb,
                 url: shown.clone(),
                 status: status.as_u16(),

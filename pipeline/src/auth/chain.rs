@@ -18,14 +18,13 @@ use azure_identity::{
 use url::Url;
 
 use super::{
-    AuthMethod, Credentials, TokenError, azure_cli,
+    AuthError, AuthMethod, Credentials, azure_cli,
     certificate::CertificateAssertion,
     managed_identity::{Failure, IdentityService},
     transport::Transport,
 };
-use crate::fetch::{
-    FetchError, RedactedUrl, Secret, error_chain,
-    http::{API_READ_TIMEOUT, HttpClient},
+use crate::http::{
+    API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, Secret, error_chain,
     secret::{quotable, read_secret_file},
 };
 
@@ -53,7 +52,7 @@ impl Chain {
         scope: String,
         method: AuthMethod,
         credentials: Credentials,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, HttpError> {
         let authority =
             Transport { http: HttpClient::try_new(API_READ_TIMEOUT)?, authority: login_url.into() };
         let machine =
@@ -70,7 +69,7 @@ impl Chain {
     }
 
     /// A new token, by the way chosen or by the first one that is open.
-    pub(super) async fn request(&self) -> Result<AccessToken, TokenError> {
+    pub(super) async fn request(&self) -> Result<AccessToken, AuthError> {
         if self.method != AuthMethod::Auto {
             let token = self.ask(self.method).await?;
             self.note(self.method);
@@ -95,12 +94,12 @@ impl Chain {
                     self.note(method);
                     return Ok(token);
                 }
-                Err(TokenError::Unavailable { reason, .. }) => tried.push((method, reason)),
+                Err(AuthError::Unavailable { reason, .. }) => tried.push((method, reason)),
                 // Credentials that are there and do not work are a mistake to tell, not to step over.
                 Err(err) => return Err(err),
             }
         }
-        Err(TokenError::NoneOpen { tried })
+        Err(AuthError::NoneOpen { tried })
     }
 
     fn note(&self, method: AuthMethod) {
@@ -125,7 +124,7 @@ impl Chain {
         }
     }
 
-    async fn ask(&self, method: AuthMethod) -> Result<AccessToken, TokenError> {
+    async fn ask(&self, method: AuthMethod) -> Result<AccessToken, AuthError> {
         // A new credential for each token: the library's own cache would give a refused token again.
         let credential = match method {
             AuthMethod::ClientSecret => self.client_secret()?,
@@ -135,7 +134,7 @@ impl Chain {
                 let asked =
                     self.machine.token(&self.scope, self.credentials.client_id.as_deref(), false).await;
                 return asked.map_err(|failure| match failure.error {
-                    error @ TokenError::Unreachable { .. } => {
+                    error @ AuthError::Unreachable { .. } => {
                         unavailable(method, format!("this machine has no identity service: {error}"))
                     }
                     error => error,
@@ -152,17 +151,17 @@ impl Chain {
 
     /// Asks the machine's identity service where there may be none: most machines have none, something
     /// else can answer in its place, and some that have it have no identity.
-    async fn look_for_machine(&self) -> Result<AccessToken, TokenError> {
+    async fn look_for_machine(&self) -> Result<AccessToken, AuthError> {
         let asked = self.machine.token(&self.scope, self.credentials.client_id.as_deref(), true).await;
         asked.map_err(|Failure { error, is_service }| {
             let reason = match error {
                 // The service is there, and busy.
                 error if is_service && error.is_transient() => return error,
-                TokenError::Unreachable { .. } => "this machine has no identity service".to_owned(),
-                TokenError::Refused { status: 400, .. } if is_service => {
+                AuthError::Unreachable { .. } => "this machine has no identity service".to_owned(),
+                AuthError::Refused { status: 400, .. } if is_service => {
                     "this machine has no such identity".to_owned()
                 }
-                TokenError::Unusable { reason } => reason,
+                AuthError::Unusable { reason } => reason,
                 error if is_service => error.to_string(),
                 error => format!("no identity service here: {error}"),
             };
@@ -171,14 +170,14 @@ impl Chain {
     }
 
     /// What became of a request. Errors of ours that went through the library come out as they were.
-    fn explain(&self, err: &azure_core::Error) -> TokenError {
+    fn explain(&self, err: &azure_core::Error) -> AuthError {
         let mut causes =
             std::iter::successors(Some(err as &(dyn std::error::Error + 'static)), |err| err.source());
-        let ours = causes.find_map(|err| err.downcast_ref::<TokenError>()).cloned();
-        ours.unwrap_or_else(|| TokenError::NoToken { method: "POST", url: self.login_url.clone() })
+        let ours = causes.find_map(|err| err.downcast_ref::<AuthError>()).cloned();
+        ours.unwrap_or_else(|| AuthError::NoToken { method: "POST", url: self.login_url.clone() })
     }
 
-    fn client_secret(&self) -> Result<Credential, TokenError> {
+    fn client_secret(&self) -> Result<Credential, AuthError> {
         let Credentials { tenant_id, client_id, client_secret, .. } = &self.credentials;
         let (Some(tenant_id), Some(client_id), Some(client_secret)) = (tenant_id, client_id, client_secret)
         else {
@@ -190,7 +189,7 @@ impl Chain {
         Ok(credential.map_err(|err| unusable(&err))?)
     }
 
-    async fn client_certificate(&self) -> Result<Credential, TokenError> {
+    async fn client_certificate(&self) -> Result<Credential, AuthError> {
         let Credentials { tenant_id, client_id, client_certificate_path, .. } = &self.credentials;
         let (Some(tenant_id), Some(client_id), Some(path)) = (tenant_id, client_id, client_certificate_path)
         else {
@@ -203,8 +202,8 @@ impl Chain {
         let read =
             tokio::task::spawn_blocking(move || CertificateAssertion::try_read(&path, issuer, audience));
         let assertion = match read.await {
-            Ok(assertion) => assertion.map_err(|reason| TokenError::Unusable { reason })?,
-            Err(err) => return Err(TokenError::Unusable { reason: err.to_string() }),
+            Ok(assertion) => assertion.map_err(|reason| AuthError::Unusable { reason })?,
+            Err(err) => return Err(AuthError::Unusable { reason: err.to_string() }),
         };
         let options = ClientAssertionCredentialOptions { client_options: self.authority_options() };
         let credential =
@@ -212,7 +211,7 @@ impl Chain {
         Ok(credential.map_err(|err| unusable(&err))?)
     }
 
-    async fn workload_identity(&self) -> Result<Credential, TokenError> {
+    async fn workload_identity(&self) -> Result<Credential, AuthError> {
         let Credentials { tenant_id, client_id, federated_token_file, .. } = &self.credentials;
         let (Some(tenant_id), Some(client_id), Some(path)) = (tenant_id, client_id, federated_token_file)
         else {
@@ -220,8 +219,8 @@ impl Chain {
         };
         let path = path.clone();
         let assertion = match tokio::task::spawn_blocking(move || FederatedToken::try_read(&path)).await {
-            Ok(assertion) => assertion.map_err(|reason| TokenError::Unusable { reason })?,
-            Err(err) => return Err(TokenError::Unusable { reason: err.to_string() }),
+            Ok(assertion) => assertion.map_err(|reason| AuthError::Unusable { reason })?,
+            Err(err) => return Err(AuthError::Unusable { reason: err.to_string() }),
         };
         let options = ClientAssertionCredentialOptions { client_options: self.authority_options() };
         let credential =
@@ -230,7 +229,7 @@ impl Chain {
     }
 
     /// The variables of an app registration that are absent, `own` among them.
-    fn missing(&self, own: &'static str, is_own_missing: bool) -> TokenError {
+    fn missing(&self, own: &'static str, is_own_missing: bool) -> AuthError {
         let Credentials { tenant_id, client_id, .. } = &self.credentials;
         let names = [
             ("AZURE_TENANT_ID", tenant_id.is_none()),
@@ -238,7 +237,7 @@ impl Chain {
             (own, is_own_missing),
         ];
         let names = names.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| name).collect();
-        TokenError::MissingVariables { names }
+        AuthError::MissingVariables { names }
     }
 
     fn authority_options(&self) -> ClientOptions {
@@ -258,12 +257,12 @@ fn options(transport: &Arc<Transport>, cloud: Option<Arc<CloudConfiguration>>) -
     }
 }
 
-fn unavailable(method: AuthMethod, reason: String) -> TokenError {
-    TokenError::Unavailable { method, reason }
+fn unavailable(method: AuthMethod, reason: String) -> AuthError {
+    AuthError::Unavailable { method, reason }
 }
 
-fn unusable(err: &azure_core::Error) -> TokenError {
-    TokenError::Unusable { reason: quotable(&error_chain(err)) }
+fn unusable(err: &azure_core::Error) -> AuthError {
+    AuthError::Unusable { reason: quotable(&error_chain(err)) }
 }
 
 /// What a cluster says of a workload, as its token file has it. Read for each token: the cluster renews it.

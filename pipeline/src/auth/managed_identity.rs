@@ -12,11 +12,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::{MachineIdentity, TokenError};
-use crate::fetch::{
-    FetchError, RedactedUrl, Secret, error_chain,
-    http::{HttpClient, read_bounded, read_error_body, transport_error},
-    secret::quotable,
+use super::{AuthError, MachineIdentity};
+use crate::http::{
+    HttpClient, HttpError, RedactedUrl, Secret, error_chain, read_bounded, read_error_body, secret::quotable,
+    transport_error,
 };
 
 /// Longest answer of the identity service. Tokens with many roles reach some kilobytes.
@@ -34,13 +33,13 @@ const READ_TIMEOUT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Failure {
     /// What happened.
-    pub error: TokenError,
+    pub error: AuthError,
     /// Whether the answer has the form of the service's own.
     pub is_service: bool,
 }
 
-impl From<TokenError> for Failure {
-    fn from(error: TokenError) -> Self {
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
         Self { error, is_service: false }
     }
 }
@@ -55,7 +54,7 @@ pub(super) struct IdentityService {
 }
 
 impl IdentityService {
-    pub(super) fn try_new(identity: MachineIdentity, imds_url: Option<Url>) -> Result<Self, FetchError> {
+    pub(super) fn try_new(identity: MachineIdentity, imds_url: Option<Url>) -> Result<Self, HttpError> {
         Ok(Self { http: HttpClient::try_direct(CONNECT_TIMEOUT, READ_TIMEOUT)?, identity, imds_url })
     }
 
@@ -68,14 +67,14 @@ impl IdentityService {
     ) -> Result<AccessToken, Failure> {
         let (mut url, version, header) = match &self.identity {
             MachineIdentity::AppService { endpoint, header } => {
-                let url = Url::parse(endpoint).map_err(|_| TokenError::Unusable {
+                let url = Url::parse(endpoint).map_err(|_| AuthError::Unusable {
                     reason: "IDENTITY_ENDPOINT is not a URL".to_owned(),
                 })?;
                 (url, "2019-08-01", Some(header))
             }
             MachineIdentity::Unsupported { name } => {
                 let reason = format!("the managed identity of {name} is not supported");
-                return Err(TokenError::Unusable { reason }.into());
+                return Err(AuthError::Unusable { reason }.into());
             }
             MachineIdentity::VirtualMachine => {
                 let origin = Url::parse(IMDS_URL).expect("a URL");
@@ -105,16 +104,16 @@ impl IdentityService {
     }
 }
 
-async fn send(url: &Url, request: RequestBuilder) -> Result<Response, TokenError> {
+async fn send(url: &Url, request: RequestBuilder) -> Result<Response, AuthError> {
     request.send().await.map_err(|err| failed(url, &transport_error(url, err)))
 }
 
-fn unreachable(url: &Url, reason: String) -> TokenError {
-    TokenError::Unreachable { method: "GET", url: url.into(), reason }
+fn unreachable(url: &Url, reason: String) -> AuthError {
+    AuthError::Unreachable { method: "GET", url: url.into(), reason }
 }
 
-/// `TokenError` names the URL; what is of interest is what lies below.
-fn failed(url: &Url, err: &FetchError) -> TokenError {
+/// `AuthError` names the URL; what is of interest is what lies below.
+fn failed(url: &Url, err: &HttpError) -> AuthError {
     unreachable(url, std::error::Error::source(err).map_or_else(|| err.to_string(), error_chain))
 }
 
@@ -126,11 +125,11 @@ async fn read(url: &Url, response: Response) -> Result<AccessToken, Failure> {
         let description = description(&body);
         let is_service = description.is_some();
         let description = description.unwrap_or_else(|| "no reason given".to_owned());
-        let error = TokenError::Refused { method: "GET", url: shown, status: status.as_u16(), description };
+        let error = AuthError::Refused { method: "GET", url: shown, status: status.as_u16(), description };
         return Err(Failure { error, is_service });
     }
     let body = read_bounded(response, &shown, MAX_TOKEN_BYTES).await.map_err(|err| failed(url, &err))?;
-    let token = parse(&body).ok_or(TokenError::NoToken { method: "GET", url: shown })?;
+    let token = parse(&body).ok_or(AuthError::NoToken { method: "GET", url: shown })?;
     Ok(token)
 }
 

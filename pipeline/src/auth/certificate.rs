@@ -17,7 +17,7 @@ use ring::{
 };
 use rustls::pki_types::pem::{PemObject, SectionKind};
 
-use crate::fetch::secret::read_secret_file;
+use crate::http::secret::read_secret_file;
 
 /// How long a statement holds. It is used at once; this is for clocks that differ.
 const ASSERTION_SECS: i64 = 600;

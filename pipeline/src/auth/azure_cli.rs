@@ -12,7 +12,7 @@ use std::{
 use azure_core::{credentials::AccessToken, time::OffsetDateTime};
 use serde::Deserialize;
 
-use crate::fetch::secret::quotable;
+use crate::http::secret::quotable;
 
 /// The Azure CLI is a Python program that may have to renew a token of its own; beyond this it hangs.
 const AZURE_CLI_TIMEOUT: Duration = Duration::from_mins(1);

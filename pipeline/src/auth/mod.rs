@@ -20,9 +20,11 @@ use url::Url;
 
 use self::chain::Chain;
 pub use self::claims::TokenClaims;
-use super::{FetchError, RedactedUrl, Secret, http::CertificateProblem, redacted_url::is_private};
-use crate::environment;
-use crate::exit_code::ExitCode;
+use crate::{
+    environment,
+    exit_code::ExitCode,
+    http::{CertificateProblem, HttpError, RedactedUrl, Secret, is_private},
+};
 
 /// A token is renewed so long before its end that no call begins with one that ends under way.
 const RENEW_BEFORE_END: TimeDelta = TimeDelta::minutes(5);
@@ -156,7 +158,7 @@ impl Credentials {
 
 /// Why there is no token.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum TokenError {
+pub enum AuthError {
     /// The environment does not say who we are.
     #[error("no credentials: {} not set", names.join(", "))]
     MissingVariables {
@@ -227,7 +229,7 @@ pub enum TokenError {
     },
 }
 
-impl TokenError {
+impl AuthError {
     /// Whether another attempt can succeed: only 429 and 5xx (facts §4 F9), and failed transfers.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -304,9 +306,9 @@ impl Tokens {
         scope: String,
         method: AuthMethod,
         credentials: Credentials,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, HttpError> {
         if !is_private(login_url) {
-            return Err(FetchError::NotPrivate { url: login_url.into() });
+            return Err(HttpError::NotPrivate { url: login_url.into() });
         }
         let chain = Chain::try_new(login_url, scope, method, credentials)?;
         Ok(Self { chain, cached: Mutex::new(None) })
@@ -317,7 +319,7 @@ impl Tokens {
     /// # Errors
     ///
     /// Where none can be had.
-    pub async fn token(&self) -> Result<Secret, TokenError> {
+    pub async fn token(&self) -> Result<Secret, AuthError> {
         let mut cached = self.cached.lock().await;
         if let Some(token) = cached.as_ref().filter(|token| Utc::now() < token.renew_at) {
             return Ok(token.secret.clone());

@@ -1,0 +1,19 @@
+//! HTTP as every part of the program that talks to a server has it: the clients with their TLS, proxies and
+//! timeouts, URLs and secrets that cannot print themselves. Knows no service and retries nothing.
+
+mod client;
+mod error;
+mod redacted_url;
+pub mod secret;
+mod tls;
+
+pub use self::{
+    client::{
+        API_READ_TIMEOUT, BLOB_READ_TIMEOUT, HttpClient, check_trust, read_bounded, read_error_body,
+        transport_error,
+    },
+    error::{HttpError, error_chain},
+    redacted_url::{RedactedUrl, is_loopback, is_private},
+    secret::Secret,
+    tls::{CertificateProblem, NoAuthorities, certificate_problem, has_authorities},
+};
