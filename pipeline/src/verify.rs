@@ -28,10 +28,10 @@ use schema::{ColumnType, Dataset};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::commit::{Success, hex};
+use crate::commit::hex;
 use crate::delta::LOG_FOLDER;
 use crate::exit_code::ExitCode;
-use crate::lake::{self, LakeError, PublishedSnapshot, SUCCESS_FILE, Table};
+use crate::lake::{self, LakeError, PublishedSnapshot, SUCCESS_FILE, Success, Table};
 use crate::manifest::DataFile;
 use crate::partition;
 use crate::snapshot::SnapshotId;

@@ -7,6 +7,8 @@
 //! (`objects.rs`). A Delta table on a local disk is published beside what is there too, since its log and not
 //! a folder decides (`beside.rs`); `log.rs` is where the others write it.
 
+mod error;
+mod outcome;
 pub(crate) mod delta_log;
 mod disk;
 mod store;
@@ -14,185 +16,28 @@ mod store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::NaiveDate;
+use serde::Serialize;
 
 use self::delta_log::Log;
 use self::disk::swap::INTENT_FILE;
 use self::disk::{delta as beside, removal, swap as exchange};
-pub(crate) use self::store::journal::Claim;
+pub use self::error::CommitError;
+pub use self::outcome::{Published, Recovered, RemovedSnapshots};
 use self::store::{self as objects, ByObjects, Uploaded};
-use crate::exit_code::ExitCode;
 use crate::lake::{
-    self, LakeError, MANIFEST_FILE, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind,
-    TableLock, local,
+    self, LakeError, Place, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table, TableKind, TableLock, local,
 };
-use crate::manifest::{Manifest, rfc3339_seconds};
+use crate::manifest::Manifest;
 use crate::partition;
 use crate::snapshot::{RunId, SnapshotId};
 use crate::spill::Spill;
-use crate::staging::StagedFile;
-
-/// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
-const MAX_SUCCESS_BYTES: u64 = 64 << 10;
-
-/// Why a snapshot was not published. The lake is as it was, but after [`CommitError::UndoFailed`].
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// Storage failed.
-    #[error(transparent)]
-    Lake(#[from] LakeError),
-    /// The manifest does not describe what was staged: our mistake.
-    #[error("snapshot {snapshot} is not published: {reason}")]
-    Inconsistent {
-        /// The snapshot.
-        snapshot: SnapshotId,
-        /// What does not hold.
-        reason: String,
-    },
-    /// The date holds a newer snapshot.
-    #[error("snapshot {snapshot} is older than {published}, which is published on the same date")]
-    Superseded {
-        /// The snapshot that was to be published.
-        snapshot: SnapshotId,
-        /// The one that stays.
-        published: SnapshotId,
-    },
-    /// Something that no manifest lists is where the snapshot belongs.
-    #[error("{} holds {name:?}, which no manifest of this lake lists", folder.display())]
-    ForeignFile {
-        /// The snapshot's data folder.
-        folder: PathBuf,
-        /// The first such file, from there.
-        name: String,
-    },
-    /// The snapshot's data folder is a file or a link.
-    #[error("{} is not a folder", path.display())]
-    NotAFolder {
-        /// Where the snapshot belongs.
-        path: PathBuf,
-    },
-    /// An earlier run's publish was interrupted, and its data folder is nowhere.
-    #[error("the interrupted publish in {} can neither be finished nor undone", folder.display())]
-    Undecided {
-        /// The staging folder of that run.
-        folder: PathBuf,
-    },
-    /// Another run has published the snapshot in the meantime.
-    #[error("another run has published snapshot {snapshot}")]
-    Overtaken {
-        /// The snapshot.
-        snapshot: SnapshotId,
-    },
-    /// The commit to the Delta log failed, and whether it got through could not be found out.
-    #[error("{failure}, and whether it was done could not be found out")]
-    Unsettled {
-        /// Why committing failed.
-        failure: String,
-        /// Why the log could not be asked, or what was done not be undone.
-        source: Box<LakeError>,
-    },
-    /// Publishing failed, and so did undoing it.
-    #[error("{failure}, and what was done could not be undone")]
-    UndoFailed {
-        /// Why publishing failed.
-        failure: Box<LakeError>,
-        /// Why undoing failed.
-        source: Box<LakeError>,
-    },
-}
-
-impl CommitError {
-    /// How the program ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Lake(error) => error.exit_code(),
-            Self::Inconsistent { .. } => ExitCode::Internal,
-            _ => ExitCode::Lake,
-        }
-    }
-
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Lake(error) => error.hint(),
-            Self::ForeignFile { .. } | Self::NotAFolder { .. } => {
-                Some("move it out of the table's folder, or choose another --lake")
-            }
-            Self::Undecided { .. } => Some(
-                "its data was moved or deleted by hand: move the folder out of the lake and ingest again",
-            ),
-            Self::UndoFailed { .. } | Self::Unsettled { .. } => {
-                Some("once the lake can be written again, the next ingest puts the table in order")
-            }
-            Self::Inconsistent { .. } | Self::Superseded { .. } | Self::Overtaken { .. } => None,
-        }
-    }
-}
-
-/// What `_SUCCESS` says: the snapshot beside it is complete, and this is its size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Success {
-    /// Table name.
-    pub dataset: String,
-    /// When the service generated the snapshot.
-    #[serde(with = "rfc3339_seconds")]
-    pub generated_time: DateTime<Utc>,
-    /// The run that published it.
-    pub run_id: RunId,
-    /// Data files.
-    pub files: u64,
-    /// Rows in them.
-    pub rows: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// The manifest, from the lake's folder.
-    pub manifest: String,
-}
+use crate::staging::{StagedFile, work_dir};
 
 impl Table {
-    /// What the `_SUCCESS` of a snapshot with this manifest says.
-    pub fn success_of(&self, manifest: &Manifest) -> Success {
-        Success {
-            dataset: manifest.dataset.clone(),
-            generated_time: manifest.snapshot_id().generated_time(),
-            run_id: manifest.run_id.clone(),
-            files: manifest.totals.files,
-            rows: manifest.totals.rows,
-            bytes: manifest.totals.bytes,
-            manifest: self.below_lake(&self.snapshot_folder(manifest.snapshot_id()).join(MANIFEST_FILE)),
-        }
-    }
-
-    /// Reads the `_SUCCESS` of the snapshot on `date`: nothing where there is none, and an inner error
-    /// in words where it is not ours.
-    ///
-    /// # Errors
-    ///
-    /// Fails where the file cannot be read.
-    pub fn read_success(&self, date: NaiveDate) -> Result<Option<Result<Success, String>>, LakeError> {
-        self.read_success_in(&self.data_folder(date))
-    }
-
-    /// Whether the snapshot's data folder is in place and marked complete. It is not where somebody
-    /// deleted the folder and left the manifest.
-    ///
-    /// # Errors
-    ///
-    /// Fails where `_SUCCESS` is there and cannot be read.
-    pub fn is_complete(&self, snapshot: &PublishedSnapshot) -> Result<bool, LakeError> {
-        let success = self.read_success(snapshot.id.date())?;
-        Ok(success == Some(Ok(self.success_of(&snapshot.manifest))))
-    }
-
-    fn read_success_in(&self, data_folder: &Path) -> Result<Option<Result<Success, String>>, LakeError> {
-        let bytes = self.read_bounded(&data_folder.join(SUCCESS_FILE), MAX_SUCCESS_BYTES)?;
-        Ok(bytes.map(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string())))
-    }
-
     /// The runs that are moving snapshots in or out of place, or were interrupted in that.
     pub(crate) fn unfinished_changes(&self) -> Result<Vec<String>, LakeError> {
         let mut runs = self.staged_runs()?;
@@ -259,66 +104,6 @@ impl Table {
             None => Ok(()),
         }
     }
-}
-
-/// What [`TableLock::recover`] did about one earlier run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recovered {
-    /// Its snapshot was as good as published, and now is.
-    Finished {
-        /// The run.
-        run_id: String,
-        /// Its snapshot.
-        snapshot: SnapshotId,
-    },
-    /// What it had staged was removed.
-    Removed {
-        /// The run.
-        run_id: String,
-    },
-    /// The snapshots that it was bringing into the log of a Delta table are in it.
-    Adopted {
-        /// The run.
-        run_id: String,
-    },
-    /// The snapshots that it was removing are back.
-    PutBack {
-        /// The run.
-        run_id: String,
-    },
-    /// The snapshots that it was removing are gone.
-    Expired {
-        /// The run.
-        run_id: String,
-    },
-}
-
-impl Recovered {
-    /// Tells the log.
-    pub fn log(&self) {
-        match self {
-            Self::Finished { run_id, snapshot } => {
-                tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
-            }
-            Self::Removed { run_id } => tracing::warn!(run_id, "removed what an earlier run had staged"),
-            Self::Adopted { run_id } => {
-                tracing::warn!(run_id, "finished the Delta log that an earlier run had begun");
-            }
-            Self::PutBack { run_id } => {
-                tracing::warn!(run_id, "put back the snapshots that an interrupted run was removing");
-            }
-            Self::Expired { run_id } => {
-                tracing::warn!(run_id, "removed the snapshots that an interrupted run was removing");
-            }
-        }
-    }
-}
-
-/// What was removed.
-#[derive(Debug)]
-pub struct RemovedSnapshots {
-    /// Why some of it still takes space; the next run tries again. Readers do not see it.
-    pub left_over: Option<LakeError>,
 }
 
 impl TableLock {
@@ -394,7 +179,7 @@ impl TableLock {
                 (folder, None)
             }
             Place::Store(store) => {
-                let (folder, in_use) = objects::make_staging(store, run_id)?;
+                let (folder, in_use) = work_dir::make_staging(store.work_dir(), run_id)?;
                 (folder, Some(in_use))
             }
         };
@@ -456,18 +241,6 @@ pub struct Staging {
     remove_on_drop: bool,
     /// Locked for as long as the folder is in use, where that is not below the table's own lock.
     _in_use: Option<File>,
-}
-
-/// A published snapshot.
-#[derive(Debug)]
-pub struct Published {
-    /// The manifest's path.
-    pub manifest_path: PathBuf,
-    /// Snapshots that it took the place of.
-    pub replaced: Vec<SnapshotId>,
-    /// Why some of what was replaced could not be removed; the next run tries again. The snapshot is
-    /// published all the same.
-    pub left_over: Option<LakeError>,
 }
 
 impl Staging {

@@ -11,6 +11,7 @@
 //! <lake>/_defender/<table>/staging/<run id>/…            there only while a run writes
 //! ```
 
+mod claim;
 mod clutter;
 pub mod http;
 pub(crate) mod lease;
@@ -18,6 +19,7 @@ pub(crate) mod local;
 pub(crate) mod local_objects;
 mod location;
 pub(crate) mod store;
+mod success;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -28,13 +30,15 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 use schema::Dataset;
 
+pub(crate) use self::claim::Claim;
 pub(crate) use self::clutter::{is_clutter, is_clutter_folder};
 use self::lease::Lease;
 use self::local::LocalLock;
 use self::location::Location;
 use self::store::Store;
 pub use self::store::StoreError;
-use crate::commit::Claim;
+pub(crate) use self::success::MAX_SUCCESS_BYTES;
+pub use self::success::Success;
 use crate::delta::{self, DeltaError};
 use crate::exit_code::ExitCode;
 use crate::manifest::Manifest;

@@ -1,6 +1,7 @@
 //! Where files are while a run writes.
 
 mod file;
+pub(crate) mod work_dir;
 
 #[cfg(test)]
 pub(crate) use self::file::HashingFile;

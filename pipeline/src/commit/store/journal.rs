@@ -10,7 +10,6 @@ use crate::commit::CommitError;
 use crate::lake::store::{Put, Store, Upload};
 use crate::lake::{MAX_MANIFEST_BYTES, Table, check_name};
 use crate::manifest::Manifest;
-use crate::snapshot::RunId;
 
 pub(super) const JOURNAL_FILE: &str = "journal.json";
 
@@ -167,27 +166,5 @@ impl JournalUpload {
             bytes: self.bytes,
             sha256: self.sha256.clone(),
         }
-    }
-}
-
-/// What stands in the place of a manifest that a run is about to publish. Its size is always the same, and no
-/// manifest is as small.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Claim {
-    pub claimed_by: RunId,
-}
-
-impl Claim {
-    /// Bytes of every claim.
-    pub(crate) const NUM_BYTES: u64 = r#"{"claimed_by":"aaaaaaaa"}"#.len() as u64;
-
-    pub(super) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("text keys and plain values serialise")
-    }
-
-    /// Reads a claim; nothing if it is something else.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() as u64 == Self::NUM_BYTES { serde_json::from_slice(bytes).ok() } else { None }
     }
 }

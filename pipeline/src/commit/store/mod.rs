@@ -11,50 +11,26 @@ pub(super) mod journal;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use object_store::UpdateVersion;
 use sha2::{Digest, Sha256};
 
-use self::journal::{
-    Claim, JOURNAL_FILE, Journal, JournalUpload, Plan, Publication, Seen, SeenObject, State,
-};
+use self::journal::{JOURNAL_FILE, Journal, JournalUpload, Plan, Publication, Seen, SeenObject, State};
 use super::delta_log::{Log, staged_statistics};
-use super::{CommitError, Published, Recovered, RemovedSnapshots, Success, hex, to_json};
+use super::{CommitError, Published, Recovered, RemovedSnapshots, hex, to_json};
 use crate::delta::{DeltaError, FileStatistics};
-use crate::lake::store::{Put, Settled, Store, Upload, private_folder};
+use crate::lake::store::{Put, Settled, Store, Upload};
 use crate::lake::{
-    LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, PublishedSnapshot, REJECTS_FILE, SUCCESS_FILE, Table,
-    TableKind, TableLock, data_folder_name, local,
+    Claim, LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_SUCCESS_BYTES, PublishedSnapshot, REJECTS_FILE,
+    SUCCESS_FILE, Success, Table, TableKind, TableLock, data_folder_name, local,
 };
 use crate::manifest::Manifest;
 use crate::snapshot::{RunId, SnapshotId};
 
 /// How often the commit to a Delta log is begun again because another writer has touched the same date.
 const MAX_LOG_ATTEMPTS: u32 = 3;
-
-/// Makes the local folder of a run, and removes those of runs that are no more. What is in use is locked.
-pub(super) fn make_staging(store: &Store, run_id: &RunId) -> Result<(PathBuf, File), LakeError> {
-    let parent = store.work_dir().join("staging");
-    private_folder(&parent).map_err(local::io_error("create", &parent))?;
-    let folder = parent.join(run_id.as_str());
-    loop {
-        local::create_dir(&folder)?;
-        let opened = File::open(&folder).and_then(|open| open.lock().map(|()| open));
-        match opened {
-            // Between the two another run may have thought it left behind.
-            Ok(open) if is_at(&open, &folder) => {
-                sweep(&parent);
-                return Ok((folder, open));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(local::io_error("lock", &folder)(error)),
-        }
-    }
-}
 
 /// The SHA-256 of a file, in hexadecimal.
 fn digest_of(path: &Path) -> io::Result<String> {
@@ -65,26 +41,6 @@ fn digest_of(path: &Path) -> io::Result<String> {
         match file.read(&mut buffer)? {
             0 => return Ok(hex(&digest.finalize())),
             num_read => digest.update(&buffer[..num_read]),
-        }
-    }
-}
-
-fn is_at(open: &File, path: &Path) -> bool {
-    match (open.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
-        _ => false,
-    }
-}
-
-/// Removes the folders that no run has locked. What cannot be removed is tried again by the next run.
-fn sweep(parent: &Path) {
-    for name in local::list_names(parent).unwrap_or_default() {
-        let folder = parent.join(name);
-        if let Ok(open) = File::open(&folder)
-            && open.try_lock().is_ok()
-            && local::remove_tree(&folder).is_ok()
-        {
-            tracing::info!(folder = %folder.display(), "removed what an earlier run had staged");
         }
     }
 }
@@ -171,7 +127,7 @@ fn sweep_success_files(table: &Table, store: &Store) -> Result<(), CommitError> 
             continue;
         }
         let path = folder.join(SUCCESS_FILE);
-        let Some((bytes, version)) = store.read(&path, super::MAX_SUCCESS_BYTES)? else { continue };
+        let Some((bytes, version)) = store.read(&path, MAX_SUCCESS_BYTES)? else { continue };
         let is_ours = serde_json::from_slice(&bytes)
             .is_ok_and(|success: Success| success.dataset == table.dataset().name);
         // Listed after it was read: a run puts the manifest before it puts `_SUCCESS`.
@@ -653,7 +609,7 @@ impl<'a> ByObjects<'a> {
             return Ok(true);
         }
         // Others have replaced or removed the snapshot: a request of this run's was late.
-        if let Some((found, version)) = self.store.read(&path, super::MAX_SUCCESS_BYTES)?
+        if let Some((found, version)) = self.store.read(&path, MAX_SUCCESS_BYTES)?
             && found == success
         {
             self.store.delete_version(&path, &version)?;

@@ -8,14 +8,13 @@ use std::sync::LazyLock;
 use rand_pcg::Pcg32;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
-use super::journal::Claim;
+use crate::commit::CommitError;
 use crate::commit::delta_log::Log;
 use crate::commit::tests::delta::parquet_file;
 use crate::commit::tests::{EVENING, NEXT_DAY, NOON, data_file, manifest, run_id, snapshot_id, temp_dir};
-use crate::commit::{CommitError, SUCCESS_FILE};
 use crate::delta::DeltaError;
 use crate::lake::store::simulation::{Odds, Simulation};
-use crate::lake::{LakeError, MANIFEST_FILE, Table};
+use crate::lake::{Claim, LakeError, MANIFEST_FILE, SUCCESS_FILE, Table};
 use crate::manifest::Manifest;
 
 /// As many as take some seconds.

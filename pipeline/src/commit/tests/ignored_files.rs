@@ -1,5 +1,7 @@
 //! What desktops, file servers and stores leave in a lake, while snapshots are published, replaced and removed.
 
+use std::path::Path;
+
 use super::{
     Content, EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, publish, run_id, snapshot_id,
     temp_dir,

@@ -1,0 +1,52 @@
+//! Folders in the work dir, where files wait on their way to an object store.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::lake::LakeError;
+use crate::lake::local;
+use crate::lake::store::private_folder;
+use crate::snapshot::RunId;
+
+/// Makes the local folder of a run, and removes those of runs that are no more. What is in use is locked.
+pub(crate) fn make_staging(work_dir: &Path, run_id: &RunId) -> Result<(PathBuf, File), LakeError> {
+    let parent = work_dir.join("staging");
+    private_folder(&parent).map_err(local::io_error("create", &parent))?;
+    let folder = parent.join(run_id.as_str());
+    loop {
+        local::create_dir(&folder)?;
+        let opened = File::open(&folder).and_then(|open| open.lock().map(|()| open));
+        match opened {
+            // Between the two another run may have thought it left behind.
+            Ok(open) if is_at(&open, &folder) => {
+                sweep(&parent);
+                return Ok((folder, open));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(local::io_error("lock", &folder)(error)),
+        }
+    }
+}
+
+fn is_at(open: &File, path: &Path) -> bool {
+    match (open.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Removes the folders that no run has locked. What cannot be removed is tried again by the next run.
+fn sweep(parent: &Path) {
+    for name in local::list_names(parent).unwrap_or_default() {
+        let folder = parent.join(name);
+        if let Ok(open) = File::open(&folder)
+            && open.try_lock().is_ok()
+            && local::remove_tree(&folder).is_ok()
+        {
+            tracing::info!(folder = %folder.display(), "removed what an earlier run had staged");
+        }
+    }
+}
