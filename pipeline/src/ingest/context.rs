@@ -1,0 +1,47 @@
+//! What all steps of a run share, and how they wait and lock.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use tokio::runtime::Runtime;
+
+use super::config::IngestConfig;
+use super::error::IngestError;
+use crate::cancel::Cancel;
+use crate::progress::Progress;
+use crate::snapshot::RunId;
+use crate::source::Export;
+
+/// One run that publishes.
+pub(super) struct Run<'r> {
+    pub(super) config: &'r IngestConfig,
+    pub(super) runtime: &'r Runtime,
+    pub(super) progress: &'r Arc<Progress>,
+    pub(super) cancel: &'r Cancel,
+    pub(super) export: &'r Export,
+    pub(super) id: RunId,
+    pub(super) started_at: DateTime<Utc>,
+}
+
+/// Runs a future to its end, or to the end of the run.
+pub(super) fn wait<T>(
+    runtime: &Runtime,
+    cancel: &Cancel,
+    future: impl Future<Output = T>,
+) -> Result<T, IngestError> {
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(IngestError::Interrupted),
+            output = future => Ok(output),
+        }
+    })
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn unpoisoned<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}

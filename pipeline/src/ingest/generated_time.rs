@@ -1,0 +1,76 @@
+//! Which generated times a snapshot can have.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use super::error::IngestError;
+use crate::config::is_year_of_four_digits;
+use crate::manifest::Route;
+use crate::source::Export;
+
+/// Why a generated time is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TimeProblem {
+    /// A snapshot's name has four digits for the year.
+    #[error("the year is not one of 0001 to 9999")]
+    Year,
+    /// Days are counted back from the newest snapshot: one far ahead makes all others old.
+    #[error("more than two days ahead of the clock, which says {}", rfc3339(now))]
+    Future {
+        /// What the clock says.
+        now: DateTime<Utc>,
+    },
+}
+
+/// Clocks differ, and time zones are mixed up; more than this is a mistake.
+const MAX_AHEAD: TimeDelta = TimeDelta::days(2);
+
+pub(super) fn rfc3339(time: &DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Holds a generated time against the years that a snapshot's name can have, and against the clock.
+pub(super) fn check_generated_time(
+    export: &Export,
+    allow_future: bool,
+    now: DateTime<Utc>,
+) -> Result<(), IngestError> {
+    let generated_time = export.generated_time;
+    let problem = if !is_year_of_four_digits(generated_time) {
+        TimeProblem::Year
+    } else if !allow_future && generated_time - now > MAX_AHEAD {
+        TimeProblem::Future { now }
+    } else {
+        return Ok(());
+    };
+    Err(IngestError::GeneratedTime { generated_time, problem, is_local: export.route == Route::Local })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_time_is_held_against_the_clock() {
+        let check = |text: &str, allow_future: bool, expected: Option<&str>| {
+            let export = Export {
+                route: Route::Files,
+                generated_time: text.parse().unwrap(),
+                generated_time_from: crate::manifest::GeneratedTimeFrom::Path,
+                num_parts: None,
+                num_bytes: None,
+            };
+            let now = "2021-01-11T11:01:00Z".parse().unwrap();
+            let result = check_generated_time(&export, allow_future, now);
+            assert_eq!(result.err().map(|error| error.to_string()).as_deref(), expected, "{text}");
+        };
+        check("0001-01-01T00:00:00Z", false, None);
+        check("2021-01-13T11:01:00Z", false, None);
+        let ahead = "generated time 2021-01-13T11:01:01Z: more than two days ahead of the clock, which says \
+                     2021-01-11T11:01:00Z";
+        check("2021-01-13T11:01:01Z", false, Some(ahead));
+        check("9999-12-31T23:59:59Z", true, None);
+        let year = |text| format!("generated time {text}: the year is not one of 0001 to 9999");
+        check("+10000-01-01T00:00:00Z", true, Some(&year("+10000-01-01T00:00:00Z")));
+        check("0000-01-01T00:00:00Z", false, Some(&year("0000-01-01T00:00:00Z")));
+    }
+}

@@ -1,0 +1,168 @@
+//! One run: takes a [`IngestConfig`], gives a [`RunReport`]. The only module that knows all the stages.
+//!
+//! All control flow lives here: what is listed, whether it is wanted, which threads do what, and
+//! when to end. It moves parts, batches and files, and opens none.
+
+mod config;
+mod max_rejects;
+mod generated_time;
+mod context;
+mod publish;
+mod workers;
+mod error;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use tokio::runtime::Runtime;
+
+pub use self::config::{IfPublished, IngestConfig, MIN_MEMORY_BYTES};
+pub use self::error::IngestError;
+pub use self::generated_time::TimeProblem;
+pub use self::max_rejects::MaxRejects;
+
+use self::context::{Run, wait};
+use self::error::internal;
+use self::generated_time::check_generated_time;
+use self::publish::listed;
+use crate::cancel::Cancel;
+use crate::commit::Recovered;
+use crate::lake::{Lake, Table, TableKind};
+use crate::progress::Progress;
+use crate::report::{Outcome, RunReport};
+use crate::snapshot::RunId;
+use crate::source::{Export, RouteConfig, Source};
+
+/// Runs one ingest.
+///
+/// # Errors
+///
+/// [`IngestError`]; the lake is as it was then.
+pub fn ingest(
+    config: &IngestConfig,
+    runtime: &Runtime,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<RunReport, IngestError> {
+    let started_at = Utc::now().trunc_subsecs(0);
+    let table = Lake::open(&config.lake)?
+        .with_work_dir(&config.work_dir)
+        .with_upload_bytes(config.memory.upload_bytes())
+        .table(config.dataset);
+    if config.table == Some(TableKind::Plain) && table.kind()? == TableKind::Delta {
+        return Err(IngestError::IsDelta { table: table.root() });
+    }
+    if config.dry_run {
+        let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
+        check_generated_time(&export, config.allow_future, started_at)?;
+        let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
+        return Ok(listed(config, &table, &export, outcome)?);
+    }
+
+    let mut started_over = Vec::new();
+    loop {
+        let error = match round(config, &table, started_at, runtime, progress, cancel) {
+            Ok(report) => return Ok(report),
+            Err(error) => error,
+        };
+        let Some(reason) = error.reason_to_start_over(config) else { return Err(error) };
+        if cancel.is_cancelled() || started_over.contains(&reason) {
+            return Err(error);
+        }
+        started_over.push(reason);
+        if let IngestError::RejectedPart { rejects, .. } = &error {
+            // Another round writes its own. Best effort: it is in the way of nothing.
+            let _ = std::fs::remove_file(rejects);
+        }
+        tracing::warn!(%error, "starting over from a new listing; whole parts of the same snapshot are kept");
+        progress.restart();
+    }
+}
+
+/// Why a run begins again, each once: what was staged goes, and what is in the spool stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StartOver {
+    /// The service has another snapshot by now.
+    OtherSnapshot,
+    /// A part turned out to be damaged when it was decoded. Its rows are among others by then.
+    DamagedPart,
+}
+
+impl IngestError {
+    fn reason_to_start_over(&self, config: &IngestConfig) -> Option<StartOver> {
+        match self {
+            Self::Source(error) if error.is_other_snapshot() => Some(StartOver::OtherSnapshot),
+            // A local file will be no better the second time.
+            Self::Part { .. } | Self::RejectedPart { .. }
+                if !matches!(config.source.route, RouteConfig::Local { .. }) =>
+            {
+                Some(StartOver::DamagedPart)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// From a listing to the published snapshot, or as far as it goes.
+fn round(
+    config: &IngestConfig,
+    table: &Table,
+    started_at: DateTime<Utc>,
+    runtime: &Runtime,
+    progress: &Arc<Progress>,
+    cancel: &Cancel,
+) -> Result<RunReport, IngestError> {
+    let (export, source) =
+        wait(runtime, cancel, Source::open(&config.source, config.dataset, &config.work_dir))??;
+    check_generated_time(&export, config.allow_future, started_at)?;
+    let snapshot = export.snapshot_id();
+    tracing::info!(
+        dataset = config.dataset.name,
+        %snapshot,
+        num_parts = export.num_parts,
+        "export listed"
+    );
+    let spool = source.spool();
+
+    let waiting = || tracing::info!("another run has the table; waiting for it to end");
+    let mut lock = table.lock(waiting, &|| cancel.is_cancelled())?;
+    if config.table == Some(TableKind::Delta) {
+        lock = lock.to_be_delta();
+    }
+    lock.recover()?.iter().for_each(Recovered::log);
+    let run_id = RunId::try_new().map_err(|error| internal("cannot draw a run id", &error))?;
+    let report = if let Some(outcome) = decide(config, table, &export)? {
+        lock.adopt_snapshots(&run_id)?;
+        listed(config, table, &export, outcome)?
+    } else {
+        lock.check_publishable(snapshot)?;
+        Run { config, runtime, progress, cancel, export: &export, id: run_id, started_at }
+            .publish(&lock, source)?
+    };
+    if let Some(spool) = spool {
+        let is_whole = report.outcome == Outcome::Published;
+        let tidied = if config.keep_parts && is_whole { spool.keep() } else { spool.remove() };
+        if let Err(error) = tidied {
+            tracing::warn!(error = %error, "the spool could not be tidied up");
+        }
+    }
+    Ok(report)
+}
+
+/// Whether the export is not to be published, and how the run then ends.
+fn decide(config: &IngestConfig, table: &Table, export: &Export) -> Result<Option<Outcome>, IngestError> {
+    let snapshot = export.snapshot_id();
+    let Some(published) = table.published_on(snapshot.date())? else { return Ok(None) };
+    if published.id > snapshot {
+        return Ok(Some(Outcome::Superseded));
+    }
+    // A snapshot whose data somebody removed by hand is not in the lake, whatever its manifest says.
+    if published.id < snapshot || !table.is_complete(&published)? {
+        return Ok(None);
+    }
+    match config.if_published {
+        IfPublished::Skip => Ok(Some(Outcome::Skipped)),
+        IfPublished::Replace => Ok(None),
+        IfPublished::Fail => Err(IngestError::AlreadyPublished { dataset: config.dataset.name, snapshot }),
+    }
+}

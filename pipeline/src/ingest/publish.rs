@@ -1,0 +1,235 @@
+//! From an open source to the published snapshot: everything is written into staging, then published.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use chrono::{SubsecRound, Utc};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use tokio::sync::Notify;
+
+use super::config::IngestConfig;
+use super::context::{Run, unpoisoned};
+use super::error::IngestError;
+use super::workers::{Decode, FirstReject, RejectedPart};
+use crate::batch::{BatchLayout, RowGroupLimits, RowGroups};
+use crate::commit::{CommitError, Staging};
+use crate::decode::binding::Binding;
+use crate::lake::{LakeError, Table, TableLock};
+use crate::manifest::{Manifest, PartFacts, Totals};
+use crate::memory::Room;
+use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
+use crate::source::{Export, Source};
+use crate::threads;
+use crate::write::rejects::Rejects;
+use crate::write::{SnapshotWriter, WriterLimits};
+
+/// What encoders keep for the next row group, of what they take, as a divisor.
+const ENCODERS_SHARE: usize = 4;
+
+impl Run<'_> {
+    pub(super) fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
+        let snapshot = self.export.snapshot_id();
+        let mut staging = lock.stage(&self.id, snapshot)?;
+        let manifest = self.write(&staging, source)?;
+        let on_bytes = |bytes, total_bytes| {
+            self.progress.total_upload_bytes.store(total_bytes, Ordering::Relaxed);
+            self.progress.upload_bytes.store(bytes, Ordering::Relaxed);
+        };
+        staging.upload(&manifest, &on_bytes, &|| self.cancel.is_cancelled())?;
+        // From here on it is a few steps: they are finished, not interrupted.
+        if self.cancel.is_cancelled() {
+            return Err(IngestError::Interrupted);
+        }
+        let published = match staging.publish(&manifest) {
+            Ok(published) => published,
+            // Another run had the table after all, and was ahead of this one.
+            Err(CommitError::Overtaken { .. }) => return self.not_published(lock.table(), Outcome::Skipped),
+            Err(CommitError::Superseded { .. }) => {
+                return self.not_published(lock.table(), Outcome::Superseded);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(error) = published.left_over {
+            tracing::warn!(error = %error, "what was replaced could not be removed; the next run tries again");
+        }
+        tracing::info!(
+            dataset = manifest.dataset,
+            %snapshot,
+            rows = manifest.totals.rows,
+            files = manifest.totals.files,
+            bytes = manifest.totals.bytes,
+            rejected_records = manifest.totals.rejected_records,
+            "snapshot published"
+        );
+        Ok(RunReport {
+            outcome: Outcome::Published,
+            lake: self.config.lake.clone(),
+            table: lock.kind()?,
+            snapshot: SnapshotReport::Published(Box::new(manifest)),
+        })
+    }
+
+    fn not_published(&self, table: &Table, outcome: Outcome) -> Result<RunReport, IngestError> {
+        tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run was ahead of this one");
+        Ok(listed(self.config, table, self.export, outcome)?)
+    }
+
+    /// Fetches, decodes and writes everything into staging.
+    fn write(&self, staging: &Staging, source: Source) -> Result<Manifest, IngestError> {
+        let config = self.config;
+        let snapshot = self.export.snapshot_id();
+        let budget = config.memory;
+        let num_threads = budget.num_threads(config.threads);
+        if num_threads < config.threads {
+            tracing::info!(%num_threads, wanted = %config.threads, "--memory is too small for all threads");
+        }
+        let pool = threads::start_pool(num_threads.get())?;
+        let binding = Binding::new(config.dataset, config.capture_extra_fields);
+        let layout = BatchLayout::new(&binding, snapshot.generated_time());
+        let limits = WriterLimits {
+            max_open_bytes: budget.open_files_bytes(),
+            max_encoder_bytes: budget.encode_bytes() / (ENCODERS_SHARE * num_threads.get()),
+        };
+        let (schema, run_id) = (layout.file_schema(), self.id.clone());
+        let writer = SnapshotWriter::new(staging, config.dataset, schema, snapshot, run_id, limits);
+        let limits = RowGroupLimits {
+            max_open_bytes: budget.row_groups_bytes(),
+            encode_room: Room::new(budget.encode_bytes()),
+            spill: Some(staging.create_spill()?),
+        };
+        let row_groups = RowGroups::new(&layout, limits);
+        let decode = Decode {
+            run: self,
+            binding: &binding,
+            row_groups: &row_groups,
+            writer: &writer,
+            rejects: Rejects::new(staging),
+            parts: Mutex::default(),
+            rejected_parts: Mutex::default(),
+            lost_columns: Mutex::default(),
+            undocumented: Mutex::default(),
+            large_records: Room::new(1),
+            failure: Mutex::default(),
+            failed: AtomicBool::new(false),
+            ended: Notify::new(),
+            is_draining: AtomicBool::new(false),
+            num_tasks: AtomicUsize::new(0),
+        };
+        decode.all_parts(&pool, source)?;
+        let rejected_part = decode.take_damaged_by_rejects();
+        if rejected_part.is_none() {
+            decode.warn_of_lost_columns();
+        }
+        let Decode { rejects, parts, undocumented, .. } = decode;
+        rejects.finish()?;
+        if let Some(part) = rejected_part {
+            return Err(self.part_damaged_by_rejects(staging, part));
+        }
+        let files = pool.install(|| {
+            let last = row_groups.finish().into_par_iter();
+            last.try_for_each(|row_group| {
+                row_group.write(|key, batch| writer.write(key, batch), |key| writer.close(key))
+            })?;
+            writer.finish()
+        })?;
+
+        let mut parts = unpoisoned(parts);
+        parts.sort_by_key(|(index, _)| *index);
+        let parts: Vec<PartFacts> = parts.into_iter().map(|(_, facts)| facts).collect();
+        if let Some(num_parts) = self.export.num_parts
+            && num_parts != parts.len() as u64
+        {
+            let reason = format!("{num_parts} parts were listed and {} read", parts.len());
+            return Err(IngestError::Internal { reason });
+        }
+        let totals = Totals::sum(&parts, &files);
+        if totals.records == 0 {
+            return Err(IngestError::Empty { snapshot, route: self.export.route });
+        }
+        if config.max_rejects.is_exceeded(totals.rejected_records, totals.records) {
+            return Err(self.too_many_rejects(staging, &totals));
+        }
+        Ok(Manifest {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            schema_version: config.dataset.version,
+            dataset: config.dataset.name.to_owned(),
+            route: self.export.route,
+            generated_time: snapshot.generated_time(),
+            generated_time_from: self.export.generated_time_from,
+            run_id: self.id.clone(),
+            started_at: self.started_at,
+            finished_at: Utc::now().trunc_subsecs(0),
+            parts,
+            files,
+            totals,
+            undocumented_fields: unpoisoned(undocumented),
+        })
+    }
+
+    fn too_many_rejects(&self, staging: &Staging, totals: &Totals) -> IngestError {
+        match self.keep_rejects(staging) {
+            Ok(rejects) => IngestError::TooManyRejects {
+                rejected: totals.rejected_records,
+                records: totals.records,
+                limit: self.config.max_rejects,
+                rejects,
+            },
+            Err(error) => error,
+        }
+    }
+
+    fn part_damaged_by_rejects(&self, staging: &Staging, part: RejectedPart) -> IngestError {
+        let RejectedPart { name, rejected, records, first: FirstReject { line, reason }, .. } = part;
+        match self.keep_rejects(staging) {
+            Ok(rejects) => IngestError::RejectedPart { part: name, rejected, records, line, reason, rejects },
+            Err(error) => error,
+        }
+    }
+
+    /// Keeps the rejects file, which would go with staging, where the error says.
+    fn keep_rejects(&self, staging: &Staging) -> Result<PathBuf, IngestError> {
+        let config = self.config;
+        let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.id);
+        let path = config.work_dir.join(config.dataset.name).join(name);
+        match copy_private(&staging.rejects_path(), &path) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(IngestError::KeepRejects { path, source }),
+        }
+    }
+}
+
+pub(super) fn listed(
+    config: &IngestConfig,
+    table: &Table,
+    export: &Export,
+    outcome: Outcome,
+) -> Result<RunReport, LakeError> {
+    let published = table.published_on(export.snapshot_id().date())?;
+    Ok(RunReport {
+        outcome,
+        lake: config.lake.clone(),
+        table: config.table.map_or_else(|| table.kind(), Ok)?,
+        snapshot: SnapshotReport::Listed(Listed {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            dataset: config.dataset.name.to_owned(),
+            route: export.route,
+            generated_time: export.snapshot_id().generated_time(),
+            generated_time_from: export.generated_time_from,
+            num_parts: export.num_parts,
+            published_snapshot: published.map(|published| published.id),
+        }),
+    })
+}
+
+/// Copies a file that holds people's data for its owner's eyes only.
+fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    if let Some(folder) = to.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    std::io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
