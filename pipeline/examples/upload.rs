@@ -12,7 +12,7 @@ use chrono::{TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::{ObjectStore, PutMultipartOptions, WriteMultipart};
-use pipeline::lake::http::Connector;
+use pipeline::lake::store::connector::Connector;
 use pipeline::lake::{Lake, Table};
 use pipeline::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals};
 use pipeline::snapshot::{RunId, SnapshotId};

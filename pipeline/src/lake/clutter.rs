@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::SUCCESS_FILE;
+use super::paths::SUCCESS_FILE;
 
 /// Folders, in any case. Names that begin with a dot need not be listed.
 const FOLDERS: &[&str] = &[

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{LakeError, SNAPSHOTS_FOLDER, STAGING_FOLDER, is_clutter_folder, optional};
+use super::clutter::is_clutter_folder;
+pub(crate) use super::error::io_error;
+use super::error::{LakeError, is_missing, optional};
+use super::paths::{SNAPSHOTS_FOLDER, STAGING_FOLDER};
 
 /// How often a waiting run looks whether the lock is free, or whether it was told to stop.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -130,15 +133,6 @@ pub(crate) fn change<T>(
     #[cfg(test)]
     faults::point().map_err(io_error(action, path))?;
     operation().map_err(io_error(action, path))
-}
-
-/// Wraps what the system said.
-pub(crate) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LakeError {
-    move |source| LakeError::Io { action, path: path.to_path_buf(), source }
-}
-
-pub(super) fn is_missing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
 }
 
 /// The folder that holds `path`; a bare relative name lies in the current one.

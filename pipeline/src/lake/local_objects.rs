@@ -31,7 +31,8 @@ use object_store::{
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{LakeError, local};
+use super::error::{LakeError, io_error};
+use super::local;
 
 /// What a file that is being written is called after the object's name.
 const UNFINISHED: &str = ".defender-lake.tmp";
@@ -92,7 +93,7 @@ impl LocalObjects {
 }
 
 fn unfinished_name(place: &Path) -> Result<PathBuf, LakeError> {
-    let number = getrandom::u64().map_err(|error| local::io_error("name", place)(io::Error::other(error)))?;
+    let number = getrandom::u64().map_err(|error| io_error("name", place)(io::Error::other(error)))?;
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     Ok(place.with_file_name(format!(".{name}.{number:016x}{UNFINISHED}")))
 }
@@ -105,7 +106,7 @@ fn write_unfinished(path: &Path, payload: &PutPayload) -> Result<(), LakeError> 
 /// Gives a whole file the name `place`, in the first of `ways` that the file system has. Says whether it has the
 /// name now: it has not if another file has.
 fn create(unfinished: &Path, place: &Path, ways: &[Way]) -> Result<bool, LakeError> {
-    let mut made = Err(local::io_error("create", place)(io::ErrorKind::Unsupported.into()));
+    let mut made = Err(io_error("create", place)(io::ErrorKind::Unsupported.into()));
     for way in ways {
         made = match way {
             Way::Link => made_unless_there("create", place, || fs::hard_link(unfinished, place)),
@@ -170,7 +171,7 @@ pub(crate) fn remove_unfinished(folder: &Path, is_object: impl Fn(&str) -> bool)
     }
     if let Some(last) = names.iter().rfind(|name| is_object(name)) {
         let path = folder.join(last);
-        let metadata = fs::symlink_metadata(&path).map_err(local::io_error("read", &path))?;
+        let metadata = fs::symlink_metadata(&path).map_err(io_error("read", &path))?;
         if metadata.is_file() && metadata.len() == 0 {
             local::remove_file(&path)?;
         }

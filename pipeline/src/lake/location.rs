@@ -17,10 +17,10 @@ use object_store::{BackoffConfig, ObjectStoreScheme, RetryConfig};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::http::Connector;
+use super::error::{LakeError, io_error};
+use super::store::connector::Connector;
 use super::store::delete_version::Signer;
 use super::store::{self, Objects, Store};
-use super::{LakeError, local};
 use crate::auth::{AuthMethod, Credentials, Tokens};
 use crate::config::host_url;
 use crate::http::error_chain;
@@ -79,13 +79,17 @@ impl Location {
             _ => return Err(bad(location, UNSUPPORTED)),
         };
         let started = Store::try_new(root.clone(), prefix, objects);
-        Ok(Self::Store(started.map_err(local::io_error("start the network for", &root))?))
+        Ok(Self::Store(started.map_err(io_error("start the network for", &root))?))
     }
 }
 
-/// Checks that a lake can have the location.
-pub(super) fn check(location: &Path) -> Result<(), LakeError> {
-    Written::read(location).map(|_| ())
+/// Checks that a lake can have the location, without the environment and without asking anyone.
+///
+/// # Errors
+///
+/// [`LakeError::BadLocation`].
+pub fn check_location(location: impl AsRef<Path>) -> Result<(), LakeError> {
+    Written::read(location.as_ref()).map(|_| ())
 }
 
 /// What a location says by itself.

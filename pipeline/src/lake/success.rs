@@ -5,7 +5,10 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{LakeError, MANIFEST_FILE, PublishedSnapshot, SUCCESS_FILE, Table};
+use super::error::LakeError;
+use super::paths::{MANIFEST_FILE, SUCCESS_FILE};
+use super::snapshots::PublishedSnapshot;
+use super::table::Table;
 use crate::manifest::{Manifest, rfc3339_seconds};
 use crate::snapshot::RunId;
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::commit::tests::{
     Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
 };
-use crate::lake::lease::LeaseTimes;
+use crate::lake::lease_times::LeaseTimes;
 use crate::lake::store::faulty::{Fault, Faulty, Ignored};
 
 struct Scene {

@@ -15,7 +15,7 @@ use super::{
 use crate::commit::delta_log::Log;
 use crate::commit::{CommitError, Published};
 use crate::delta::LOG_FOLDER;
-use crate::lake::lease::LeaseTimes;
+use crate::lake::lease_times::LeaseTimes;
 use crate::lake::local::faults::{self, Fault};
 use crate::lake::store::Put;
 use crate::lake::store::faulty::{self, Faulty};

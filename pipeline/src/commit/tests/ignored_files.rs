@@ -7,7 +7,7 @@ use super::{
     temp_dir,
 };
 use crate::commit::*;
-use crate::lake::lease::LeaseTimes;
+use crate::lake::lease_times::LeaseTimes;
 use crate::lake::store::Put;
 use crate::lake::store::faulty::Faulty;
 use crate::verify::verify_layout;

@@ -18,7 +18,7 @@ use object_store::{
 
 use super::delete_version::DeleteVersion;
 use super::{Objects, Store};
-use crate::lake::lease::LeaseTimes;
+use crate::lake::lease_times::LeaseTimes;
 use crate::lake::{Lake, Place};
 
 /// Which changes fail, counted from zero.
@@ -73,7 +73,7 @@ impl Faulty {
         };
         let store = Store::try_new("memory://bucket/some/lake".into(), "some/lake".into(), objects);
         let store = Store { work_dir: work_dir.to_path_buf(), lease_times, ..store.unwrap() };
-        Lake { place: Place::Store(store) }
+        Lake::at(Place::Store(store))
     }
 
     pub(crate) fn set(&self, fault: Fault) {

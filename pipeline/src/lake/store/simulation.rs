@@ -25,7 +25,7 @@ use rand_pcg::rand_core::{Rng, SeedableRng};
 
 use super::delete_version::DeleteVersion;
 use super::{Objects, OwnRuntime, Store};
-use crate::lake::lease::LeaseTimes;
+use crate::lake::lease_times::LeaseTimes;
 use crate::lake::{Lake, Place};
 
 /// A schedule that takes more requests than this never ends.
@@ -184,7 +184,7 @@ impl Simulation {
         let objects = Objects { whole: seat.clone(), multipart: seat.clone(), delete_version: seat };
         let store = Store::new("memory://bucket/lake".into(), "lake".into(), objects, RUNTIME.clone());
         let work_dir = work_dir.to_path_buf();
-        Lake { place: Place::Store(Store { work_dir, lease_times: LeaseTimes::SCHEDULED, ..store }) }
+        Lake::at(Place::Store(Store { work_dir, lease_times: LeaseTimes::SCHEDULED, ..store }))
     }
 
     /// Every object with its content.

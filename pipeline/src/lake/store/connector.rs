@@ -13,7 +13,7 @@ use object_store::client::{
 };
 use url::{Host, Url};
 
-use super::store::delete_version::{self, Signer};
+use super::delete_version::{self, Signer};
 use crate::http::error_chain;
 use crate::http::{
     CertificateProblem, HttpClient as OwnClient, NoAuthorities, certificate_problem, has_authorities,
@@ -34,7 +34,7 @@ const GOOGLE_METADATA_HOST: &str = "metadata.google.internal";
 #[derive(Debug, Clone, Default)]
 pub struct Connector {
     /// Known once the store is built.
-    pub(super) signer: Arc<OnceLock<Signer>>,
+    pub(in crate::lake) signer: Arc<OnceLock<Signer>>,
 }
 
 impl HttpConnector for Connector {

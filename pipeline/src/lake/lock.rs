@@ -1,0 +1,168 @@
+//! The lock of a table: a file on a local disk, an object that is renewed in a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::LakeError;
+use super::lease::Lease;
+use super::local::{self, LocalLock};
+use super::paths::LOCK_FILE;
+use super::table::{Place, Table, TableKind};
+
+/// The exclusive right to change one table, held until the last clone of it is dropped.
+#[derive(Debug, Clone)]
+pub struct TableLock {
+    table: Table,
+    is_to_be_delta: bool,
+    held: Arc<Held>,
+}
+
+/// What keeps others away.
+#[derive(Debug)]
+enum Held {
+    Disk(LocalLock),
+    Store(Lease),
+}
+
+impl Table {
+    /// Takes the table for this process alone, waiting while another has it. `on_wait` is called once
+    /// before the first wait; the wait ends early when `cancelled` says so.
+    ///
+    /// Dropping the lock leaves nothing behind but what was published: the lock file goes, and so do
+    /// the folders that are empty then, the lake's own only if this call made it.
+    ///
+    /// # Errors
+    ///
+    /// [`LakeError::Cancelled`], or what kept the lock file from being made.
+    pub fn lock(&self, on_wait: impl FnOnce(), cancelled: &dyn Fn() -> bool) -> Result<TableLock, LakeError> {
+        let held = match self.place() {
+            Place::Disk(_) => Held::Disk(LocalLock::take(self.own_root(), on_wait, cancelled)?),
+            Place::Store(store) => {
+                Held::Store(Lease::take(store, self.own_root().join(LOCK_FILE), on_wait, cancelled)?)
+            }
+        };
+        Ok(TableLock { table: self.clone(), is_to_be_delta: false, held: Arc::new(held) })
+    }
+}
+
+impl TableLock {
+    /// The table that is locked.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Makes the table a Delta table with what is published next, if it is none.
+    #[must_use]
+    pub fn to_be_delta(mut self) -> Self {
+        self.is_to_be_delta = true;
+        self
+    }
+
+    /// What the table is, or is about to be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::kind`].
+    pub fn kind(&self) -> Result<TableKind, LakeError> {
+        if self.is_to_be_delta { Ok(TableKind::Delta) } else { self.table.kind() }
+    }
+
+    /// Asks whether the table is still ours. A run that stood still for long may have lost it.
+    ///
+    /// # Errors
+    ///
+    /// [`LakeError::LeaseLost`]; where a store cannot be asked.
+    pub(crate) fn confirm(&self) -> Result<(), LakeError> {
+        match &*self.held {
+            Held::Disk(_) => Ok(()),
+            Held::Store(lease) => lease.confirm(),
+        }
+    }
+
+    /// What to say of a run that finds out that another one has the table.
+    pub(crate) fn lost(&self) -> LakeError {
+        LakeError::LeaseLost { path: self.table.own_root().join(LOCK_FILE) }
+    }
+
+    /// The folders above the table's own whose entries have to last for the table to last.
+    pub(crate) fn folders_above(&self) -> Vec<PathBuf> {
+        let table = self.table();
+        let made: &[PathBuf] = match &*self.held {
+            Held::Disk(lock) => &lock.made,
+            Held::Store(_) => &[],
+        };
+        let mut folders: Vec<_> = made.iter().map(|folder| local::parent(folder).to_path_buf()).collect();
+        let root = table.lake().root();
+        folders.extend([root.to_path_buf(), root.join("_defender"), table.own_root()]);
+        folders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+    use crate::lake::Lake;
+
+    fn table(root: &Path) -> Table {
+        Lake::open(root).unwrap().table(schema::DATASETS[0])
+    }
+
+    #[test]
+    fn lock_leaves_no_trace() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("deep/lake");
+        drop(table(&root).lock(|| (), &|| false).unwrap());
+        assert!(!temp.path().join("deep").exists());
+
+        fs::create_dir_all(&root).unwrap();
+        drop(table(&root).lock(|| (), &|| false).unwrap());
+        assert!(root.exists());
+        assert_eq!(local::list_names(&root).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn second_run_waits_and_can_be_interrupted() {
+        let temp = tempfile::tempdir().unwrap();
+        let table = table(temp.path());
+        let first = table.lock(|| (), &|| false).unwrap();
+        let mut waited = false;
+        let error = table.lock(|| waited = true, &waiting_is_over).unwrap_err();
+        assert!(matches!(error, LakeError::Cancelled { .. }));
+        assert!(waited);
+        assert!(table.own_root().join("lock").exists(), "the holder's lock is untouched");
+        drop(first);
+        assert!(!table.own_root().exists());
+    }
+
+    /// False at the first question, true from then on.
+    fn waiting_is_over() -> bool {
+        static ASKED: AtomicBool = AtomicBool::new(false);
+        ASKED.swap(true, Ordering::Relaxed)
+    }
+
+    #[test]
+    fn one_holder_at_a_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("lake");
+        let table = table(&root);
+        let num_holders = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..10 {
+                        let lock = table.lock(|| (), &|| false).unwrap();
+                        assert_eq!(num_holders.fetch_add(1, Ordering::SeqCst), 0);
+                        assert!(table.own_root().join("lock").exists());
+                        num_holders.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert!(!root.exists());
+    }
+}

@@ -1,0 +1,216 @@
+//! The snapshots of a table: which there are, and their manifests.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDate;
+
+use super::claim::Claim;
+use super::error::LakeError;
+use super::paths::{MANIFEST_FILE, MAX_MANIFEST_BYTES, check_name, data_folder_name};
+use super::table::{Place, Table};
+use crate::manifest::Manifest;
+use crate::snapshot::SnapshotId;
+
+/// A snapshot that the lake holds a manifest of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PublishedSnapshot {
+    /// Which snapshot; the name of the manifest's folder.
+    pub id: SnapshotId,
+    /// What it was made from and consists of. Its file paths stay below the snapshot's folder.
+    pub manifest: Manifest,
+    /// Where the manifest lies.
+    pub manifest_path: PathBuf,
+}
+
+impl Table {
+    /// The published snapshots, oldest first; none where the lake or the table does not exist.
+    ///
+    /// # Errors
+    ///
+    /// Names the first manifest that is damaged or unreadable.
+    pub fn snapshots(&self) -> Result<Vec<PublishedSnapshot>, LakeError> {
+        self.try_snapshots()?.into_iter().collect()
+    }
+
+    /// The published snapshots, oldest first, with an error in the place of each damaged one.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the folder of the snapshots cannot be listed.
+    pub fn try_snapshots(&self) -> Result<Vec<Result<PublishedSnapshot, LakeError>>, LakeError> {
+        let ids = self.snapshot_ids()?;
+        let Place::Store(store) = self.place() else {
+            return Ok(ids.into_iter().filter_map(|id| self.read_snapshot(id).transpose()).collect());
+        };
+        // A request for each of hundreds: not one after the other.
+        let paths: Vec<_> = ids.iter().map(|id| self.manifest_path(*id)).collect();
+        let manifests = store.read_all(&paths, MAX_MANIFEST_BYTES);
+        let snapshots = ids.into_iter().zip(manifests);
+        Ok(snapshots
+            .filter_map(|(id, bytes)| bytes.and_then(|bytes| self.parse_snapshot(id, bytes)).transpose())
+            .collect())
+    }
+
+    /// The snapshot published on `date`, the newest if a crash left several.
+    ///
+    /// # Errors
+    ///
+    /// Names its manifest if that is damaged or unreadable.
+    pub fn published_on(&self, date: NaiveDate) -> Result<Option<PublishedSnapshot>, LakeError> {
+        for id in self.snapshot_ids()?.into_iter().rev().filter(|id| id.date() == date) {
+            if let Some(snapshot) = self.read_snapshot(id)? {
+                return Ok(Some(snapshot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The snapshots that have a folder for their manifest, oldest first.
+    pub(crate) fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, LakeError> {
+        let root = self.snapshots_root();
+        let mut ids = BTreeSet::new();
+        let mut claims = Vec::new();
+        if let Place::Disk(_) = self.place() {
+            ids.extend(self.list_names(&root)?.iter().filter_map(|name| SnapshotId::parse(name)));
+        } else {
+            for (name, bytes) in self.list_files(&root)? {
+                let (folder, file) = name.split_once('/').unwrap_or((&name, ""));
+                let Some(id) = SnapshotId::parse(folder) else { continue };
+                ids.insert(id);
+                if file == MANIFEST_FILE && bytes == Claim::NUM_BYTES {
+                    claims.push(id);
+                }
+            }
+        }
+        for id in claims {
+            let found = self.read_bounded(&self.manifest_path(id), MAX_MANIFEST_BYTES)?;
+            if found.is_none_or(|bytes| Claim::parse(&bytes).is_some()) {
+                ids.remove(&id);
+            }
+        }
+        Ok(ids.into_iter().collect())
+    }
+
+    /// Reads the manifest at `path`, nothing where there is none.
+    pub(crate) fn read_manifest(&self, path: &Path) -> Result<Option<Manifest>, LakeError> {
+        let bytes = self.read_bounded(path, MAX_MANIFEST_BYTES)?;
+        bytes.map(|bytes| parse_manifest(path, &bytes)).transpose()
+    }
+
+    /// Reads a snapshot's manifest; nothing if the snapshot was replaced since it was listed.
+    pub(crate) fn read_snapshot(&self, id: SnapshotId) -> Result<Option<PublishedSnapshot>, LakeError> {
+        let bytes = self.read_bounded(&self.manifest_path(id), MAX_MANIFEST_BYTES)?;
+        self.parse_snapshot(id, bytes)
+    }
+
+    /// The snapshot of a manifest's text; nothing if there is none, or a claim.
+    pub(crate) fn parse_snapshot(
+        &self,
+        id: SnapshotId,
+        bytes: Option<Vec<u8>>,
+    ) -> Result<Option<PublishedSnapshot>, LakeError> {
+        let manifest_path = self.manifest_path(id);
+        let damaged = |reason: String| LakeError::DamagedManifest { path: manifest_path.clone(), reason };
+        let Some(bytes) = bytes else {
+            // Publishing moves such a folder away as a whole.
+            let is_there = self.is_folder(&self.snapshot_folder(id))?;
+            return if is_there { Err(damaged("the file is missing".to_owned())) } else { Ok(None) };
+        };
+        if Claim::parse(&bytes).is_some() {
+            return Ok(None);
+        }
+        let manifest = parse_manifest(&manifest_path, &bytes)?;
+        if manifest.dataset != self.dataset().name {
+            return Err(damaged(format!("it is of dataset {:?}", manifest.dataset)));
+        }
+        if manifest.snapshot_id() != id {
+            return Err(damaged(format!("it is of snapshot {}", manifest.snapshot_id())));
+        }
+        Ok(Some(PublishedSnapshot { id, manifest, manifest_path }))
+    }
+}
+
+/// Reads a manifest's text. Holds its paths to the snapshot's own folder and its numbers to a range that
+/// sums cannot leave.
+fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, LakeError> {
+    let damaged = |reason: String| LakeError::DamagedManifest { path: path.to_path_buf(), reason };
+    let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
+    let folder = data_folder_name(manifest.snapshot_id().date());
+    for file in &manifest.files {
+        let below = file.path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'));
+        if below.is_none_or(|below| check_name(below).is_err()) {
+            return Err(damaged(format!("file path {:?} is not below {folder}", file.path)));
+        }
+    }
+    let largest = u64::MAX / (manifest.parts.len() + manifest.files.len() + 2) as u64;
+    let in_parts = manifest
+        .parts
+        .iter()
+        .flat_map(|part| [part.records, part.rejected_records, part.field_rejects, part.coerced]);
+    let in_files = manifest.files.iter().flat_map(|file| [file.rows, file.bytes]);
+    let totals = [manifest.totals.rejected_records, manifest.totals.field_rejects];
+    if in_parts.chain(in_files).chain(totals).any(|number| number > largest) {
+        return Err(damaged("a number is out of range".to_owned()));
+    }
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::lake::Lake;
+
+    fn table(root: &Path) -> Table {
+        Lake::open(root).unwrap().table(schema::DATASETS[0])
+    }
+
+    #[test]
+    fn damaged_manifest_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let table = table(temp.path());
+        let id = SnapshotId::parse("20210111T110100Z").unwrap();
+        let folder = table.snapshot_folder(id);
+        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir(table.snapshots_root().join("no snapshot")).unwrap();
+        let check = |text: Option<&str>, expected: &str| {
+            if let Some(text) = text {
+                fs::write(folder.join(MANIFEST_FILE), text).unwrap();
+            }
+            let error = table.snapshots().unwrap_err().to_string();
+            assert!(error.starts_with("manifest /") && error.contains(expected), "{error}");
+            assert_eq!(table.try_snapshots().unwrap().len(), 1);
+        };
+        check(None, "20210111T110100Z/manifest.json is damaged: the file is missing");
+        check(Some("{"), "EOF while parsing");
+        let manifest = |dataset: &str, time: &str, path: &str, rows: &str| {
+            format!(
+                r#"{{"tool_version":"0","schema_version":1,"dataset":"{dataset}","route":"files",
+                "generated_time":"{time}","generated_time_from":"listing","run_id":"00000000",
+                "started_at":"{time}","finished_at":"{time}","parts":[],
+                "files":[{{"path":"{path}","snapshot_date":"2021-01-11","os_platform":null,"rows":{rows},
+                "bytes":1,"row_groups":1,"sha256":""}}],"totals":{{"parts":0,"records":0,"rows":0,
+                "rejected_records":0,"field_rejects":0,"coerced":0,"files":0,"bytes":0}},
+                "undocumented_fields":{{}}}}"#
+            )
+        };
+        let ours = "snapshot_date=2021-01-11/x";
+        let time = "2021-01-11T11:01:00Z";
+        check(Some(&manifest("other", time, ours, "1")), r#"it is of dataset "other""#);
+        let later = "2021-01-11T12:00:00Z";
+        check(Some(&manifest("software_inventory", later, ours, "1")), "it is of snapshot 20210111T120000Z");
+        for path in ["/etc/passwd", "../x", "snapshot_date=2021-01-11/../x", "snapshot_date=2021-01-12/x", ""]
+        {
+            check(
+                Some(&manifest("software_inventory", time, path, "1")),
+                "is not below snapshot_date=2021-01-11",
+            );
+        }
+        let huge = u64::MAX.to_string();
+        check(Some(&manifest("software_inventory", time, ours, &huge)), "a number is out of range");
+        fs::write(folder.join(MANIFEST_FILE), manifest("software_inventory", time, ours, "1")).unwrap();
+        assert_eq!(table.snapshots().unwrap().len(), 1);
+    }
+}
