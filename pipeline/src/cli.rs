@@ -619,7 +619,7 @@ fn run_verify(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     if options.date.is_none() {
         findings.extend(verify::verify_layout(&table).map_err(lake_error)?);
     }
-    findings.extend(verify::delta::verify_log(&table, options.date).map_err(lake_error)?);
+    findings.extend(verify::delta_log::verify_log(&table, options.date).map_err(lake_error)?);
     let snapshots: Vec<PublishedSnapshot> = table
         .try_snapshots()
         .map_err(lake_error)?

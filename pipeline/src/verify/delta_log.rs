@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use schema::SNAPSHOT_DATE;
 
-use super::{Fact, Finding};
+use super::finding::{Fact, Finding};
 use crate::commit::delta_log::Log;
 use crate::delta::{DeltaError, LOG_FOLDER, LiveFile};
 use crate::lake::{LakeError, Table};

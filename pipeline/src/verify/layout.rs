@@ -1,0 +1,74 @@
+//! What belongs to no snapshot, and manifests that are damaged or too many.
+
+use std::collections::BTreeSet;
+
+use super::finding::Finding;
+use crate::delta::LOG_FOLDER;
+use crate::lake::{self, LakeError, Table};
+use crate::snapshot::SnapshotId;
+
+/// Looks for what belongs to no snapshot, and for manifests that are damaged or too many.
+///
+/// # Errors
+///
+/// Fails where the table's folders cannot be listed.
+pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
+    let mut findings = Vec::new();
+    for run_id in table.unfinished_changes()? {
+        findings.push(Finding::UnfinishedChange { run_id });
+    }
+    for snapshot in table.try_snapshots()? {
+        match snapshot {
+            Ok(_) => {}
+            Err(LakeError::DamagedManifest { path, reason }) => {
+                findings.push(Finding::Unreadable { file: table.below_lake(&path), reason });
+            }
+            Err(LakeError::Io { path, source, .. }) => findings
+                .push(Finding::Unreadable { file: table.below_lake(&path), reason: source.to_string() }),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut unlisted = BTreeSet::new();
+    for (path, bytes) in table.list_files(&table.snapshots_root())? {
+        let name = path.split('/').next().unwrap_or_default();
+        if SnapshotId::parse(name).is_none() && !lake::is_clutter(&path, bytes) {
+            unlisted.insert(name.to_owned());
+        }
+    }
+    findings.extend(unlisted.into_iter().map(|name| {
+        let file = table.below_lake(&table.snapshots_root().join(name));
+        Finding::Unlisted { file }
+    }));
+    let ids = table.snapshot_ids()?;
+    for same_date in ids.chunk_by(|one, other| one.date() == other.date()).filter(|ids| ids.len() > 1) {
+        let snapshots = same_date.iter().map(SnapshotId::to_string).collect();
+        findings.push(Finding::SeveralManifests { date: same_date[0].date(), snapshots });
+    }
+    let folders: BTreeSet<_> = ids.iter().map(|id| lake::data_folder_name(id.date())).collect();
+    findings.extend(files_of_no_snapshot(table, &folders)?);
+    Ok(findings)
+}
+
+/// Looks for files beside the data folders of published snapshots, which are `known`. Empty folders, and those
+/// of files that are no one's data, are none.
+fn files_of_no_snapshot(table: &Table, known: &BTreeSet<String>) -> Result<Vec<Finding>, LakeError> {
+    let prefix = format!("{}=", schema::SNAPSHOT_DATE.name);
+    let mut names = BTreeSet::new();
+    for (path, bytes) in table.list_files(&table.root())? {
+        let first = path.split('/').next().unwrap_or_default();
+        if first == LOG_FOLDER || known.contains(first) || lake::is_clutter(&path, bytes) {
+            continue;
+        }
+        let name = if lake::is_clutter_folder(first) { path } else { first.to_owned() };
+        names.insert(name);
+    }
+    let findings = names.into_iter().map(|name| {
+        let path = table.below_lake(&table.root().join(&name));
+        if name.starts_with(&prefix) {
+            Finding::NoManifest { folder: path }
+        } else {
+            Finding::Unlisted { file: path }
+        }
+    });
+    Ok(findings.collect())
+}

@@ -1,0 +1,166 @@
+//! Reading back: is what was published still there, whole, and what the manifest says?
+//!
+//! Takes a [`PublishedSnapshot`], gives a [`SnapshotReport`] with every [`Finding`]; [`verify_layout`]
+//! does the same for what belongs to no snapshot. Only reads, and takes no lock. Memory does not grow
+//! with the snapshot: files are hashed and decoded in passing, keys counted within a budget.
+//!
+//! A file is decoded only if its size and hash are right. What differs there is damaged whatever a
+//! decoder says, and decoders are not to be tried on bytes that we did not write.
+
+pub mod delta_log;
+mod error;
+mod files;
+mod finding;
+mod keys;
+mod layout;
+mod verification;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+pub use self::error::VerifyError;
+pub use self::finding::{Fact, Finding, SnapshotReport};
+use self::keys::num_key_passes;
+pub use self::layout::verify_layout;
+pub use self::verification::Progress;
+use self::verification::Verification;
+
+use crate::lake::{self, PublishedSnapshot, SUCCESS_FILE, Success, Table};
+use crate::snapshot::SnapshotId;
+
+/// How to verify.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// Whether to count the rows whose key another row has too.
+    pub keys: bool,
+    /// What counting keys may hold in memory, 16 bytes a key. Less means more passes over the files.
+    pub key_memory_bytes: usize,
+}
+
+impl VerifyOptions {
+    /// How often the files are read for their keys.
+    fn num_key_passes(&self, snapshot: &PublishedSnapshot) -> u64 {
+        if self.keys { num_key_passes(snapshot.manifest.totals.rows, self.key_memory_bytes) } else { 0 }
+    }
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { keys: false, key_memory_bytes: 256 << 20 }
+    }
+}
+
+/// Bytes that [`verify_snapshot`] will deal with, by the manifest: what its progress runs to.
+pub fn total_bytes(snapshot: &PublishedSnapshot, options: &VerifyOptions) -> u64 {
+    let files = &snapshot.manifest.files;
+    let listed_bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
+    listed_bytes.saturating_mul(2 + options.num_key_passes(snapshot))
+}
+
+/// Re-reads one published snapshot and holds it against its manifest and the dataset's declaration.
+/// `progress` is called about every batch; where it breaks off, so does the verification.
+///
+/// # Errors
+///
+/// See [`VerifyError`]; damage is in the report.
+pub fn verify_snapshot(
+    table: &Table,
+    snapshot: &PublishedSnapshot,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<SnapshotReport, VerifyError> {
+    let manifest = &snapshot.manifest;
+    let total_bytes = total_bytes(snapshot, options);
+    let report = SnapshotReport {
+        snapshot: snapshot.id,
+        files: manifest.files.len() as u64,
+        rows: 0,
+        bytes: 0,
+        duplicate_keys: None,
+        findings: Vec::new(),
+    };
+    let mut verification =
+        Verification { table, snapshot, progress, done: Progress { bytes: 0, total_bytes }, report };
+    verification.check_manifest();
+    if table.is_folder(&table.data_folder(snapshot.id.date()))? {
+        verification.check_success();
+        verification.check_listing()?;
+        verification.check_files()?;
+    } else {
+        let folder = table.below_lake(&table.data_folder(snapshot.id.date()));
+        let manifest = verification.manifest_name();
+        verification.report.findings.push(Finding::NoDataFolder { folder, manifest });
+    }
+    verification.check_rejects()?;
+    if options.keys && verification.report.findings.is_empty() {
+        verification.count_duplicate_keys(options.num_key_passes(snapshot))?;
+    }
+    let report = verification.report;
+    // A run may replace the snapshot at any time. Then there is no damage, only nothing to compare with.
+    if !report.findings.is_empty()
+        && table.read_snapshot(snapshot.id).is_ok_and(|now| now.as_ref() != Some(snapshot))
+    {
+        return Err(VerifyError::Replaced { snapshot: snapshot.id });
+    }
+    Ok(report)
+}
+
+impl Verification<'_> {
+    fn check_manifest(&mut self) {
+        let file = self.manifest_name();
+        if let Some(reason) = self.snapshot.manifest.imbalance() {
+            self.report.findings.push(Finding::Imbalance { file: file.clone(), reason });
+        }
+        let mut paths = BTreeSet::new();
+        for data_file in &self.snapshot.manifest.files {
+            if !paths.insert(&data_file.path) {
+                let reason = format!("{} is listed twice", data_file.path);
+                self.report.findings.push(Finding::Imbalance { file: file.clone(), reason });
+            }
+        }
+    }
+
+    fn check_success(&mut self) {
+        let path = self.table.data_folder(self.snapshot.id.date()).join(SUCCESS_FILE);
+        let file = self.table.below_lake(&path);
+        match self.table.read_success(self.snapshot.id.date()) {
+            Ok(Some(Ok(success))) => {
+                let expected = self.table.success_of(&self.snapshot.manifest);
+                self.find_difference(&file, Fact::Summary, &summary(&expected), &summary(&success));
+            }
+            Ok(Some(Err(reason))) => self.find_unreadable(&file, &reason),
+            Ok(None) => self.report.findings.push(Finding::Missing { file }),
+            Err(error) => self.find_unreadable(&file, &error.reason()),
+        }
+    }
+
+    /// Looks for files that the manifest does not list.
+    fn check_listing(&mut self) -> Result<(), VerifyError> {
+        let folder = lake::data_folder_name(self.snapshot.id.date());
+        let listed: BTreeSet<_> =
+            self.snapshot.manifest.files.iter().map(|file| file.path.as_str()).collect();
+        for (name, bytes) in self.table.list_files(&self.table.data_folder(self.snapshot.id.date()))? {
+            let path = format!("{folder}/{name}");
+            if name != SUCCESS_FILE && !lake::is_clutter(&name, bytes) && !listed.contains(path.as_str()) {
+                let file = self.data_file_name(&path);
+                self.report.findings.push(Finding::Unlisted { file });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn summary(success: &Success) -> String {
+    format!(
+        "{} {} of run {}: {} rows, {} files, {} bytes, {}",
+        success.dataset,
+        SnapshotId::new(success.generated_time),
+        success.run_id,
+        success.rows,
+        success.files,
+        success.bytes,
+        success.manifest
+    )
+}
