@@ -11,6 +11,7 @@ mod ingest;
 mod sources;
 mod samples;
 mod corrupt;
+mod golden;
 mod decode_laws;
 mod publishing;
 mod conformance;
