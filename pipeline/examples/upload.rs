@@ -78,6 +78,7 @@ fn publish(table: &Table, files: &[Vec<u8>], round: i32) -> anyhow::Result<(f64,
     let mut listed = Vec::new();
     for (index, bytes) in files.iter().enumerate() {
         let mut file = staging
+            .destination()
             .create_data_file("OSPlatform=Noise", &format!("part-{id}-{run_id}-{index:05}.parquet"))?;
         file.write_all(bytes)?;
         let file = file.finish()?;

@@ -73,6 +73,34 @@ impl fmt::Display for RunId {
     }
 }
 
+/// Identifies one attempt at a task of a run whose parts are read by several tasks: eight lower-case hexadecimal
+/// digits. No two attempts write files of one name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(String);
+
+impl TaskId {
+    /// Draws a new id from the system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system has none to give.
+    pub fn try_new() -> std::io::Result<Self> {
+        Ok(Self(format!("{:08x}", getrandom::u32()?)))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Identifies a part within its snapshot: its name, percent-decoded. `OrgId=1` and `OrgId%3D1` are two
 /// spellings of one path, and servers give either. A `+` is itself in a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -14,13 +14,14 @@ use super::context::{Run, unpoisoned};
 use super::error::IngestError;
 use super::workers::{Decode, FirstReject, RejectedPart};
 use crate::batch::{BatchLayout, RowGroupLimits, RowGroups};
-use crate::commit::{CommitError, Staging};
+use crate::commit::CommitError;
 use crate::decode::binding::Binding;
 use crate::lake::{LakeError, Table, TableLock};
 use crate::manifest::{Manifest, PartFacts, Totals};
 use crate::memory::Room;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::source::{Export, Source};
+use crate::staging::Destination;
 use crate::threads;
 use crate::write::rejects::Rejects;
 use crate::write::{SnapshotWriter, WriterLimits};
@@ -32,7 +33,7 @@ impl Run<'_> {
     pub(super) fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
         let snapshot = self.export.snapshot_id();
         let mut staging = lock.stage(&self.id, snapshot)?;
-        let manifest = self.write(&staging, source)?;
+        let manifest = self.write(staging.destination(), source)?;
         let on_bytes = |bytes, total_bytes| {
             self.progress.total_upload_bytes.store(total_bytes, Ordering::Relaxed);
             self.progress.upload_bytes.store(bytes, Ordering::Relaxed);
@@ -77,7 +78,7 @@ impl Run<'_> {
     }
 
     /// Fetches, decodes and writes everything into staging.
-    fn write(&self, staging: &Staging, source: Source) -> Result<Manifest, IngestError> {
+    fn write(&self, destination: &Destination, source: Source) -> Result<Manifest, IngestError> {
         let config = self.config;
         let snapshot = self.export.snapshot_id();
         let budget = config.memory;
@@ -92,12 +93,12 @@ impl Run<'_> {
             max_open_bytes: budget.open_files_bytes(),
             max_encoder_bytes: budget.encode_bytes() / (ENCODERS_SHARE * num_threads.get()),
         };
-        let (schema, run_id) = (layout.file_schema(), self.id.clone());
-        let writer = SnapshotWriter::new(staging, config.dataset, schema, snapshot, run_id, limits);
+        let schema = layout.file_schema();
+        let writer = SnapshotWriter::new(destination, config.dataset, schema, limits);
         let limits = RowGroupLimits {
             max_open_bytes: budget.row_groups_bytes(),
             encode_room: Room::new(budget.encode_bytes()),
-            spill: Some(staging.create_spill()?),
+            spill: Some(destination.create_spill()?),
         };
         let row_groups = RowGroups::new(&layout, limits);
         let decode = Decode {
@@ -105,7 +106,7 @@ impl Run<'_> {
             binding: &binding,
             row_groups: &row_groups,
             writer: &writer,
-            rejects: Rejects::new(staging),
+            rejects: Rejects::new(destination),
             parts: Mutex::default(),
             rejected_parts: Mutex::default(),
             lost_columns: Mutex::default(),
@@ -125,7 +126,7 @@ impl Run<'_> {
         let Decode { rejects, parts, undocumented, .. } = decode;
         rejects.finish()?;
         if let Some(part) = rejected_part {
-            return Err(self.part_damaged_by_rejects(staging, part));
+            return Err(self.part_damaged_by_rejects(destination, part));
         }
         let files = pool.install(|| {
             let last = row_groups.finish().into_par_iter();
@@ -149,7 +150,7 @@ impl Run<'_> {
             return Err(IngestError::Empty { snapshot, route: self.export.route });
         }
         if config.max_rejects.is_exceeded(totals.rejected_records, totals.records) {
-            return Err(self.too_many_rejects(staging, &totals));
+            return Err(self.too_many_rejects(destination, &totals));
         }
         Ok(Manifest {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -168,8 +169,8 @@ impl Run<'_> {
         })
     }
 
-    fn too_many_rejects(&self, staging: &Staging, totals: &Totals) -> IngestError {
-        match self.keep_rejects(staging) {
+    fn too_many_rejects(&self, destination: &Destination, totals: &Totals) -> IngestError {
+        match self.keep_rejects(destination) {
             Ok(rejects) => IngestError::TooManyRejects {
                 rejected: totals.rejected_records,
                 records: totals.records,
@@ -180,20 +181,20 @@ impl Run<'_> {
         }
     }
 
-    fn part_damaged_by_rejects(&self, staging: &Staging, part: RejectedPart) -> IngestError {
+    fn part_damaged_by_rejects(&self, destination: &Destination, part: RejectedPart) -> IngestError {
         let RejectedPart { name, rejected, records, first: FirstReject { line, reason }, .. } = part;
-        match self.keep_rejects(staging) {
+        match self.keep_rejects(destination) {
             Ok(rejects) => IngestError::RejectedPart { part: name, rejected, records, line, reason, rejects },
             Err(error) => error,
         }
     }
 
     /// Keeps the rejects file, which would go with staging, where the error says.
-    fn keep_rejects(&self, staging: &Staging) -> Result<PathBuf, IngestError> {
+    fn keep_rejects(&self, destination: &Destination) -> Result<PathBuf, IngestError> {
         let config = self.config;
         let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.id);
         let path = config.work_dir.join(config.dataset.name).join(name);
-        match copy_private(&staging.rejects_path(), &path) {
+        match copy_private(&destination.rejects_path(), &path) {
             Ok(()) => Ok(path),
             Err(source) => Err(IngestError::KeepRejects { path, source }),
         }

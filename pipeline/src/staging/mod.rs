@@ -1,8 +1,12 @@
-//! Where files are while a run writes.
+//! Staging: where the files of a snapshot are while a run writes them, and what they are.
+//!
+//! Takes a table and a snapshot, gives [`Destination`]s to write files in, without the table's lock. Publishes nothing.
 
+mod destination;
 mod file;
-pub(crate) mod work_dir;
+mod work_dir;
 
+pub use self::destination::Destination;
 #[cfg(test)]
 pub(crate) use self::file::HashingFile;
 pub use self::file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};

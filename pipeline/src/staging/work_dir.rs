@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::lake::LakeError;
 use crate::lake::local;
 use crate::lake::store::private_folder;
-use crate::snapshot::RunId;
 
-/// Makes the local folder of a run, and removes those of runs that are no more. What is in use is locked.
-pub(crate) fn make_staging(work_dir: &Path, run_id: &RunId) -> Result<(PathBuf, File), LakeError> {
+/// Makes the folder `name` and locks it for as long as it is in use; removes those that no run has locked.
+pub(super) fn create_folder(work_dir: &Path, name: &str) -> Result<(PathBuf, File), LakeError> {
     let parent = work_dir.join("staging");
     private_folder(&parent).map_err(local::io_error("create", &parent))?;
-    let folder = parent.join(run_id.as_str());
+    let folder = parent.join(name);
     loop {
         local::create_dir(&folder)?;
         let opened = File::open(&folder).and_then(|open| open.lock().map(|()| open));

@@ -62,14 +62,15 @@ fn publish(
     let mut files = Vec::new();
     for (index, (platform, folder, batch)) in platforms.iter().enumerate() {
         let name = format!("part-{NOON}-{run}-{index:05}.parquet");
-        let mut file = staging.create_data_file(folder, &name).unwrap();
+        let mut file = staging.destination().create_data_file(folder, &name).unwrap();
         let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
         writer.write(batch).unwrap();
         writer.close().unwrap();
         files.push(data_file(file.finish().unwrap(), NOON, *platform, batch.num_rows() as u64));
     }
     if num_rejects > 0 {
-        let mut rejects = GzEncoder::new(staging.create_rejects().unwrap(), Compression::fast());
+        let mut rejects =
+            GzEncoder::new(staging.destination().create_rejects().unwrap(), Compression::fast());
         for _ in 0..num_rejects {
             rejects.write_all(b"{}\n").unwrap();
         }

@@ -38,12 +38,10 @@ use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::SchemaDescPtr;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
-use crate::commit::Staging;
 use crate::lake::LakeError;
 use crate::manifest::DataFile;
 use crate::partition::PartitionKey;
-use crate::snapshot::{RunId, SnapshotId};
-use crate::staging::UnsyncedFile;
+use crate::staging::{Destination, UnsyncedFile};
 use crate::threads;
 
 pub use properties::{MAX_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
@@ -107,7 +105,7 @@ impl WriteError {
     }
 }
 
-/// Writes one snapshot's data files into staging.
+/// Writes one snapshot's data files.
 #[derive(Debug)]
 pub struct SnapshotWriter<'s> {
     format: FileFormat<'s>,
@@ -130,12 +128,10 @@ pub struct WriterLimits {
 /// What all files of a snapshot have in common.
 #[derive(Debug)]
 struct FileFormat<'s> {
-    staging: &'s Staging,
+    destination: &'s Destination,
     partition_column: &'static str,
     parquet_schema: SchemaDescPtr,
     properties: WriterPropertiesPtr,
-    snapshot: SnapshotId,
-    run_id: RunId,
     open: OpenFiles,
 }
 
@@ -180,25 +176,21 @@ impl<'s> SnapshotWriter<'s> {
     ///
     /// Where the Arrow schema has no Parquet counterpart, which tests of the declaration rule out.
     pub fn new(
-        staging: &'s Staging,
+        destination: &'s Destination,
         dataset: &schema::Dataset,
         schema: &SchemaRef,
-        snapshot: SnapshotId,
-        run_id: RunId,
         limits: WriterLimits,
     ) -> Self {
-        let properties = properties::properties(dataset, schema, snapshot);
+        let properties = properties::properties(dataset, schema, destination.snapshot());
         let parquet_schema = ArrowSchemaConverter::new()
             .with_coerce_types(properties.coerce_types())
             .convert(schema)
             .expect("declared types have Parquet types");
         let format = FileFormat {
-            staging,
+            destination,
             partition_column: dataset.partition_by[0],
             parquet_schema: Arc::new(parquet_schema),
             properties,
-            snapshot,
-            run_id,
             open: OpenFiles {
                 num_files: AtomicUsize::new(0),
                 num_bytes: AtomicUsize::new(0),

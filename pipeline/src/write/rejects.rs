@@ -9,10 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::commit::Staging;
 use crate::decode::reject::Reject;
 use crate::lake::LakeError;
-use crate::staging::StagedFile;
+use crate::staging::{Destination, StagedFile};
 
 /// Lines gathered before they are compressed.
 const LINE_BUFFER_BYTES: usize = 64 * 1024;
@@ -22,14 +21,14 @@ type RejectsWriter = BufWriter<GzEncoder<StagedFile>>;
 /// The rejects of one run.
 #[derive(Debug)]
 pub struct Rejects<'s> {
-    staging: &'s Staging,
+    destination: &'s Destination,
     file: Mutex<Option<RejectsWriter>>,
 }
 
 impl<'s> Rejects<'s> {
     /// Begins without a file.
-    pub fn new(staging: &'s Staging) -> Self {
-        Self { staging, file: Mutex::new(None) }
+    pub fn new(destination: &'s Destination) -> Self {
+        Self { destination, file: Mutex::new(None) }
     }
 
     /// Appends one reject of `part`.
@@ -42,7 +41,7 @@ impl<'s> Rejects<'s> {
         let writer = match &mut *file {
             Some(writer) => writer,
             none => {
-                let encoder = GzEncoder::new(self.staging.create_rejects()?, Compression::default());
+                let encoder = GzEncoder::new(self.destination.create_rejects()?, Compression::default());
                 none.insert(BufWriter::with_capacity(LINE_BUFFER_BYTES, encoder))
             }
         };
@@ -57,23 +56,23 @@ impl<'s> Rejects<'s> {
     pub fn finish(self) -> Result<(), LakeError> {
         let file = self.file.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Some(mut writer) = file else { return Ok(()) };
-        let staging = self.staging;
+        let destination = self.destination;
         let finished = writer
             .flush()
             .and_then(|()| writer.into_inner().map_err(std::io::IntoInnerError::into_error))
             .and_then(GzEncoder::finish);
-        finished.map_err(|error| to_lake_error(staging, error))?.finish().map(drop)
+        finished.map_err(|error| to_lake_error(destination, error))?.finish().map(drop)
     }
 
     fn lake_error(&self, error: std::io::Error) -> LakeError {
-        to_lake_error(self.staging, error)
+        to_lake_error(self.destination, error)
     }
 }
 
 /// Gets the error of storage back that compression has passed through.
-fn to_lake_error(staging: &Staging, error: std::io::Error) -> LakeError {
+fn to_lake_error(destination: &Destination, error: std::io::Error) -> LakeError {
     match error.downcast::<LakeError>() {
         Ok(error) => error,
-        Err(source) => LakeError::Io { action: "write", path: staging.rejects_path(), source },
+        Err(source) => LakeError::Io { action: "write", path: destination.rejects_path(), source },
     }
 }

@@ -57,8 +57,8 @@ impl RollingFile {
     fn open(&mut self, format: &FileFormat<'_>, partition: &Partition) -> Result<&mut OpenFile, WriteError> {
         if self.open.is_none() {
             let number = self.finished.len();
-            let name = format!("part-{}-{}-{number:05}.parquet", format.snapshot, format.run_id);
-            let file = format.staging.create_data_file(&partition.directory, &name)?;
+            let name = format.destination.data_file_name(number);
+            let file = format.destination.create_data_file(&partition.directory, &name)?;
             let writer = SerializedFileWriter::new(
                 file,
                 format.parquet_schema.root_schema_ptr(),
@@ -116,13 +116,13 @@ impl RollingFile {
         let encode = |error| WriteError::encode(&partition.directory, error);
         let row_groups = open.writer.flushed_row_groups().len() as u64;
         let (file, unsynced) = open.writer.into_inner().map_err(encode)?.close()?;
-        let found = rows_in_footer(&format.staging.open_data_file(&file.path)?).map_err(encode)?;
+        let found = rows_in_footer(&format.destination.open_data_file(&file.path)?).map_err(encode)?;
         if found != open.num_rows {
             return Err(WriteError::Rows { path: file.path, expected: open.num_rows, found });
         }
         self.finished.push(DataFile {
             path: file.path,
-            snapshot_date: format.snapshot.date(),
+            snapshot_date: format.destination.snapshot().date(),
             os_platform: partition.key.value().map(str::to_owned),
             rows: found,
             bytes: file.bytes,

@@ -31,6 +31,7 @@ use crate::lake::{
     LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, Table, TableLock, check_name, data_folder_name, local,
 };
 use crate::manifest::Manifest;
+use crate::staging::Destination;
 
 pub(in crate::commit) const JOURNAL_FILE: &str = "journal.json";
 
@@ -76,18 +77,17 @@ pub(super) fn recover(lock: &TableLock, folder: &Path) -> Result<Option<Recovere
     Ok(Some(Recovered::Removed { run_id }))
 }
 
-/// Puts what is staged in `folder` in place, after the snapshots that the log has not seen. Once that cannot
+/// Puts what is staged in place, after the snapshots that the log has not seen. Once that cannot
 /// be taken back, the folder is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
-    folder: &Path,
+    destination: &mut Destination,
     manifest: &Manifest,
-    remove_folder: &mut bool,
 ) -> Result<Published, CommitError> {
     let table = lock.table();
     let result = local::create_dir(&table.root())
         .map_err(CommitError::from)
-        .and_then(|_| publish_in_root(lock, folder, manifest, remove_folder));
+        .and_then(|_| publish_in_root(lock, destination, manifest));
     if result.is_err() {
         // Errors have nowhere to go: what stays is empty, and the next run removes it.
         let _ = remove_empty_root(table);
@@ -97,11 +97,11 @@ pub(in crate::commit) fn publish(
 
 fn publish_in_root(
     lock: &TableLock,
-    folder: &Path,
+    destination: &mut Destination,
     manifest: &Manifest,
-    remove_folder: &mut bool,
 ) -> Result<Published, CommitError> {
     let table = lock.table();
+    let folder = &destination.folder().to_path_buf();
     let snapshot = manifest.snapshot_id();
     let statistics = staged_statistics(table, folder, manifest)?;
     let mut log = Log::open_or_new(table)?;
@@ -122,11 +122,11 @@ fn publish_in_root(
         Err(failure) => Some(failure.into()),
     };
     if let Some(failure) = failure
-        && !beside.settle(&failure, remove_folder)?
+        && !beside.settle(&failure, destination)?
     {
         return Err(failure);
     }
-    *remove_folder = false;
+    destination.is_removed_on_drop = false;
     let left_over = beside.finish().err();
     let manifest_path = table.snapshot_folder(snapshot).join(MANIFEST_FILE);
     Ok(Published { manifest_path, replaced, left_over })
@@ -193,7 +193,7 @@ impl Beside<'_> {
 
     /// After a failure: whether the commit is in the log all the same. Where it is not, everything is taken
     /// back. Where that cannot be said or done, the next run has to.
-    fn settle(&self, failure: &CommitError, remove_folder: &mut bool) -> Result<bool, CommitError> {
+    fn settle(&self, failure: &CommitError, destination: &mut Destination) -> Result<bool, CommitError> {
         let settled = Log::open(self.table).and_then(|log| {
             let journal = self.journal;
             if log.is_some_and(|log| log.has_committed(&journal.manifest, journal.transaction)) {
@@ -202,7 +202,7 @@ impl Beside<'_> {
             self.undo().map(|()| false)
         });
         settled.map_err(|source| {
-            *remove_folder = false;
+            destination.is_removed_on_drop = false;
             CommitError::Unsettled { failure: failure.to_string(), source: Box::new(source) }
         })
     }

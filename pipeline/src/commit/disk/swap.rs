@@ -30,6 +30,7 @@ use crate::lake::{
     LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_clutter, local,
 };
 use crate::manifest::Manifest;
+use crate::staging::Destination;
 
 pub(in crate::commit) const INTENT_FILE: &str = "intent.json";
 
@@ -80,28 +81,27 @@ fn remove_staged(table: &Table, folder: &Path) -> Result<(), LakeError> {
     local::remove_tree(folder)
 }
 
-/// Puts what is staged in `folder` in place. Once that cannot be taken back, or may hold the only copy of
-/// what was there, the folder is not to be removed.
+/// Puts what is staged in place. Once that cannot be taken back, or the folder may hold the only copy of
+/// what was there, it is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
-    folder: &Path,
+    destination: &mut Destination,
     manifest: &Manifest,
-    remove_folder: &mut bool,
 ) -> Result<Published, CommitError> {
     let table = lock.table();
     let snapshot = manifest.snapshot_id();
     let replaced: Vec<_> =
         table.snapshot_ids()?.into_iter().filter(|id| id.date() == snapshot.date()).collect();
-    let publish = Publish { table, folder: folder.to_path_buf(), manifest };
+    let publish = Publish { table, folder: destination.folder().to_path_buf(), manifest };
     publish.write_intent(lock)?;
     let made_root = match local::create_dir(&table.root()) {
         Ok(made) => made,
-        Err(error) => return Err(publish.undo_after(error, false, remove_folder)),
+        Err(error) => return Err(publish.undo_after(error, false, destination)),
     };
     if let Err(error) = publish.advance() {
-        return Err(publish.undo_after(error, made_root, remove_folder));
+        return Err(publish.undo_after(error, made_root, destination));
     }
-    *remove_folder = false;
+    destination.is_removed_on_drop = false;
     let left_over = publish.clean_up().err();
     let manifest_path = table.snapshot_folder(snapshot).join(MANIFEST_FILE);
     Ok(Published { manifest_path, replaced, left_over })
@@ -245,7 +245,7 @@ impl Publish<'_> {
     }
 
     /// Takes everything back after `failure`; returns what to report.
-    fn undo_after(&self, failure: LakeError, made_root: bool, remove_folder: &mut bool) -> CommitError {
+    fn undo_after(&self, failure: LakeError, made_root: bool, destination: &mut Destination) -> CommitError {
         let undone = self
             .undo()
             .and_then(|()| if made_root { local::remove_empty_dir(&self.table.root()) } else { Ok(()) });
@@ -253,7 +253,7 @@ impl Publish<'_> {
             Ok(()) => CommitError::Lake(failure),
             Err(source) => {
                 // The staging folder may hold the only copy of the old snapshot.
-                *remove_folder = false;
+                destination.is_removed_on_drop = false;
                 CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
             }
         }

@@ -73,10 +73,10 @@ fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
     let num_rejects = u64::from(has_files);
     if has_files {
         let name = format!("part-{id}-{run}-00000.parquet");
-        let mut file = staging.create_data_file("OSPlatform=Linux", &name)?;
+        let mut file = staging.destination().create_data_file("OSPlatform=Linux", &name)?;
         file.write_all(&DATA_FILE).unwrap();
         files.push(data_file(file.finish()?, id_text, Some("Linux"), 1));
-        let mut rejects = staging.create_rejects()?;
+        let mut rejects = staging.destination().create_rejects()?;
         rejects.write_all(run.as_bytes()).unwrap();
         rejects.finish()?;
     }

@@ -192,11 +192,13 @@ fn removal_disturbed_at_any_change_takes_all_or_none() {
 }
 
 /// Stages a snapshot of one file, uploaded but not published.
-fn uploaded(scene: &Scene, id: &str, run: &str) -> (crate::commit::Staging, Manifest) {
+fn uploaded(scene: &Scene, id: &str, run: &str) -> (crate::commit::StagedSnapshot, Manifest) {
     use std::io::Write;
     let staging = scene.lock().stage(&run_id(run), snapshot_id(id)).unwrap();
-    let mut file =
-        staging.create_data_file("OSPlatform=Linux", &format!("part-{id}-{run}-00000.parquet")).unwrap();
+    let mut file = staging
+        .destination()
+        .create_data_file("OSPlatform=Linux", &format!("part-{id}-{run}-00000.parquet"))
+        .unwrap();
     file.write_all(run.as_bytes()).unwrap();
     let file = data_file(file.finish().unwrap(), id, Some("Linux"), 7);
     let manifest = manifest(id, run, vec![file], 0);

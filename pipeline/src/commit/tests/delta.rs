@@ -45,7 +45,7 @@ fn publish(
     let mut files = Vec::new();
     for platform in platforms {
         let name = format!("part-{id}-{run}-00000.parquet");
-        let mut file = staging.create_data_file(&format!("OSPlatform={platform}"), &name)?;
+        let mut file = staging.destination().create_data_file(&format!("OSPlatform={platform}"), &name)?;
         file.write_all(&parquet_file(run)).unwrap();
         files.push(data_file(file.finish()?, id, Some(platform), 1));
     }

@@ -82,9 +82,9 @@ fn clutter_in_a_staged_snapshot_is_not_published() {
     let table = open_table(temp.path());
     let lock = lock(&table);
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
-    let file = staging.create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
+    let file = staging.destination().create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
     let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 0)];
-    litter(&staging.data_folder);
+    litter(&staging.destination().data_folder());
     staging.publish(&manifest(NOON, "aaaaaaaa", files, 0)).unwrap();
     assert_eq!(verify_layout(&table).unwrap(), []);
 }
@@ -140,15 +140,16 @@ fn partition_whose_name_is_taken_gets_another_spelling() {
     let lock = lock(&table);
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
     // What a file system that does not tell cases apart does: a folder is there that this run has not made.
-    std::fs::create_dir(staging.data_folder.join("OSPlatform=MacOS")).unwrap();
-    let create = |folder: &str, name: &str| staging.create_data_file(folder, name).unwrap().table_path;
+    std::fs::create_dir(staging.destination().data_folder().join("OSPlatform=MacOS")).unwrap();
+    let create =
+        |folder: &str, name: &str| staging.destination().create_data_file(folder, name).unwrap().table_path;
     let folder = "snapshot_date=2021-01-11";
     assert_eq!(create("OSPlatform=macOS", "0"), format!("{folder}/OSPlatform=macOS/0"));
     assert_eq!(create("OSPlatform=MacOS", "0"), format!("{folder}/OSPlatform=%4DacOS/0"));
     assert_eq!(create("OSPlatform=MacOS", "1"), format!("{folder}/OSPlatform=%4DacOS/1"));
-    std::fs::create_dir(staging.data_folder.join("OSPlatform=é")).unwrap();
-    let error = staging.create_data_file("OSPlatform=é", "0").unwrap_err();
-    let place = staging.data_folder.display();
+    std::fs::create_dir(staging.destination().data_folder().join("OSPlatform=é")).unwrap();
+    let error = staging.destination().create_data_file("OSPlatform=é", "0").unwrap_err();
+    let place = staging.destination().data_folder().display();
     assert_eq!(
         error.to_string(),
         format!("the file system takes \"OSPlatform=é\" in {place} for the name of another folder")

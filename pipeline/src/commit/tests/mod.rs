@@ -1,7 +1,7 @@
 //! Publishing on a local disk, disturbed at every one of its changes.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::lake::Lake;
 use crate::lake::local::faults::{self, Fault};
-use crate::manifest::{DataFile, GeneratedTimeFrom, PartFacts, Route, Totals};
-use crate::staging::{FinishedFile, HashingFile};
+use crate::lake::{Lake, LakeError};
+use crate::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals};
+use crate::staging::{FinishedFile, HashingFile, StagedFile};
 
 pub(crate) mod delta;
 mod ignored_files;
@@ -104,11 +104,12 @@ pub(crate) fn publish_under(
     if content == Content::Full {
         for platform in ["Linux", "Windows10"] {
             let name = format!("part-{id}-{run}-00000.parquet");
-            let mut file = staging.create_data_file(&format!("OSPlatform={platform}"), &name)?;
+            let mut file =
+                staging.destination().create_data_file(&format!("OSPlatform={platform}"), &name)?;
             file.write_all(format!("rows of {run}").as_bytes()).unwrap();
             files.push(data_file(file.finish()?, id, Some(platform), 7));
         }
-        let mut rejects = staging.create_rejects()?;
+        let mut rejects = staging.destination().create_rejects()?;
         rejects.write_all(run.as_bytes()).unwrap();
         rejects.finish()?;
     }
@@ -230,10 +231,10 @@ fn manifest_that_does_not_describe_the_staged_files_is_refused() {
     let temp = temp_dir();
     let root = temp.path().join("lake");
     let table = open_table(&root);
-    let attempt = |change: &dyn Fn(&Staging, &mut Manifest)| {
+    let attempt = |change: &dyn Fn(&StagedSnapshot, &mut Manifest)| {
         let lock = lock(&table);
         let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
-        let mut file = staging.create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
+        let mut file = staging.destination().create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
         file.write_all(b"rows").unwrap();
         let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 7)];
         let mut manifest = manifest(NOON, "aaaaaaaa", files, 0);
@@ -242,12 +243,12 @@ fn manifest_that_does_not_describe_the_staged_files_is_refused() {
         assert!(matches!(error, CommitError::Inconsistent { .. }));
         error.to_string()
     };
-    let check = |expected: &str, change: &dyn Fn(&Staging, &mut Manifest)| {
+    let check = |expected: &str, change: &dyn Fn(&StagedSnapshot, &mut Manifest)| {
         let error = attempt(change);
         assert!(error.contains(expected), "{error}");
     };
     check("is staged and not listed", &|staging, _| {
-        drop(staging.create_data_file("OSPlatform=Linux", "part-1.parquet").unwrap());
+        drop(staging.destination().create_data_file("OSPlatform=Linux", "part-1.parquet").unwrap());
     });
     check("is listed and not staged", &|_, manifest| {
         manifest.files[0].path.push('x');
@@ -262,7 +263,7 @@ fn manifest_that_does_not_describe_the_staged_files_is_refused() {
     });
     check("run bbbbbbbb", &|_, manifest| manifest.run_id = run_id("bbbbbbbb"));
     check("rejects is staged", &|staging, _| {
-        staging.create_rejects().unwrap().finish().unwrap();
+        staging.destination().create_rejects().unwrap().finish().unwrap();
     });
     check("counts rejects", &|_, manifest| {
         manifest.parts[0].field_rejects = 1;
@@ -282,14 +283,14 @@ fn threads_write_files_of_one_snapshot() {
             scope.spawn(move || {
                 for number in 0..20 {
                     let name = format!("part-{thread}-{number}.parquet");
-                    let mut file = staging.create_data_file("OSPlatform=Linux", &name).unwrap();
+                    let mut file = staging.destination().create_data_file("OSPlatform=Linux", &name).unwrap();
                     file.write_all(b"rows").unwrap();
                     assert_eq!(file.finish().unwrap().bytes, 4);
                 }
             });
         }
     });
-    assert_eq!(local::list_files(&staging.data_folder).unwrap().len(), 80);
+    assert_eq!(local::list_files(&staging.destination().data_folder()).unwrap().len(), 80);
 }
 
 #[test]
@@ -299,12 +300,12 @@ fn names_cannot_leave_staging() {
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
     for (folder, name) in [("..", "x"), ("a/../..", "x"), ("/etc", "x"), ("a", "../x"), ("a", ""), ("", "/x")]
     {
-        let error = staging.create_data_file(folder, name).unwrap_err();
+        let error = staging.destination().create_data_file(folder, name).unwrap_err();
         assert!(matches!(error, LakeError::UnsafeName { .. }), "{folder} {name}");
     }
     assert!(lock.stage(&run_id("../../x"), snapshot_id(NOON)).is_err());
-    staging.create_data_file("a", "x").unwrap();
-    assert!(staging.create_data_file("a", "x").is_err(), "a file name never comes back");
+    staging.destination().create_data_file("a", "x").unwrap();
+    assert!(staging.destination().create_data_file("a", "x").is_err(), "a file name never comes back");
 }
 
 #[test]
@@ -314,7 +315,7 @@ fn full_disk_names_the_path_and_says_what_to_do() {
     let lock = lock(&open_table(&root));
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let path = staging.data_folder.join("full");
+    let path = staging.destination().data_folder().join("full");
     let hashing = HashingFile { file: full, path: path.clone(), bytes: 0, sha256: Sha256::new() };
     let mut file =
         StagedFile { table_path: "full".to_owned(), writer: BufWriter::with_capacity(16, hashing) };

@@ -1,0 +1,152 @@
+//! A snapshot that is staged and not yet published.
+
+use super::disk::swap::INTENT_FILE;
+use super::disk::{delta as beside, swap as exchange};
+use super::store::{ByObjects, Uploaded};
+use super::{CommitError, Published};
+use crate::lake::{self, Place, TableKind, TableLock, local};
+use crate::manifest::Manifest;
+use crate::staging::Destination;
+
+/// A snapshot being written, under the table's lock. Dropped unpublished, it leaves nothing.
+#[derive(Debug)]
+pub struct StagedSnapshot {
+    destination: Destination,
+    /// What is in an object store already, and invisible there.
+    uploaded: Option<Uploaded>,
+    /// Dropped last: what is staged goes under the lock.
+    lock: TableLock,
+}
+
+impl StagedSnapshot {
+    pub(super) fn new(lock: TableLock, destination: Destination) -> Self {
+        Self { lock, destination, uploaded: None }
+    }
+
+    /// Where its files are written.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Brings the staged files into an object store, where nobody sees them before [`StagedSnapshot::publish`].
+    /// Calls `on_bytes` with the bytes that are through and all bytes, and stops when `cancelled` says so. On a local disk there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What [`StagedSnapshot::publish`] refuses, storage, and [`LakeError::Cancelled`]. The lake is then as it was.
+    pub fn upload(
+        &mut self,
+        manifest: &Manifest,
+        on_bytes: &dyn Fn(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(), CommitError> {
+        if let Place::Store(store) = self.lock.table().place() {
+            let run = ByObjects::new(&self.lock, store, self.destination.run_id());
+            self.uploaded = Some(self.upload_by(&run, manifest, on_bytes, cancelled)?);
+        }
+        Ok(())
+    }
+
+    fn upload_by(
+        &self,
+        run: &ByObjects<'_>,
+        manifest: &Manifest,
+        on_bytes: &dyn Fn(u64, u64),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Uploaded, CommitError> {
+        self.check(manifest)?;
+        self.lock.check_publishable(self.destination.snapshot())?;
+        run.upload(self.destination.folder(), manifest, on_bytes, cancelled)
+    }
+
+    /// Puts the snapshot in place, with what it replaces gone.
+    ///
+    /// # Errors
+    ///
+    /// A manifest that does not balance or does not list exactly the staged files, what
+    /// [`TableLock::check_publishable`] refuses, and storage. The lake is then as it was.
+    pub fn publish(mut self, manifest: &Manifest) -> Result<Published, CommitError> {
+        let lock = self.lock.clone();
+        match lock.table().place() {
+            Place::Disk(_) => {
+                self.check(manifest)?;
+                lock.check_publishable(self.destination.snapshot())?;
+                let publish = match lock.kind()? {
+                    TableKind::Plain => exchange::publish,
+                    TableKind::Delta => beside::publish,
+                };
+                publish(&lock, &mut self.destination, manifest)
+            }
+            Place::Store(store) => {
+                let run = ByObjects::new(&lock, store, self.destination.run_id());
+                let uploaded = match self.uploaded.take() {
+                    Some(uploaded) => uploaded,
+                    None => self.upload_by(&run, manifest, &|_, _| (), &|| false)?,
+                };
+                run.publish(&uploaded, manifest, self.destination.folder())
+            }
+        }
+    }
+
+    /// Holds the manifest against what was staged.
+    fn check(&self, manifest: &Manifest) -> Result<(), CommitError> {
+        let fail =
+            |reason: String| Err(CommitError::Inconsistent { snapshot: self.destination.snapshot(), reason });
+        let dataset = self.lock.table().dataset().name;
+        if (manifest.snapshot_id(), &manifest.run_id, manifest.dataset.as_str())
+            != (self.destination.snapshot(), self.destination.run_id(), dataset)
+        {
+            return fail(format!(
+                "the manifest is of {} snapshot {}, run {}; staged is {dataset}, run {}",
+                manifest.dataset,
+                manifest.snapshot_id(),
+                manifest.run_id,
+                self.destination.run_id()
+            ));
+        }
+        if let Some(reason) = manifest.imbalance() {
+            return fail(reason);
+        }
+        let date = self.destination.snapshot().date();
+        let prefix = lake::data_folder_name(date);
+        let mut staged = local::list_files(self.destination.data_folder())?;
+        for file in &manifest.files {
+            if file.snapshot_date != date {
+                return fail(format!("{} is listed under date {}", file.path, file.snapshot_date));
+            }
+            let name = file.path.strip_prefix(&prefix).and_then(|name| name.strip_prefix('/'));
+            match name.and_then(|name| staged.remove(name)) {
+                Some(bytes) if bytes == file.bytes => {}
+                Some(bytes) => {
+                    return fail(format!("{} has {bytes} bytes, listed {}", file.path, file.bytes));
+                }
+                None => return fail(format!("{} is listed and not staged", file.path)),
+            }
+        }
+        // File servers and desktops are quick to leave something in a new folder.
+        staged.retain(|name, bytes| !lake::is_clutter(name, *bytes));
+        if let Some(name) = staged.into_keys().next() {
+            return fail(format!("{prefix}/{name} is staged and not listed"));
+        }
+        let has_rejects = manifest.totals.rejected_records + manifest.totals.field_rejects > 0;
+        match (has_rejects, local::exists(&self.destination.rejects_path())?) {
+            (true, false) => fail("the manifest counts rejects and their file is not staged".to_owned()),
+            (false, true) => fail("a file of rejects is staged and the manifest counts none".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for StagedSnapshot {
+    fn drop(&mut self) {
+        if let (Some(uploaded), Place::Store(store)) = (self.uploaded.take(), self.lock.table().place()) {
+            ByObjects::new(&self.lock, store, self.destination.run_id()).give_up(&uploaded);
+        }
+        if self.destination.is_removed_on_drop {
+            // Best effort: an error is ignored, the next run cleans up. The intent goes before the rest: with it
+            // the rest has to be complete.
+            let _ = local::remove_file(&self.destination.folder().join(INTENT_FILE));
+        }
+    }
+}
