@@ -12,8 +12,9 @@ use url::Url;
 
 use crate::auth::{AuthMethod, Credentials};
 use crate::environment;
+use crate::fetch::cloud::{Cloud, Preset};
 use crate::fetch::{RateFloor, RetryPolicy};
-use crate::http::is_private;
+use crate::http::base_url::{EXPECTED, parse_base_url};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
 use crate::lake::TableKind;
 use crate::memory::MemoryBudget;
@@ -68,7 +69,7 @@ pub(crate) fn expectation(name: &str) -> &'static str {
         "max-rejects" => "a number of records such as `100`, or a share of at most 100% such as `0.1%`",
         "generated-time" => "a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",
         "date" | "to" | "since" => "a date such as 2021-01-11",
-        "api-url" | "login-url" => HOST_URL,
+        "api-url" | "login-url" => EXPECTED,
         "from" | "blob-host" => "a list of texts",
         "keep-parts" | "dry-run" | "json" | "allow-future" => "true or false",
         "via" => "files or json",
@@ -81,32 +82,10 @@ pub(crate) fn expectation(name: &str) -> &'static str {
     }
 }
 
-/// What a service's base URL looks like.
-const HOST_URL: &str =
-    "an https URL without user, query and fragment, such as https://login.microsoftonline.com";
-
-/// Reads a service's base URL. A host without a scheme is reached over https, as Azure's own tools have it.
-pub(crate) fn host_url(text: &str) -> Result<Url, String> {
-    let text = text.trim();
-    let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let url = Url::parse(&with_scheme).ok().filter(|url| {
-        is_private(url)
-            && !redact::holds_secret(text)
-            && url
-                .host_str()
-                .is_some_and(|host| host.chars().all(|c| c.is_alphanumeric() || "-._[]:".contains(c)))
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    url.ok_or_else(|| format!("expected {HOST_URL} (plain http is for this machine only)"))
-}
-
-/// [`host_url`] of the configuration file.
-fn host_url_of_file<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+/// [`parse_base_url`] of the configuration file.
+fn base_url_of_file<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    host_url(&text).map(Some).map_err(serde::de::Error::custom)
+    parse_base_url(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// The options of `ingest`. The configuration file has the same names.
@@ -137,12 +116,12 @@ pub struct IngestOptions {
     #[arg(long, value_enum, help_heading = "Service")]
     pub cloud: Option<Cloud>,
     /// Base of the API [env: DEFENDER_API_URL] [default: by --cloud]
-    #[arg(long, value_name = "URL", value_parser = host_url, help_heading = "Service")]
-    #[serde(deserialize_with = "host_url_of_file")]
+    #[arg(long, value_name = "URL", value_parser = parse_base_url, help_heading = "Service")]
+    #[serde(deserialize_with = "base_url_of_file")]
     pub api_url: Option<Url>,
     /// Authority that tokens come from [env: AZURE_AUTHORITY_HOST] [default: by --cloud]
-    #[arg(long, value_name = "URL", value_parser = host_url, help_heading = "Service")]
-    #[serde(deserialize_with = "host_url_of_file")]
+    #[arg(long, value_name = "URL", value_parser = parse_base_url, help_heading = "Service")]
+    #[serde(deserialize_with = "base_url_of_file")]
     pub login_url: Option<Url>,
     /// Audience of the token [default: by --cloud]
     #[arg(long, value_name = "SCOPE", help_heading = "Service")]
@@ -291,61 +270,13 @@ impl From<Auth> for AuthMethod {
     }
 }
 
-/// Microsoft's clouds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "their names say what they are, and docs would be printed in the help")]
-pub enum Cloud {
-    #[default]
-    Worldwide,
-    Gcc,
-    GccHigh,
-    Dod,
-}
+impl clap::ValueEnum for Cloud {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-/// What a cloud presets; each part can be given by itself.
-struct Preset {
-    api_url: &'static str,
-    /// The other hosts of the same API: regional and legacy ones.
-    sister_hosts: &'static [&'static str],
-    login_url: &'static str,
-    scope: &'static str,
-    blob_hosts: &'static [&'static str],
-}
-
-impl Cloud {
-    fn preset(self) -> Preset {
-        match self {
-            // The host moved to api.security.microsoft.com, the audience of tokens did not.
-            Self::Worldwide => Preset {
-                api_url: "https://api.security.microsoft.com",
-                sister_hosts: &[
-                    "api.security.microsoft.com",
-                    ".api.security.microsoft.com",
-                    ".securitycenter.microsoft.com",
-                    ".securitycenter.windows.com",
-                ],
-                login_url: "https://login.microsoftonline.com",
-                scope: "https://api.securitycenter.microsoft.com/.default",
-                blob_hosts: &["blob.core.windows.net"],
-            },
-            // Microsoft documents the hosts of the government clouds, but not their scopes nor where
-            // their exports are stored: those two follow the pattern of the others.
-            Self::Gcc => Preset {
-                api_url: "https://api-gcc.securitycenter.microsoft.us",
-                sister_hosts: &["api-gcc.securitycenter.microsoft.us"],
-                login_url: "https://login.microsoftonline.com",
-                scope: "https://api-gcc.securitycenter.microsoft.us/.default",
-                blob_hosts: &["blob.core.usgovcloudapi.net", "blob.core.windows.net"],
-            },
-            Self::GccHigh | Self::Dod => Preset {
-                api_url: "https://api-gov.securitycenter.microsoft.us",
-                sister_hosts: &["api-gov.securitycenter.microsoft.us"],
-                login_url: "https://login.microsoftonline.us",
-                scope: "https://api-gov.securitycenter.microsoft.us/.default",
-                blob_hosts: &["blob.core.usgovcloudapi.net"],
-            },
-        }
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.as_str()))
     }
 }
 
@@ -364,7 +295,7 @@ impl IngestOptions {
             [(&mut self.api_url, "DEFENDER_API_URL"), (&mut self.login_url, "AZURE_AUTHORITY_HOST")]
         {
             if let (None, Some(text)) = (&option, environment::variable(name)) {
-                *option = Some(host_url(&text).map_err(|reason| invalid(name, reason))?);
+                *option = Some(parse_base_url(&text).map_err(|reason| invalid(name, reason))?);
             }
         }
         self.lake = self.lake.or_else(|| environment::variable(LAKE_VARIABLE));
@@ -774,7 +705,7 @@ mod tests {
     #[test]
     fn hosts_without_a_scheme_are_https() {
         let check = |text: &str, expected: Option<&str>| {
-            assert_eq!(host_url(text).ok().map(|url| url.to_string()).as_deref(), expected, "{text}");
+            assert_eq!(parse_base_url(text).ok().map(|url| url.to_string()).as_deref(), expected, "{text}");
         };
         check("login.microsoftonline.com", Some("https://login.microsoftonline.com/"));
         check("login.microsoftonline.us/ ", Some("https://login.microsoftonline.us/"));

@@ -64,6 +64,7 @@
 //! into memory), F15, F16 and F21 (decode).
 
 pub mod api;
+pub mod cloud;
 pub mod blob;
 pub mod budget;
 pub mod retry;

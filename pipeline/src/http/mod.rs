@@ -1,6 +1,7 @@
 //! HTTP as every part of the program that talks to a server has it: the clients with their TLS, proxies and
 //! timeouts, URLs and secrets that cannot print themselves. Knows no service and retries nothing.
 
+pub mod base_url;
 mod client;
 mod error;
 mod redacted_url;

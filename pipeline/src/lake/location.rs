@@ -22,7 +22,7 @@ use super::store::connector::Connector;
 use super::store::delete_version::Signer;
 use super::store::{self, Objects, Store};
 use crate::auth::{AuthMethod, Credentials, Tokens};
-use crate::config::host_url;
+use crate::http::base_url::parse_base_url;
 use crate::http::error_chain;
 use crate::{environment, redact};
 
@@ -275,7 +275,7 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
         return Ok(builder);
     }
     let authority = environment::variable("AZURE_AUTHORITY_HOST");
-    let authority = host_url(authority.as_deref().unwrap_or(DEFAULT_AUTHORITY)).map_err(|reason| {
+    let authority = parse_base_url(authority.as_deref().unwrap_or(DEFAULT_AUTHORITY)).map_err(|reason| {
         let hint = "set it to the authority's host, or unset it";
         LakeError::BadVariable {
             name: "AZURE_AUTHORITY_HOST".to_owned(),
