@@ -118,8 +118,10 @@ check: cargo-deny ## Format, lints, docs and licences, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps $(FEATURES) --quiet
+	@! $(CARGO) tree --locked -p codec -e normal --prefix none | grep -E '^(reqwest|object_store|tokio|clap) ' || \
+	  { echo 'codec must not depend on the network, the lake or the command line' >&2; exit 1; }
 	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
-	$(CARGO) clippy --locked --manifest-path pipeline/fuzz/Cargo.toml -- -D warnings
+	$(CARGO) clippy --locked --manifest-path pipeline/codec/fuzz/Cargo.toml -- -D warnings
 
 generate: ## Rewrite the files that derive from the declared datasets
 	$(CARGO) run --locked --quiet -p schema --example generate
@@ -130,10 +132,10 @@ BENCH := $(TARGET)/bench
 BENCH_PARTS := $(BENCH)/$(BENCH_DEVICES)-devices
 
 bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, whole runs against DuckDB, chDB, Polars and pyarrow, and queries
-	@$(CARGO) build --locked --release -p pipeline --example inflate
-	@$(CARGO) bench --locked -p pipeline --bench stages --no-run
+	@$(CARGO) build --locked --release -p codec --example inflate
+	@$(CARGO) bench --locked -p codec --bench stages --no-run
 	@{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
-	  $(CARGO) bench --locked --quiet -p pipeline --bench stages; echo '```'; } | tee $(BENCH)/stages.md
+	  $(CARGO) bench --locked --quiet -p codec --bench stages; echo '```'; } | tee $(BENCH)/stages.md
 	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
 	  --parts $(BENCH_PARTS) --out $(BENCH)/compare.md
 	$(VENV)/bin/python pipeline/benches/queries.py --program $(PROGRAM) --parts $(BENCH_PARTS) --out $(BENCH)/queries.md
@@ -171,7 +173,7 @@ instructions: program ## Count the instructions of a row, hold them against thei
 FUZZ_BUILD ?=
 
 fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each, its corpus first
-	@cd pipeline && for target in $$($(CARGO) fuzz list); do \
+	@cd pipeline/codec && for target in $$($(CARGO) fuzz list); do \
 	  echo "fuzz: $$target, $(FUZZ_SECONDS) seconds"; \
 	  dictionary=fuzz/$$target.dict; \
 	  $(CARGO) fuzz run -s none $(FUZZ_BUILD) $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 \

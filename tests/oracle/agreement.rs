@@ -8,12 +8,12 @@ use arrow_array::{
     Array, Date32Array, DictionaryArray, Int32Array, ListArray, StringArray, TimestampMicrosecondArray,
 };
 use chrono::{DateTime, Duration, NaiveDate};
+use codec::decode::column::Columns;
+use codec::decode::field_map::Binding;
+use codec::decode::reject::{self, RejectKind};
+use codec::decode::{DecodeError, PartDecoder, Sink};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use pipeline::decode::binding::Binding;
-use pipeline::decode::columns::Columns;
-use pipeline::decode::reject::{self, RejectKind};
-use pipeline::decode::{DecodeError, PartDecoder, Sink};
 
 use super::{Decoded, EXTRA_FIELDS, Reject, Row, Value};
 

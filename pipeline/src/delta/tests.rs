@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, NaiveDate, Utc};
+use codec::partition::PartitionKey;
 use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
@@ -19,7 +20,6 @@ use super::*;
 use crate::lake::data_folder_name;
 use crate::lake::local_objects::{LocalObjects, Way};
 use crate::manifest::DataFile;
-use crate::partition::PartitionKey;
 use crate::snapshot::RunId;
 
 const NOON: &str = "20210111T120000Z";

@@ -146,7 +146,7 @@ impl<W: Write> std::fmt::Debug for ParquetFrames<W> {
 
 impl<W: Write> ParquetFrames<W> {
     /// As in the lake's own files.
-    const ROWS: usize = crate::decode::columns::MAX_ROWS;
+    const ROWS: usize = codec::decode::column::MAX_ROWS;
     /// Held at a time, beside what the answer itself takes: an eighth of the least `--memory`.
     const BYTES: usize = 32 << 20;
 

@@ -1,12 +1,12 @@
 //! A table of the lake as Polars sees it: the files of given snapshots, partition columns with them.
 
+use codec::partition::NULL_PARTITION;
 use polars::prelude::*;
 
 use super::HistoryError;
 use super::rows::has_column;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
-use crate::partition::NULL_PARTITION;
 
 /// The rows of `snapshots`; files that a condition on `snapshot_date` or a partition column rules out
 /// are not opened.

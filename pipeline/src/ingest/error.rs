@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use codec::decode::DecodeError;
+use codec::decode::framing::FramingError;
 
 use super::generated_time::{TimeProblem, rfc3339};
 use super::max_rejects::MaxRejects;
 use crate::commit::CommitError;
-use crate::decode::DecodeError;
-use crate::decode::framing::FramingError;
 use crate::exit_code::ExitCode;
 use crate::lake::LakeError;
 use crate::manifest::Route;

@@ -6,6 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chrono::{SubsecRound, Utc};
+use codec::decode::field_map::Binding;
+use codec::room::Room;
+use codec::row_group::{BatchLayout, RowGroupLimits, RowGroups};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::sync::Notify;
 
@@ -13,12 +16,9 @@ use super::config::IngestConfig;
 use super::context::{Run, unpoisoned};
 use super::error::IngestError;
 use super::workers::{Decode, FirstReject, RejectedPart};
-use crate::batch::{BatchLayout, RowGroupLimits, RowGroups};
 use crate::commit::CommitError;
-use crate::decode::binding::Binding;
 use crate::lake::{LakeError, Table, TableLock};
 use crate::manifest::{Manifest, PartFacts, Totals};
-use crate::memory::Room;
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::source::{Export, Source};
 use crate::staging::Destination;
@@ -98,9 +98,8 @@ impl Run<'_> {
         let limits = RowGroupLimits {
             max_open_bytes: budget.row_groups_bytes(),
             encode_room: Room::new(budget.encode_bytes()),
-            spill: Some(destination.create_spill()?),
         };
-        let row_groups = RowGroups::new(&layout, limits);
+        let row_groups = RowGroups::new(&layout, limits).with_spill(destination.create_spill()?);
         let decode = Decode {
             run: self,
             binding: &binding,

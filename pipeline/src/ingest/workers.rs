@@ -6,23 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use codec::decode::column::Columns;
+use codec::decode::field_map::{Binding, OTHER_NAMES};
+use codec::decode::reject::{Reject, RejectKind};
+use codec::decode::{DecodeCounts, DecodeError, PartDecoder, Sink};
+use codec::room::Room;
+use codec::row_group::{Batcher, DueRowGroup, RowGroups};
 use rayon::{Scope, ThreadPool};
 use tokio::sync::{Notify, mpsc};
 
 use super::context::{Run, locked};
 use super::error::{IngestError, internal};
 use super::max_rejects::MaxRejects;
-use crate::batch::{Batcher, DueRowGroup, RowGroups};
-use crate::decode::binding::{Binding, OTHER_NAMES};
-use crate::decode::columns::Columns;
-use crate::decode::reject::{Reject, RejectKind};
-use crate::decode::{DecodeCounts, DecodeError, PartDecoder, Sink};
 use crate::http::error_chain;
 use crate::lake::LakeError;
 use crate::manifest::{PartFacts, Route};
-use crate::memory::Room;
 use crate::panics;
 use crate::source::{OpenError, Source, StoredPart};
+use crate::spill::Spill;
 use crate::spool::KEPT;
 use crate::write::rejects::Rejects;
 use crate::write::{MAX_PARTITIONS, SnapshotWriter, WriteError};
@@ -37,7 +38,7 @@ const MAX_UNDOCUMENTED_NAMES: usize = 4096;
 pub(super) struct Decode<'d> {
     pub(super) run: &'d Run<'d>,
     pub(super) binding: &'d Binding,
-    pub(super) row_groups: &'d RowGroups<'d>,
+    pub(super) row_groups: &'d RowGroups<'d, Spill>,
     pub(super) writer: &'d SnapshotWriter<'d>,
     pub(super) rejects: Rejects<'d>,
     pub(super) parts: Mutex<Vec<(u64, PartFacts)>>,
@@ -358,7 +359,7 @@ impl Decode<'_> {
 
 /// Where one part's rows and rejects go.
 struct PartSink<'p, 'd> {
-    batcher: Batcher<'d>,
+    batcher: Batcher<'d, Spill>,
     rejects: &'p Rejects<'d>,
     part: &'p str,
     /// Whether nothing came yet.

@@ -9,9 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use codec::partition;
+
 use super::{StagedFile, work_dir};
 use crate::lake::{self, LakeError, Place, REJECTS_FILE, Table, local};
-use crate::partition;
 use crate::snapshot::{RunId, SnapshotId, TaskId};
 use crate::spill::Spill;
 

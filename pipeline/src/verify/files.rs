@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 
 use arrow_schema::{Field, Fields};
+use codec::partition;
 use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use schema::Dataset;
@@ -15,7 +16,6 @@ use super::verification::{BATCH_ROWS, Verification};
 use crate::commit::hex;
 use crate::lake;
 use crate::manifest::DataFile;
-use crate::partition;
 
 /// Bytes read at a time.
 const READ_BUFFER_BYTES: usize = 256 << 10;

@@ -5,26 +5,7 @@
 //! file, a copy of compressed bytes. Nothing is held from one batch to the next.
 
 pub mod rejects;
-mod properties;
 mod rolling;
-mod row_group;
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "keys and lengths have 32 bits")]
-mod text;
-#[expect(clippy::cast_possible_truncation, reason = "differences are bounded before they are positions")]
-mod numbers;
-#[expect(clippy::cast_possible_truncation, reason = "a page is far smaller than its counts can say")]
-#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "counts are signed and not negative")]
-mod levels;
-mod hybrid;
-#[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
-mod statistics;
-#[expect(clippy::cast_possible_truncation, reason = "the library refuses larger pages")]
-#[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
-mod column_chunk;
-
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use codec::encode::{MAX_ROW_GROUP_ROWS, RowGroupEncoder, properties};
+use codec::partition::PartitionKey;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterPropertiesPtr;
@@ -40,13 +23,11 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use crate::lake::LakeError;
 use crate::manifest::DataFile;
-use crate::partition::PartitionKey;
 use crate::staging::{Destination, UnsyncedFile};
 use crate::threads;
 
-pub use properties::{MAX_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
 use rolling::RollingFile;
-pub use row_group::{RowGroup, RowGroupEncoder};
+pub use rolling::TARGET_FILE_BYTES;
 
 /// Most partitions of a snapshot. Tenants have about 25 platforms; each open partition holds a file
 /// and buffers, and a lake of a directory for every device helps nobody.
@@ -181,7 +162,7 @@ impl<'s> SnapshotWriter<'s> {
         schema: &SchemaRef,
         limits: WriterLimits,
     ) -> Self {
-        let properties = properties::properties(dataset, schema, destination.snapshot());
+        let properties = properties::properties(dataset, schema, &destination.snapshot().to_string());
         let parquet_schema = ArrowSchemaConverter::new()
             .with_coerce_types(properties.coerce_types())
             .convert(schema)

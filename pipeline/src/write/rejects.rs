@@ -6,10 +6,10 @@ use std::io::BufWriter;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
+use codec::decode::reject::Reject;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::decode::reject::Reject;
 use crate::lake::LakeError;
 use crate::staging::{Destination, StagedFile};
 

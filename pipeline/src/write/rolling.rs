@@ -4,15 +4,22 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use codec::encode::RowGroup;
+use codec::row_group::MIN_ROW_GROUP_ROWS;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::properties::{MIN_MEAN_ROW_GROUP_ROWS, TARGET_FILE_BYTES};
-use super::row_group::RowGroup;
 use super::{FileFormat, OpenFiles, Partition, WriteError};
 use crate::manifest::DataFile;
 use crate::staging::{StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
+
+/// Size at which a data file is closed and the next one begun.
+pub const TARGET_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Rows of the row groups of a file, on average, if it has several: fewer are more for readers to open than
+/// they are worth.
+const MIN_MEAN_ROW_GROUP_ROWS: u64 = MIN_ROW_GROUP_ROWS as u64;
 
 /// A partition's open file, and the facts of those before it.
 #[derive(Default)]

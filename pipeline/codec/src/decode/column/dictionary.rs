@@ -1,0 +1,409 @@
+//! Takes the content of JSON strings as it stands in the text; gives each different one a key.
+//!
+//! Columns repeat themselves: a text is validated, and unescaped, once for a whole row group and
+//! then only compared. Two spellings of one text (`A`, `\u0041`) are two entries.
+
+use std::hash::{BuildHasher, Hasher};
+
+use arrow_array::StringArray;
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
+use foldhash::fast::RandomState;
+
+use crate::byte_search::{begins_alike, first_word, has_only_escaped_backslashes, unescape_backslashes};
+use crate::decode::arena::Arena;
+use crate::decode::json::{self, Reader};
+use crate::decode::spans::Span;
+
+/// The content is no JSON string: bad Unicode, a control character, no escape of JSON.
+#[derive(Debug)]
+pub struct Invalid;
+
+/// Stands for null among keys.
+pub const NULL_KEY: u32 = u32::MAX;
+
+/// Distinct contents of one column and row group, in the order of their first occurrence.
+#[derive(Debug)]
+pub struct Dictionary {
+    /// Open addressing: an entry lies at its hash's place or behind, before the next free slot. A
+    /// power of two of slots, three quarters of them used at most; none at first.
+    slots: Vec<Slot>,
+    hasher: RandomState,
+    /// Where each entry begins among all, and the end of the last.
+    offsets: Vec<i32>,
+    contents: Arena,
+    has_escapes: bool,
+}
+
+/// What [`Dictionary::intern_all`] works with, to be used again for whichever dictionary.
+#[derive(Debug, Default)]
+pub struct Lookups(Vec<Lookup>);
+
+/// All that a lookup needs but the content itself: it waits for memory twice, not four times.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    hash: u32,
+    key: u32,
+    content: Span,
+}
+
+impl Slot {
+    /// No content is that long.
+    const FREE: Self = Self { hash: 0, key: NULL_KEY, content: Span::NULL };
+
+    /// Whether it is of `content`, whose hash is given; `contents` are those of the dictionary.
+    #[inline]
+    fn holds(&self, hash: u32, content: Content<'_>, contents: &Arena) -> bool {
+        self.hash == hash
+            && self.content.len() == content.len
+            && begins_alike(content.text, contents.at(self.content.start()), content.len)
+    }
+}
+
+/// The content of a string, and what stands behind it.
+#[derive(Debug, Clone, Copy)]
+struct Content<'t> {
+    text: &'t [u8],
+    len: usize,
+}
+
+impl<'t> Content<'t> {
+    #[inline]
+    fn at(span: Span, text: &'t [u8]) -> Self {
+        Self { text: &text[span.start()..], len: span.len() }
+    }
+}
+
+/// A content that is looked up, and what lies at its hash's place.
+#[derive(Debug, Clone, Copy)]
+struct Lookup {
+    span: Span,
+    hash: u32,
+    num_repeats: u32,
+    slot: Slot,
+}
+
+impl Dictionary {
+    /// Begins with no entry and no memory.
+    pub fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            hasher: RandomState::default(),
+            offsets: vec![0],
+            contents: Arena::default(),
+            has_escapes: false,
+        }
+    }
+
+    /// Appends the key of each span's content to `keys`, null for null.
+    ///
+    /// Hashes all, then looks where all of them should be, then compares all: a large dictionary is
+    /// far from the core, and in a loop of nothing else one wait for memory is that of many lookups.
+    ///
+    /// # Errors
+    ///
+    /// Where a new content is [`Invalid`]; those before it have their keys then.
+    pub fn intern_all(
+        &mut self,
+        text: &[u8],
+        spans: &[Span],
+        keys: &mut Vec<u32>,
+        Lookups(lookups): &mut Lookups,
+    ) -> Result<(), Invalid> {
+        lookups.clear();
+        for span in spans {
+            match lookups.last_mut() {
+                Some(last) if last.span == *span => last.num_repeats += 1,
+                _ => lookups.push(Lookup {
+                    span: *span,
+                    hash: self.hash(span.of(text)),
+                    num_repeats: 1,
+                    slot: Slot::FREE,
+                }),
+            }
+        }
+        if let Some(mask) = self.slots.len().checked_sub(1) {
+            let slots = &self.slots[..=mask];
+            for lookup in &mut *lookups {
+                lookup.slot = slots[lookup.hash as usize & mask];
+            }
+        }
+        lookups.iter().try_for_each(|lookup| {
+            let key = if lookup.span == Span::NULL {
+                NULL_KEY
+            } else {
+                let content = Content::at(lookup.span, text);
+                if lookup.slot.holds(lookup.hash, content, &self.contents) {
+                    lookup.slot.key
+                } else {
+                    self.find(content, lookup.hash)?
+                }
+            };
+            keys.extend(std::iter::repeat_n(key, lookup.num_repeats as usize));
+            Ok(())
+        })
+    }
+
+    /// The key of `content`, the bytes between the quotes of a JSON string. A new one is validated.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`], and nothing has changed.
+    ///
+    /// # Panics
+    ///
+    /// Beyond 2 GiB of distinct text, far over what a row group is given.
+    pub fn intern(&mut self, content: &[u8]) -> Result<u32, Invalid> {
+        self.find(Content { text: content, len: content.len() }, self.hash(content))
+    }
+
+    #[inline]
+    fn hash(&self, content: &[u8]) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(content);
+        #[expect(clippy::cast_possible_truncation, reason = "half of the hash is enough")]
+        let hash = hasher.finish() as u32;
+        hash
+    }
+
+    fn find(&mut self, content: Content<'_>, hash: u32) -> Result<u32, Invalid> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut place = hash as usize & mask;
+        while let Some(slot) = self.slots.get(place)
+            && slot.key != NULL_KEY
+        {
+            if slot.holds(hash, content, &self.contents) {
+                return Ok(slot.key);
+            }
+            place = (place + 1) & mask;
+        }
+        self.insert(&content.text[..content.len], hash)
+    }
+
+    #[cold]
+    fn insert(&mut self, content: &[u8], hash: u32) -> Result<u32, Invalid> {
+        self.has_escapes |= check(content)?;
+        let num_entries = self.offsets.len() - 1;
+        let key = u32::try_from(num_entries).expect("fewer entries than bytes");
+        let end = position(self.offsets[num_entries]) + content.len();
+        self.offsets.push(i32::try_from(end).expect("a row group's text is below 2 GiB"));
+        let slot = Slot { hash, key, content: Span::new(self.contents.push(content), content.len()) };
+        if num_entries >= self.slots.len() / 4 * 3 {
+            self.grow();
+        }
+        self.place(slot);
+        Ok(key)
+    }
+
+    fn grow(&mut self) {
+        /// A cache line, four times.
+        const LEAST_SLOTS: usize = 16;
+        let num_slots = (2 * self.slots.len()).max(LEAST_SLOTS);
+        let slots = std::mem::replace(&mut self.slots, vec![Slot::FREE; num_slots]);
+        slots.into_iter().filter(|slot| slot.key != NULL_KEY).for_each(|slot| self.place(slot));
+    }
+
+    /// Puts a slot where it belongs; there is room.
+    fn place(&mut self, slot: Slot) {
+        let mask = self.slots.len() - 1;
+        let mut place = slot.hash as usize & mask;
+        while self.slots[place].key != NULL_KEY {
+            place = (place + 1) & mask;
+        }
+        self.slots[place] = slot;
+    }
+
+    /// The key of a text that is no JSON.
+    pub fn intern_text(&mut self, text: &str) -> u32 {
+        let is_content = text.bytes().all(|byte| !matches!(byte, 0..=0x1f | b'"' | b'\\'));
+        let key = if is_content {
+            self.intern(text.as_bytes())
+        } else {
+            let quoted = serde_json::to_string(text).expect("text is JSON text");
+            self.intern(&quoted.as_bytes()[1..quoted.len() - 1])
+        };
+        key.expect("text is valid")
+    }
+
+    /// The keys here of the entries of `other`, in their order.
+    pub fn intern_entries(&mut self, other: &Self) -> Vec<u32> {
+        let intern = |content| self.intern(content).expect("its entries are valid");
+        other.entries().map(intern).collect()
+    }
+
+    /// The content of each entry, in the order of the keys.
+    pub fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        self.contents.texts(lens(&self.offsets))
+    }
+
+    /// The place of each entry among all, from one on.
+    pub fn ranks(&self) -> Vec<u32> {
+        let entries: Vec<&[u8]> = self.entries().collect();
+        // The first bytes of most tell which is less, without going where they are.
+        let mut keys: Vec<(u64, u32)> = entries.iter().map(|entry| first_word(entry)).zip(0..).collect();
+        keys.sort_unstable_by(|(word, key), (other_word, other)| {
+            let rest = || entries[*key as usize].cmp(entries[*other as usize]);
+            word.cmp(other_word).then_with(rest)
+        });
+        let mut ranks = vec![0; entries.len()];
+        (1..).zip(keys).for_each(|(rank, (_, key))| ranks[key as usize] = rank);
+        ranks
+    }
+
+    /// Counts the entries.
+    pub fn num_entries(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Bytes held.
+    pub fn num_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.offsets.capacity() * size_of::<i32>()
+            + self.contents.num_bytes()
+    }
+
+    /// Takes all entries, unescaped, and begins anew.
+    pub fn finish(&mut self) -> StringArray {
+        self.slots.fill(Slot::FREE);
+        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        let (offsets, bytes) = if std::mem::take(&mut self.has_escapes) {
+            unescape(&offsets, &std::mem::take(&mut self.contents))
+        } else {
+            (offsets, self.contents.take())
+        };
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+        StringArray::try_new(offsets, Buffer::from_vec(bytes), None).expect("entries are valid text")
+    }
+}
+
+/// Whether `content` has escapes, where it is the content of a JSON string. Nearly all of it is
+/// printable ASCII with at most an escaped backslash; anything else is the careful reader's.
+fn check(content: &[u8]) -> Result<bool, Invalid> {
+    if !has_only_escaped_backslashes(content) {
+        let quoted = quote(content);
+        let mut reader = Reader::new(&quoted);
+        reader.string().map_err(|_| Invalid)?;
+        if reader.position() != quoted.len() {
+            return Err(Invalid);
+        }
+    }
+    Ok(content.contains(&b'\\'))
+}
+
+fn quote(content: &[u8]) -> Vec<u8> {
+    [br#"""#, content, br#"""#].concat()
+}
+
+/// An offset of Arrow as a position.
+pub fn position(offset: i32) -> usize {
+    usize::try_from(offset).expect("offsets are not negative")
+}
+
+fn lens(offsets: &[i32]) -> impl Iterator<Item = usize> {
+    offsets.windows(2).map(|ends| position(ends[1] - ends[0]))
+}
+
+/// Unescapes every entry.
+fn unescape(offsets: &[i32], contents: &Arena) -> (Vec<i32>, Vec<u8>) {
+    // Unescaping only shortens, and what is written at once may go on behind the end.
+    let mut texts = vec![0; position(offsets[offsets.len() - 1]) + size_of::<u64>()];
+    let mut ends = Vec::with_capacity(offsets.len());
+    let mut len = 0;
+    ends.push(0);
+    for content in contents.texts(lens(offsets)) {
+        len += unescape_backslashes(content, &mut texts[len..]).unwrap_or_else(|| {
+            let quoted = quote(content);
+            let text = json::unescape(&quoted);
+            texts[len..][..text.len()].copy_from_slice(text.as_bytes());
+            text.len()
+        });
+        ends.push(i32::try_from(len).expect("unescaping only shortens"));
+    }
+    texts.truncate(len);
+    (ends, texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(dictionary: &mut Dictionary) -> Vec<String> {
+        dictionary.finish().iter().map(|text| text.unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_content_has_one_key_and_comes_out_unescaped() {
+        let mut dictionary = Dictionary::new();
+        let contents: [&[u8]; 8] = [
+            b"",
+            b"a",
+            br"C:\\Program Files\\a.exe",
+            br#"\"\u00e9\ud83d\ude00\n"#,
+            "\u{e9}\u{7f}".as_bytes(),
+            br"\\",
+            br"\\\\x\/",
+            b"0123456789012345678901234567890123456789",
+        ];
+        for round in 0..2 {
+            for (key, content) in contents.iter().enumerate() {
+                assert_eq!(dictionary.intern(content).unwrap() as usize, key, "round {round}");
+            }
+        }
+        assert_eq!(dictionary.intern_text("a"), 1);
+        assert_eq!(dictionary.intern_text(r"C:\Program Files\a.exe"), 2);
+        let expected = [
+            "",
+            "a",
+            r"C:\Program Files\a.exe",
+            "\"\u{e9}\u{1f600}\n",
+            "\u{e9}\u{7f}",
+            r"\",
+            r"\\x/",
+            "0123456789012345678901234567890123456789",
+        ];
+        assert_eq!(texts(&mut dictionary), expected);
+        assert_eq!(dictionary.intern(b"anew").unwrap(), 0);
+        assert_eq!(texts(&mut dictionary), ["anew"]);
+    }
+
+    #[test]
+    fn what_is_no_content_of_a_string_is_refused() {
+        let mut dictionary = Dictionary::new();
+        let contents: [&[u8]; 9] = [
+            b"a\x1f",
+            b"\xff",
+            b"\xed\xa0\x80",
+            br"\",
+            br"\x",
+            br"\u12",
+            br"\ud800",
+            br"\ud800\u0041",
+            br#"a"b"#,
+        ];
+        for content in contents {
+            assert!(dictionary.intern(content).is_err(), "{}", content.escape_ascii());
+        }
+        assert_eq!(dictionary.intern(b"first").unwrap(), 0);
+    }
+
+    /// The program ended in a panic at both.
+    #[test]
+    fn empty_content_has_a_key_at_every_edge_of_a_chunk() {
+        const CHUNK: usize = 1 << 17;
+        let full = |byte: u8| vec![byte; CHUNK];
+        for contents in [
+            [full(b'x'), Vec::new(), full(b'y'), b"z".to_vec()],
+            [Vec::new(), vec![b'x'; CHUNK + 1], b"z".to_vec(), full(b'y')],
+        ] {
+            let mut dictionary = Dictionary::new();
+            for round in 0..2 {
+                for (key, content) in contents.iter().enumerate() {
+                    assert_eq!(dictionary.intern(content).unwrap() as usize, key, "round {round}");
+                }
+            }
+            assert_eq!(dictionary.ranks().len(), contents.len());
+            let expected: Vec<_> =
+                contents.iter().map(|content| String::from_utf8(content.clone()).unwrap()).collect();
+            assert_eq!(texts(&mut dictionary), expected);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Columns of rows as bytes and back: what waits on disk until a row group is large enough.
+//!
+//! Read by the run that wrote them alone, so there is no version, and what cannot be read is a mistake of ours.
+
+use super::column::Column;
+use super::column::dictionary::{NULL_KEY, position};
+use super::column::{Columns, Lists, Numbers, Texts};
+use arrow_array::types::ArrowPrimitiveType;
+
+/// Stands for a list that is null among the lengths of lists.
+const NULL_LIST: u32 = u32::MAX;
+
+impl Columns {
+    /// Appends all rows to `out`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        put(self.num_rows(), out);
+        for column in self.properties.iter().flatten() {
+            match column {
+                Column::Utf8(column) => column.write_to(out),
+                Column::Utf8List(column) => column.write_to(out),
+                Column::Int32(column) => column.write_to(out),
+                Column::TimestampMicros(column) => column.write_to(out),
+                Column::Date32(column) => column.write_to(out),
+            }
+        }
+        self.extra_fields.write_to(out);
+    }
+
+    /// Reads rows that were written by [`Self::write_to`] into columns without rows.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes are not those of columns with the same binding, or there are rows.
+    pub fn read_from(&mut self, bytes: &[u8]) {
+        assert_eq!(self.num_rows(), 0, "columns begin with what is read");
+        let mut bytes = Bytes(bytes);
+        self.num_rows = bytes.number();
+        for column in self.properties.iter_mut().flatten() {
+            match column {
+                Column::Utf8(column) => column.read_from(&mut bytes),
+                Column::Utf8List(column) => column.read_from(&mut bytes),
+                Column::Int32(column) => {
+                    column.read_from(&mut bytes, |number| i32::try_from(number).expect("written as such"));
+                }
+                Column::TimestampMicros(column) => column.read_from(&mut bytes, |number| number),
+                Column::Date32(column) => {
+                    column.read_from(&mut bytes, |number| i32::try_from(number).expect("written as such"));
+                }
+            }
+        }
+        self.extra_fields.read_from(&mut bytes);
+        assert!(bytes.0.is_empty(), "all that was written is read");
+    }
+}
+
+impl Texts {
+    fn write_to(&self, out: &mut Vec<u8>) {
+        put(self.dictionary.num_entries(), out);
+        self.dictionary.entries().for_each(|entry| put(entry.len(), out));
+        self.dictionary.entries().for_each(|entry| out.extend_from_slice(entry));
+        put(self.keys.len(), out);
+        self.keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+    }
+
+    fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        let num_entries = bytes.number();
+        let lens: Vec<usize> = (0..num_entries).map(|_| bytes.number()).collect();
+        for len in lens {
+            self.dictionary.intern(bytes.take(len)).expect("an entry is valid");
+        }
+        assert_eq!(self.dictionary.num_entries(), num_entries, "entries differ");
+        let num_keys = bytes.number();
+        self.keys.extend((0..num_keys).map(|_| bytes.word()));
+    }
+}
+
+impl Lists {
+    fn write_to(&self, out: &mut Vec<u8>) {
+        self.elements.write_to(out);
+        put(self.offsets.len() - 1, out);
+        for (row, ends) in self.offsets.windows(2).enumerate() {
+            let is_valid = self.nulls.is_valid(row);
+            let len = if is_valid { position(ends[1] - ends[0]) } else { NULL_LIST as usize };
+            put(len, out);
+        }
+    }
+
+    fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        self.elements.read_from(bytes);
+        let mut end = 0;
+        for _ in 0..bytes.number() {
+            let len = bytes.word();
+            self.nulls.append(len != NULL_LIST);
+            end += if len == NULL_LIST { 0 } else { len as usize };
+            self.push_offset(end);
+        }
+    }
+}
+
+impl<T: ArrowPrimitiveType<Native: Into<i64>>> Numbers<T> {
+    fn write_to(&self, out: &mut Vec<u8>) {
+        put(self.values.len(), out);
+        for (row, value) in self.values.iter().enumerate() {
+            out.push(u8::from(self.nulls.is_valid(row)));
+            let number: i64 = (*value).into();
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn read_from(&mut self, bytes: &mut Bytes<'_>, from: impl Fn(i64) -> T::Native) {
+        for _ in 0..bytes.number() {
+            let is_valid = bytes.take(1) == [1];
+            let number = i64::from_le_bytes(*bytes.array());
+            self.push(is_valid.then(|| from(number)));
+        }
+    }
+}
+
+fn put(number: usize, out: &mut Vec<u8>) {
+    let number = u32::try_from(number).expect("a row group is far smaller");
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+/// Bytes that are being read.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(len);
+        self.0 = rest;
+        taken
+    }
+
+    fn array<const LEN: usize>(&mut self) -> &'a [u8; LEN] {
+        self.take(LEN).try_into().expect("as many as were taken")
+    }
+
+    fn word(&mut self) -> u32 {
+        u32::from_le_bytes(*self.array())
+    }
+
+    fn number(&mut self) -> usize {
+        self.word() as usize
+    }
+}
+
+const _: () = assert!(NULL_KEY == NULL_LIST, "one word stands for null");
+
+#[cfg(test)]
+mod tests {
+    use super::super::{PartDecoder, Sink};
+    use super::*;
+    use crate::decode::field_map::Binding;
+    use crate::decode::reject::Reject;
+
+    struct OnePartition(Columns);
+
+    impl Sink for OnePartition {
+        fn columns(&mut self, _: Option<&str>) -> &mut Columns {
+            &mut self.0
+        }
+
+        fn reject(&mut self, reject: Reject) {
+            panic!("{reject:?}");
+        }
+    }
+
+    fn decode(text: &str, binding: &Binding) -> Columns {
+        let mut sink = OnePartition(Columns::new(binding));
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), binding).unwrap();
+        while decoder.decode_some(&mut sink).unwrap() {}
+        sink.0
+    }
+
+    #[test]
+    fn columns_come_back_from_their_bytes() {
+        let binding = Binding::new(schema::DATASETS[0], true);
+        let text = concat!(
+            r#"{"DeviceId":"a","SoftwareName":"x\u00e9\\","DiskPaths":["p",null,"q"],"NumberOfWeaknesses":-3}"#,
+            "\n",
+            r#"{"DeviceId":"b","DiskPaths":[],"Unknown":[1,2]}"#,
+            "\n",
+            r#"{"DeviceId":"c","DiskPaths":["q"],"EndOfSupportDate":"2020-12-30","SoftwareName":"","#,
+            r#""SoftwareFirstSeenTimestamp":"1960-01-01 00:00:01"}"#,
+            "\n",
+            r#"{"DeviceId":"a"}"#,
+        );
+        let mut columns = decode(text, &binding);
+        let mut bytes = Vec::new();
+        columns.write_to(&mut bytes);
+        let mut again = Columns::new(&binding);
+        again.read_from(&bytes);
+        let order = [3, 1, 0, 2];
+        let (expected, found) = (columns.finish(&order), again.finish(&order));
+        assert_eq!(found.num_rows, 4);
+        assert_eq!(found.properties, expected.properties);
+        assert_eq!(&found.extra_fields, &expected.extra_fields);
+    }
+
+    #[test]
+    fn no_rows_come_back_as_none() {
+        let binding = Binding::new(schema::DATASETS[0], false);
+        let mut bytes = Vec::new();
+        Columns::new(&binding).write_to(&mut bytes);
+        let mut again = Columns::new(&binding);
+        again.read_from(&bytes);
+        assert_eq!(again.num_rows(), 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Takes what a part's rows have in each column; gives the columns that rejects have made null in all of them.
+
+use super::field_map::MAX_PROPERTIES;
+use super::value::Cell;
+
+/// A bit for each property.
+type Properties = u64;
+
+const _: () = assert!(MAX_PROPERTIES <= Properties::BITS as usize, "each has its bit");
+
+/// Which properties of a part are null in every row so far, and of which of them values were rejected.
+#[derive(Debug)]
+pub struct LostColumns {
+    without_value: Properties,
+    with_reject: Properties,
+}
+
+impl LostColumns {
+    /// Begins without rows.
+    pub fn new(num_properties: usize) -> Self {
+        Self { without_value: (1 << num_properties) - 1, with_reject: 0 }
+    }
+
+    /// Properties that are null in every row so far.
+    pub fn without_value(&self) -> impl Iterator<Item = usize> + use<> {
+        bits(self.without_value)
+    }
+
+    /// Notes that a row has a value of the property.
+    pub fn note_value(&mut self, property: usize) {
+        self.without_value &= !(1 << property);
+    }
+
+    /// Notes the values of a row.
+    pub fn note_row(&mut self, cells: &[Cell<'_>]) {
+        for property in self.without_value() {
+            if !matches!(cells[property], Cell::Null) {
+                self.note_value(property);
+            }
+        }
+    }
+
+    /// Notes that a value of the property was rejected.
+    pub fn note_reject(&mut self, property: usize) {
+        self.with_reject |= 1 << property;
+    }
+
+    /// Properties that are null in every row, some of them by a reject.
+    pub fn lost(&self) -> impl Iterator<Item = usize> + use<> {
+        bits(self.without_value & self.with_reject)
+    }
+}
+
+fn bits(mut rest: Properties) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = rest.trailing_zeros();
+        rest &= rest.checked_sub(1)?;
+        Some(bit as usize)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_without_a_value_and_with_a_reject_are_lost() {
+        let mut columns = LostColumns::new(4);
+        assert_eq!(columns.without_value().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        columns.note_row(&[Cell::Text(""), Cell::Null, Cell::Null, Cell::Null]);
+        for property in [1, 2] {
+            columns.note_reject(property);
+        }
+        assert_eq!(columns.lost().collect::<Vec<_>>(), [1, 2]);
+        columns.note_row(&[Cell::Null, Cell::Null, Cell::Int32(0), Cell::Null]);
+        assert_eq!(columns.lost().collect::<Vec<_>>(), [1]);
+        columns.note_value(1);
+        assert_eq!(columns.lost().count(), 0);
+        assert_eq!(columns.without_value().collect::<Vec<_>>(), [3]);
+    }
+}

@@ -1,0 +1,418 @@
+//! Takes a part's bytes; gives rows and rejects. Pure: no IO but the reader it is given, no clock.
+//!
+//! ```text
+//! bytes ─▶ inflate ─▶ framing ─▶ predict ───────────────────▶ columns ─▶ batch
+//!          gzip?      records      └─▶ tape ───────▶ cells ─▶ columns
+//!                                  miss └─▶ careful ▶ cells ─▶ columns
+//!                                    surprise  └────▶ rejects
+//! ```
+//!
+//! A record that is written as those before it is read by prediction. Another one that is just as
+//! documented goes over simd-json's tape, and what it looks like is predicted from then on. Anything
+//! else goes, from its bytes again, through the careful path, where every coercion and every reject
+//! is decided:
+//!
+//! | input | outcome | counted as |
+//! |---|---|---|
+//! | an object with a usable `DeviceId` | a row | `records`, `rows` |
+//! | not an object; not JSON; no usable `DeviceId`; deeper than 128; longer than 16 MiB; invalid Unicode | no row; a reject of kind `record` | `records`, `rejected_records` |
+//! | a value that cannot become its column's type; a platform that no directory can be named after | a row with null there; a reject of kind `field` | `field_rejects` |
+//! | `3.0` or `"3"` for an integer, a number for text, bare text for a list, a number or boolean in a list of text | a row with the value converted | `coerced` |
+//! | `""` for an integer, date or timestamp; `{}` or the year 0001 for a date or timestamp; a null or absent field | a row with null there | |
+//! | a column's name given twice, whatever its case; another name given twice as it is | a row with the last value | `duplicate_names` |
+//! | a field that no column claims | a row; with capture, its text in `ExtraFields` | `undocumented_fields`, rows that have it; beyond 1024 names of a part, or 256 bytes of a name, under `(other names)` |
+//! | white space, a byte order mark at the start, commas between the records of an array | nothing | `json_bytes` |
+//! | gzip of nothing, text of nothing but white space, `[]`, `{"value":[]}` | a part without records | |
+//! | no bytes at all; gzip that is cut off, fails its checksum or has bytes behind it | an error: the part is damaged | |
+//! | text that begins with neither `{` nor `[`, after a byte order mark and white space; a single record that is an error of an API | an error: the part is damaged | |
+//! | an array or page that is not closed or has text behind it; a page that is no JSON beside its records, or has not one array `value` | an error: the part is damaged | |
+//!
+//! What counts as a record where text is broken, says `framing.rs`. Counts of a record that is
+//! rejected stop at that: it is neither coerced nor undocumented.
+
+pub mod inflate;
+pub mod framing;
+pub mod value_scanner;
+pub mod file_type;
+pub mod json;
+mod template;
+mod spans;
+pub mod tape;
+pub mod coerce;
+pub mod value;
+pub mod field_map;
+pub mod integer;
+pub mod timestamp;
+pub mod column;
+mod column_bytes;
+mod arena;
+mod lost_columns;
+pub mod reject;
+
+use std::io::Read;
+
+use column::Columns;
+use field_map::{Binding, Names};
+use file_type::FileType;
+use framing::{Frame, Framer, FramingError, Next, Place};
+use inflate::Inflate;
+use lost_columns::LostColumns;
+use reject::{Reject, RejectKind};
+use tape::TapeReader;
+use template::{Miss, Predicted, Predictor};
+use value::Cell;
+
+use crate::room::Room;
+
+/// Why a part is damaged. Its name is added by whoever knows it.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// There are no bytes at all: not an empty part, but a transfer that brought nothing.
+    #[error("the part is empty: no bytes, not even of compression")]
+    Empty,
+    /// The first bytes could not be read.
+    #[error("cannot be read")]
+    Open {
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// The compressed stream is cut off, fails its checksum, or has bytes behind its last member.
+    #[error("gzip is damaged")]
+    Gzip(#[source] FramingError),
+    /// The text cannot be read or taken apart.
+    #[error(transparent)]
+    Text(FramingError),
+}
+
+/// What decoding counted in a part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DecodeCounts {
+    /// Bytes of JSON text.
+    pub json_bytes: u64,
+    /// Records read.
+    pub records: u64,
+    /// Records that became no row.
+    pub rejected_records: u64,
+    /// Fields that became null with a reject.
+    pub field_rejects: u64,
+    /// Values converted from another JSON type.
+    pub coerced: u64,
+    /// Names given again within their record.
+    pub duplicate_names: u64,
+}
+
+/// Where rows and rejects go.
+pub trait Sink {
+    /// Gives the columns that the next row goes to: those of its partition, null where there is none.
+    fn columns(&mut self, partition: Option<&str>) -> &mut Columns;
+    /// Takes a reject.
+    fn reject(&mut self, reject: Reject);
+}
+
+/// Decodes one part, a stretch at a time.
+#[derive(Debug)]
+pub struct PartDecoder<'b, R> {
+    binding: &'b Binding,
+    framer: Framer<Inflate<R>>,
+    is_gzip: bool,
+    predictor: Predictor,
+    tape: TapeReader,
+    names: Names,
+    counts: DecodeCounts,
+    lost_columns: LostColumns,
+    /// Partition of the last row: a device's rows stand together.
+    partition: Option<Box<str>>,
+    /// The first record, an error of an API. With another record behind it, it is a reject like any other.
+    error_body: Option<Reject>,
+}
+
+/// Bytes of JSON that one call of [`PartDecoder::decode_some`] takes before it returns.
+const STRETCH_BYTES: u64 = 1024 * 1024;
+
+/// Rejects after which [`PartDecoder::decode_some`] returns, so that they never pile up.
+const STRETCH_REJECTS: u64 = 256;
+
+impl<'b, R: Read> PartDecoder<'b, R> {
+    /// Looks at the first bytes of a part.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Empty`] and [`DecodeError::Open`].
+    pub fn try_new(reader: R, binding: &'b Binding) -> Result<Self, DecodeError> {
+        Self::with_framer(reader, binding, Framer::new)
+    }
+
+    /// As [`Self::try_new`] with a text buffer of the given size: what is decoded does not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::try_new`].
+    pub fn with_buffer_bytes(
+        reader: R,
+        binding: &'b Binding,
+        buffer_bytes: usize,
+    ) -> Result<Self, DecodeError> {
+        Self::with_framer(reader, binding, |inflate| Framer::with_buffer_bytes(inflate, buffer_bytes))
+    }
+
+    fn with_framer(
+        reader: R,
+        binding: &'b Binding,
+        framer: impl FnOnce(Inflate<R>) -> Framer<Inflate<R>>,
+    ) -> Result<Self, DecodeError> {
+        let inflate = Inflate::try_new(reader)
+            .map_err(|source| DecodeError::Open { source })?
+            .ok_or(DecodeError::Empty)?;
+        Ok(Self {
+            binding,
+            is_gzip: inflate.is_gzip(),
+            framer: framer(inflate),
+            predictor: Predictor::default(),
+            tape: TapeReader::default(),
+            names: Names::new(),
+            counts: DecodeCounts::default(),
+            lost_columns: LostColumns::new(binding.properties().len()),
+            partition: None,
+            error_body: None,
+        })
+    }
+
+    /// Waits for a turn of `turns` before each record that needs a large buffer. The turn lasts until what
+    /// comes of the record was taken from the sink: until the next call of [`Self::decode_some`].
+    #[must_use]
+    pub fn with_turns(mut self, turns: Room) -> Self {
+        self.framer.take_turns(turns);
+        self
+    }
+
+    /// What has been counted so far; whole once [`Self::decode_some`] has returned false.
+    pub fn counts(&self) -> DecodeCounts {
+        DecodeCounts { json_bytes: self.framer.num_bytes(), ..self.counts }
+    }
+
+    /// Undocumented names so far, with the number of rows that had each.
+    pub fn undocumented(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.names.undocumented()
+    }
+
+    /// Columns that are null in every row so far because what the records have of them was rejected.
+    pub fn lost_columns(&self) -> impl Iterator<Item = &'static str> {
+        self.lost_columns.lost().map(|property| self.binding.properties()[property].name)
+    }
+
+    /// Decodes a stretch of records into `sink`; false once the part has ended. Returns at once
+    /// where columns have as many rows as a row group takes.
+    ///
+    /// # Errors
+    ///
+    /// The part is damaged; what the sink was given of it must not be used.
+    pub fn decode_some(&mut self, sink: &mut impl Sink) -> Result<bool, DecodeError> {
+        self.framer.end_turn();
+        let until = self.framer.num_bytes() + STRETCH_BYTES;
+        let rejects = |counts: &DecodeCounts| counts.rejected_records + counts.field_rejects;
+        let until_rejects = rejects(&self.counts) + STRETCH_REJECTS;
+        let mut step = Step::Row { is_full: false };
+        while step == (Step::Row { is_full: false })
+            && self.framer.num_bytes() < until
+            && rejects(&self.counts) < until_rejects
+        {
+            step = self.step(sink).map_err(|error| self.damaged(error))?;
+            if self.framer.shrink() {
+                break;
+            }
+        }
+        Ok(step != Step::End)
+    }
+
+    fn damaged(&self, error: FramingError) -> DecodeError {
+        match error {
+            FramingError::Read { .. } if self.is_gzip => DecodeError::Gzip(error),
+            error => DecodeError::Text(error),
+        }
+    }
+
+    fn step(&mut self, sink: &mut impl Sink) -> Result<Step, FramingError> {
+        let place = self.framer.seek()?;
+        if let Some(reject) = self.error_body.take() {
+            if place == Place::End {
+                return Err(FramingError::NotAnExport { found: FileType::JsonError });
+            }
+            sink.reject(reject);
+        }
+        if place == Place::End {
+            return Ok(Step::End);
+        }
+        if let Some(step) = self.predicted(place, sink) {
+            return Ok(step);
+        }
+        let num_buffered = self.framer.buffered().len();
+        let next = self.framer.frame()?;
+        // Where the record went on behind what was buffered, it is whole now.
+        if self.framer.buffered().len() > num_buffered
+            && let Some(step) = self.predicted(place, sink)
+        {
+            return Ok(step);
+        }
+        self.framed(next, sink)
+    }
+
+    /// Reads the next records by prediction, if they can be.
+    #[inline]
+    fn predicted(&mut self, place: Place, sink: &mut impl Sink) -> Option<Step> {
+        let are_lines = match place {
+            Place::Line => true,
+            Place::Element => false,
+            Place::RestOfLine | Place::End => return None,
+        };
+        // The sink is asked for nothing before there is a row.
+        if !self.predictor.has_learnt() {
+            return None;
+        }
+        // What is found of a longer record is many times its text.
+        let text = self.framer.buffered();
+        let text = &text[..text.len().min(framing::BUFFER_BYTES)];
+        let mut decode = |partition: Option<&str>| {
+            let columns = sink.columns(partition);
+            let names = &mut self.names;
+            let run = self.predictor.decode(text, are_lines, partition, columns, self.binding, names)?;
+            Ok((run, columns.num_rows() >= column::MAX_ROWS))
+        };
+        let mut decoded = decode(self.partition.as_deref());
+        if let Err(Miss::Partition(partition)) = decoded {
+            decoded = decode(partition);
+            self.partition = partition.map(Into::into);
+        }
+        match decoded {
+            Ok((Predicted { len, num_lines, num_rows }, is_full)) => {
+                self.framer.pass(len, num_lines);
+                self.counts.records += num_rows as u64;
+                self.predictor.note_values(num_rows, self.binding, &mut self.lost_columns);
+                Some(Step::Row { is_full })
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn framed(&mut self, next: Next, sink: &mut impl Sink) -> Result<Step, FramingError> {
+        match next {
+            Next::End => Ok(Step::End),
+            Next::TooLong { head, offset, line, num_bytes } => {
+                self.counts.records += 1;
+                self.counts.rejected_records += 1;
+                let limit = framing::MAX_RECORD_BYTES;
+                sink.reject(Reject {
+                    line,
+                    offset,
+                    kind: RejectKind::Record,
+                    field: None,
+                    reason: format!("longer than {limit} bytes: {num_bytes}; raw holds the first {limit}"),
+                    raw: head,
+                });
+                Ok(Step::Row { is_full: false })
+            }
+            Next::Frame(frame) => {
+                let record = self.framer.bytes(&frame);
+                let (binding, partition) = (self.binding, &mut self.partition);
+                let lost_columns = &mut self.lost_columns;
+                let row = |cells: &[Cell<'_>]| {
+                    lost_columns.note_row(cells);
+                    push(cells, None, binding, partition, sink)
+                };
+                if let Ok(step) = self.tape.decode(record, binding, &mut self.names, row) {
+                    self.predictor.learn(record, binding, &mut self.names);
+                    self.counts.records += 1;
+                    self.framer.consume(&frame);
+                    Ok(step)
+                } else if frame.tentative {
+                    match self.framer.settle(&frame)? {
+                        Next::Frame(frame) => {
+                            debug_assert!(!frame.tentative);
+                            Ok(self.careful(&frame, sink))
+                        }
+                        other => self.framed(other, sink),
+                    }
+                } else {
+                    Ok(self.careful(&frame, sink))
+                }
+            }
+        }
+    }
+
+    fn careful(&mut self, frame: &Frame, sink: &mut impl Sink) -> Step {
+        let record = self.framer.bytes(frame);
+        let reject = |kind, field, reason| Reject {
+            line: frame.line,
+            offset: frame.offset,
+            kind,
+            field,
+            reason,
+            raw: record.to_vec(),
+        };
+        self.counts.records += 1;
+        let step = match coerce::decode(record, self.binding, &mut self.names) {
+            Ok(row) => {
+                self.counts.field_rejects += row.field_rejects.len() as u64;
+                self.counts.coerced += row.num_coerced;
+                self.counts.duplicate_names += row.num_duplicate_names;
+                let extra_fields = row.extra_fields.as_deref();
+                let cells = row.cells();
+                self.lost_columns.note_row(&cells);
+                let step = push(&cells, extra_fields, self.binding, &mut self.partition, sink);
+                for (index, reason) in row.field_rejects {
+                    self.lost_columns.note_reject(index);
+                    let column = self.binding.properties()[index];
+                    sink.reject(reject(RejectKind::Field, Some(column.name), reason));
+                }
+                step
+            }
+            Err(reason) => {
+                self.counts.rejected_records += 1;
+                let reject = reject(RejectKind::Record, None, reason);
+                if self.counts.records == 1 && file_type::is_error_body(record, self.binding, &mut self.names)
+                {
+                    self.error_body = Some(reject);
+                } else {
+                    sink.reject(reject);
+                }
+                Step::Row { is_full: false }
+            }
+        };
+        self.framer.consume(frame);
+        step
+    }
+}
+
+/// What one step of decoding did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It took a record.
+    Row {
+        /// Its columns take no more.
+        is_full: bool,
+    },
+    /// There was none.
+    End,
+}
+
+/// Gives a row of cells to the columns of its partition, which is the likeliest one of the next row.
+fn push(
+    cells: &[Cell<'_>],
+    extra_fields: Option<&str>,
+    binding: &Binding,
+    partition: &mut Option<Box<str>>,
+    sink: &mut impl Sink,
+) -> Step {
+    let value = match cells[binding.partition()] {
+        Cell::Text(text) if !text.is_empty() => Some(text),
+        _ => None,
+    };
+    if partition.as_deref() != value {
+        *partition = value.map(Into::into);
+    }
+    let columns = sink.columns(value);
+    columns.push(cells, extra_fields);
+    Step::Row { is_full: columns.num_rows() >= column::MAX_ROWS }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,577 @@
+//! The fastest path: takes records that are written as those before them; gives their rows.
+//!
+//! Exports are written by one program: names come in one order, with the same white space, and
+//! which of them are left out is all that differs. What stands between two values is therefore
+//! predicted from the records before, byte for byte, and values are looked for where they must begin
+//! (the idea of Mison and of Fad.js). First this finds where all values of a run of records lie;
+//! then each column reads its own, one after the other.
+//!
+//! Nothing is taken on trust: what stands between values is equal to what a parser has read there
+//! before; a text is equal to one that has been validated, or is validated itself. Whatever was not
+//! predicted is a [`Miss`]: nothing has happened then, and the record goes to simd-json's tape, from
+//! which the prediction learns.
+
+use schema::ColumnType;
+
+use super::column::dictionary::Lookups;
+use super::column::{Columns, MAX_ROWS};
+use super::field_map::{Binding, Names, OTHER_NAMES_INDEX, Target};
+use super::json::Reader;
+use super::lost_columns::LostColumns;
+use super::spans::{MAX_RUN_RECORDS, Run, Span};
+use crate::byte_search::{Prefix, begins_alike, content_len};
+use crate::partition;
+
+/// Longest text of a run, and so of a record that is predicted.
+const MAX_RUN_BYTES: usize = 1024 * 1024;
+
+/// Most members that are predicted, one bit each.
+const MAX_MEMBERS: usize = u64::BITS as usize;
+
+/// Records of another order after which there is none to learn. It costs as much as parsing.
+const MAX_FORGOTTEN: u32 = 256;
+
+/// Records that were read one after the other.
+#[derive(Debug)]
+pub struct Predicted {
+    /// Bytes from the start of the first record to the end of the last.
+    pub len: usize,
+    /// Line feeds among them.
+    pub num_lines: u64,
+    /// How many records.
+    pub num_rows: usize,
+}
+
+/// Why no record was read; the columns are as before.
+#[derive(Debug)]
+pub enum Miss<'t> {
+    /// The first one is not as predicted.
+    Surprise,
+    /// The first one is of another partition than the columns, and fit to name one.
+    Partition(Option<&'t str>),
+}
+
+/// What the next record will look like.
+#[derive(Debug)]
+pub struct Predictor {
+    /// Every member seen, in their order. A record has some of them.
+    members: Vec<Member>,
+    /// The slots that they have, a bit for each.
+    all_slots: u64,
+    /// By property, the slot of its values.
+    slots: Vec<Option<usize>>,
+    /// From the last value to the end.
+    tail: Prefix,
+    num_forgotten: u32,
+    run: Run,
+    lookups: Lookups,
+    /// Most records of the next run: where values have been a surprise, not many are found in vain.
+    max_rows: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    /// From the comma or brace before the name, without it, to the value: `"DeviceName":`.
+    lead: Prefix,
+    target: Target,
+    value: ValueKind,
+    /// Which values of a run are its: the first member of one target says it for all.
+    slot: usize,
+}
+
+/// What a member's value is documented to be, beside null.
+#[derive(Debug, Clone, Copy)]
+enum ValueKind {
+    String,
+    Strings,
+    Integer,
+    Undocumented,
+}
+
+impl Default for Predictor {
+    fn default() -> Self {
+        Self {
+            members: Vec::new(),
+            all_slots: 0,
+            slots: Vec::new(),
+            tail: Prefix::new(b""),
+            num_forgotten: 0,
+            run: Run::default(),
+            lookups: Lookups::default(),
+            max_rows: MAX_RUN_RECORDS,
+        }
+    }
+}
+
+impl Predictor {
+    /// Reads records from the start of `text` on into `columns`, which are of `partition` and take
+    /// more rows, until one was not predicted. With `are_lines`, each is a line of its own; else
+    /// commas are between them.
+    ///
+    /// # Errors
+    ///
+    /// [`Miss`] where there is none, and nothing has changed.
+    pub fn decode<'t>(
+        &mut self,
+        text: &'t [u8],
+        are_lines: bool,
+        partition: Option<&str>,
+        columns: &mut Columns,
+        binding: &Binding,
+        names: &mut Names,
+    ) -> Result<Predicted, Miss<'t>> {
+        let text = &text[..text.len().min(MAX_RUN_BYTES)];
+        self.find(text, are_lines, partition, self.max_rows.min(MAX_ROWS - columns.num_rows()), binding)?;
+        let num_found = self.run.ends().len();
+        let num_rows = columns.push_run(text, &self.run, &self.slots, &mut self.lookups);
+        self.max_rows = if num_rows < num_found { 1 } else { MAX_RUN_RECORDS.min(2 * self.max_rows) };
+        let Some(last) = num_rows.checked_sub(1) else { return Err(Miss::Surprise) };
+        for (slot, member) in self.members.iter().enumerate() {
+            if let Target::Undocumented(index) = member.target
+                && member.slot == slot
+            {
+                let values = self.run.values(slot, num_rows).iter();
+                names.count(index, values.filter(|value| **value != Span::NULL).count() as u64);
+            }
+        }
+        let num_lines = if are_lines { last as u64 } else { 0 };
+        Ok(Predicted { len: self.run.ends()[last], num_lines, num_rows })
+    }
+
+    /// Notes which properties have a value in the last run, of which so many records were read.
+    pub fn note_values(&self, num_rows: usize, binding: &Binding, lost_columns: &mut LostColumns) {
+        for property in lost_columns.without_value() {
+            let Some(slot) = self.slots[property] else { continue };
+            // Empty text is a value of text alone.
+            let is_text =
+                matches!(binding.properties()[property].column_type, ColumnType::Utf8 | ColumnType::Utf8List);
+            let is_value = |value: &Span| *value != Span::NULL && (is_text || !value.is_empty());
+            if self.run.values(slot, num_rows).iter().any(is_value) {
+                lost_columns.note_value(property);
+            }
+        }
+    }
+
+    /// Finds where the values of records lie, of `max_rows` at most.
+    fn find<'t>(
+        &mut self,
+        text: &'t [u8],
+        are_lines: bool,
+        partition: Option<&str>,
+        max_rows: usize,
+        binding: &Binding,
+    ) -> Result<(), Miss<'t>> {
+        self.run.begin(self.members.len());
+        let mut at = 0;
+        while self.run.ends().len() < max_rows {
+            let end = match self.find_record(text, at, are_lines, partition, binding) {
+                Ok(end) => end,
+                Err(miss) if self.run.ends().is_empty() => return Err(miss),
+                Err(_) => break,
+            };
+            self.run.end_record(end);
+            at = match text[end..] {
+                [b'\n', b'{', ..] if are_lines => end + 1,
+                [b'\r', b'\n', b'{', ..] if are_lines => end + 2,
+                [b',', b'{', ..] if !are_lines => end + 1,
+                _ => break,
+            };
+        }
+        Ok(())
+    }
+
+    /// Finds where the values of the record at `at` lie; returns where it ends.
+    #[inline]
+    fn find_record<'t>(
+        &mut self,
+        text: &'t [u8],
+        at: usize,
+        is_line: bool,
+        partition: Option<&str>,
+        binding: &Binding,
+    ) -> Result<usize, Miss<'t>> {
+        if text.get(at) != Some(&b'{') {
+            return Err(Miss::Surprise);
+        }
+        let end =
+            find_values(&self.members, self.all_slots, &mut self.run, text, at).ok_or(Miss::Surprise)?;
+        if !self.tail.begins(&text[end..]) {
+            return Err(Miss::Surprise);
+        }
+        let end = end + self.tail.len();
+        if is_line && !matches!(text[end..], [b'\n', ..] | [b'\r', b'\n', ..]) {
+            return Err(Miss::Surprise);
+        }
+        let mut values = |property: usize| {
+            self.slots[property].map_or((Span::NULL, Span::NULL), |slot| {
+                let (previous, value) = self.run.next_value(slot);
+                (previous, *value)
+            })
+        };
+        if !is_some_text(values(binding.required()).1) {
+            return Err(Miss::Surprise);
+        }
+        let (previous, platform) = values(binding.partition());
+        if platform == previous && !self.run.ends().is_empty() {
+            return Ok(end);
+        }
+        match is_some_text(platform).then(|| platform.of(text)) {
+            // Escapes and what must be escaped are not compared with a value that has neither.
+            Some(found) if !found.iter().all(|byte| *byte > 0x1f && *byte != b'\\') => Err(Miss::Surprise),
+            found if found == partition.map(str::as_bytes) => Ok(end),
+            None => Err(Miss::Partition(None)),
+            Some(found) => match std::str::from_utf8(found) {
+                Ok(found) if fits_directory(binding, found) => Err(Miss::Partition(Some(found))),
+                _ => Err(Miss::Surprise),
+            },
+        }
+    }
+
+    /// Whether it knows what a record looks like.
+    pub fn has_learnt(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// Learns from `record`, which a parser has read.
+    pub fn learn(&mut self, record: &[u8], binding: &Binding, names: &mut Names) {
+        if self.num_forgotten > MAX_FORGOTTEN {
+            return;
+        }
+        let Some((members, tail)) = take_apart(record, binding, names) else { return };
+        let tail = Prefix::new(&tail);
+        if self.tail != tail || !self.merge(&members) {
+            self.num_forgotten += u32::from(!self.members.is_empty());
+            self.members = members;
+            self.tail = tail;
+        }
+        for index in 0..self.members.len() {
+            self.members[index].slot = self.slot(self.members[index].target).unwrap_or(index);
+        }
+        self.all_slots = self.members.iter().fold(0, |all, member| all | 1 << member.slot);
+        let property = |index| self.slot(Target::Property(index));
+        self.slots = (0..binding.properties().len()).map(property).collect();
+    }
+
+    /// The first member of a target.
+    fn slot(&self, target: Target) -> Option<usize> {
+        self.members.iter().position(|member| member.target == target)
+    }
+
+    /// Adds the members of a record to those that are known; false where their order is another.
+    fn merge(&mut self, members: &[Member]) -> bool {
+        let position = |known: &[Member], member: &Member| known.iter().position(|k| k.lead == member.lead);
+        let known: Vec<_> = members.iter().filter_map(|member| position(&self.members, member)).collect();
+        let num_new = members.len() - known.len();
+        if !known.is_sorted() || self.members.len() + num_new > MAX_MEMBERS {
+            return false;
+        }
+        let mut next = 0;
+        for member in members {
+            next = 1 + position(&self.members, member).unwrap_or_else(|| {
+                self.members.insert(next, member.clone());
+                next
+            });
+        }
+        true
+    }
+}
+
+fn is_some_text(value: Span) -> bool {
+    value != Span::NULL && !value.is_empty()
+}
+
+/// Finds where the values of the record whose brace is at `at` lie; returns where the last one ends.
+#[inline]
+fn find_values(
+    members: &[Member],
+    mut unseen: u64,
+    run: &mut Run,
+    text: &[u8],
+    mut at: usize,
+) -> Option<usize> {
+    let mut rest_members = members.iter();
+    loop {
+        // Behind the brace or comma.
+        let rest = &text[at + 1..];
+        let member = rest_members.find(|member| member.lead.begins(rest))?;
+        at += 1 + member.lead.len();
+        let slot = member.slot;
+        if unseen & (1 << slot) == 0 {
+            return None;
+        }
+        unseen ^= 1 << slot;
+        let (previous, value) = run.next_value(slot);
+        at = match member.value {
+            ValueKind::String => string(text, at, previous, value)?,
+            ValueKind::Strings => strings(text, at, run, slot)?,
+            ValueKind::Integer => integer(text, at, value)?,
+            ValueKind::Undocumented => undocumented(text, at, previous, value)?,
+        };
+        if text.get(at) != Some(&b',') {
+            break;
+        }
+    }
+    while unseen != 0 {
+        *run.next_value(unseen.trailing_zeros() as usize).1 = Span::NULL;
+        unseen &= unseen - 1;
+    }
+    Some(at)
+}
+
+/// `null` at `at`; returns where it ends.
+#[inline]
+fn null(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
+    const NULL: &[u8] = b"null";
+    *value = Span::NULL;
+    text[at..].starts_with(NULL).then_some(at + NULL.len())
+}
+
+/// The content of the string at `at`, `previous` where it is equal; returns where the string ends.
+#[expect(clippy::inline_always, reason = "a call costs as much as the comparison")]
+#[inline(always)]
+fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
+    if text.get(at) != Some(&b'"') {
+        return null(text, at, value);
+    }
+    let start = at + 1;
+    let rest = &text[start..];
+    // A device's records stand together: half of their values are those of the record before.
+    if rest.get(previous.len()) == Some(&b'"')
+        && begins_alike(rest, &text[previous.start()..], previous.len())
+    {
+        *value = previous;
+        return Some(start + previous.len() + 1);
+    }
+    let len = content_len(rest)?;
+    *value = Span::new(start, len);
+    Some(start + len + 1)
+}
+
+/// The list of strings at `at`, as the span of its elements; returns where it ends.
+#[inline]
+fn strings(text: &[u8], mut at: usize, run: &mut Run, slot: usize) -> Option<usize> {
+    let (_, value) = run.next_value(slot);
+    if text.get(at) != Some(&b'[') {
+        return null(text, at, value);
+    }
+    at += 1;
+    let elements = run.elements_mut(slot);
+    let first = elements.len();
+    if text.get(at) == Some(&b']') {
+        at += 1;
+    } else {
+        loop {
+            let mut element = Span::NULL;
+            let end = string(text, at, Span::NULL, &mut element)?;
+            elements.push(element);
+            at = end + 1;
+            match text.get(end) {
+                Some(b',') => {}
+                Some(b']') => break,
+                _ => return None,
+            }
+        }
+    }
+    let list = Span::new(first, elements.len() - first);
+    *run.next_value(slot).1 = list;
+    Some(at)
+}
+
+/// The digits at `at`; returns where they end.
+#[inline]
+fn integer(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
+    let len = text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if len == 0 {
+        return null(text, at, value);
+    }
+    *value = Span::new(at, len);
+    Some(at + len)
+}
+
+/// Any value at `at`, `previous` where it is equal; returns where it ends.
+#[inline]
+fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
+    let rest = &text[at..];
+    // The value before ended here, unless it was a number and this one is longer.
+    if matches!(rest.get(previous.len()), Some(b',' | b'}'))
+        && begins_alike(rest, &text[previous.start()..], previous.len())
+    {
+        *value = previous;
+        return Some(at + previous.len());
+    }
+    let mut reader = Reader::new(rest);
+    // The record's object is around it.
+    let (_, raw) = reader.value(1).ok()?;
+    if reader.position() != raw.len() || memchr::memchr(b'\n', raw).is_some() {
+        return None;
+    }
+    *value = Span::new(at, raw.len());
+    Some(at + raw.len())
+}
+
+fn value_kind(target: Target, binding: &Binding) -> ValueKind {
+    match target {
+        Target::Undocumented(_) => ValueKind::Undocumented,
+        Target::Property(property) => match binding.properties()[property].column_type {
+            ColumnType::Utf8 | ColumnType::TimestampMicros | ColumnType::Date32 => ValueKind::String,
+            ColumnType::Utf8List => ValueKind::Strings,
+            ColumnType::Int32 => ValueKind::Integer,
+        },
+    }
+}
+
+fn fits_directory(binding: &Binding, value: &str) -> bool {
+    partition::fits_directory(binding.properties()[binding.partition()].name, value)
+}
+
+/// The members of a record and what follows the last; `None` where it cannot be predicted.
+fn take_apart(record: &[u8], binding: &Binding, names: &mut Names) -> Option<(Vec<Member>, Vec<u8>)> {
+    let mut reader = Reader::new(record.strip_prefix(b"{")?);
+    let record = &record[1..];
+    let mut members = Vec::new();
+    let tail;
+    loop {
+        let start = reader.position();
+        reader.skip_whitespace();
+        if record.get(reader.position()) != Some(&b'"') {
+            return None;
+        }
+        let name = reader.string().ok()?;
+        reader.pass(b':')?;
+        reader.skip_whitespace();
+        let lead = &record[start..reader.position()];
+        reader.value(1).ok()?;
+        let target = names.resolve(binding, &name);
+        let is_predictable = match target {
+            Target::Property(_) => true,
+            Target::Undocumented(index) => index != OTHER_NAMES_INDEX && !binding.captures_extra_fields(),
+        };
+        if !is_predictable || members.len() == MAX_MEMBERS || memchr::memchr(b'\n', lead).is_some() {
+            return None;
+        }
+        let value = value_kind(target, binding);
+        members.push(Member { lead: Prefix::new(lead), target, value, slot: members.len() });
+        let end = reader.position();
+        if reader.pass(b',').is_none() {
+            tail = &record[end..];
+            break;
+        }
+    }
+    (memchr::memchr(b'\n', tail).is_none()).then(|| (members, tail.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixture {
+        predictor: Predictor,
+        binding: Binding,
+        names: Names,
+        columns: Columns,
+    }
+
+    impl Fixture {
+        /// Begins with what one record looks like.
+        fn from(record: &str) -> Self {
+            let binding = Binding::new(schema::DATASETS[0], false);
+            let columns = Columns::new(&binding);
+            let mut this = Self { predictor: Predictor::default(), binding, names: Names::new(), columns };
+            this.learn(record);
+            this
+        }
+
+        fn learn(&mut self, record: &str) {
+            self.predictor.learn(record.as_bytes(), &self.binding, &mut self.names);
+        }
+
+        fn decode<'t>(&mut self, text: &'t str, are_lines: bool) -> Result<(usize, usize), Miss<'t>> {
+            let Self { predictor, binding, names, columns } = self;
+            let run = predictor.decode(text.as_bytes(), are_lines, Some("Linux"), columns, binding, names)?;
+            Ok((run.len, run.num_rows))
+        }
+    }
+
+    const RECORD: &str =
+        r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1,"x":[1],"DiskPaths":["/a"]}"#;
+
+    #[test]
+    fn records_that_are_alike_are_one_run() {
+        let without = r#"{"DeviceId":"b","OSPlatform":"Linux","x":{"y":"}"}}"#;
+        let text = format!("{RECORD}\n{RECORD}\r\n{without}\n{RECORD}\n");
+        let mut predicted = Fixture::from(RECORD);
+        assert_eq!(predicted.decode(&text, true).unwrap(), (text.len() - 1, 4));
+        assert_eq!(predicted.columns.num_rows(), 4);
+        assert_eq!(predicted.names.undocumented().collect::<Vec<_>>(), [("x", 4)]);
+        let text = format!("{RECORD},{without}]");
+        assert_eq!(predicted.decode(&text, false).unwrap(), (text.len() - 1, 2));
+    }
+
+    #[test]
+    fn members_that_were_left_out_before_are_learnt() {
+        let mut predicted = Fixture::from(r#"{"DeviceId":"a","OSPlatform":"Linux"}"#);
+        let text = format!("{RECORD}\n");
+        assert!(matches!(predicted.decode(&text, true), Err(Miss::Surprise)));
+        predicted.learn(RECORD);
+        assert_eq!(predicted.decode(&text, true).unwrap(), (RECORD.len(), 1));
+        let other_order = r#"{"OSPlatform":"Linux","DeviceId":"a"}"#;
+        predicted.learn(other_order);
+        assert_eq!(predicted.decode(&format!("{other_order}\n"), true).unwrap(), (other_order.len(), 1));
+    }
+
+    #[test]
+    fn a_run_ends_before_a_value_that_is_a_surprise() {
+        const FULL: &str = r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1,"DiskPaths":["/a","/b"],"SoftwareFirstSeenTimestamp":"2021-01-11 00:00:00"}"#;
+        for (valid, surprise) in [
+            (r#""NumberOfWeaknesses":1"#, r#""NumberOfWeaknesses":01"#),
+            (r#""/b""#, r#""\x""#),
+            ("2021-01-11", "2021-02-30"),
+            (r#""DeviceId":"a""#, r#""DeviceId":"\ud800""#),
+        ] {
+            let broken = FULL.replace(valid, surprise);
+            let text = format!("{FULL}\n{FULL}\n{broken}\n{FULL}\n");
+            let mut predicted = Fixture::from(FULL);
+            let len = 2 * FULL.len() + 1;
+            assert_eq!(predicted.decode(&text, true).unwrap(), (len, 2), "{broken}");
+            assert!(matches!(predicted.decode(&text[len + 1..], true), Err(Miss::Surprise)), "{broken}");
+            let rest = &text[text.len() - FULL.len() - 1..];
+            assert_eq!(predicted.decode(rest, true).unwrap(), (FULL.len(), 1));
+            // As if the broken one had never been there.
+            let mut expected = Fixture::from(FULL);
+            expected.decode(&format!("{FULL}\n{FULL}\n{FULL}\n"), true).unwrap();
+            let rows = |mut fixture: Fixture| format!("{:?}", fixture.columns.finish(&[0, 1, 2]));
+            assert_eq!(rows(predicted), rows(expected), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_miss_leaves_nothing_behind() {
+        let mut predicted = Fixture::from(RECORD);
+        for record in [
+            r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1.5}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":01}"#,
+            r#"{"DeviceId":"","OSPlatform":"Linux"}"#,
+            r#"{"OSPlatform":"Linux"}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux"} "#,
+            r#"{"DeviceId":"a","OSPlatform":"Lin\u0075x"}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux","DiskPaths":["/a" ]}"#,
+            r#"{"DeviceId":"a","OSPlatform":"Linux","DiskPaths":["/a""#,
+        ] {
+            assert!(
+                matches!(predicted.decode(&format!("{record}\n"), true), Err(Miss::Surprise)),
+                "{record}"
+            );
+        }
+        let other = "{\"DeviceId\":\"a\",\"OSPlatform\":\"macOS\"}\n";
+        assert!(matches!(predicted.decode(other, true), Err(Miss::Partition(Some("macOS")))));
+        assert_eq!(predicted.columns.num_rows(), 0);
+        assert_eq!(predicted.columns.finish(&[]).num_rows, 0);
+        assert_eq!(predicted.names.undocumented().count(), 0);
+        let invalid = format!("{RECORD}\n{}\n", RECORD.replace("/a", r"\x"));
+        assert_eq!(predicted.decode(&invalid, true).unwrap(), (RECORD.len(), 1));
+        assert!(matches!(predicted.decode(&invalid[RECORD.len() + 1..], true), Err(Miss::Surprise)));
+        assert_eq!(predicted.columns.num_rows(), 1);
+        assert_eq!(predicted.columns.finish(&[0]).num_rows, 1);
+        assert_eq!(predicted.names.undocumented().collect::<Vec<_>>(), [("x", 1)]);
+    }
+}

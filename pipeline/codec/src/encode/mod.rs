@@ -1,0 +1,262 @@
+//! Takes a record batch; gives a row group, encoded and compressed in memory, to be appended to any file.
+//!
+//! The batch's text is in dictionaries already: its keys become Parquet's keys, and nothing is hashed
+//! again. Readers see plain text: a dictionary is an encoding, not a type of the file.
+
+pub mod properties;
+#[expect(clippy::cast_possible_truncation, reason = "the library refuses larger pages")]
+#[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
+mod column_chunk;
+#[expect(clippy::cast_possible_truncation, reason = "a page is far smaller than its counts can say")]
+#[expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "counts are signed and not negative")]
+mod levels;
+mod rle;
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "keys and lengths have 32 bits")]
+mod byte_array;
+#[expect(clippy::cast_possible_truncation, reason = "differences are bounded before they are positions")]
+mod primitive;
+#[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
+mod statistics;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
+use arrow_schema::{DataType, TimeUnit};
+use bytes::Bytes;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::writer::{SerializedFileWriter, TrackedWrite};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
+
+use byte_array::{TextEncoder, Texts};
+use column_chunk::{ChunkWriter, PageCompressor, PageSink};
+use levels::{Levels, ListLevels};
+use primitive::{Number, NumberEncoder};
+pub use properties::MAX_ROW_GROUP_ROWS;
+use properties::bloom_filter_fpp;
+
+/// Encodes row groups, one after the other, with the same buffers.
+pub struct RowGroupEncoder {
+    schema: SchemaDescPtr,
+    /// For each column how often its bloom filter may be wrong, if it has one.
+    bloom_filters: Vec<Option<f64>>,
+    compressor: PageCompressor,
+    text: TextEncoder,
+    numbers: NumberEncoder,
+    lists: ListLevels,
+    /// Values that are not null, where some are.
+    keys: Vec<u32>,
+    ints: Vec<i32>,
+    longs: Vec<i64>,
+    /// The bytes of the last row group.
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for RowGroupEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowGroupEncoder").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// A row group that no file has yet.
+#[derive(Debug)]
+pub struct RowGroup {
+    bytes: Bytes,
+    columns: Vec<ColumnCloseResult>,
+    num_rows: usize,
+}
+
+impl RowGroupEncoder {
+    /// Begins with empty buffers, for files of `schema`.
+    pub fn new(schema: SchemaDescPtr) -> Self {
+        Self {
+            bloom_filters: schema.columns().iter().map(|column| bloom_filter_fpp(column)).collect(),
+            schema,
+            compressor: PageCompressor::new(),
+            text: TextEncoder::default(),
+            numbers: NumberEncoder::default(),
+            lists: ListLevels::default(),
+            keys: Vec::new(),
+            ints: Vec::new(),
+            longs: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// Encodes `batch` as a row group. Its columns are those of the file, text as
+    /// `Dictionary(UInt32, Utf8)`, whose texts are not null; they may repeat, and not all need be used.
+    ///
+    /// # Errors
+    ///
+    /// What the library says of sizes that its format cannot hold.
+    ///
+    /// # Panics
+    ///
+    /// Where the columns are not those of the file: a mistake of ours.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<RowGroup, ParquetError> {
+        assert_eq!(batch.num_columns(), self.schema.num_columns(), "one array for each column of the file");
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut sink = TrackedWrite::new(bytes);
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (index, array) in batch.columns().iter().enumerate() {
+            let column = self.schema.column(index);
+            columns.push(self.encode_column(&column, array, self.bloom_filters[index], &mut sink)?);
+        }
+        Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
+    }
+
+    /// Takes back the memory of a row group that was appended.
+    pub fn reuse(&mut self, row_group: RowGroup) {
+        if let Ok(bytes) = row_group.bytes.try_into_mut() {
+            self.bytes = bytes.into();
+        }
+    }
+
+    /// Memory that is kept for the next row group.
+    pub fn num_bytes(&self) -> usize {
+        let keys = self.keys.capacity() + self.ints.capacity();
+        self.compressor.num_bytes()
+            + self.text.num_bytes()
+            + self.numbers.num_bytes()
+            + self.lists.num_bytes()
+            + keys * size_of::<u32>()
+            + self.longs.capacity() * size_of::<i64>()
+            + self.bytes.capacity()
+    }
+
+    fn encode_column(
+        &mut self,
+        column: &ColumnDescPtr,
+        array: &dyn Array,
+        bloom_filter_fpp: Option<f64>,
+        sink: &mut PageSink,
+    ) -> Result<ColumnCloseResult, ParquetError> {
+        match array.data_type() {
+            DataType::Dictionary(_, _) => {
+                let dictionary = array.as_dictionary::<UInt32Type>();
+                let nulls = dictionary.nulls().filter(|nulls| nulls.null_count() > 0);
+                let pages = levels::pages(array.len(), nulls);
+                let keys = match nulls {
+                    None => &dictionary.keys().values()[..],
+                    Some(nulls) => {
+                        levels::compact(dictionary.keys().values(), nulls, &mut self.keys);
+                        &self.keys[..]
+                    }
+                };
+                let texts = Texts {
+                    dictionary: dictionary.values().as_string(),
+                    keys,
+                    levels: flat_levels(column, nulls),
+                };
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
+            }
+            DataType::List(_) => {
+                assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
+                let lists = array.as_list::<i32>();
+                let (pages, keys) = self.lists.fill(lists, column.max_def_level(), &mut self.keys);
+                let texts = Texts {
+                    dictionary: lists.values().as_dictionary::<UInt32Type>().values().as_string(),
+                    keys,
+                    levels: Levels::List(&self.lists),
+                };
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
+            }
+            DataType::Int32 => {
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                encode_numbers::<Int32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
+            }
+            DataType::Date32 => {
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                encode_numbers::<Date32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                encode_numbers::<TimestampMicrosecondType>(
+                    column,
+                    array,
+                    &mut self.numbers,
+                    &mut self.longs,
+                    chunk,
+                )
+            }
+            other => unreachable!("{}: no column is declared as {other}", column.path()),
+        }
+    }
+}
+
+impl RowGroup {
+    /// Counts its rows.
+    pub fn num_rows(&self) -> usize {
+        self.num_rows
+    }
+
+    /// What a file's writer holds of it until the footer is written, about.
+    pub fn footer_bytes(&self) -> usize {
+        /// Facts of a column chunk; facts of a page, with two bounds that were cut.
+        const CHUNK_BYTES: usize = 1024;
+        const PAGE_BYTES: usize = 320;
+        let num_pages = |column: &ColumnCloseResult| {
+            column.offset_index.as_ref().map_or(0, |index| index.page_locations().len())
+        };
+        self.columns.iter().map(|column| CHUNK_BYTES + num_pages(column) * PAGE_BYTES).sum()
+    }
+
+    /// Appends it to `file`, once.
+    ///
+    /// # Errors
+    ///
+    /// What the library says, and what writing says.
+    pub fn append_to<W: Write + Send>(
+        &mut self,
+        file: &mut SerializedFileWriter<W>,
+    ) -> Result<(), ParquetError> {
+        let mut row_group = file.next_row_group()?;
+        for column in self.columns.drain(..) {
+            row_group.append_column(&self.bytes, column)?;
+        }
+        row_group.close()?;
+        Ok(())
+    }
+}
+
+/// Returns the levels of a column without lists.
+fn flat_levels<'c>(column: &ColumnDescPtr, nulls: Option<&'c arrow_buffer::NullBuffer>) -> Levels<'c> {
+    assert_eq!(column.max_rep_level(), 0, "{} is no list", column.path());
+    if column.max_def_level() > 0 {
+        Levels::Optional(nulls)
+    } else {
+        assert!(nulls.is_none(), "{} is required", column.path());
+        Levels::Required
+    }
+}
+
+fn encode_numbers<T: ArrowPrimitiveType>(
+    column: &ColumnDescPtr,
+    array: &dyn Array,
+    encoder: &mut NumberEncoder,
+    buffer: &mut Vec<T::Native>,
+    chunk: ChunkWriter<'_, T::Native>,
+) -> Result<ColumnCloseResult, ParquetError>
+where
+    T::Native: Number,
+{
+    let array = array.as_primitive::<T>();
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let pages = levels::pages(array.len(), nulls);
+    let values = match nulls {
+        None => &array.values()[..],
+        Some(nulls) => {
+            levels::compact(array.values(), nulls, buffer);
+            &buffer[..]
+        }
+    };
+    encoder.encode(values, flat_levels(column, nulls), &pages, chunk)
+}

@@ -1,0 +1,608 @@
+//! Row groups as readers find them, and as the library itself would have described them.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "any number is random enough"
+)]
+
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, UInt32Type};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int32Array, ListArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
+    RowSelector,
+};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter, ProjectionMask};
+use parquet::basic::Encoding;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use proptest::prelude::*;
+
+use super::properties::{MAX_LIST_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS};
+use super::{RowGroupEncoder, rle};
+
+/// A generator that gives the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 ^ (self.0 >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 16
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.next() as usize % bound.max(1)
+    }
+
+    fn percent(&mut self, share: u32) -> bool {
+        self.below(100) < share as usize
+    }
+}
+
+/// What a random batch is like.
+#[derive(Debug, Clone)]
+struct Shape {
+    seed: u64,
+    num_rows: usize,
+    null_percent: u32,
+    /// Entries of each dictionary.
+    num_texts: usize,
+    /// Those from here on are not used.
+    num_used: usize,
+    text: Text,
+    max_list_len: usize,
+    max_run_len: usize,
+    order: Order,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Text {
+    /// Two letters, so that entries repeat.
+    Short,
+    /// Characters of all lengths, around the length at which bounds are cut.
+    NonAscii,
+    /// Characters that nothing follows.
+    Last,
+    Long,
+    /// Like paths: different behind what they share.
+    Path,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Random,
+    Ascending,
+    Descending,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let num_rows = prop_oneof![
+        1 => Just(0_usize),
+        1 => Just(1),
+        6 => 2..200_usize,
+        1 => Just(MAX_PAGE_ROWS),
+        2 => MAX_PAGE_ROWS + 1..3 * MAX_PAGE_ROWS,
+        1 => MAX_LIST_PAGE_ROWS..2 * MAX_LIST_PAGE_ROWS,
+    ];
+    let null_percent = prop_oneof![Just(0), Just(0), Just(3), Just(50), Just(97), Just(100)];
+    let num_texts = prop_oneof![1..5_usize, 1..300_usize, 1..70_000_usize];
+    let text = prop_oneof![
+        Just(Text::Short),
+        Just(Text::NonAscii),
+        Just(Text::Last),
+        Just(Text::Long),
+        Just(Text::Path)
+    ];
+    let order = prop_oneof![Just(Order::Random), Just(Order::Ascending), Just(Order::Descending)];
+    (any::<u64>(), num_rows, null_percent, num_texts, 1..=100_usize, text, 0..6_usize, 1..60_usize, order)
+        .prop_map(
+            |(seed, num_rows, null_percent, num_texts, used, text, max_list_len, max_run_len, order)| Shape {
+                seed,
+                num_rows,
+                null_percent,
+                num_texts,
+                num_used: (num_texts * used).div_ceil(100),
+                text,
+                max_list_len,
+                max_run_len,
+                order,
+            },
+        )
+}
+
+impl Shape {
+    fn text(&self, random: &mut Random) -> String {
+        let characters = |random: &mut Random, from: &[char], len: usize| -> String {
+            (0..len).map(|_| from[random.below(from.len())]).collect()
+        };
+        match self.text {
+            Text::Short => characters(random, &['a', 'b', 'c', 'd'], 2),
+            Text::NonAscii => {
+                let len = 12 + random.below(60);
+                characters(random, &['a', 'ß', '語', '𝄞', '\u{7f}', '\u{7ff}', '\u{d7ff}'], len)
+            }
+            Text::Last => {
+                let len = 1 + random.below(70);
+                characters(random, &['\u{10ffff}', '\u{10ffff}', '\u{ffff}'], len)
+            }
+            Text::Long => {
+                let len = random.below(400) * if self.num_rows <= 200 && random.percent(5) { 100 } else { 1 };
+                characters(random, &['x', 'y', 'é'], len)
+            }
+            Text::Path => format!("C:\\Program Files\\{}\\{}.exe", random.below(40), random.below(100_000)),
+        }
+    }
+
+    fn dictionary(&self, random: &mut Random) -> StringArray {
+        // Long texts are few: what is tested does not need them to be many.
+        let num_texts =
+            if matches!(self.text, Text::Long) { self.num_texts.min(500) } else { self.num_texts };
+        let mut texts: Vec<String> = (0..num_texts).map(|_| self.text(random)).collect();
+        match self.order {
+            Order::Random => {}
+            Order::Ascending => texts.sort(),
+            Order::Descending => texts.sort_by(|a, b| b.cmp(a)),
+        }
+        StringArray::from_iter_values(texts)
+    }
+
+    /// Numbers below `bound` in runs, in the wanted order.
+    fn positions(&self, random: &mut Random, len: usize, bound: usize) -> Vec<usize> {
+        let mut positions = Vec::with_capacity(len);
+        while positions.len() < len {
+            let run = (1 + random.below(self.max_run_len)).min(len - positions.len());
+            let position = random.below(bound);
+            positions.extend(std::iter::repeat_n(position, run));
+        }
+        if !matches!(self.order, Order::Random) {
+            positions.sort_unstable();
+        }
+        positions
+    }
+
+    fn nulls(&self, random: &mut Random, len: usize) -> Option<NullBuffer> {
+        (self.null_percent > 0).then(|| (0..len).map(|_| !random.percent(self.null_percent)).collect())
+    }
+
+    fn texts(
+        &self,
+        random: &mut Random,
+        len: usize,
+        nulls: Option<NullBuffer>,
+    ) -> DictionaryArray<UInt32Type> {
+        let texts = self.dictionary(random);
+        let bound = self.num_used.min(texts.len());
+        let keys = self.positions(random, len, bound).into_iter().map(|key| key as u32).collect();
+        DictionaryArray::new(UInt32Array::new(keys, nulls), Arc::new(texts))
+    }
+
+    fn lists(&self, random: &mut Random) -> ListArray {
+        let lens: Vec<usize> = (0..self.num_rows).map(|_| random.below(self.max_list_len + 1)).collect();
+        let num_elements = lens.iter().sum();
+        let nulls = self.nulls(random, num_elements);
+        let elements = self.texts(random, num_elements, nulls);
+        // A null list may have elements: they do not count.
+        let nulls = self.nulls(random, self.num_rows);
+        ListArray::new(
+            schema::arrow::batch_list_element(),
+            OffsetBuffer::from_lengths(lens),
+            Arc::new(elements),
+            nulls,
+        )
+    }
+
+    fn batch(&self) -> RecordBatch {
+        let random = &mut Random(self.seed);
+        let len = self.num_rows;
+        let span = [1, 2, 300, 65_537, 65_538, 1 << 31][random.below(6)];
+        let ints = self.positions(random, len, span).into_iter().map(|value| (value as i32).wrapping_mul(-1));
+        let ints = ints.collect::<ScalarBuffer<i32>>();
+        let days = self.positions(random, len, 4000).into_iter().map(|value| value as i32 + 15_000).collect();
+        let micros = self.positions(random, len, 1 << 40).into_iter().map(|value| value as i64 - 7).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.texts(random, len, None)),
+            {
+                let nulls = self.nulls(random, len);
+                Arc::new(self.texts(random, len, nulls))
+            },
+            Arc::new(self.lists(random)),
+            Arc::new(Int32Array::new(ints, self.nulls(random, len))),
+            Arc::new(Date32Array::new(days, self.nulls(random, len))),
+            Arc::new(TimestampMicrosecondArray::new(micros, self.nulls(random, len)).with_timezone("UTC")),
+            Arc::new(TimestampMicrosecondArray::from_value(1_610_362_860_000_000, len).with_timezone("UTC")),
+        ];
+        let fields = file_schema();
+        let fields: Vec<Field> = fields
+            .fields()
+            .iter()
+            .zip(&columns)
+            .map(|(field, column)| field.as_ref().clone().with_data_type(column.data_type().clone()))
+            .collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    }
+}
+
+/// A file with a column of each kind.
+fn file_schema() -> SchemaRef {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Utf8, false),
+        Field::new("text", DataType::Utf8, true),
+        Field::new("list", DataType::List(schema::arrow::list_element()), true),
+        Field::new("int", DataType::Int32, true),
+        Field::new("date", DataType::Date32, true),
+        Field::new("seen_at", instant.clone(), true),
+        Field::new("generated_at", instant, false),
+    ]))
+}
+
+/// The same rows without dictionaries.
+fn plain(batch: &RecordBatch) -> RecordBatch {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Dictionary(_, _) => {
+            let texts = column.as_dictionary::<UInt32Type>();
+            let texts = texts.downcast_dict::<StringArray>().unwrap();
+            Arc::new(texts.into_iter().collect::<StringArray>()) as ArrayRef
+        }
+        DataType::List(_) => {
+            let mut builder =
+                ListBuilder::new(StringBuilder::new()).with_field(schema::arrow::list_element());
+            for list in column.as_list::<i32>() {
+                if let Some(list) = &list {
+                    let texts = list.as_dictionary::<UInt32Type>().downcast_dict::<StringArray>().unwrap();
+                    texts.into_iter().for_each(|text| builder.values().append_option(text));
+                }
+                builder.append(list.is_some());
+            }
+            Arc::new(builder.finish())
+        }
+        _ => Arc::clone(column),
+    });
+    RecordBatch::try_new(file_schema(), columns.collect()).unwrap()
+}
+
+/// Writes each batch as a row group.
+fn encoded(batches: &[RecordBatch]) -> Bytes {
+    let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
+    let mut properties = WriterProperties::builder().build();
+    parquet::arrow::add_encoded_arrow_schema_to_metadata(&file_schema(), &mut properties);
+    let mut file =
+        SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties)).unwrap();
+    let mut encoder = RowGroupEncoder::new(schema);
+    for batch in batches {
+        let mut row_group = encoder.encode(batch).unwrap();
+        row_group.append_to(&mut file).unwrap();
+        encoder.reuse(row_group);
+    }
+    file.into_inner().unwrap().into()
+}
+
+/// Writes rows as the library does, with pages of as many rows.
+fn written_by_library(batch: &RecordBatch) -> Bytes {
+    let properties = WriterProperties::builder()
+        .set_data_page_row_count_limit(MAX_PAGE_ROWS)
+        .set_column_data_page_row_count_limit(
+            ColumnPath::from(vec!["list".to_owned(), "list".to_owned(), "element".to_owned()]),
+            MAX_LIST_PAGE_ROWS,
+        )
+        .set_write_batch_size(MAX_PAGE_ROWS)
+        .set_data_page_size_limit(usize::MAX)
+        .set_dictionary_page_size_limit(usize::MAX)
+        .build();
+    let mut file = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+    file.into()
+}
+
+fn footer(file: &Bytes) -> ParquetMetaData {
+    ParquetMetaDataReader::new()
+        .with_page_index_policy(PageIndexPolicy::Required)
+        .parse_and_finish(file)
+        .unwrap()
+}
+
+fn reader(file: &Bytes) -> ParquetRecordBatchReaderBuilder<Bytes> {
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    ParquetRecordBatchReaderBuilder::try_new_with_options(file.clone(), options)
+        .unwrap()
+        .with_batch_size(1 << 20)
+}
+
+/// Reads everything that a reader gives as one batch, or none.
+fn read(reader: ParquetRecordBatchReaderBuilder<Bytes>) -> Option<RecordBatch> {
+    let mut batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
+    assert!(batches.len() <= 1, "a reader gives as many rows as are asked for");
+    batches.pop()
+}
+
+fn check_round_trip(batch: &RecordBatch) -> Bytes {
+    let file = encoded(std::slice::from_ref(batch));
+    let expected = plain(batch);
+    let found = read(reader(&file));
+    match found {
+        None => assert_eq!(expected.num_rows(), 0),
+        Some(found) => {
+            assert_eq!(found.schema().fields(), file_schema().fields());
+            assert_eq!(found, expected);
+        }
+    }
+    file
+}
+
+/// Compares what the footers say, the library's being of the same rows.
+fn check_described_alike(ours: &Bytes, library: &Bytes) {
+    let (ours, library) = (footer(ours), footer(library));
+    let (ours_group, library_group) = (ours.row_group(0), library.row_group(0));
+    assert_eq!(ours_group.num_rows(), library_group.num_rows());
+    for index in 0..ours_group.num_columns() {
+        let (column, expected) = (ours_group.column(index), library_group.column(index));
+        let name = column.column_path().string();
+        assert_eq!(column.statistics(), expected.statistics(), "{name}");
+        assert_eq!(column.num_values(), expected.num_values(), "{name}");
+        assert_eq!(column.definition_level_histogram(), expected.definition_level_histogram(), "{name}");
+        assert_eq!(column.repetition_level_histogram(), expected.repetition_level_histogram(), "{name}");
+        assert_eq!(
+            column.unencoded_byte_array_data_bytes(),
+            expected.unencoded_byte_array_data_bytes(),
+            "{name}"
+        );
+        let pages = page_rows(&ours, index);
+        if column.column_descr().max_rep_level() == 0 && column.dictionary_page_offset().is_some() {
+            assert_eq!(pages, page_rows(&library, index), "{name}");
+        }
+        if pages == page_rows(&library, index) && !is_misjudged_by_library(column_index(&ours, index), &pages)
+        {
+            assert_eq!(column_index(&ours, index), column_index(&library, index), "{name}");
+        }
+    }
+}
+
+fn column_index(footer: &ParquetMetaData, column: usize) -> &ColumnIndexMetaData {
+    footer.page_index().expect("an index").column_index(0, column).expect("a column index")
+}
+
+/// Rows of each page.
+fn page_rows(footer: &ParquetMetaData, column: usize) -> Vec<i64> {
+    let offset_index =
+        footer.page_index().expect("an index").offset_index(0, column).expect("an offset index");
+    let first_rows = offset_index.page_locations().iter().map(|page| page.first_row_index);
+    let ends = first_rows.clone().skip(1).chain([footer.row_group(0).num_rows()]);
+    first_rows.zip(ends).map(|(first, end)| end - first).collect()
+}
+
+/// The library takes a page for null where it has as many nulls as rows, which for lists is
+/// another thing.
+fn is_misjudged_by_library(index: &ColumnIndexMetaData, page_rows: &[i64]) -> bool {
+    (0..page_rows.len())
+        .any(|page| index.is_null_page(page) != (index.null_count(page) == Some(page_rows[page])))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn readers_find_the_rows_and_what_the_library_says_of_them(shape in shapes()) {
+        let batch = shape.batch();
+        let file = check_round_trip(&batch);
+        if batch.num_rows() > 0 {
+            check_described_alike(&file, &written_by_library(&plain(&batch)));
+        }
+    }
+
+    #[test]
+    fn slices_of_a_batch_are_row_groups_of_their_own(shape in shapes(), at in 0..=100_usize) {
+        let batch = shape.batch();
+        let at = batch.num_rows() * at / 100;
+        let slices = [batch.slice(at, batch.num_rows() - at), batch.slice(0, at)];
+        let file = encoded(&slices);
+        for (row_group, slice) in slices.iter().enumerate() {
+            match read(reader(&file).with_row_groups(vec![row_group])) {
+                None => prop_assert_eq!(slice.num_rows(), 0),
+                Some(found) => prop_assert_eq!(found, plain(slice)),
+            }
+        }
+    }
+
+    #[test]
+    fn selected_rows_are_found_by_the_page_index(shape in shapes(), from in 0..100_usize, to in 0..=100_usize) {
+        let batch = shape.batch();
+        let [from, to] = [from.min(to), to].map(|share| batch.num_rows() * share / 100);
+        let file = encoded(std::slice::from_ref(&batch));
+        let selection = RowSelection::from(vec![RowSelector::skip(from), RowSelector::select(to - from)]);
+        match read(reader(&file).with_row_selection(selection)) {
+            None => prop_assert_eq!(from, to),
+            Some(found) => prop_assert_eq!(found, plain(&batch).slice(from, to - from)),
+        }
+    }
+
+    #[test]
+    fn rows_that_a_predicate_takes_are_found(shape in shapes(), divisor in 2..9_i32) {
+        let expected = plain(&shape.batch());
+        let file = encoded(&[shape.batch()]);
+        let is_taken = move |value: Option<i32>| value.is_some_and(|value| value % divisor == 0);
+        let mask = ProjectionMask::columns(reader(&file).parquet_schema(), ["int"]);
+        let predicate = ArrowPredicateFn::new(mask, move |batch| {
+            Ok(batch.column(0).as_primitive::<Int32Type>().iter().map(|value| Some(is_taken(value))).collect::<BooleanArray>())
+        });
+        let found = read(reader(&file).with_row_filter(RowFilter::new(vec![Box::new(predicate)])));
+        let rows: Vec<usize> = (0..expected.num_rows())
+            .filter(|row| {
+                let ints = expected.column(3).as_primitive::<Int32Type>();
+                is_taken(ints.is_valid(*row).then(|| ints.value(*row)))
+            })
+            .collect();
+        prop_assert_eq!(found.as_ref().map_or(0, RecordBatch::num_rows), rows.len());
+        for (position, row) in rows.iter().enumerate().step_by(rows.len() / 100 + 1) {
+            prop_assert_eq!(found.as_ref().unwrap().slice(position, 1), expected.slice(*row, 1));
+        }
+    }
+
+    #[test]
+    fn values_of_any_width_come_back(width in 0..=32_u32, seed in any::<u64>(), len in 0..2000_usize, max_run in 1..80_usize) {
+        let mut random = Random(seed);
+        let mask = u32::MAX.checked_shr(32 - width).unwrap_or(0);
+        let mut values = Vec::new();
+        while values.len() < len {
+            let run = 1 + random.below(max_run);
+            values.extend(std::iter::repeat_n(random.next() as u32 & mask, run));
+        }
+        let mut encoded = Vec::new();
+        rle::encode(&values, width, &mut encoded);
+        prop_assert_eq!(hybrid_decoded(&encoded, width, values.len()), values);
+    }
+
+    #[test]
+    fn bits_come_back(seed in any::<u64>(), len in 0..2000_usize, max_run in 1..400_usize) {
+        let mut random = Random(seed);
+        let mut values = Vec::new();
+        while values.len() < len {
+            let run = 1 + random.below(max_run);
+            values.extend(std::iter::repeat_n(random.below(2) as u32, run));
+        }
+        let bits: Vec<u8> = values
+            .chunks(8)
+            .map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | *bit as u8))
+            .collect();
+        let mut encoded = Vec::new();
+        rle::encode_bits(&bits, values.len(), &mut encoded);
+        prop_assert_eq!(hybrid_decoded(&encoded, 1, values.len()), values);
+    }
+}
+
+/// Decodes by the letter of the format. Nothing is left over but what fills the last group.
+fn hybrid_decoded(mut encoded: &[u8], width: u32, len: usize) -> Vec<u32> {
+    let width = width as usize;
+    let mut values = Vec::new();
+    while !encoded.is_empty() {
+        let end = encoded.iter().position(|byte| *byte < 0x80).unwrap();
+        let header =
+            encoded[..=end].iter().rev().fold(0, |header, byte| header << 7 | usize::from(byte & 0x7f));
+        encoded = &encoded[end + 1..];
+        let num_values = header >> 1;
+        assert!(num_values > 0, "no run is empty");
+        if header & 1 == 0 {
+            let (value, rest) = encoded.split_at(width.div_ceil(8));
+            let value = value.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+            values.extend(std::iter::repeat_n(value, num_values));
+            encoded = rest;
+        } else {
+            let (packed, rest) = encoded.split_at(num_values * width);
+            let bit = |bit: usize| u32::from(packed[bit / 8] >> (bit % 8) & 1);
+            values.extend(
+                (0..num_values * 8)
+                    .map(|value| (0..width).fold(0, |sum, place| sum | bit(value * width + place) << place)),
+            );
+            encoded = rest;
+        }
+    }
+    assert!(values.len() >= len && values.len() < len + 8);
+    assert!(values[len..].iter().all(|value| *value == 0));
+    values.truncate(len);
+    values
+}
+
+/// A batch whose text has the given keys and texts; the rest is as simple as can be.
+fn batch_of(texts: Vec<String>, keys: Vec<Option<u32>>) -> RecordBatch {
+    let len = keys.len();
+    let shape = Shape {
+        seed: 1,
+        num_rows: len,
+        null_percent: 0,
+        num_texts: 1,
+        num_used: 1,
+        text: Text::Short,
+        max_list_len: 0,
+        max_run_len: 1,
+        order: Order::Random,
+    };
+    let batch = shape.batch();
+    let mut columns = batch.columns().to_vec();
+    let texts = Arc::new(StringArray::from(texts));
+    columns[1] = Arc::new(DictionaryArray::new(UInt32Array::from(keys), texts));
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+fn check_encodings(batch: &RecordBatch, has_dictionary: bool, page_rows_expected: &[i64]) {
+    let file = check_round_trip(batch);
+    check_described_alike(&file, &written_by_library(&plain(batch)));
+    let footer = footer(&file);
+    let column = footer.row_group(0).column(1);
+    assert_eq!(column.dictionary_page_offset().is_some(), has_dictionary);
+    assert_eq!(column.encodings().any(|encoding| encoding == Encoding::RLE_DICTIONARY), has_dictionary);
+    assert_eq!(page_rows(&footer, 1), page_rows_expected);
+}
+
+#[test]
+fn text_that_repeats_is_a_dictionary_of_what_is_used() {
+    let texts: Vec<String> = (0..1000).map(|text| format!("text {text} {}", "x".repeat(2000))).collect();
+    let keys = (0..30_000).map(|row| Some(row / 7 % 10 * 3)).collect();
+    let batch = batch_of(texts, keys);
+    check_encodings(&batch, true, &[4096, 4096, 4096, 4096, 4096, 4096, 4096, 1328]);
+    let file = encoded(&[batch]);
+    assert!(footer(&file).row_group(0).column(1).uncompressed_size() < 40_000, "unused text is not stored");
+}
+
+#[test]
+fn text_that_does_not_repeat_is_stored_as_it_is_in_pages_bounded_in_bytes() {
+    let texts: Vec<String> = (0..3000).map(|text| format!("{text:0400}")).collect();
+    let keys = (0..3000).map(Some).collect();
+    let rows_per_page = (MAX_PAGE_BYTES / 404) as i64;
+    check_encodings(&batch_of(texts, keys), false, &[rows_per_page, 3000 - rows_per_page]);
+}
+
+#[test]
+fn a_row_larger_than_a_page_has_one_of_its_own() {
+    let texts = vec!["a".to_owned(), "b".repeat(MAX_PAGE_BYTES * 2), "c".to_owned()];
+    check_encodings(&batch_of(texts, vec![Some(0), Some(1), None, Some(2)]), false, &[1, 1, 2]);
+}
+
+#[test]
+fn nothing_but_null_needs_no_dictionary() {
+    check_encodings(&batch_of(vec!["unused".to_owned()], vec![None; 4097]), false, &[4096, 1]);
+}
+
+#[test]
+fn a_constant_column_takes_no_room() {
+    let keys = vec![Some(0); 122_880];
+    let batch = batch_of(vec!["constant".to_owned()], keys);
+    let file = check_round_trip(&batch);
+    let footer = footer(&file);
+    for index in [1, 6] {
+        let column = footer.row_group(0).column(index);
+        assert!(column.dictionary_page_offset().is_some(), "{}", column.column_path());
+        // 30 pages of little but their headers.
+        assert!(column.compressed_size() < 1500, "{}: {}", column.column_path(), column.compressed_size());
+    }
+}
+
+#[test]
+fn a_bloom_filter_knows_what_is_used_and_little_else() {
+    let texts: Vec<String> = (0..2000).map(|text| format!("text {text}")).collect();
+    let batch = batch_of(texts, (0..5000).map(|row| Some(row % 1000)).collect());
+    let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
+    let mut encoder = RowGroupEncoder::new(schema);
+    encoder.bloom_filters[1] = Some(0.01);
+    encoder.encode(&batch).unwrap().append_to(&mut file).unwrap();
+    let reader = reader(&file.into_inner().unwrap().into());
+    let filter = reader.get_row_group_column_bloom_filter(0, 1).unwrap().expect("a filter");
+    let is_known = |text: &u32| filter.check(format!("text {text}").as_str());
+    assert!((0..1000).all(|text| is_known(&text)));
+    assert!((1000..2000).filter(is_known).count() < 50);
+    assert!(reader.get_row_group_column_bloom_filter(0, 0).unwrap().is_none());
+}

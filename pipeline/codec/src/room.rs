@@ -1,0 +1,83 @@
+//! Memory that threads share: each takes what it needs, and waits while there is less.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Returns what a row group takes while it is encoded, whose columns hold `columns_bytes`: the columns in
+/// their new order, a page before and after compression, and the pages that no file has yet.
+pub fn encode_cost(columns_bytes: usize) -> usize {
+    columns_bytes.saturating_mul(3)
+}
+
+/// Memory that is shared out in bytes: who asks for more than is left waits until others give back.
+#[derive(Debug, Clone)]
+pub struct Room(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// Bytes that were taken, given back when dropped.
+#[derive(Debug)]
+#[must_use = "what is dropped is given back"]
+pub struct Taken {
+    room: Room,
+    bytes: usize,
+}
+
+impl Room {
+    /// Begins with all of `capacity` free.
+    pub fn new(capacity: usize) -> Self {
+        Self(Arc::new(Shared { capacity, free: Mutex::new(capacity), freed: Condvar::new() }))
+    }
+
+    /// Takes `bytes`, waiting until they are free. More than all there is counts as all: it goes alone.
+    pub fn take(&self, bytes: usize) -> Taken {
+        let Shared { capacity, free, freed } = &*self.0;
+        let bytes = bytes.min(*capacity);
+        let guard = free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = freed.wait_while(guard, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
+        *guard -= bytes;
+        Taken { room: self.clone(), bytes }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let Shared { free, freed, .. } = &*self.room.0;
+        *free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
+        freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn room_is_never_given_twice_and_all_get_theirs() {
+        let room = Room::new(10);
+        let (in_use, next) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let take = || {
+            let mut sum = 0;
+            while let bytes @ 1..200 = next.fetch_add(1, Ordering::SeqCst) + 1 {
+                let taken = room.take(bytes % 13);
+                let counted = (bytes % 13).min(10);
+                assert!(in_use.fetch_add(counted, Ordering::SeqCst) + counted <= 10);
+                in_use.fetch_sub(counted, Ordering::SeqCst);
+                drop(taken);
+                sum += 1;
+            }
+            sum
+        };
+        let taken = std::thread::scope(|scope| {
+            [(); 4].map(|()| scope.spawn(take)).map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(taken.iter().sum::<usize>(), 199);
+        drop(room.take(usize::MAX));
+    }
+}
