@@ -19,6 +19,7 @@ mod expire;
 mod delta;
 mod layout;
 mod cli;
+mod docs;
 mod readers;
 #[cfg(feature = "history")]
 mod history;
