@@ -6,12 +6,12 @@ use parquet::file::metadata::ParquetMetaDataReader;
 use schema::EXTRA_FIELDS;
 use schema::ddl::ExtraFields;
 
-use crate::lake::{Place, Table};
+use crate::lake::Table;
 use crate::manifest::DataFile;
 
 /// Whether files of a table have the column of undocumented fields. Files in a store are not looked at.
 pub fn extra_fields(table: &Table) -> ExtraFields {
-    if let Place::Store(_) = table.place() {
+    if !table.place().is_on_disk() {
         return ExtraFields::Unknown;
     }
     // All files of a snapshot have the same columns.

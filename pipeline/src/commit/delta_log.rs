@@ -106,9 +106,9 @@ impl<'t> Log<'t> {
             return Ok(());
         };
         let committed = self.commit(None, finished_at);
-        if committed.is_err() && matches!(self.table.place(), Place::Disk(_)) {
+        if committed.is_err() {
             // Best effort: an error is ignored, the folder is empty.
-            let _ = local::remove_empty_dir(&log_folder(self.table));
+            let _ = self.table.place().remove_empty_folder(&log_folder(self.table));
         }
         committed
     }

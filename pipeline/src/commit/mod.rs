@@ -24,7 +24,7 @@ pub use self::error::CommitError;
 pub use self::outcome::{Published, Recovered, RemovedSnapshots};
 pub use self::staged_snapshot::StagedSnapshot;
 use self::store::{self as objects, ByObjects};
-use crate::lake::{self, LakeError, Place, Table, TableKind, TableLock, local};
+use crate::lake::{LakeError, Place, Table, TableKind, TableLock, local};
 use crate::snapshot::{RunId, SnapshotId};
 use crate::staging::Destination;
 
@@ -45,14 +45,7 @@ impl Table {
 
     /// The runs that have a folder in staging.
     fn staged_runs(&self) -> Result<Vec<String>, LakeError> {
-        let mut runs = self.list_names(&self.staging_root())?;
-        if let Place::Disk(_) = self.place() {
-            runs.retain(|run| {
-                let folder = self.staging_root().join(run);
-                !lake::is_clutter_folder(run) && local::is_folder(&folder).unwrap_or(true)
-            });
-        }
-        Ok(runs)
+        self.place().list_folders(&self.staging_root())
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::CommitError;
 use super::delta_log::Log;
-use crate::lake::{self, Place, PublishedSnapshot, SUCCESS_FILE, Table, local};
+use crate::lake::{self, PublishedSnapshot, SUCCESS_FILE, Table};
 use crate::snapshot::SnapshotId;
 
 /// See [`crate::lake::TableLock::check_publishable`].
@@ -36,15 +36,14 @@ pub(super) fn check_date(
     published: &[&PublishedSnapshot],
 ) -> Result<(), CommitError> {
     let folder = table.data_folder(date);
-    let is_on_disk = matches!(table.place(), Place::Disk(_));
-    if is_on_disk && local::exists(&folder)? && !local::is_folder(&folder)? {
+    if table.place().is_obstructed(&folder)? {
         return Err(CommitError::NotAFolder { path: folder });
     }
     let listed: BTreeSet<&str> =
         published.iter().flat_map(|one| &one.manifest.files).map(|file| file.path.as_str()).collect();
     let prefix = lake::data_folder_name(date);
     let is_ours = |name: &str, bytes: u64| {
-        lake::is_clutter(name, bytes)
+        lake::is_ignored_file(name, bytes)
             || (!published.is_empty() && name == SUCCESS_FILE)
             || listed.contains(format!("{prefix}/{name}").as_str())
     };

@@ -125,7 +125,7 @@ impl StagedSnapshot {
             }
         }
         // File servers and desktops are quick to leave something in a new folder.
-        staged.retain(|name, bytes| !lake::is_clutter(name, *bytes));
+        staged.retain(|name, bytes| !lake::is_ignored_file(name, *bytes));
         if let Some(name) = staged.into_keys().next() {
             return fail(format!("{prefix}/{name} is staged and not listed"));
         }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::clutter::is_clutter_folder;
 pub(crate) use super::error::io_error;
 use super::error::{LakeError, is_missing, optional};
+use super::ignored_files::is_ignored_folder;
 use super::paths::{SNAPSHOTS_FOLDER, STAGING_FOLDER};
 
 /// How often a waiting run looks whether the lock is free, or whether it was told to stop.
@@ -176,7 +176,7 @@ pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeErr
     while let Some((folder, prefix)) = todo.pop() {
         let entries = match fs::read_dir(&folder) {
             // Nor can a reader list it: `lost+found` is root's alone.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_clutter_below(&prefix) => {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_ignored_below(&prefix) => {
                 continue;
             }
             entries => optional(entries.map_err(io_error("list", &folder)))?,
@@ -196,8 +196,8 @@ pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeErr
 }
 
 /// Whether a folder is below one that holds no one's data, or is one.
-fn is_clutter_below(prefix: &str) -> bool {
-    prefix.split('/').any(|name| !name.is_empty() && is_clutter_folder(name))
+fn is_ignored_below(prefix: &str) -> bool {
+    prefix.split('/').any(|name| !name.is_empty() && is_ignored_folder(name))
 }
 
 /// Reads a small file whole; nothing where there is none.

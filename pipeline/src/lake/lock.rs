@@ -7,7 +7,8 @@ use super::error::LakeError;
 use super::lease::Lease;
 use super::local::{self, LocalLock};
 use super::paths::LOCK_FILE;
-use super::table::{Place, Table, TableKind};
+use super::place::Place;
+use super::table::{Table, TableKind};
 
 /// The exclusive right to change one table, held until the last clone of it is dropped.
 #[derive(Debug, Clone)]

@@ -12,12 +12,13 @@
 //! ```
 
 mod table;
+mod place;
 mod snapshots;
 mod lock;
 mod claim;
 mod success;
 mod paths;
-mod clutter;
+mod ignored_files;
 mod error;
 pub(crate) mod local;
 pub(crate) mod local_objects;
@@ -27,15 +28,15 @@ mod location;
 pub mod store;
 
 pub(crate) use self::claim::Claim;
-pub(crate) use self::clutter::{is_clutter, is_clutter_folder};
 pub use self::error::LakeError;
+pub(crate) use self::ignored_files::{is_ignored_file, is_ignored_folder};
 pub use self::location::check_location;
 pub use self::lock::TableLock;
 pub use self::paths::SUCCESS_FILE;
 pub(crate) use self::paths::{MANIFEST_FILE, MAX_MANIFEST_BYTES, REJECTS_FILE, check_name, data_folder_name};
+pub(crate) use self::place::Place;
 pub use self::snapshots::PublishedSnapshot;
 pub use self::store::StoreError;
 pub(crate) use self::success::MAX_SUCCESS_BYTES;
 pub use self::success::Success;
-pub(crate) use self::table::Place;
 pub use self::table::{Lake, Table, TableKind};

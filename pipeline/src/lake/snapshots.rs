@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use super::claim::Claim;
 use super::error::LakeError;
 use super::paths::{MANIFEST_FILE, MAX_MANIFEST_BYTES, check_name, data_folder_name};
-use super::table::{Place, Table};
+use super::table::Table;
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
 
@@ -40,12 +40,8 @@ impl Table {
     /// Fails where the folder of the snapshots cannot be listed.
     pub fn try_snapshots(&self) -> Result<Vec<Result<PublishedSnapshot, LakeError>>, LakeError> {
         let ids = self.snapshot_ids()?;
-        let Place::Store(store) = self.place() else {
-            return Ok(ids.into_iter().filter_map(|id| self.read_snapshot(id).transpose()).collect());
-        };
-        // A request for each of hundreds: not one after the other.
-        let paths: Vec<_> = ids.iter().map(|id| self.manifest_path(*id)).collect();
-        let manifests = store.read_all(&paths, MAX_MANIFEST_BYTES);
+        let paths = ids.iter().map(|id| self.manifest_path(*id)).collect();
+        let manifests = self.place().read_all(paths, MAX_MANIFEST_BYTES);
         let snapshots = ids.into_iter().zip(manifests);
         Ok(snapshots
             .filter_map(|(id, bytes)| bytes.and_then(|bytes| self.parse_snapshot(id, bytes)).transpose())
@@ -71,7 +67,7 @@ impl Table {
         let root = self.snapshots_root();
         let mut ids = BTreeSet::new();
         let mut claims = Vec::new();
-        if let Place::Disk(_) = self.place() {
+        if self.place().is_on_disk() {
             ids.extend(self.list_names(&root)?.iter().filter_map(|name| SnapshotId::parse(name)));
         } else {
             for (name, bytes) in self.list_files(&root)? {

@@ -1,73 +1,50 @@
 //! One dataset's table in one lake: its paths, and what is at them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 use schema::Dataset;
 
-use super::error::{self, LakeError, io_error};
-use super::local;
-use super::location::{self, Location};
+use super::error::{LakeError, optional};
 use super::paths::{
     MANIFEST_FILE, REJECTS_FILE, SNAPSHOTS_FOLDER, STAGING_FOLDER, check_name, data_folder_name,
 };
-use super::store::Store;
+use super::place::Place;
 use crate::delta;
 use crate::snapshot::SnapshotId;
 
-/// A place that tables lie in. It need not exist yet.
+/// The place that tables are in. It need not exist yet.
 #[derive(Debug, Clone)]
 pub struct Lake {
     place: Place,
 }
 
-/// Where a lake is.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    /// Below this folder of a local disk.
-    Disk(PathBuf),
-    /// In an object store.
-    Store(Store),
-}
-
 impl Lake {
-    /// Names the lake at `location`: a path, or a URL of a local folder or an object store. Asks no store
-    /// yet, and writes nothing.
+    /// Names the lake at `location`: a path, or a URL of a local folder or an object store. Sends no request, and
+    /// writes nothing.
     ///
     /// # Errors
     ///
-    /// A location or an environment that leads nowhere, and a path to something other than a folder.
+    /// Fails if the location is invalid, if the environment does not lead to its store, and if the path is not a
+    /// folder.
     pub fn open(location: impl AsRef<Path>) -> Result<Self, LakeError> {
-        let location = location.as_ref();
-        let root = match Location::parse(location)? {
-            Location::Disk(root) => root,
-            Location::Store(store) => return Ok(Self { place: Place::Store(store) }),
-        };
-        match fs::metadata(&root) {
-            Ok(metadata) if !metadata.is_dir() => Err(location::bad(location, "is not a folder")),
-            Err(error) if !error::is_missing(&error) => Err(io_error("open", &root)(error)),
-            _ => Ok(Self { place: Place::Disk(root) }),
-        }
+        Ok(Self { place: Place::open(location.as_ref())? })
     }
 
-    /// Sets where files wait on their way to or from an object store. It has to be a local disk, and is
-    /// the system's folder for temporary files where it is not set.
+    /// Sets where files are kept on their way to or from an object store. It must be a local disk, and is the
+    /// system's folder for temporary files if it is not set.
     #[must_use]
     pub fn with_work_dir(mut self, work_dir: &Path) -> Self {
-        if let Place::Store(store) = &mut self.place {
-            store.work_dir = work_dir.to_path_buf();
-        }
+        self.place.set_work_dir(work_dir);
         self
     }
 
-    /// Sets what uploads to an object store may hold in flight.
+    /// Sets how many bytes of uploads to an object store may be in flight.
     #[must_use]
     pub fn with_upload_bytes(mut self, upload_bytes: u64) -> Self {
-        if let Place::Store(store) = &mut self.place {
-            store.upload_bytes = upload_bytes;
-        }
+        self.place.set_upload_bytes(upload_bytes);
         self
     }
 
@@ -79,10 +56,7 @@ impl Lake {
 
     /// The lake's folder, or its URL.
     pub fn root(&self) -> &Path {
-        match &self.place {
-            Place::Disk(root) => root,
-            Place::Store(store) => store.root(),
-        }
+        self.place.root()
     }
 
     /// Names one table of the lake. It need not exist yet.
@@ -155,12 +129,12 @@ impl Table {
     /// A path that leaves the table, anything but a regular file, and what the system says.
     pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
         check_name(path)?;
-        self.open_file(&self.root().join(path))
+        self.place().open_file(&self.root().join(path))
     }
 
     /// Opens the snapshot's rejects for reading; nothing where it has none.
     pub(crate) fn open_rejects(&self, id: SnapshotId) -> Result<Option<File>, LakeError> {
-        error::optional(self.open_file(&self.rejects_path(id)))
+        optional(self.place().open_file(&self.rejects_path(id)))
     }
 
     /// Where the lake is.
@@ -168,44 +142,24 @@ impl Table {
         &self.lake.place
     }
 
-    /// The names in a folder, sorted; none where it does not exist.
+    /// See [`Place::list_names`].
     pub(crate) fn list_names(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
-        match self.place() {
-            Place::Disk(_) => local::list_names(folder),
-            Place::Store(store) => store.list_names(folder),
-        }
+        self.place().list_names(folder)
     }
 
-    /// Everything below a folder that is no folder itself: path from there → size in bytes.
+    /// See [`Place::list_files`].
     pub(crate) fn list_files(&self, folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
-        match self.place() {
-            Place::Disk(_) => local::list_files(folder),
-            Place::Store(store) => store.list_files(folder),
-        }
+        self.place().list_files(folder)
     }
 
-    /// Whether a folder is at `path`. In a store that is one with something in it.
+    /// See [`Place::is_folder`].
     pub(crate) fn is_folder(&self, path: &Path) -> Result<bool, LakeError> {
-        match self.place() {
-            Place::Disk(_) => local::is_folder(path),
-            Place::Store(store) => Ok(!store.list_names(path)?.is_empty()),
-        }
+        self.place().is_folder(path)
     }
 
-    /// Reads a small file whole; nothing where there is none.
+    /// See [`Place::read_bounded`].
     pub(crate) fn read_bounded(&self, path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, LakeError> {
-        match self.place() {
-            Place::Disk(_) => local::read_bounded(path, max_bytes),
-            Place::Store(store) => Ok(store.read(path, max_bytes)?.map(|(bytes, _)| bytes)),
-        }
-    }
-
-    /// Opens a file for reading. From a store it is fetched into a file without a name first.
-    fn open_file(&self, path: &Path) -> Result<File, LakeError> {
-        match self.place() {
-            Place::Disk(_) => local::open_file(path),
-            Place::Store(store) => store.fetch(path),
-        }
+        self.place().read_bounded(path, max_bytes)
     }
 
     /// The table's folder for what is not data.

@@ -31,7 +31,7 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     let mut unlisted = BTreeSet::new();
     for (path, bytes) in table.list_files(&table.snapshots_root())? {
         let name = path.split('/').next().unwrap_or_default();
-        if SnapshotId::parse(name).is_none() && !lake::is_clutter(&path, bytes) {
+        if SnapshotId::parse(name).is_none() && !lake::is_ignored_file(&path, bytes) {
             unlisted.insert(name.to_owned());
         }
     }
@@ -56,10 +56,10 @@ fn files_of_no_snapshot(table: &Table, known: &BTreeSet<String>) -> Result<Vec<F
     let mut names = BTreeSet::new();
     for (path, bytes) in table.list_files(&table.root())? {
         let first = path.split('/').next().unwrap_or_default();
-        if first == LOG_FOLDER || known.contains(first) || lake::is_clutter(&path, bytes) {
+        if first == LOG_FOLDER || known.contains(first) || lake::is_ignored_file(&path, bytes) {
             continue;
         }
-        let name = if lake::is_clutter_folder(first) { path } else { first.to_owned() };
+        let name = if lake::is_ignored_folder(first) { path } else { first.to_owned() };
         names.insert(name);
     }
     let findings = names.into_iter().map(|name| {

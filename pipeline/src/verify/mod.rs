@@ -143,7 +143,8 @@ impl Verification<'_> {
             self.snapshot.manifest.files.iter().map(|file| file.path.as_str()).collect();
         for (name, bytes) in self.table.list_files(&self.table.data_folder(self.snapshot.id.date()))? {
             let path = format!("{folder}/{name}");
-            if name != SUCCESS_FILE && !lake::is_clutter(&name, bytes) && !listed.contains(path.as_str()) {
+            if name != SUCCESS_FILE && !lake::is_ignored_file(&name, bytes) && !listed.contains(path.as_str())
+            {
                 let file = self.data_file_name(&path);
                 self.report.findings.push(Finding::Unlisted { file });
             }

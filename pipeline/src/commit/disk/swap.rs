@@ -27,7 +27,7 @@ use chrono::NaiveDate;
 use super::{delta as beside, removal};
 use crate::commit::{CommitError, Published, Recovered, delta_log as log, to_json};
 use crate::lake::{
-    LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_clutter, local,
+    LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_ignored_file, local,
 };
 use crate::manifest::Manifest;
 use crate::staging::Destination;
@@ -150,7 +150,8 @@ impl Publish<'_> {
         let found = local::list_files(folder)?;
         let prefix = data_folder_name(self.date());
         if self.manifest.files.is_empty() {
-            let no_data = found.iter().all(|(name, bytes)| name == SUCCESS_FILE || is_clutter(name, *bytes));
+            let no_data =
+                found.iter().all(|(name, bytes)| name == SUCCESS_FILE || is_ignored_file(name, *bytes));
             let success = self.table.read_success_in(folder)?;
             let no_other = success.is_none_or(|s| s.is_ok_and(|s| s.run_id == self.manifest.run_id));
             return Ok(no_data && no_other && local::is_folder(folder)?);

@@ -44,17 +44,17 @@ const FILES: &[&str] = &[
 const FOLDER_SUFFIX: &str = "_$folder$";
 
 /// Whether a file at `path`, with `/` between its names, is no one's data.
-pub(crate) fn is_clutter(path: &str, bytes: u64) -> bool {
+pub(crate) fn is_ignored_file(path: &str, bytes: u64) -> bool {
     let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
     !is_parquet(name)
         && (name.starts_with('.')
             || is_one_of(FILES, name)
             || (bytes == 0 && name.ends_with(FOLDER_SUFFIX))
-            || folders.split('/').any(is_clutter_folder))
+            || folders.split('/').any(is_ignored_folder))
 }
 
 /// Whether what is in a folder of this name is no one's data.
-pub(crate) fn is_clutter_folder(name: &str) -> bool {
+pub(crate) fn is_ignored_folder(name: &str) -> bool {
     name.starts_with('.') || is_one_of(FOLDERS, name)
 }
 
@@ -113,9 +113,9 @@ mod tests {
             "@eaDir/part-1.parquet/SYNOFILE_THUMB_M.jpg",
             "OSPlatform=x/#recycle/a/b.txt",
         ] {
-            assert!(is_clutter(path, 7), "{path}");
+            assert!(is_ignored_file(path, 7), "{path}");
         }
-        assert!(is_clutter("OSPlatform=x_$folder$", 0) && !is_clutter("OSPlatform=x_$folder$", 1));
+        assert!(is_ignored_file("OSPlatform=x_$folder$", 0) && !is_ignored_file("OSPlatform=x_$folder$", 1));
         for path in [
             "._part.parquet",
             ".hidden.PARQUET",
@@ -129,8 +129,8 @@ mod tests {
             "Thumbs.db.txt",
             "",
         ] {
-            let is_folder = is_clutter_folder(path);
-            assert!(!is_clutter(path, 7) || is_folder, "{path}");
+            let is_folder = is_ignored_folder(path);
+            assert!(!is_ignored_file(path, 7) || is_folder, "{path}");
         }
     }
 
