@@ -45,7 +45,7 @@ const NAMES: &[&str] = &[
     "Message",
 ];
 
-/// Texts of single values, each at some boundary of the contract.
+/// Texts of single values, each at some boundary of pipeline/docs/lake.md#values.
 const VALUES: &[&str] = &[
     "null",
     "true",

@@ -212,10 +212,10 @@ fn paths_in_documents_exist() {
     assert_none(&problems);
 }
 
-/// `pipeline/docs/<document>.md#<section>`.
+/// A comment names a document from the repository's root, `pipeline/docs/<document>.md#<section>`.
 #[test]
 fn comments_cite_sections_that_exist() {
-    const FOLDER: &str = "pipeline/docs/";
+    const FOLDER: &str = "pipeline/";
     let anchors = anchors_of_all();
     let is_source = |path: &Path| {
         path.extension()
@@ -230,7 +230,7 @@ fn comments_cite_sections_that_exist() {
         let text = std::fs::read_to_string(repository().join(&source)).unwrap();
         for (index, line) in text.lines().enumerate() {
             for cited in line.split(FOLDER).skip(1) {
-                let is_end = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '#' | '-' | '_');
+                let is_end = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '/' | '#' | '-' | '_');
                 let cited = cited.split(is_end).next().unwrap().trim_end_matches('.');
                 if !cited.contains(".md") {
                     continue;

@@ -1,8 +1,9 @@
-//! A second decoder, slow and obvious: takes a part's whole text; gives its rows and rejects by the contract.
+//! A second decoder, slow and obvious: takes a part's whole text; gives its rows and rejects by
+//! pipeline/docs/lake.md.
 //!
 //! Knows nothing of `pipeline`: records are found with the whole text at hand, values are read by
 //! `serde_json` and `chrono`, the columns of software inventory are spelled out. What it shares with
-//! the real decoder is the contract, so where the two differ, one of them is wrong.
+//! the real decoder is that page, so if the two differ, one of them is wrong.
 //!
 //! Left out: reasons of rejects, and the bounds on distinct undocumented names.
 
@@ -627,7 +628,7 @@ fn integer(text: &str) -> Option<i32> {
     if whole.is_empty() { Some(0) } else { format!("{sign}{whole}").parse().ok() }
 }
 
-/// The instant that a text of the facts page's §3.5 is, or one with an hour of one digit; `None` for the year 0001.
+/// Parses a timestamp of pipeline/docs/service.md#timestamps; `None` for the year 0001.
 fn time(text: &str) -> Result<Option<DateTime<Utc>>, FieldReject> {
     let mut padded = text.to_owned();
     if text.find(':') == Some(12) && text.is_char_boundary(11) {

@@ -23,7 +23,7 @@ use crate::spill::{NoSpill, Spill, SpillFile, SpilledRows};
 /// Rows of which those of one product stand together. Exports have a device's rows together, and
 /// its products in no order: who asks for a product then reads every page of every column. Sorting
 /// whole row groups would help that question more, and the one for all of a device would pay for it.
-/// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: README, Benchmarks.
+/// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: pipeline/benches/RESULTS.md#queries.
 const BLOCK_ROWS: usize = 15 * 2048;
 
 /// Rows that a row group has at least unless it is the last, or its rows are large.

@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use crate::http::{Secret, secret::quotable};
 
-/// The audiences that the API takes, by cloud (facts §5): the resource kept its name when the host got a
-/// new one. Last, the id of the application `WindowsDefenderATP`, which version 2 tokens have instead.
+/// The audiences that the API takes, by cloud (pipeline/docs/service.md#signing-in): the resource kept its name
+/// when the host got a new one. Last, the id of the application `WindowsDefenderATP`, which version 2 tokens
+/// have instead.
 const KNOWN_AUDIENCES: [&str; 6] = [
     "https://api.securitycenter.microsoft.com",
     "https://api.securitycenter.windows.com",

@@ -230,7 +230,8 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// Whether another attempt can succeed: only 429 and 5xx (facts §4 F9), and failed transfers.
+    /// Whether another attempt can succeed: only 429 and 5xx (pipeline/docs/service.md#signing-in), and failed
+    /// transfers.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::MissingVariables { .. }

@@ -130,9 +130,9 @@ impl ApiClient {
     }
 
     /// A link of the service as it is followed. Links lead to any host that the service takes for its own,
-    /// regional and legacy ones among them (facts §1.3, §4 F18): their path and query are the same at the
-    /// API's own origin, and the token goes there alone. Any other link is left as it is, for
-    /// [`ApiClient::get`] to refuse.
+    /// regional and legacy ones among them (pipeline/docs/service.md#failures-of-the-api): their path and query
+    /// are the same at the API's own origin, and the token goes there alone. Any other link is left as it is,
+    /// for [`ApiClient::get`] to refuse.
     pub fn at_own_origin(&self, mut link: Url) -> Url {
         // Never sent, and two links that differ in it alone are one.
         link.set_fragment(None);
@@ -206,7 +206,8 @@ impl ApiClient {
             match response.status() {
                 StatusCode::OK => return Ok(response),
                 StatusCode::UNAUTHORIZED if !renewed => {
-                    // The token may have ended early, or been revoked (facts §4 F6): one new one.
+                    // The token may have ended early, or been revoked
+                    // (pipeline/docs/service.md#failures-of-the-api): one new one.
                     renewed = true;
                     tracing::warn!(url = %RedactedUrl::from(url), "token refused, asking for a new one");
                     self.tokens.forget(&token).await;
@@ -221,8 +222,8 @@ impl ApiClient {
                     });
                 }
                 StatusCode::TOO_MANY_REQUESTS => {
-                    // Asking earlier than told only yields the next 429 (facts §4 F5). The date form is by
-                    // the service's clock.
+                    // Asking earlier than told only yields the next 429 (pipeline/docs/service.md#rate-limits).
+                    // The date form is by the service's clock.
                     let delay = retry_after(&response, self.clock.at(now)).unwrap_or(DEFAULT_RETRY_AFTER);
                     self.budget.block(now, now + TimeDelta::from_std(delay).unwrap_or_default())?;
                     wait_for_budget(url, now, delay, &mut throttled).await?;

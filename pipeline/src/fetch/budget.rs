@@ -34,9 +34,9 @@ pub struct CallRate {
 }
 
 impl CallRate {
-    /// Of the files exports' listings (facts §1.2).
+    /// Of the files exports' listings (pipeline/docs/service.md#rate-limits).
     pub const LISTINGS: Self = Self { per_minute: 5, per_hour: 20 };
-    /// Of JSON pages (facts §1.2).
+    /// Of JSON pages (pipeline/docs/service.md#rate-limits).
     pub const PAGES: Self = Self { per_minute: 30, per_hour: 1000 };
     /// Of an emulator that is asked more often than the service would be.
     pub const UNLIMITED: Self = Self { per_minute: usize::MAX, per_hour: usize::MAX };

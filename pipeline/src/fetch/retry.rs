@@ -21,7 +21,8 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// For the API: few, since a listing has a budget of 20 calls an hour (facts §1.2).
+    /// For the API: few, since a listing has a budget of 20 calls an hour
+    /// (pipeline/docs/service.md#rate-limits).
     pub const API: Self = Self {
         min_delay: Duration::from_millis(500),
         max_delay: Duration::from_secs(10),
@@ -29,9 +30,9 @@ impl RetryPolicy {
         max_elapsed: Duration::from_mins(5),
     };
 
-    /// For parts: Azure's own copy of a blob may be under way for a while after the listing (facts §4
-    /// F1), and a reset late in a long download is worth going on from (F22). That is some two minutes
-    /// of waiting.
+    /// For parts: Azure's own copy of a blob may be under way for a while after the
+    /// listing, and a reset late in a long download is worth going on from
+    /// (pipeline/docs/service.md#failures-of-blob-storage). That is some two minutes of waiting.
     pub const PART: Self = Self {
         min_delay: Duration::from_millis(500),
         max_delay: Duration::from_secs(30),

@@ -1,5 +1,6 @@
-//! What a service says when it refuses: `{"error":{"code","message","target"}}` from the API (facts
-//! §4 F8), an XML document from blob storage (F2). Both are foreign text: bounded and made fit to show.
+//! What a service says when it refuses: `{"error":{"code","message","target"}}` from the API and an XML
+//! document from blob storage (pipeline/docs/service.md#failures). Both are foreign text: bounded and made fit
+//! to show.
 
 use std::fmt;
 
@@ -82,7 +83,8 @@ impl ServiceError {
             message: Option<String>,
             target: Option<String>,
         }
-        // Azure storage may begin its XML with a byte order mark (facts §4 F2).
+        // Azure storage may begin its XML with a byte order mark
+        // (pipeline/docs/service.md#failures-of-blob-storage).
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let fit = |text: Option<String>| text.map(|text| quotable(&text)).filter(|text| !text.is_empty());
         if let Ok(Envelope { error }) = serde_json::from_slice(body) {

@@ -14,7 +14,8 @@ use super::{HttpError, NoAuthorities, RedactedUrl, has_authorities, is_loopback,
 
 /// A host that does not accept a connection for so long is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Silence on an API call. The first answer of an export can take minutes to come (facts §4 F22).
+/// Silence on an API call. The first answer of an export can take minutes to come
+/// (pipeline/docs/service.md#failures-of-the-api).
 pub const API_READ_TIMEOUT: Duration = Duration::from_mins(5);
 /// Silence on a download. Blob storage answers at once; after a minute without a byte the connection
 /// is dead, and the download goes on where it stopped.

@@ -1,7 +1,8 @@
 //! A URL that cannot print its secrets.
 //!
 //! The query of a download URL is a signature that anybody may use (Elastic's agent once logged whole
-//! SAS URLs, facts §4 F20), and userinfo is a password. Only scheme, host and path are ever shown.
+//! SAS URLs, pipeline/docs/service.md#signed-urls), and userinfo is a password. Only scheme, host and path are
+//! ever shown.
 
 use std::fmt;
 

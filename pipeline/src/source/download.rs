@@ -169,8 +169,9 @@ impl Downloader {
                 {
                     refusals += 1;
                     // One that has ended is replaced at once. Another one may be too new for the clock of
-                    // that server (facts §4 F3): it gets a moment first, and is replaced once. What does not
-                    // even give a code is not storage, which a new signature would not change.
+                    // that server (pipeline/docs/service.md#failures-of-blob-storage): it gets a moment first,
+                    // and is replaced once. What does not even give a code is not storage, which a new
+                    // signature would not change.
                     let is_to_renew = match (*is_out_of_time, &service.code) {
                         (true, _) => refusals != 2,
                         (false, Some(_)) => refusals == 2,
@@ -233,7 +234,8 @@ impl Downloader {
             partial.restart(progress).await?;
         }
         if download.copy_status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("pending")) {
-            // Its bytes are not all there, whatever came with them (facts §4 F1).
+            // Its bytes are not all there, whatever came with them
+            // (pipeline/docs/service.md#failures-of-blob-storage).
             return Err(FetchError::EmptyBody { url: url.clone(), copy_status: download.copy_status }.into());
         }
         if let (Some(before), Some(now)) = (partial.total_bytes, download.total_bytes)

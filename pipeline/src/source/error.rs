@@ -17,7 +17,7 @@ pub enum SourceError {
     /// The files on this machine.
     #[error(transparent)]
     Local(#[from] LocalError),
-    /// A tenant without data, or an export that is not ready (facts §4 F10).
+    /// A tenant without data, or an export that is not ready (pipeline/docs/service.md#listings-and-pages).
     #[error("the export lists no files; nothing published")]
     EmptyExport,
     /// The listing is not what the service documents.
@@ -86,7 +86,7 @@ pub enum SourceError {
         /// Name of the page that has it.
         page: String,
     },
-    /// The pages go round in a circle (facts §4 F18).
+    /// The pages go round in a circle (pipeline/docs/service.md#failures-of-the-api).
     #[error("{page}: `@odata.nextLink` was followed before; the pages would never end")]
     RepeatedNextLink {
         /// Name of the page that has it.

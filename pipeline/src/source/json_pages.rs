@@ -36,7 +36,7 @@ use crate::{
 
 /// Most pages of one export: no tenant has as many at any sensible page size.
 const MAX_PAGES: u64 = 100_000;
-/// Largest page. 200,000 records of 0.5 KB are 100 MB (facts §1.1, §1.2).
+/// Largest page. 200,000 records of 0.5 KB are 100 MB (pipeline/docs/service.md#records).
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// The pages of one export, the first of which is in the spool.
@@ -149,7 +149,8 @@ impl JsonPages {
     }
 
     /// A page that names another snapshot than those before it ends the run: a pull that crosses a
-    /// regeneration stays on its snapshot (facts §6.1, inferred), so this is never right.
+    /// regeneration stays on its snapshot (pipeline/docs/service.md#skip-tokens, inferred), so this is never
+    /// right.
     fn check_snapshot(&mut self, page: &str, next_link: &Url) -> Result<(), SourceError> {
         let Some(found) = snapshot_time(next_link) else { return Ok(()) };
         let expected = *self.snapshot_time.get_or_insert(found);

@@ -72,7 +72,7 @@ impl Lister {
 }
 
 /// `{"exportFiles":[…],"generatedTime":"…"}`; `@odata.context` may be absent and more may be there
-/// (facts §1.4).
+/// (pipeline/docs/service.md#listings-and-pages).
 fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, SourceError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -103,7 +103,7 @@ fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, So
         }
         urls.push(RedactedUrl::from(url));
     }
-    // Whole paths: two parts may have one base name (facts §4 F11).
+    // Whole paths: two parts may have one base name (pipeline/docs/service.md#paths-of-parts).
     let mut parts: HashMap<_, &RedactedUrl> = HashMap::with_capacity(urls.len());
     for url in &urls {
         if let Some(first) = parts.insert(url.part_key(), url) {
@@ -114,7 +114,8 @@ fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, So
     Ok(Listing { generated_time, urls })
 }
 
-/// RFC 3339 with or without a fraction (both are seen, facts §1.4); without a zone it is UTC.
+/// RFC 3339 with or without a fraction (both are seen, pipeline/docs/service.md#listings-and-pages); without a
+/// zone it is UTC.
 fn parse_generated_time(text: &str) -> Option<DateTime<Utc>> {
     let zoned = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
     let bare = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").map(|time| time.and_utc());

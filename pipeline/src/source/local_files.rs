@@ -513,7 +513,7 @@ pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> LocalError {
 }
 
 /// The time in the last `YYYY-MM-DD/HHMM` of the path: the layout of the service's own storage, under
-/// any prefix (facts §6.2).
+/// any prefix (pipeline/docs/service.md#paths-of-parts).
 fn time_of_path(path: &Path) -> Option<DateTime<Utc>> {
     let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap_or("")).collect();
     names.windows(2).rev().find_map(|pair| time_of_folders(pair[0], pair[1]))

@@ -9,7 +9,7 @@ use memchr::memchr2;
 use serde_json::Value;
 
 /// Longest text of all members beside `value`. A link has some hundred bytes; one known bug made each
-/// link longer than the one before (facts §4 F18), which ends here.
+/// link longer than the one before (pipeline/docs/service.md#failures-of-the-api), which ends here.
 const MAX_MEMBERS_BYTES: usize = 64 * 1024;
 
 /// What is wrong with a page.

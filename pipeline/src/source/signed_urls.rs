@@ -123,7 +123,8 @@ impl SignedUrls {
         }
         let listed_at = self.lister.client.clock().now();
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        // By the path alone, in any spelling: the same blob has another signature in each listing (facts §2.1).
+        // By the path alone, in any spelling: the same blob has another signature in each listing
+        // (pipeline/docs/service.md#snapshots).
         let mut found: HashMap<_, _> = listing.urls.into_iter().map(|url| (url.part_key(), url)).collect();
         for url in &mut current.urls {
             // One that is no longer listed keeps its old URL, and fails with that where it has ended.
@@ -149,7 +150,8 @@ fn is_ending(url: &SignedUrl, now: DateTime<Utc>) -> bool {
     ends_at > url.listed_at && left < MIN_LEFT && left < (ends_at - url.listed_at) / 2
 }
 
-/// `se` of a signed URL. What documentation says of its lifetime differs by page and year (facts §2.3).
+/// `se` of a signed URL. What documentation says of its lifetime differs by page and year
+/// (pipeline/docs/service.md#signed-urls).
 fn signature_end(url: &Url) -> Option<DateTime<Utc>> {
     let (_, text) = url.query_pairs().find(|(name, _)| name == "se")?;
     let exact = DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc());

@@ -1,8 +1,8 @@
 //! Which snapshot a page is of: the `TimePath` in its link's `$skiptoken`.
 //!
-//! The token is Base64 of `{"ExportDefinition":{"TimePath":"2021-01-25/0200/"},…}` (facts §6.1, decoded
-//! from the documentation's own examples). It is read for the time and never built; one that does not
-//! look like that gives no time.
+//! The token is Base64 of `{"ExportDefinition":{"TimePath":"2021-01-25/0200/"},…}`
+//! (pipeline/docs/service.md#skip-tokens, decoded from the documentation's own examples). It is read for the
+//! time and never built; one that does not look like that gives no time.
 
 use base64::{
     Engine, alphabet,

@@ -1,7 +1,7 @@
 //! Which download URLs are fetched: decided before a byte is sent.
 //!
-//! The listing is foreign text. Blob hosts differ by region and change (facts §1.3), so they are matched
-//! by a configured suffix and never derived from the API's host.
+//! The listing is foreign text. Blob hosts differ by region and change (pipeline/docs/service.md#hosts), so
+//! they are matched by a configured suffix and never derived from the API's host.
 
 use url::{Host, Url};
 

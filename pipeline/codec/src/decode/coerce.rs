@@ -1,5 +1,5 @@
 //! The careful path: takes any record; gives its row with what had to be done to it, or why it is
-//! rejected. Every coercion and every reject of the contract is decided here and nowhere else.
+//! rejected. Every coercion and every reject of pipeline/docs/lake.md#values is decided here and nowhere else.
 
 use std::borrow::Cow;
 
