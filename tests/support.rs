@@ -17,7 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipeline::auth::Credentials;
 use pipeline::cancel::Cancel;
 use pipeline::config::IngestOptions;
-use pipeline::fetch::{RateFloor, RetryPolicy};
+use pipeline::fetch::{MinThroughput, RetryPolicy};
 use pipeline::http::Secret;
 use pipeline::ingest::{IngestError, ingest};
 use pipeline::report::RunReport;
@@ -100,7 +100,7 @@ impl Sandbox {
             max_attempts: 4,
             max_elapsed: Duration::from_mins(1),
         };
-        config.source.rate_floor = RateFloor { window: Duration::from_millis(300), min_bytes: 1 };
+        config.source.min_throughput = MinThroughput { window: Duration::from_millis(300), min_bytes: 1 };
         let RouteConfig::Files { api, .. } = &mut config.source.route else { panic!("the default route") };
         api.credentials = Credentials {
             tenant_id: Some(emulator.tenant_id().to_owned()),

@@ -37,7 +37,7 @@ fn main() -> anyhow::Result<()> {
             if is_checked {
                 rayon::spawn(move || {
                     if let Err(damage) = part.open() {
-                        part.give_back(&damage);
+                        part.reject(&damage);
                     }
                 });
             }

@@ -13,7 +13,7 @@ use url::Url;
 use crate::auth::{AuthMethod, Credentials};
 use crate::environment;
 use crate::fetch::cloud::{Cloud, Preset};
-use crate::fetch::{RateFloor, RetryPolicy};
+use crate::fetch::{MinThroughput, RetryPolicy};
 use crate::http::base_url::{EXPECTED, parse_base_url};
 use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
 use crate::lake::TableKind;
@@ -362,7 +362,7 @@ impl IngestOptions {
                 downloads: memory.num_downloads(self.downloads.unwrap_or(one.saturating_add(7))),
                 api_retry: RetryPolicy::API,
                 part_retry: RetryPolicy::PART,
-                rate_floor: RateFloor::DEFAULT,
+                min_throughput: MinThroughput::DEFAULT,
                 // Set by an emulator that keeps no rates; means nothing to the service itself.
                 unlimited_calls: environment::variable("DEFENDER_CALL_RATE")
                     .is_some_and(|rate| rate == "unlimited"),

@@ -65,7 +65,7 @@ pub mod cloud;
 pub mod blob;
 pub mod budget;
 pub mod retry;
-pub mod rate_floor;
+pub mod stall;
 pub mod server_clock;
 pub mod service_error;
 
@@ -74,7 +74,7 @@ use std::{path::PathBuf, time::Duration};
 use chrono::{DateTime, SecondsFormat, Utc};
 use schema::Permission;
 
-pub use self::{rate_floor::RateFloor, retry::RetryPolicy, service_error::ServiceError};
+pub use self::{retry::RetryPolicy, service_error::ServiceError, stall::MinThroughput};
 use crate::{
     auth::{AuthError, TokenClaims},
     exit_code::ExitCode,

@@ -62,8 +62,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Leaves `time` out of the count: nothing was tried in it.
-    pub fn excuse(&mut self, time: Duration) {
+    /// Excludes `time`, in which nothing was attempted, from the elapsed time.
+    pub fn exclude_elapsed(&mut self, time: Duration) {
         self.started += time;
     }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn time_that_is_excused_does_not_count() {
+    async fn excluded_time_does_not_count() {
         let hour = Duration::from_hours(1);
         let damaged = || FetchError::Damaged {
             url: url::Url::parse("https://h/p").unwrap().into(),
@@ -102,7 +102,7 @@ mod tests {
         let mut retry = RetryPolicy::PART.start();
         retry.started = retry.started.checked_sub(hour).unwrap();
         assert!(matches!(retry.wait(damaged()).await, Err(FetchError::GaveUp { attempts: 1, .. })));
-        retry.excuse(hour);
+        retry.exclude_elapsed(hour);
         retry.wait(damaged()).await.unwrap();
     }
 }

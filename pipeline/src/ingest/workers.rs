@@ -191,7 +191,7 @@ impl Decode<'_> {
             Err(damage) => {
                 tracing::debug!(part = part.name, error = %damage, "part is damaged");
                 // To be fetched again. Where that is not to be, delivery has ended, and says why.
-                part.give_back(&damage);
+                part.reject(&damage);
                 return Ok(());
             }
         };
@@ -274,7 +274,7 @@ impl Decode<'_> {
 
     fn damaged(&self, part: StoredPart, source: DecodeError, is_untouched: bool) -> Result<(), IngestError> {
         let (name, path) = (part.name.clone(), part.path.clone());
-        if part.give_back(&source) {
+        if part.reject(&source) {
             tracing::debug!(part = name, error = error_chain(&source), "part is damaged");
             if is_untouched {
                 return Ok(());

@@ -5,16 +5,15 @@ use chrono::Utc;
 
 use super::{
     FetchProgress, SourceError,
+    redelivery::{Damage, RetryState},
     signed_urls::{SignedUrl, SignedUrls},
-    stored_part::Damage,
 };
 use crate::{
     fetch::{
-        FetchError, RateFloor, RetryPolicy, ServiceError,
+        FetchError, MinThroughput, RetryPolicy, ServiceError,
         blob::{Announced, BlobClient, Range},
-        rate_floor::Watch,
-        retry::Retry,
         server_clock::ServerClock,
+        stall::StallDetector,
     },
     http::{HttpError, RedactedUrl},
     manifest::Proof,
@@ -36,13 +35,13 @@ pub(super) struct Downloader {
     pub urls: SignedUrls,
     pub clock: ServerClock,
     pub retry: RetryPolicy,
-    pub rate_floor: RateFloor,
+    pub min_throughput: MinThroughput,
 }
 
 /// Why a part is not there.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DownloadError {
-    /// Of this part alone: the others are none the worse for it.
+    /// This part alone failed: other parts are unaffected.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The disk: it is the same for all.
@@ -64,25 +63,17 @@ struct Partial {
     total_bytes: Option<u64>,
 }
 
-/// What was spent on a part; it goes with the part, should that have to be fetched again.
-#[derive(Debug)]
-pub(super) struct Effort {
-    retry: Retry,
-    /// The furthest that any attempt got.
-    furthest_bytes: u64,
-}
-
 impl Downloader {
-    /// For a part that nothing was tried for yet.
-    pub(super) fn no_effort(&self) -> Effort {
-        Effort { retry: self.retry.start(), furthest_bytes: 0 }
+    /// Returns the retry state of a part that has not been attempted yet.
+    pub(super) fn fresh_retry_state(&self) -> RetryState {
+        RetryState::fresh(self.retry)
     }
 
     /// A part that was here and is damaged: anew, after a while, within the bounds of all its attempts.
     pub(super) async fn part_again(
         &self,
         index: usize,
-        effort: &mut Effort,
+        retry_state: &mut RetryState,
         damage: Damage,
         progress: &FetchProgress,
     ) -> Result<Spooled, DownloadError> {
@@ -91,16 +82,16 @@ impl Downloader {
         self.spool.discard(url.part_name(), bytes)?;
         progress.take_bytes(bytes);
         progress.take_part();
-        effort.retry.excuse(waited);
-        effort.retry.wait(FetchError::Damaged { url, reason }).await?;
-        self.part(index, effort, progress).await
+        retry_state.retry.exclude_elapsed(waited);
+        retry_state.retry.wait(FetchError::Damaged { url, reason }).await?;
+        self.part(index, retry_state, progress).await
     }
 
     /// The whole part: from an earlier run, or downloaded.
     pub(super) async fn part(
         &self,
         index: usize,
-        effort: &mut Effort,
+        retry_state: &mut RetryState,
         progress: &FetchProgress,
     ) -> Result<Spooled, DownloadError> {
         let url = self.urls.get(index).url;
@@ -118,7 +109,7 @@ impl Downloader {
             total_bytes: facts.as_ref().and_then(|facts| facts.total_bytes),
             facts,
         };
-        let proof = match self.attempts(index, effort, &mut partial, progress).await {
+        let proof = match self.attempts(index, retry_state, &mut partial, progress).await {
             Ok(proof) => proof,
             Err(err) => {
                 progress.take_bytes(partial.writer.bytes());
@@ -139,12 +130,12 @@ impl Downloader {
     async fn attempts(
         &self,
         index: usize,
-        effort: &mut Effort,
+        retry_state: &mut RetryState,
         partial: &mut Partial,
         progress: &FetchProgress,
     ) -> Result<Proof, DownloadError> {
         let (mut refusals, mut is_by_range) = (0, false);
-        effort.furthest_bytes = effort.furthest_bytes.max(partial.writer.bytes());
+        retry_state.furthest_bytes = retry_state.furthest_bytes.max(partial.writer.bytes());
         loop {
             let signed = self.urls.valid(index).await.map_err(|err| DownloadError::Listing(Box::new(err)))?;
             let err = match self.attempt(&signed.url, is_by_range, partial, progress).await {
@@ -159,8 +150,9 @@ impl Downloader {
                 Err(DownloadError::Fetch(err)) => self.judge(err, &signed),
                 Err(err) => return Err(err),
             };
-            if partial.writer.bytes() >= effort.furthest_bytes + MIN_HEADWAY_BYTES {
-                *effort = Effort { furthest_bytes: partial.writer.bytes(), ..self.no_effort() };
+            if partial.writer.bytes() >= retry_state.furthest_bytes + MIN_HEADWAY_BYTES {
+                *retry_state =
+                    RetryState { furthest_bytes: partial.writer.bytes(), ..RetryState::fresh(self.retry) };
             }
             match &err {
                 FetchError::Changed { .. } => partial.restart(progress).await?,
@@ -187,7 +179,7 @@ impl Downloader {
                 FetchError::SignatureRefused { .. } => return Err(err.into()),
                 _ => {}
             }
-            effort.retry.wait(err).await?;
+            retry_state.retry.wait(err).await?;
         }
     }
 
@@ -226,7 +218,7 @@ impl Downloader {
             _ => None,
         };
         let mut download = self.client.open(url, range).await?;
-        let mut watch = Watch::new(self.rate_floor);
+        let mut stall_detector = StallDetector::new(self.min_throughput);
         if let Some(date) = download.date {
             self.clock.observe(date, Utc::now());
         }
@@ -263,7 +255,7 @@ impl Downloader {
             partial.writer.note(&facts).await?;
             partial.facts = Some(facts);
         }
-        while let Some(chunk) = watch.next(url, download.chunk()).await? {
+        while let Some(chunk) = stall_detector.next(url, download.chunk()).await? {
             if partial.writer.bytes() + chunk.len() as u64 > MAX_PART_BYTES {
                 return Err(too_large(url).into());
             }

@@ -10,10 +10,10 @@ use tokio::{
 
 use super::{
     Export, FetchProgress, SourceConfig, SourceError, StoredPart,
-    download::{DownloadError, Downloader, Effort},
+    download::{DownloadError, Downloader},
     listing::{Lister, Listing},
+    redelivery::{Damage, RetryState, ReturnHandle, ReturnedPart},
     signed_urls::SignedUrls,
-    stored_part::{Damage, ReturnedPart, WayBack},
 };
 use crate::{
     fetch::{FetchError, api::ApiClient, blob::BlobClient},
@@ -64,7 +64,7 @@ impl FilesExport {
             clock: lister.client.clock().clone(),
             urls: SignedUrls::new(lister, listing),
             retry: config.part_retry,
-            rate_floor: config.rate_floor,
+            min_throughput: config.min_throughput,
         };
         Ok(Self { num_downloads: config.downloads.get(), downloader: Arc::new(downloader) })
     }
@@ -82,9 +82,9 @@ impl FilesExport {
         progress: Arc<FetchProgress>,
     ) -> Result<(), SourceError> {
         let downloader = &self.downloader;
-        let (way_back, mut returned) = mpsc::unbounded_channel();
+        let (return_sender, mut returned) = mpsc::unbounded_channel();
         // Gone once no further part is begun: from then on those that are out keep the channel open.
-        let mut way_back = Some(way_back);
+        let mut return_sender = Some(return_sender);
         let mut fresh = 0..downloader.urls.len();
         let mut running = JoinSet::new();
         let mut failed: Vec<(usize, FetchError)> = Vec::new();
@@ -95,15 +95,20 @@ impl FilesExport {
             while running.len() < self.num_downloads && !is_giving_up {
                 let job = if let Some(part) = again.take().or_else(|| returned.try_recv().ok()) {
                     Job::again(part)
-                } else if let (Some(way_back), Some(index)) = (&way_back, fresh.next()) {
-                    Job { index, effort: downloader.no_effort(), damage: None, way_back: way_back.clone() }
+                } else if let (Some(return_sender), Some(index)) = (&return_sender, fresh.next()) {
+                    Job {
+                        index,
+                        retry_state: downloader.fresh_retry_state(),
+                        damage: None,
+                        return_sender: return_sender.clone(),
+                    }
                 } else {
                     break;
                 };
                 running.spawn(job.run(downloader.clone(), sender.clone(), progress.clone()));
             }
             if is_giving_up || fresh.is_empty() {
-                way_back = None;
+                return_sender = None;
             }
             if running.is_empty() && returned.is_closed() {
                 break;
@@ -156,16 +161,16 @@ impl FilesExport {
 /// One part to be fetched.
 struct Job {
     index: usize,
-    effort: Effort,
+    retry_state: RetryState,
     /// Of the one that was fetched before.
     damage: Option<Damage>,
-    way_back: UnboundedSender<ReturnedPart>,
+    return_sender: UnboundedSender<ReturnedPart>,
 }
 
 impl Job {
     fn again(part: ReturnedPart) -> Self {
-        let ReturnedPart { index, damage, effort, sender } = part;
-        Self { index, effort, damage: Some(damage), way_back: sender }
+        let ReturnedPart { index, damage, retry_state, sender } = part;
+        Self { index, retry_state, damage: Some(damage), return_sender: sender }
     }
 
     /// Says whether the part is still wanted.
@@ -175,15 +180,15 @@ impl Job {
         sender: Sender<StoredPart>,
         progress: Arc<FetchProgress>,
     ) -> Result<bool, (usize, DownloadError)> {
-        let Self { index, mut effort, damage, way_back } = self;
+        let Self { index, mut retry_state, damage, return_sender } = self;
         let fetched = match damage {
-            None => downloader.part(index, &mut effort, &progress).await,
-            Some(damage) => downloader.part_again(index, &mut effort, damage, &progress).await,
+            None => downloader.part(index, &mut retry_state, &progress).await,
+            Some(damage) => downloader.part_again(index, &mut retry_state, damage, &progress).await,
         };
         let spooled = fetched.map_err(|err| (index, err))?;
         progress.add_part();
-        let way_back = WayBack { index, sender: way_back, effort, delivered_at: Instant::now() };
-        let part = StoredPart::new(index as u64, spooled).with_way_back(way_back);
+        let handle = ReturnHandle { index, sender: return_sender, retry_state, delivered_at: Instant::now() };
+        let part = StoredPart::new(index as u64, spooled).with_return_handle(handle);
         Ok(sender.send(part).await.is_ok())
     }
 }

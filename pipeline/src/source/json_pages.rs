@@ -23,10 +23,10 @@ use super::{
 };
 use crate::{
     fetch::{
-        FetchError, RateFloor, RetryPolicy,
+        FetchError, MinThroughput, RetryPolicy,
         api::{ApiClient, parse_http_date},
         blob::is_chunked,
-        rate_floor::Watch,
+        stall::StallDetector,
     },
     http::{HttpError, RedactedUrl, transport_error},
     manifest::{GeneratedTimeFrom, Proof, Route},
@@ -57,7 +57,7 @@ pub struct JsonPages {
 #[derive(Debug, Clone, Copy)]
 struct Transfer {
     retry: RetryPolicy,
-    rate_floor: RateFloor,
+    min_throughput: MinThroughput,
 }
 
 /// A page that was read to its end.
@@ -76,7 +76,7 @@ impl JsonPages {
         dataset: &'static Dataset,
         work_dir: &Path,
     ) -> Result<(Export, Self), SourceError> {
-        let transfer = Transfer { retry: config.part_retry, rate_floor: config.rate_floor };
+        let transfer = Transfer { retry: config.part_retry, min_throughput: config.min_throughput };
         let url = client.url(dataset.json_pages, ("pageSize", page_size));
         // The first page itself says which snapshot, and so which spool, it is of.
         let mut writer = spool::begin_unnamed(work_dir, dataset.name).await?;
@@ -105,7 +105,7 @@ impl JsonPages {
         page_size: u32,
         dataset: &'static Dataset,
     ) -> Result<Export, SourceError> {
-        let transfer = Transfer { retry: config.part_retry, rate_floor: config.rate_floor };
+        let transfer = Transfer { retry: config.part_retry, min_throughput: config.min_throughput };
         let url = client.url(dataset.json_pages, ("pageSize", page_size));
         let page = fetch_page(&client, transfer, &url, 0, None, &FetchProgress::default()).await;
         let page = page.map_err(|err| refused(err, page_size))?;
@@ -195,7 +195,7 @@ async fn fetch_page(
 ) -> Result<Page, SourceError> {
     let mut retry = transfer.retry.start();
     loop {
-        match read_page(client, transfer.rate_floor, link, writer.as_deref_mut(), progress).await {
+        match read_page(client, transfer.min_throughput, link, writer.as_deref_mut(), progress).await {
             Ok((envelope, date, proof)) => {
                 let next_link = next_link(&envelope, index, client)?;
                 return Ok(Page { next_link, proof, date });
@@ -214,7 +214,7 @@ async fn fetch_page(
 
 async fn read_page(
     client: &ApiClient,
-    rate_floor: RateFloor,
+    min_throughput: MinThroughput,
     link: &Url,
     mut writer: Option<&mut PartWriter>,
     progress: &FetchProgress,
@@ -233,9 +233,9 @@ async fn read_page(
         EnvelopeError::Truncated { bytes } => FetchError::CutPage { url: link.into(), found: bytes }.into(),
         source => SourceError::BadPage { url: link.into(), source },
     };
-    let mut watch = Watch::new(rate_floor);
+    let mut stall_detector = StallDetector::new(min_throughput);
     let shown = RedactedUrl::from(link);
-    while let Some(chunk) = watch
+    while let Some(chunk) = stall_detector
         .next(&shown, async { response.chunk().await.map_err(|err| transport_error(link, err).into()) })
         .await?
     {

@@ -15,6 +15,7 @@ mod download;
 mod json_pages;
 mod local_files;
 mod pipe;
+mod redelivery;
 mod stored_part;
 mod page_envelope;
 mod skip_token;
@@ -50,7 +51,7 @@ pub use self::{
 pub use crate::fetch::api::ApiConfig;
 use crate::{
     fetch::{
-        FetchError, RateFloor, RetryPolicy,
+        FetchError, MinThroughput, RetryPolicy,
         api::{ApiClient, BudgetConfig},
         budget::{CallRate, Keeping},
     },
@@ -121,7 +122,7 @@ pub struct SourceConfig {
     /// Bounds of the retries of parts and pages.
     pub part_retry: RetryPolicy,
     /// What a transfer must keep up.
-    pub rate_floor: RateFloor,
+    pub min_throughput: MinThroughput,
     /// Whether an API on this machine, which is an emulator, may be called more often than the service.
     pub unlimited_calls: bool,
 }

@@ -1,8 +1,8 @@
-//! A part on its way to whoever decodes it, and its way back where it is damaged: delivery fetches it
-//! again, with the patience that is left for it, and the parts that are well are none the worse.
+//! A part at rest on the local disk, ready to be decoded. The decoder may reject a damaged one: delivery then
+//! downloads it again within its remaining retry budget, and other parts are unaffected.
 //!
-//! The MD5 that the server gave is held against the bytes here, not while they come in: it takes longer
-//! than the transfer on a fast line, and decoding has as many threads as there are.
+//! The server's MD5 is compared here and not during the download: on a fast line hashing takes longer than the
+//! transfer, and decoding has as many threads as the machine.
 
 use std::{
     error::Error,
@@ -10,22 +10,19 @@ use std::{
     io::{self, Seek},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use md5::{Digest, Md5};
 use rustix::fs::OFlags;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::download::Effort;
+use super::redelivery::ReturnHandle;
 use crate::{
-    http::error_chain,
     manifest::Proof,
     spool::{PartWriter, Spooled, for_each_chunk},
 };
 
-/// A part at rest. Delivery goes on until every one is dropped or given back.
+/// A part at rest. Delivery continues until every part is dropped or rejected.
 #[derive(Debug)]
 pub struct StoredPart {
     /// Position in the listing.
@@ -42,8 +39,8 @@ pub struct StoredPart {
     pub proof: Proof,
     /// Removes the file with it: of what a pipe gave.
     _spooled: Option<PartWriter>,
-    /// `None` where a part is not fetched by itself: local files, and pages, which are a chain.
-    way_back: Option<WayBack>,
+    /// `None` for parts that cannot be downloaded by themselves: local files, and pages, which are a chain.
+    return_handle: Option<ReturnHandle>,
 }
 
 /// Why a part cannot be decoded.
@@ -52,7 +49,7 @@ pub enum OpenError {
     /// The file.
     #[error("cannot be read")]
     Unreadable(#[from] io::Error),
-    /// The bytes are not those that the server has: the part is to be given back.
+    /// The bytes differ from the server's: the part is to be rejected.
     #[error("Content-MD5 is {expected}, the bytes have {found}")]
     Md5Mismatch {
         /// As announced, base64.
@@ -74,12 +71,12 @@ impl StoredPart {
             // The downloader and the pages take nothing over that has none.
             proof: facts.proof.unwrap_or(Proof::Length),
             _spooled: None,
-            way_back: None,
+            return_handle: None,
         }
     }
 
     pub(super) fn local(index: u64, name: String, path: PathBuf, bytes: u64) -> Self {
-        Self { index, name, path, bytes, md5: None, proof: Proof::Local, _spooled: None, way_back: None }
+        Self { index, name, path, bytes, md5: None, proof: Proof::Local, _spooled: None, return_handle: None }
     }
 
     /// What a pipe named `name` gave, which is in `spooled` now.
@@ -88,12 +85,12 @@ impl StoredPart {
         Self { _spooled: Some(spooled), ..Self::local(index, name, path, bytes) }
     }
 
-    pub(super) fn with_way_back(self, way_back: WayBack) -> Self {
-        Self { way_back: Some(way_back), ..self }
+    pub(super) fn with_return_handle(self, return_handle: ReturnHandle) -> Self {
+        Self { return_handle: Some(return_handle), ..self }
     }
 
-    /// Opens the part, once all of it was held against the MD5 that the server gave: what is damaged is
-    /// known before its first row is.
+    /// Checks the whole part against the server's MD5, then opens it: damage is found before the first row is
+    /// decoded.
     ///
     /// # Errors
     ///
@@ -111,46 +108,11 @@ impl StoredPart {
         Ok(file)
     }
 
-    /// Gives a damaged part back, to be fetched and delivered again. Says whether that will be tried:
-    /// not for a part without a way back, nor once delivery has ended.
-    pub fn give_back(self, damage: &(dyn Error + 'static)) -> bool {
-        let Some(WayBack { index, sender, effort, delivered_at }) = self.way_back else { return false };
-        let damage =
-            Damage { reason: error_chain(damage), bytes: self.bytes, waited: delivered_at.elapsed() };
-        let returned = ReturnedPart { index, damage, effort, sender: sender.clone() };
-        sender.send(returned).is_ok()
+    /// Rejects a damaged part, to be downloaded and delivered again. Returns false if that will not happen:
+    /// for local files and pages, and once delivery has ended.
+    pub fn reject(self, damage: &(dyn Error + 'static)) -> bool {
+        self.return_handle.is_some_and(|handle| handle.reject(self.bytes, damage))
     }
-}
-
-/// How a part gets back to delivery.
-#[derive(Debug)]
-pub(super) struct WayBack {
-    pub index: usize,
-    /// Needs no bound: each part goes back at most once before it is delivered again. Closed once no
-    /// part is out, which is how delivery knows that all were taken.
-    pub sender: UnboundedSender<ReturnedPart>,
-    /// Spent on the part so far.
-    pub effort: Effort,
-    pub delivered_at: Instant,
-}
-
-/// A damaged part that came back.
-#[derive(Debug)]
-pub(super) struct ReturnedPart {
-    pub index: usize,
-    pub damage: Damage,
-    pub effort: Effort,
-    pub sender: UnboundedSender<ReturnedPart>,
-}
-
-/// What is wrong with a part that was whole.
-#[derive(Debug)]
-pub(super) struct Damage {
-    pub reason: String,
-    /// Size of the part.
-    pub bytes: u64,
-    /// Time for which the part waited to be looked at.
-    pub waited: Duration,
 }
 
 fn md5(file: &mut File) -> io::Result<String> {

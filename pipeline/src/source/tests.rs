@@ -74,13 +74,13 @@ impl World {
             max_elapsed: Duration::from_mins(1),
         };
         let downloads = NonZeroUsize::new(3).unwrap();
-        let rate_floor = RateFloor { window: Duration::from_millis(300), min_bytes: 1 };
+        let min_throughput = MinThroughput { window: Duration::from_millis(300), min_bytes: 1 };
         SourceConfig {
             route,
             downloads,
             api_retry: retry,
             part_retry: retry,
-            rate_floor,
+            min_throughput,
             unlimited_calls: true,
         }
     }
@@ -165,7 +165,7 @@ async fn deliver(source: Source) -> Result<Vec<(String, String)>, SourceError> {
                 let text = std::io::read_to_string(file).unwrap();
                 parts.push((part.index, part.name, text));
             }
-            Err(damage) => assert!(part.give_back(&damage)),
+            Err(damage) => assert!(part.reject(&damage)),
         }
     }
     delivery.await.unwrap()?;
@@ -731,7 +731,7 @@ async fn urls_are_renewed_by_their_path() {
     world.blobs.on("/b/p", [reply(200, "b")]);
     let mut config = world.files();
     config.downloads = NonZeroUsize::MIN;
-    config.rate_floor.window = Duration::from_secs(10);
+    config.min_throughput.window = Duration::from_secs(10);
     let (_, parts) = world.run(&config).await.unwrap();
     assert_eq!(parts, [part("a/p", "a"), part("b/p", "b")]);
     assert_eq!(world.api.requests(LISTING).len(), 2);
@@ -1092,7 +1092,7 @@ fn damage() -> std::io::Error {
 async fn parts_that_are_out_hold_no_download_and_may_come_back() {
     let Out { world, delivery, mut parts, mut receiver, progress } = Out::new().await;
     assert!(!delivery.is_finished(), "any of them may come back");
-    assert!(parts.remove(1).give_back(&damage()));
+    assert!(parts.remove(1).reject(&damage()));
     drop(parts);
     let again = receiver.recv().await.unwrap();
     assert_eq!(again.name, "c/b");
@@ -1110,13 +1110,13 @@ async fn parts_that_are_out_hold_no_download_and_may_come_back() {
 async fn a_part_that_comes_back_for_ever_is_given_up() {
     let Out { world, delivery, parts, mut receiver, .. } = Out::new().await;
     for part in parts {
-        assert!(part.give_back(&damage()));
+        assert!(part.reject(&damage()));
     }
     let mut num_deliveries = 3;
     while let Some(part) = receiver.recv().await {
         num_deliveries += 1;
         if part.name != "c/c" {
-            assert!(part.give_back(&damage()));
+            assert!(part.reject(&damage()));
         }
     }
     assert_eq!(num_deliveries, 4 + 4 + 2, "four attempts at each of two, and two at the third");
@@ -1134,7 +1134,7 @@ async fn a_part_that_is_out_when_the_run_is_cancelled_holds_nothing_up() {
     let Out { delivery, mut parts, receiver, .. } = Out::new().await;
     delivery.abort();
     assert!(delivery.await.unwrap_err().is_cancelled());
-    assert!(!parts.remove(0).give_back(&damage()), "nobody fetches it");
+    assert!(!parts.remove(0).reject(&damage()), "nobody fetches it");
     drop((parts, receiver));
 }
 
@@ -1164,7 +1164,7 @@ async fn a_page_goes_to_the_disk_as_it_comes() {
     let world = World::new().await;
     world.api.on(PAGES, [reply(200, format!(r#"{{"value":["{}"]}}"#, "x".repeat(SENT))).stalls_at(SENT)]);
     let mut config = world.json();
-    config.rate_floor.window = Duration::from_mins(1);
+    config.min_throughput.window = Duration::from_mins(1);
     let work_dir = world.work_dir.path().to_owned();
     let opening = tokio::spawn(async move { Source::open(&config, dataset(), &work_dir).await.is_ok() });
     let folder = world.work_dir.path().join("software_inventory");

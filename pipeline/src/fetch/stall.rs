@@ -11,37 +11,37 @@ use crate::http::RedactedUrl;
 
 /// What a transfer must keep up.
 #[derive(Debug, Clone, Copy)]
-pub struct RateFloor {
+pub struct MinThroughput {
     /// The while.
     pub window: Duration,
     /// Bytes that must come in each.
     pub min_bytes: u64,
 }
 
-impl RateFloor {
+impl MinThroughput {
     /// A kilobyte a second, over half a minute: any line that can carry an export at all does that.
     pub const DEFAULT: Self = Self { window: Duration::from_secs(30), min_bytes: 30 * 1024 };
 }
 
 /// A transfer that is watched.
 #[derive(Debug)]
-pub struct Watch {
-    floor: RateFloor,
+pub struct StallDetector {
+    min_throughput: MinThroughput,
     window_ends_at: Instant,
     window_bytes: u64,
 }
 
-impl Watch {
-    /// Begins to watch.
-    pub fn new(floor: RateFloor) -> Self {
-        Self { floor, window_ends_at: Instant::now() + floor.window, window_bytes: 0 }
+impl StallDetector {
+    /// Starts the first window.
+    pub fn new(min_throughput: MinThroughput) -> Self {
+        Self { min_throughput, window_ends_at: Instant::now() + min_throughput.window, window_bytes: 0 }
     }
 
     /// Waits for the next chunk of the transfer of `url`.
     ///
     /// # Errors
     ///
-    /// [`FetchError::Stalled`], and what the transfer itself fails with.
+    /// [`FetchError::Stalled`], and any error of the transfer itself.
     pub async fn next(
         &mut self,
         url: &RedactedUrl,
@@ -54,11 +54,11 @@ impl Watch {
                 self.window_bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
                 return Ok(chunk);
             }
-            let RateFloor { window, min_bytes } = self.floor;
+            let MinThroughput { window, min_bytes } = self.min_throughput;
             if self.window_bytes < min_bytes {
                 return Err(FetchError::Stalled { url: url.clone(), bytes: self.window_bytes, window });
             }
-            *self = Self::new(self.floor);
+            *self = Self::new(self.min_throughput);
         }
     }
 }
@@ -69,28 +69,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_slow_goes_on_and_what_drips_ends() {
-        let floor = RateFloor { window: Duration::from_secs(10), min_bytes: 10 };
+        let floor = MinThroughput { window: Duration::from_secs(10), min_bytes: 10 };
         let url = RedactedUrl::from(url::Url::parse("https://h/p?sig=x").unwrap());
         let chunk = async |secs: u64, bytes: &'static [u8]| {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             Ok(Some(Bytes::from_static(bytes)))
         };
-        let mut watch = Watch::new(floor);
+        let mut stall_detector = StallDetector::new(floor);
         for _ in 0..30 {
-            watch.next(&url, chunk(4, b"0123456789")).await.unwrap();
+            stall_detector.next(&url, chunk(4, b"0123456789")).await.unwrap();
         }
-        let mut watch = Watch::new(floor);
+        let mut stall_detector = StallDetector::new(floor);
         let mut dripped = 0;
         let err = loop {
-            match watch.next(&url, chunk(3, b"x")).await {
+            match stall_detector.next(&url, chunk(3, b"x")).await {
                 Ok(_) => dripped += 1,
                 Err(err) => break err,
             }
         };
         assert_eq!(dripped, 3);
         assert_eq!(err.to_string(), "GET https://h/p: the transfer has as good as stopped: 3 bytes in 10s");
-        let mut watch = Watch::new(floor);
+        let mut stall_detector = StallDetector::new(floor);
         let silent = std::future::pending();
-        assert!(matches!(watch.next(&url, silent).await, Err(FetchError::Stalled { bytes: 0, .. })));
+        assert!(matches!(stall_detector.next(&url, silent).await, Err(FetchError::Stalled { bytes: 0, .. })));
     }
 }
