@@ -230,7 +230,8 @@ fn comments_cite_sections_that_exist() {
         let text = std::fs::read_to_string(repository().join(&source)).unwrap();
         for (index, line) in text.lines().enumerate() {
             for cited in line.split(FOLDER).skip(1) {
-                let is_end = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '/' | '#' | '-' | '_');
+                let is_end =
+                    |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '/' | '#' | '-' | '_');
                 let cited = cited.split(is_end).next().unwrap().trim_end_matches('.');
                 if !cited.contains(".md") {
                     continue;

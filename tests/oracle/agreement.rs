@@ -9,7 +9,7 @@ use arrow_array::{
 };
 use chrono::{DateTime, Duration, NaiveDate};
 use codec::decode::column::Columns;
-use codec::decode::field_map::Binding;
+use codec::decode::field_map::FieldMap;
 use codec::decode::reject::{self, RejectKind};
 use codec::decode::{DecodeError, PartDecoder, Sink};
 use flate2::Compression;
@@ -26,7 +26,7 @@ pub struct Reading {
 }
 
 struct Collect<'b> {
-    binding: &'b Binding,
+    field_map: &'b FieldMap,
     partitions: Vec<(Option<String>, Columns)>,
     /// Partition of each row.
     order: Vec<usize>,
@@ -40,7 +40,7 @@ impl Sink for Collect<'_> {
         self.note_rows();
         let position = self.partitions.iter().position(|(key, _)| key.as_deref() == partition);
         self.last = position.unwrap_or_else(|| {
-            self.partitions.push((partition.map(str::to_owned), Columns::new(self.binding)));
+            self.partitions.push((partition.map(str::to_owned), Columns::new(self.field_map)));
             self.partitions.len() - 1
         });
         &mut self.partitions[self.last].1
@@ -65,7 +65,7 @@ impl Collect<'_> {
 
     fn into_rows(mut self) -> Vec<Row> {
         self.note_rows();
-        let properties = self.binding.properties();
+        let properties = self.field_map.properties();
         let mut partitions: Vec<_> = self
             .partitions
             .iter_mut()
@@ -124,16 +124,16 @@ fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
 
 /// Decodes a part with the real decoder: what it holds, and the reason of each reject.
 pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String>), DecodeError> {
-    let binding = Binding::new(schema::DATASETS[0], reading.capture_extra_fields);
+    let field_map = FieldMap::new(schema::DATASETS[0], reading.capture_extra_fields);
     let mut sink = Collect {
-        binding: &binding,
+        field_map: &field_map,
         partitions: Vec::new(),
         order: Vec::new(),
         last: 0,
         rejects: Vec::new(),
         reasons: Vec::new(),
     };
-    let mut decoder = PartDecoder::with_buffer_bytes(part, &binding, reading.buffer_bytes)?;
+    let mut decoder = PartDecoder::with_buffer_bytes(part, &field_map, reading.buffer_bytes)?;
     while decoder.decode_some(&mut sink)? {}
     let counts = decoder.counts();
     let mut undocumented = BTreeMap::new();

@@ -11,7 +11,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
 use chrono::DateTime;
 use codec::decode::column::Columns;
-use codec::decode::field_map::Binding;
+use codec::decode::field_map::FieldMap;
 use codec::decode::framing::{Framer, Next, Place};
 use codec::decode::inflate::Inflate;
 use codec::decode::reject::Reject;
@@ -47,9 +47,9 @@ static PART: LazyLock<Part> = LazyLock::new(|| {
     Part { plain: written(PartFormat::Plain), gzip: written(PartFormat::GZIP) }
 });
 
-static BINDING: LazyLock<Binding> = LazyLock::new(|| Binding::new(schema::DATASETS[0], false));
+static FIELD_MAP: LazyLock<FieldMap> = LazyLock::new(|| FieldMap::new(schema::DATASETS[0], false));
 static LAYOUT: LazyLock<BatchLayout<'static>> =
-    LazyLock::new(|| BatchLayout::new(&BINDING, DateTime::UNIX_EPOCH));
+    LazyLock::new(|| BatchLayout::new(&FIELD_MAP, DateTime::UNIX_EPOCH));
 
 fn main() {
     LazyLock::force(&PART);
@@ -102,7 +102,7 @@ impl Sink for Gathered<'_> {
 
 fn batches(part: &[u8]) -> Vec<RecordBatch> {
     let row_groups = RowGroups::new(&LAYOUT, RowGroupLimits::none());
-    let mut decoder = PartDecoder::try_new(part, &BINDING).expect("memory is read");
+    let mut decoder = PartDecoder::try_new(part, &FIELD_MAP).expect("memory is read");
     let mut gathered = Gathered(row_groups.batcher());
     let mut batches = Vec::new();
     let mut more = true;

@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use chrono::DateTime;
 use codec::decode::column::Columns;
-use codec::decode::field_map::Binding;
+use codec::decode::field_map::FieldMap;
 use codec::decode::reject::Reject;
 use codec::decode::{PartDecoder, Sink};
 use codec::row_group::{BatchLayout, Batcher, RowGroupLimits, RowGroups};
@@ -30,13 +30,13 @@ impl Sink for Batches<'_> {
 
 #[expect(clippy::print_stdout, reason = "the result of the program")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let binding = Binding::new(schema::DATASETS[0], false);
-    let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
+    let field_map = FieldMap::new(schema::DATASETS[0], false);
+    let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
     let row_groups =
         RowGroups::new(&layout, RowGroupLimits { max_open_bytes: 96 << 20, ..RowGroupLimits::none() });
     for path in std::env::args().skip(1) {
         let mut sink = Batches(row_groups.batcher());
-        let mut decoder = PartDecoder::try_new(File::open(&path)?, &binding)?;
+        let mut decoder = PartDecoder::try_new(File::open(&path)?, &field_map)?;
         while decoder.decode_some(&mut sink)? {
             while let Some(due) = sink.0.next_due()? {
                 due.write(|_, batch| drop(black_box(batch.clone())));

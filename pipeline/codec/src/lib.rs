@@ -13,7 +13,7 @@
 pub mod decode;
 pub mod row_group;
 pub mod spill;
-pub mod room;
+pub mod memory_pool;
 pub mod partition;
 pub mod encode;
 mod byte_search;

@@ -14,10 +14,10 @@ use arrow_schema::SchemaRef;
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Origin};
 
-use crate::decode::column::{self, Columns, Finished};
-use crate::decode::field_map::Binding;
+use crate::decode::column::{self, Columns, FinishedColumns};
+use crate::decode::field_map::FieldMap;
+use crate::memory_pool::{MemoryPool, Reservation, encode_cost};
 use crate::partition::PartitionKey;
-use crate::room::{Room, Taken, encode_cost};
 use crate::spill::{NoSpill, Spill, SpillFile, SpilledRows};
 
 /// Rows of which those of one product stand together. Exports have a device's rows together, and
@@ -35,7 +35,7 @@ const LARGE_SHARE: usize = 2;
 /// How a dataset's columns become batches.
 #[derive(Debug)]
 pub struct BatchLayout<'b> {
-    binding: &'b Binding,
+    field_map: &'b FieldMap,
     file_schema: SchemaRef,
     /// That of the files, with text as dictionaries.
     schema: SchemaRef,
@@ -58,23 +58,23 @@ impl<'b> BatchLayout<'b> {
     ///
     /// # Panics
     ///
-    /// Where the binding is of another dataset than it says: a mistake of ours.
-    pub fn new(binding: &'b Binding, generated_time: DateTime<Utc>) -> Self {
-        let dataset = binding.dataset();
+    /// Where the field_map is of another dataset than it says: a mistake of ours.
+    pub fn new(field_map: &'b FieldMap, generated_time: DateTime<Utc>) -> Self {
+        let dataset = field_map.dataset();
         let filled = |column: &'static Column| match column.origin {
-            Origin::Property => Filled::Property(binding.property_of(column).expect("a property is bound")),
+            Origin::Property => Filled::Property(field_map.property_of(column).expect("a property is bound")),
             Origin::Export => Filled::GeneratedTime,
             Origin::Undocumented => Filled::ExtraFields,
         };
         let position = |name: &&str| {
-            let mut properties = binding.properties().iter();
+            let mut properties = field_map.properties().iter();
             properties.position(|column| column.name == *name).expect("schema's tests hold this")
         };
-        let extra = binding.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
+        let extra = field_map.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
         Self {
-            binding,
-            file_schema: schema::arrow::file_schema(dataset, binding.captures_extra_fields()),
-            schema: schema::arrow::batch_schema(dataset, binding.captures_extra_fields()),
+            field_map,
+            file_schema: schema::arrow::file_schema(dataset, field_map.captures_extra_fields()),
+            schema: schema::arrow::batch_schema(dataset, field_map.captures_extra_fields()),
             fields: dataset.file_columns().chain(extra).map(filled).collect(),
             cluster_by: dataset.cluster_by.iter().map(position).collect(),
             generated_time,
@@ -88,7 +88,7 @@ impl<'b> BatchLayout<'b> {
 
     fn batch(&self, columns: &mut Columns) -> RecordBatch {
         let order = self.order(columns);
-        let Finished { mut properties, extra_fields, num_rows } = columns.finish(&order);
+        let FinishedColumns { mut properties, extra_fields, num_rows } = columns.finish(&order);
         let columns = self
             .fields
             .iter()
@@ -156,13 +156,13 @@ pub struct RowGroupLimits {
     /// Bytes of those that are open, about, before the largest is closed early.
     pub max_open_bytes: usize,
     /// What those that are encoded take, see [`encode_cost`].
-    pub encode_room: Room,
+    pub encode_room: MemoryPool,
 }
 
 impl RowGroupLimits {
     /// Without a bound.
     pub fn none() -> Self {
-        Self { max_open_bytes: usize::MAX, encode_room: Room::new(usize::MAX) }
+        Self { max_open_bytes: usize::MAX, encode_room: MemoryPool::new(usize::MAX) }
     }
 }
 
@@ -190,7 +190,7 @@ pub struct DueRowGroup {
     /// Its rows.
     pub batch: RecordBatch,
     /// What it takes until it is written.
-    room: Taken,
+    room: Reservation,
 }
 
 impl DueRowGroup {
@@ -352,7 +352,7 @@ impl<F: SpillFile> LastRowGroup<'_, F> {
                 Rows::Columns(columns) => columns,
                 Rows::Spilled(spilled) => {
                     let spill = spill.as_ref().expect("there are rows in it");
-                    let mut columns = Columns::new(layout.binding);
+                    let mut columns = Columns::new(layout.field_map);
                     spill.read(&spilled, &mut columns)?;
                     columns
                 }
@@ -402,7 +402,7 @@ impl<F: SpillFile> Batcher<'_, F> {
         }
         let columns = self.row_groups.idle().take(&key);
         let counted_bytes = columns.as_ref().map_or(0, Columns::num_bytes);
-        let columns = columns.unwrap_or_else(|| Columns::new(self.row_groups.layout.binding));
+        let columns = columns.unwrap_or_else(|| Columns::new(self.row_groups.layout.field_map));
         self.index.insert(key.clone(), self.held.len());
         self.held.push(Held { key, columns, counted_bytes });
         self.held.len() - 1
@@ -497,7 +497,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::decode::value::{Cell, List};
+    use crate::decode::value::{JsonValue, List};
 
     #[derive(Debug)]
     struct TempFile(File);
@@ -516,36 +516,36 @@ mod tests {
 
     fn push(
         batcher: &mut Batcher<'_>,
-        binding: &Binding,
+        field_map: &FieldMap,
         device: &str,
         product: Option<&str>,
         number: Option<i32>,
     ) {
-        push_to("Linux", batcher, binding, device, product, number);
+        push_to("Linux", batcher, field_map, device, product, number);
     }
 
     /// A device's row: its product, and a path of that name where it has a number.
     fn push_to<F: SpillFile>(
         platform: &str,
         batcher: &mut Batcher<'_, F>,
-        binding: &Binding,
+        field_map: &FieldMap,
         device: &str,
         product: Option<&str>,
         number: Option<i32>,
     ) {
         let path = product.map_or("[null,null]".to_owned(), |product| format!(r#"["{product}",null]"#));
-        let cell = |column: &&'static Column| match (column.name, product) {
-            ("DeviceId", _) => Cell::Text(device),
-            ("SoftwareName", Some(product)) => Cell::Text(product),
-            ("NumberOfWeaknesses", _) => number.map_or(Cell::Null, Cell::Int32),
+        let value = |column: &&'static Column| match (column.name, product) {
+            ("DeviceId", _) => JsonValue::Text(device),
+            ("SoftwareName", Some(product)) => JsonValue::Text(product),
+            ("NumberOfWeaknesses", _) => number.map_or(JsonValue::Null, JsonValue::Int32),
             ("DiskPaths", _) if number.is_some() => {
-                Cell::List(List::Json { text: path.as_bytes(), num_elements: 2 })
+                JsonValue::List(List::Json { text: path.as_bytes(), num_elements: 2 })
             }
-            _ => Cell::Null,
+            _ => JsonValue::Null,
         };
-        let cells: Vec<_> = binding.properties().iter().map(cell).collect();
+        let values: Vec<_> = field_map.properties().iter().map(value).collect();
         let extra_fields = (device == "d3").then_some("{}");
-        batcher.columns(Some(platform)).push(&cells, extra_fields);
+        batcher.columns(Some(platform)).push(&values, extra_fields);
     }
 
     fn text(column: &dyn Array, row: usize) -> Option<&str> {
@@ -555,15 +555,15 @@ mod tests {
 
     #[test]
     fn what_threads_gathered_is_one_row_group_ordered_by_product() {
-        let binding = Binding::new(schema::DATASETS[0], true);
-        let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
+        let field_map = FieldMap::new(schema::DATASETS[0], true);
+        let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
         let row_groups = RowGroups::new(&layout, RowGroupLimits::none());
         let (mut one, mut other) = (row_groups.batcher(), row_groups.batcher());
-        push(&mut one, &binding, "d1", Some("zsh"), Some(7));
-        push(&mut one, &binding, "d2", Some("bash"), None);
-        push(&mut one, &binding, "d1", Some("zsh"), None);
-        push(&mut other, &binding, "d3", Some("bash"), Some(1));
-        push(&mut other, &binding, "d3", None, None);
+        push(&mut one, &field_map, "d1", Some("zsh"), Some(7));
+        push(&mut one, &field_map, "d2", Some("bash"), None);
+        push(&mut one, &field_map, "d1", Some("zsh"), None);
+        push(&mut other, &field_map, "d3", Some("bash"), Some(1));
+        push(&mut other, &field_map, "d3", None, None);
         assert!(one.next_due().unwrap().is_none() && other.next_due().unwrap().is_none(), "none is due");
         drop((one, other));
         let mut last = row_groups.finish();
@@ -618,12 +618,12 @@ mod tests {
 
     #[test]
     fn largest_row_group_is_due_if_all_hold_too_much() {
-        let binding = Binding::new(schema::DATASETS[0], false);
-        let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
+        let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
         let limits = RowGroupLimits { max_open_bytes: 0, ..RowGroupLimits::none() };
         let row_groups = RowGroups::new(&layout, limits);
         let mut batcher = row_groups.batcher();
-        push(&mut batcher, &binding, "d1", Some("zsh"), None);
+        push(&mut batcher, &field_map, "d1", Some("zsh"), None);
         let due = batcher.next_due().unwrap().expect("it is over");
         assert_eq!(due.write(|_, batch| batch.num_rows()), 1);
         assert!(batcher.next_due().unwrap().is_none());
@@ -633,16 +633,16 @@ mod tests {
 
     #[test]
     fn few_rows_are_spilled_and_come_back_as_one_row_group() {
-        let binding = Binding::new(schema::DATASETS[0], false);
-        let layout = BatchLayout::new(&binding, DateTime::UNIX_EPOCH);
-        let max_open_bytes = 5 * Columns::new(&binding).num_bytes();
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
+        let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
+        let max_open_bytes = 5 * Columns::new(&field_map).num_bytes();
         let limits = RowGroupLimits { max_open_bytes, ..RowGroupLimits::none() };
         let row_groups = RowGroups::new(&layout, limits).with_spill(TempFile(tempfile::tempfile().unwrap()));
         let mut batcher = row_groups.batcher();
         let devices: Vec<String> = (0..600).map(|device| format!("d{device:04}")).collect();
         for (device, number) in devices.iter().zip(0_usize..) {
             let product = [Some("zsh"), Some("bash"), None][number % 3];
-            push_to(["a", "b", "c", "d"][number % 4], &mut batcher, &binding, device, product, None);
+            push_to(["a", "b", "c", "d"][number % 4], &mut batcher, &field_map, device, product, None);
             let due = batcher.next_due().unwrap();
             assert!(due.is_none(), "too few for a row group");
             assert!(row_groups.idle().num_bytes <= max_open_bytes);

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chrono::{SubsecRound, Utc};
-use codec::decode::field_map::Binding;
-use codec::room::Room;
+use codec::decode::field_map::FieldMap;
+use codec::memory_pool::MemoryPool;
 use codec::row_group::{BatchLayout, RowGroupLimits, RowGroups};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::sync::Notify;
@@ -87,8 +87,8 @@ impl Run<'_> {
             tracing::info!(%num_threads, wanted = %config.threads, "--memory is too small for all threads");
         }
         let pool = threads::start_pool(num_threads.get())?;
-        let binding = Binding::new(config.dataset, config.capture_extra_fields);
-        let layout = BatchLayout::new(&binding, snapshot.generated_time());
+        let field_map = FieldMap::new(config.dataset, config.capture_extra_fields);
+        let layout = BatchLayout::new(&field_map, snapshot.generated_time());
         let limits = WriterLimits {
             max_open_bytes: budget.open_files_bytes(),
             max_encoder_bytes: budget.encode_bytes() / (ENCODERS_SHARE * num_threads.get()),
@@ -97,12 +97,12 @@ impl Run<'_> {
         let writer = SnapshotWriter::new(destination, config.dataset, schema, limits);
         let limits = RowGroupLimits {
             max_open_bytes: budget.row_groups_bytes(),
-            encode_room: Room::new(budget.encode_bytes()),
+            encode_room: MemoryPool::new(budget.encode_bytes()),
         };
         let row_groups = RowGroups::new(&layout, limits).with_spill(destination.create_spill()?);
         let decode = Decode {
             run: self,
-            binding: &binding,
+            field_map: &field_map,
             row_groups: &row_groups,
             writer: &writer,
             rejects: Rejects::new(destination),
@@ -110,7 +110,7 @@ impl Run<'_> {
             rejected_parts: Mutex::default(),
             lost_columns: Mutex::default(),
             undocumented: Mutex::default(),
-            large_records: Room::new(1),
+            large_records: MemoryPool::new(1),
             failure: Mutex::default(),
             failed: AtomicBool::new(false),
             ended: Notify::new(),

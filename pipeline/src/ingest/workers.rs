@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use codec::decode::column::Columns;
-use codec::decode::field_map::{Binding, OTHER_NAMES};
+use codec::decode::field_map::{FieldMap, OTHER_NAMES};
 use codec::decode::reject::{Reject, RejectKind};
 use codec::decode::{DecodeCounts, DecodeError, PartDecoder, Sink};
-use codec::room::Room;
+use codec::memory_pool::MemoryPool;
 use codec::row_group::{Batcher, DueRowGroup, RowGroups};
 use rayon::{Scope, ThreadPool};
 use tokio::sync::{Notify, mpsc};
@@ -37,7 +37,7 @@ const MAX_UNDOCUMENTED_NAMES: usize = 4096;
 /// The part of a run between fetch and staging, shared by its threads.
 pub(super) struct Decode<'d> {
     pub(super) run: &'d Run<'d>,
-    pub(super) binding: &'d Binding,
+    pub(super) field_map: &'d FieldMap,
     pub(super) row_groups: &'d RowGroups<'d, Spill>,
     pub(super) writer: &'d SnapshotWriter<'d>,
     pub(super) rejects: Rejects<'d>,
@@ -48,7 +48,7 @@ pub(super) struct Decode<'d> {
     pub(super) lost_columns: Mutex<BTreeMap<&'static str, LostColumn>>,
     pub(super) undocumented: Mutex<BTreeMap<String, u64>>,
     /// Turns of parts with a record that needs a large buffer.
-    pub(super) large_records: Room,
+    pub(super) large_records: MemoryPool,
     /// The first failure; later ones follow from it.
     pub(super) failure: Mutex<Option<IngestError>>,
     pub(super) failed: AtomicBool,
@@ -222,7 +222,7 @@ impl Decode<'_> {
         let progress = self.run.progress;
         let route = self.run.export.route;
         let damaged = |source| IngestError::Part { part: part.name.clone(), route, source };
-        let mut decoder = PartDecoder::try_new(file, self.binding).map_err(damaged)?;
+        let mut decoder = PartDecoder::try_new(file, self.field_map).map_err(damaged)?;
         decoder = decoder.with_turns(self.large_records.clone());
         let mut before = decoder.counts();
         loop {

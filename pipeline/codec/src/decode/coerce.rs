@@ -5,16 +5,16 @@ use std::borrow::Cow;
 
 use schema::{Column, ColumnType};
 
-use super::field_map::{Binding, Names, Target};
+use super::field_map::{FieldMap, Names, Target};
 use super::integer;
 use super::json::{JsonError, JsonKind, MAX_DEPTH, Reader, ascii, unescape};
 use super::timestamp::{self, ParsedTime};
-use super::value::{Cell, List};
+use super::value::{JsonValue, List};
 use crate::partition;
 
 /// A record as a row, owned.
 #[derive(Debug)]
-pub struct CarefulRow<'a> {
+pub struct CoercedRow<'a> {
     values: Vec<Value<'a>>,
     /// Undocumented fields as one JSON object, where they are captured and there are any.
     pub extra_fields: Option<String>,
@@ -28,21 +28,21 @@ pub struct CarefulRow<'a> {
 
 #[derive(Debug)]
 enum Value<'a> {
-    Plain(Cell<'a>),
+    Plain(JsonValue<'a>),
     Text(Cow<'a, str>),
     List { text: &'a [u8], num_elements: usize },
 }
 
-impl CarefulRow<'_> {
-    /// The cells, in the order of the binding's properties.
-    pub fn cells(&self) -> Vec<Cell<'_>> {
+impl CoercedRow<'_> {
+    /// The cells, in the order of the field_map's properties.
+    pub fn json_values(&self) -> Vec<JsonValue<'_>> {
         self.values
             .iter()
             .map(|value| match value {
-                Value::Plain(cell) => *cell,
-                Value::Text(text) => Cell::Text(text),
+                Value::Plain(value) => *value,
+                Value::Text(text) => JsonValue::Text(text),
                 Value::List { text, num_elements } => {
-                    Cell::List(List::Json { text, num_elements: *num_elements })
+                    JsonValue::List(List::Json { text, num_elements: *num_elements })
                 }
             })
             .collect()
@@ -62,8 +62,12 @@ struct Undocumented<'a> {
 /// # Errors
 ///
 /// The reason why the record cannot be a row, in words.
-pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Result<CarefulRow<'a>, String> {
-    let mut slots: Vec<Option<(JsonKind, &[u8])>> = vec![None; binding.properties().len()];
+pub fn decode<'a>(
+    record: &'a [u8],
+    field_map: &FieldMap,
+    names: &mut Names,
+) -> Result<CoercedRow<'a>, String> {
+    let mut slots: Vec<Option<(JsonKind, &[u8])>> = vec![None; field_map.properties().len()];
     let mut undocumented: Vec<Undocumented<'_>> = Vec::new();
     let mut num_duplicate_names = 0;
     let mut reader = Reader::new(record);
@@ -77,7 +81,7 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
         });
     }
     reader
-        .object(0, |name, kind, text| match names.resolve(binding, &name) {
+        .object(0, |name, kind, text| match names.resolve(field_map, &name) {
             Target::Property(index) => {
                 num_duplicate_names += u64::from(slots[index].is_some());
                 slots[index] = Some((kind, text));
@@ -91,8 +95,8 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
 
     num_duplicate_names += keep_last_of_each_name(&mut undocumented);
 
-    let required = binding.properties()[binding.required()];
-    match slots[binding.required()] {
+    let required = field_map.properties()[field_map.required()];
+    match slots[field_map.required()] {
         Some((JsonKind::String, text)) if text.len() > br#""""#.len() => {}
         Some((JsonKind::Number, _)) => {}
         None | Some((JsonKind::Null, _)) => return Err(format!("no {}", required.name)),
@@ -100,21 +104,21 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
         Some((kind, _)) => return Err(format!("{} is {}", required.name, kind.as_str())),
     }
 
-    let mut row = CarefulRow {
+    let mut row = CoercedRow {
         values: Vec::with_capacity(slots.len()),
         extra_fields: None,
         field_rejects: Vec::new(),
         num_coerced: 0,
         num_duplicate_names,
     };
-    for (index, (column, slot)) in binding.properties().iter().zip(&slots).enumerate() {
+    for (index, (column, slot)) in field_map.properties().iter().zip(&slots).enumerate() {
         let converted = match slot {
-            None => Ok(Converted::plain(Cell::Null)),
+            None => Ok(Converted::plain(JsonValue::Null)),
             Some((kind, text)) => convert(column, *kind, text),
         };
         let converted = converted.and_then(|converted| match &converted.value {
             Value::Text(value)
-                if index == binding.partition() && !partition::fits_directory(column.name, value) =>
+                if index == field_map.partition() && !partition::fits_directory(column.name, value) =>
             {
                 Err(format!("{}: too long to name a directory", column.name))
             }
@@ -127,11 +131,11 @@ pub fn decode<'a>(record: &'a [u8], binding: &Binding, names: &mut Names) -> Res
             }
             Err(reason) => {
                 row.field_rejects.push((index, reason));
-                Value::Plain(Cell::Null)
+                Value::Plain(JsonValue::Null)
             }
         });
     }
-    if binding.captures_extra_fields() && !undocumented.is_empty() {
+    if field_map.captures_extra_fields() && !undocumented.is_empty() {
         row.extra_fields = Some(extra_fields(&undocumented));
     }
     undocumented.sort_by_key(|field| field.index);
@@ -183,8 +187,8 @@ struct Converted<'a> {
 }
 
 impl<'a> Converted<'a> {
-    fn plain(cell: Cell<'a>) -> Self {
-        Self { value: Value::Plain(cell), num_coerced: 0 }
+    fn plain(value: JsonValue<'a>) -> Self {
+        Self { value: Value::Plain(value), num_coerced: 0 }
     }
 
     fn coerced(value: Value<'a>) -> Self {
@@ -195,7 +199,7 @@ impl<'a> Converted<'a> {
 /// Converts one value to its column's type; the reason where it cannot be.
 fn convert<'a>(column: &Column, kind: JsonKind, text: &'a [u8]) -> Result<Converted<'a>, String> {
     if kind == JsonKind::Null {
-        return Ok(Converted::plain(Cell::Null));
+        return Ok(Converted::plain(JsonValue::Null));
     }
     let wrong_kind =
         || Err(format!("{}: expected {}, found {}", column.name, column.column_type, kind.as_str()));
@@ -205,25 +209,25 @@ fn convert<'a>(column: &Column, kind: JsonKind, text: &'a [u8]) -> Result<Conver
         }
         (ColumnType::Utf8, JsonKind::Number) => Ok(Converted::coerced(Value::Text(ascii(text).into()))),
         (ColumnType::Int32, JsonKind::Number) => match integer::from_number(text) {
-            Some(number) if integer::is_plain(text) => Ok(Converted::plain(Cell::Int32(number))),
-            Some(number) => Ok(Converted::coerced(Value::Plain(Cell::Int32(number)))),
+            Some(number) if integer::is_plain(text) => Ok(Converted::plain(JsonValue::Int32(number))),
+            Some(number) => Ok(Converted::coerced(Value::Plain(JsonValue::Int32(number)))),
             None => Err(format!("{}: not an integer of 32 bits", column.name)),
         },
         (ColumnType::Int32, JsonKind::String) => match &*unescape(text) {
-            "" => Ok(Converted::plain(Cell::Null)),
+            "" => Ok(Converted::plain(JsonValue::Null)),
             digits => match integer::from_digits(digits) {
-                Some(number) => Ok(Converted::coerced(Value::Plain(Cell::Int32(number)))),
+                Some(number) => Ok(Converted::coerced(Value::Plain(JsonValue::Int32(number)))),
                 None => Err(format!("{}: text is not an integer of 32 bits", column.name)),
             },
         },
         (ColumnType::TimestampMicros, JsonKind::String) => {
-            time(column, text, Cell::Micros).map(Converted::plain)
+            time(column, text, JsonValue::Micros).map(Converted::plain)
         }
         (ColumnType::Date32, JsonKind::String) => {
-            time(column, text, |micros| Cell::Days(timestamp::days(micros))).map(Converted::plain)
+            time(column, text, |micros| JsonValue::Days(timestamp::days(micros))).map(Converted::plain)
         }
         (ColumnType::TimestampMicros | ColumnType::Date32, JsonKind::Object) if is_empty_object(text) => {
-            Ok(Converted::plain(Cell::Null))
+            Ok(Converted::plain(JsonValue::Null))
         }
         (ColumnType::Utf8List, JsonKind::Array) => list(column, text),
         (ColumnType::Utf8List, JsonKind::String) => {
@@ -233,10 +237,14 @@ fn convert<'a>(column: &Column, kind: JsonKind, text: &'a [u8]) -> Result<Conver
     }
 }
 
-fn time<'a>(column: &Column, text: &[u8], cell: impl FnOnce(i64) -> Cell<'a>) -> Result<Cell<'a>, String> {
+fn time<'a>(
+    column: &Column,
+    text: &[u8],
+    value: impl FnOnce(i64) -> JsonValue<'a>,
+) -> Result<JsonValue<'a>, String> {
     match timestamp::parse(unescape(text).as_bytes()) {
-        ParsedTime::Micros(micros) => Ok(cell(micros)),
-        ParsedTime::Null => Ok(Cell::Null),
+        ParsedTime::Micros(micros) => Ok(value(micros)),
+        ParsedTime::Null => Ok(JsonValue::Null),
         ParsedTime::Invalid => Err(format!("{}: text is not a date or timestamp", column.name)),
     }
 }
@@ -286,21 +294,21 @@ fn extra_fields(fields: &[Undocumented<'_>]) -> String {
 mod tests {
     use super::*;
 
-    /// Decodes `{"DeviceId":"d",<member>}` and shows the property's cell, or the field reject.
+    /// Decodes `{"DeviceId":"d",<member>}` and shows the property's value, or the field reject.
     fn check(member: &str, expected: &str) {
-        let binding = Binding::new(schema::DATASETS[0], false);
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
         let record = format!(r#"{{"DeviceId":"d",{member}}}"#);
-        let row = decode(record.as_bytes(), &binding, &mut Names::new()).unwrap();
+        let row = decode(record.as_bytes(), &field_map, &mut Names::new()).unwrap();
         let name: String = member[1..].chars().take_while(|c| *c != '"').collect();
-        let index = binding.properties().iter().position(|c| c.name.eq_ignore_ascii_case(&name)).unwrap();
-        let shown = match (&row.field_rejects[..], row.cells()[index]) {
-            ([(_, reason)], Cell::Null) => reason.clone(),
-            (_, Cell::List(list)) => {
+        let index = field_map.properties().iter().position(|c| c.name.eq_ignore_ascii_case(&name)).unwrap();
+        let shown = match (&row.field_rejects[..], row.json_values()[index]) {
+            ([(_, reason)], JsonValue::Null) => reason.clone(),
+            (_, JsonValue::List(list)) => {
                 let mut texts = Vec::new();
                 list.for_each(|text| texts.push(text.map(str::to_owned)));
                 format!("{texts:?} coerced {}", row.num_coerced)
             }
-            (_, cell) => format!("{cell:?} coerced {}", row.num_coerced),
+            (_, value) => format!("{value:?} coerced {}", row.num_coerced),
         };
         assert_eq!(shown, expected, "{member}");
     }
@@ -344,7 +352,7 @@ mod tests {
 
     #[test]
     fn records_that_cannot_be_rows_say_why() {
-        let binding = Binding::new(schema::DATASETS[0], false);
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
         for (record, expected) in [
             ("[]", "not a JSON object but an array"),
             ("12", "not a JSON object but a number"),
@@ -358,19 +366,19 @@ mod tests {
             (r#"{"DeviceId":"a""#, "not JSON: ends inside a value"),
             (r#"{"DeviceId":"\ud800"}"#, "invalid Unicode at byte 13"),
         ] {
-            let decoded = decode(record.as_bytes(), &binding, &mut Names::new());
+            let decoded = decode(record.as_bytes(), &field_map, &mut Names::new());
             assert_eq!(decoded.map(|_| ()), Err(expected.to_owned()), "{record}");
         }
     }
 
     #[test]
     fn last_of_a_name_given_twice_wins_and_is_counted() {
-        let binding = Binding::new(schema::DATASETS[0], true);
+        let field_map = FieldMap::new(schema::DATASETS[0], true);
         let mut names = Names::new();
         let record = r#"{"deviceid":1,"DeviceId":"d","x":1,"x":{"y":[2]},"X":null}"#;
-        let row = decode(record.as_bytes(), &binding, &mut names).unwrap();
+        let row = decode(record.as_bytes(), &field_map, &mut names).unwrap();
         assert_eq!(row.num_duplicate_names, 2);
-        assert!(matches!(row.cells()[binding.required()], Cell::Text("d")));
+        assert!(matches!(row.json_values()[field_map.required()], JsonValue::Text("d")));
         assert_eq!(row.extra_fields.as_deref(), Some(r#"{"x":{"y":[2]},"X":null}"#));
         assert_eq!(names.undocumented().collect::<Vec<_>>(), [("x", 1), ("X", 1)]);
     }

@@ -4,7 +4,7 @@
 
 use super::column::Column;
 use super::column::dictionary::{NULL_KEY, position};
-use super::column::{Columns, Lists, Numbers, Texts};
+use super::column::{Columns, ListColumn, PrimitiveColumn, StringColumn};
 use arrow_array::types::ArrowPrimitiveType;
 
 /// Stands for a list that is null among the lengths of lists.
@@ -30,7 +30,7 @@ impl Columns {
     ///
     /// # Panics
     ///
-    /// If the bytes are not those of columns with the same binding, or there are rows.
+    /// If the bytes are not those of columns with the same field_map, or there are rows.
     pub fn read_from(&mut self, bytes: &[u8]) {
         assert_eq!(self.num_rows(), 0, "columns begin with what is read");
         let mut bytes = Bytes(bytes);
@@ -53,7 +53,7 @@ impl Columns {
     }
 }
 
-impl Texts {
+impl StringColumn {
     fn write_to(&self, out: &mut Vec<u8>) {
         put(self.dictionary.num_entries(), out);
         self.dictionary.entries().for_each(|entry| put(entry.len(), out));
@@ -74,7 +74,7 @@ impl Texts {
     }
 }
 
-impl Lists {
+impl ListColumn {
     fn write_to(&self, out: &mut Vec<u8>) {
         self.elements.write_to(out);
         put(self.offsets.len() - 1, out);
@@ -97,7 +97,7 @@ impl Lists {
     }
 }
 
-impl<T: ArrowPrimitiveType<Native: Into<i64>>> Numbers<T> {
+impl<T: ArrowPrimitiveType<Native: Into<i64>>> PrimitiveColumn<T> {
     fn write_to(&self, out: &mut Vec<u8>) {
         put(self.values.len(), out);
         for (row, value) in self.values.iter().enumerate() {
@@ -150,7 +150,7 @@ const _: () = assert!(NULL_KEY == NULL_LIST, "one word stands for null");
 mod tests {
     use super::super::{PartDecoder, Sink};
     use super::*;
-    use crate::decode::field_map::Binding;
+    use crate::decode::field_map::FieldMap;
     use crate::decode::reject::Reject;
 
     struct OnePartition(Columns);
@@ -165,16 +165,16 @@ mod tests {
         }
     }
 
-    fn decode(text: &str, binding: &Binding) -> Columns {
-        let mut sink = OnePartition(Columns::new(binding));
-        let mut decoder = PartDecoder::try_new(text.as_bytes(), binding).unwrap();
+    fn decode(text: &str, field_map: &FieldMap) -> Columns {
+        let mut sink = OnePartition(Columns::new(field_map));
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), field_map).unwrap();
         while decoder.decode_some(&mut sink).unwrap() {}
         sink.0
     }
 
     #[test]
     fn columns_come_back_from_their_bytes() {
-        let binding = Binding::new(schema::DATASETS[0], true);
+        let field_map = FieldMap::new(schema::DATASETS[0], true);
         let text = concat!(
             r#"{"DeviceId":"a","SoftwareName":"x\u00e9\\","DiskPaths":["p",null,"q"],"NumberOfWeaknesses":-3}"#,
             "\n",
@@ -185,10 +185,10 @@ mod tests {
             "\n",
             r#"{"DeviceId":"a"}"#,
         );
-        let mut columns = decode(text, &binding);
+        let mut columns = decode(text, &field_map);
         let mut bytes = Vec::new();
         columns.write_to(&mut bytes);
-        let mut again = Columns::new(&binding);
+        let mut again = Columns::new(&field_map);
         again.read_from(&bytes);
         let order = [3, 1, 0, 2];
         let (expected, found) = (columns.finish(&order), again.finish(&order));
@@ -199,10 +199,10 @@ mod tests {
 
     #[test]
     fn no_rows_come_back_as_none() {
-        let binding = Binding::new(schema::DATASETS[0], false);
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
         let mut bytes = Vec::new();
-        Columns::new(&binding).write_to(&mut bytes);
-        let mut again = Columns::new(&binding);
+        Columns::new(&field_map).write_to(&mut bytes);
+        let mut again = Columns::new(&field_map);
         again.read_from(&bytes);
         assert_eq!(again.num_rows(), 0);
     }

@@ -22,7 +22,7 @@ const MAX_SPELLINGS: usize = 4096;
 
 /// A dataset as the decoder sees it.
 #[derive(Debug)]
-pub struct Binding {
+pub struct FieldMap {
     dataset: &'static Dataset,
     properties: Vec<&'static Column>,
     by_lower_name: HashMap<String, usize>,
@@ -31,7 +31,7 @@ pub struct Binding {
     capture_extra_fields: bool,
 }
 
-impl Binding {
+impl FieldMap {
     /// Prepares `dataset`; with `capture_extra_fields`, undocumented fields become a column.
     ///
     /// # Panics
@@ -63,7 +63,7 @@ impl Binding {
         self.dataset
     }
 
-    /// The columns that properties fill; cells are in this order.
+    /// The columns that properties fill; values are in this order.
     pub fn properties(&self) -> &[&'static Column] {
         &self.properties
     }
@@ -122,11 +122,11 @@ impl Names {
     }
 
     /// Resolves a name as written.
-    pub fn resolve(&mut self, binding: &Binding, name: &str) -> Target {
+    pub fn resolve(&mut self, field_map: &FieldMap, name: &str) -> Target {
         if let Some(target) = self.spellings.get(name) {
             return *target;
         }
-        let target = match binding.resolve(name) {
+        let target = match field_map.resolve(name) {
             Some(index) => Target::Property(index),
             None if name.len() > MAX_UNDOCUMENTED_NAME_BYTES
                 || self.undocumented.len() > MAX_UNDOCUMENTED_NAMES

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::field_map::{Binding, Names, Target};
+use super::field_map::{FieldMap, Names, Target};
 use super::json::Reader;
 
 /// Bytes that [`FileType::of`] looks at: a tar archive says what it is after 257.
@@ -154,13 +154,13 @@ fn without_signature(head: &[u8]) -> FileType {
 }
 
 /// Whether a record says what went wrong: it has a name that APIs put on errors, and none of a column.
-pub fn is_error_body(record: &[u8], binding: &Binding, names: &mut Names) -> bool {
+pub fn is_error_body(record: &[u8], field_map: &FieldMap, names: &mut Names) -> bool {
     const NAMES: [&str; 8] =
         ["error", "errors", "odata.error", "message", "code", "statuscode", "errorcode", "error_description"];
     let (mut is_error, mut has_column) = (false, false);
     let read = Reader::new(record).object(0, |name, _, _| {
         is_error |= NAMES.iter().any(|error| name.eq_ignore_ascii_case(error));
-        has_column |= matches!(names.resolve(binding, &name), Target::Property(_));
+        has_column |= matches!(names.resolve(field_map, &name), Target::Property(_));
     });
     read.is_ok() && is_error && !has_column
 }
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn error_bodies_are_known_by_their_names() {
-        let binding = Binding::new(schema::DATASETS[0], false);
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
         for (record, expected) in [
             (r#"{"error":{"code":"TooManyRequests","message":"x"}}"#, true),
             (r#"{"error":"invalid_client","error_description":"x"}"#, true),
@@ -230,7 +230,7 @@ mod tests {
             (r#"{"error":"#, false),
             ("[]", false),
         ] {
-            assert_eq!(is_error_body(record.as_bytes(), &binding, &mut Names::new()), expected, "{record}");
+            assert_eq!(is_error_body(record.as_bytes(), &field_map, &mut Names::new()), expected, "{record}");
         }
     }
 }

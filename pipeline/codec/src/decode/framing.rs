@@ -15,7 +15,7 @@ use std::io::{self, Read};
 
 use super::file_type::{self, FileType};
 use super::value_scanner::{Scan, ValueScanner};
-use crate::room::{Room, Taken};
+use crate::memory_pool::{MemoryPool, Reservation};
 
 /// Longest record that can become a row.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
@@ -153,8 +153,8 @@ pub struct Framer<R> {
     /// Size of the buffer unless a record needs more.
     least_bytes: usize,
     /// Where a part whose record needs more waits for its turn; none waits for nothing.
-    turns: Option<Room>,
-    turn: Option<Taken>,
+    turns: Option<MemoryPool>,
+    turn: Option<Reservation>,
     start: usize,
     end: usize,
     at_end: bool,
@@ -188,7 +188,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Waits for a turn of these wherever a record needs a larger buffer than [`BUFFER_BYTES`].
-    pub fn take_turns(&mut self, turns: Room) {
+    pub fn take_turns(&mut self, turns: MemoryPool) {
         self.turns = Some(turns);
     }
 

@@ -1,7 +1,7 @@
 //! Takes what a part's rows have in each column; gives the columns that rejects have made null in all of them.
 
 use super::field_map::MAX_PROPERTIES;
-use super::value::Cell;
+use super::value::JsonValue;
 
 /// A bit for each property.
 type Properties = u64;
@@ -32,9 +32,9 @@ impl LostColumns {
     }
 
     /// Notes the values of a row.
-    pub fn note_row(&mut self, cells: &[Cell<'_>]) {
+    pub fn note_row(&mut self, values: &[JsonValue<'_>]) {
         for property in self.without_value() {
-            if !matches!(cells[property], Cell::Null) {
+            if !matches!(values[property], JsonValue::Null) {
                 self.note_value(property);
             }
         }
@@ -67,12 +67,12 @@ mod tests {
     fn columns_without_a_value_and_with_a_reject_are_lost() {
         let mut columns = LostColumns::new(4);
         assert_eq!(columns.without_value().collect::<Vec<_>>(), [0, 1, 2, 3]);
-        columns.note_row(&[Cell::Text(""), Cell::Null, Cell::Null, Cell::Null]);
+        columns.note_row(&[JsonValue::Text(""), JsonValue::Null, JsonValue::Null, JsonValue::Null]);
         for property in [1, 2] {
             columns.note_reject(property);
         }
         assert_eq!(columns.lost().collect::<Vec<_>>(), [1, 2]);
-        columns.note_row(&[Cell::Null, Cell::Null, Cell::Int32(0), Cell::Null]);
+        columns.note_row(&[JsonValue::Null, JsonValue::Null, JsonValue::Int32(0), JsonValue::Null]);
         assert_eq!(columns.lost().collect::<Vec<_>>(), [1]);
         columns.note_value(1);
         assert_eq!(columns.lost().count(), 0);

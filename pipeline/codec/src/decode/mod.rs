@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! bytes ─▶ inflate ─▶ framing ─▶ predict ───────────────────▶ columns ─▶ batch
-//!          gzip?      records      └─▶ tape ───────▶ cells ─▶ columns
-//!                                  miss └─▶ careful ▶ cells ─▶ columns
+//!          gzip?      records      └─▶ tape ───────▶ values ─▶ columns
+//!                                  miss └─▶ careful ▶ values ─▶ columns
 //!                                    surprise  └────▶ rejects
 //! ```
 //!
@@ -52,17 +52,17 @@ pub mod reject;
 use std::io::Read;
 
 use column::Columns;
-use field_map::{Binding, Names};
+use field_map::{FieldMap, Names};
 use file_type::FileType;
 use framing::{Frame, Framer, FramingError, Next, Place};
 use inflate::Inflate;
 use lost_columns::LostColumns;
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
-use template::{Miss, Predicted, Predictor};
-use value::Cell;
+use template::{MatchedRun, Mismatch, RecordTemplate};
+use value::JsonValue;
 
-use crate::room::Room;
+use crate::memory_pool::MemoryPool;
 
 /// Why a part is damaged. Its name is added by whoever knows it.
 #[derive(Debug, thiserror::Error)]
@@ -112,10 +112,10 @@ pub trait Sink {
 /// Decodes one part, a stretch at a time.
 #[derive(Debug)]
 pub struct PartDecoder<'b, R> {
-    binding: &'b Binding,
+    field_map: &'b FieldMap,
     framer: Framer<Inflate<R>>,
     is_gzip: bool,
-    predictor: Predictor,
+    template: RecordTemplate,
     tape: TapeReader,
     names: Names,
     counts: DecodeCounts,
@@ -138,8 +138,8 @@ impl<'b, R: Read> PartDecoder<'b, R> {
     /// # Errors
     ///
     /// [`DecodeError::Empty`] and [`DecodeError::Open`].
-    pub fn try_new(reader: R, binding: &'b Binding) -> Result<Self, DecodeError> {
-        Self::with_framer(reader, binding, Framer::new)
+    pub fn try_new(reader: R, field_map: &'b FieldMap) -> Result<Self, DecodeError> {
+        Self::with_framer(reader, field_map, Framer::new)
     }
 
     /// As [`Self::try_new`] with a text buffer of the given size: what is decoded does not depend on it.
@@ -149,29 +149,29 @@ impl<'b, R: Read> PartDecoder<'b, R> {
     /// As [`Self::try_new`].
     pub fn with_buffer_bytes(
         reader: R,
-        binding: &'b Binding,
+        field_map: &'b FieldMap,
         buffer_bytes: usize,
     ) -> Result<Self, DecodeError> {
-        Self::with_framer(reader, binding, |inflate| Framer::with_buffer_bytes(inflate, buffer_bytes))
+        Self::with_framer(reader, field_map, |inflate| Framer::with_buffer_bytes(inflate, buffer_bytes))
     }
 
     fn with_framer(
         reader: R,
-        binding: &'b Binding,
+        field_map: &'b FieldMap,
         framer: impl FnOnce(Inflate<R>) -> Framer<Inflate<R>>,
     ) -> Result<Self, DecodeError> {
         let inflate = Inflate::try_new(reader)
             .map_err(|source| DecodeError::Open { source })?
             .ok_or(DecodeError::Empty)?;
         Ok(Self {
-            binding,
+            field_map,
             is_gzip: inflate.is_gzip(),
             framer: framer(inflate),
-            predictor: Predictor::default(),
+            template: RecordTemplate::default(),
             tape: TapeReader::default(),
             names: Names::new(),
             counts: DecodeCounts::default(),
-            lost_columns: LostColumns::new(binding.properties().len()),
+            lost_columns: LostColumns::new(field_map.properties().len()),
             partition: None,
             error_body: None,
         })
@@ -180,7 +180,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
     /// Waits for a turn of `turns` before each record that needs a large buffer. The turn lasts until what
     /// comes of the record was taken from the sink: until the next call of [`Self::decode_some`].
     #[must_use]
-    pub fn with_turns(mut self, turns: Room) -> Self {
+    pub fn with_turns(mut self, turns: MemoryPool) -> Self {
         self.framer.take_turns(turns);
         self
     }
@@ -197,7 +197,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
 
     /// Columns that are null in every row so far because what the records have of them was rejected.
     pub fn lost_columns(&self) -> impl Iterator<Item = &'static str> {
-        self.lost_columns.lost().map(|property| self.binding.properties()[property].name)
+        self.lost_columns.lost().map(|property| self.field_map.properties()[property].name)
     }
 
     /// Decodes a stretch of records into `sink`; false once the part has ended. Returns at once
@@ -265,7 +265,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Place::RestOfLine | Place::End => return None,
         };
         // The sink is asked for nothing before there is a row.
-        if !self.predictor.has_learnt() {
+        if !self.template.is_learnt() {
             return None;
         }
         // What is found of a longer record is many times its text.
@@ -274,19 +274,19 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         let mut decode = |partition: Option<&str>| {
             let columns = sink.columns(partition);
             let names = &mut self.names;
-            let run = self.predictor.decode(text, are_lines, partition, columns, self.binding, names)?;
+            let run = self.template.decode(text, are_lines, partition, columns, self.field_map, names)?;
             Ok((run, columns.num_rows() >= column::MAX_ROWS))
         };
         let mut decoded = decode(self.partition.as_deref());
-        if let Err(Miss::Partition(partition)) = decoded {
+        if let Err(Mismatch::Partition(partition)) = decoded {
             decoded = decode(partition);
             self.partition = partition.map(Into::into);
         }
         match decoded {
-            Ok((Predicted { len, num_lines, num_rows }, is_full)) => {
+            Ok((MatchedRun { len, num_lines, num_rows }, is_full)) => {
                 self.framer.pass(len, num_lines);
                 self.counts.records += num_rows as u64;
-                self.predictor.note_values(num_rows, self.binding, &mut self.lost_columns);
+                self.template.note_values(num_rows, self.field_map, &mut self.lost_columns);
                 Some(Step::Row { is_full })
             }
             Err(_) => None,
@@ -312,14 +312,14 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             }
             Next::Frame(frame) => {
                 let record = self.framer.bytes(&frame);
-                let (binding, partition) = (self.binding, &mut self.partition);
+                let (field_map, partition) = (self.field_map, &mut self.partition);
                 let lost_columns = &mut self.lost_columns;
-                let row = |cells: &[Cell<'_>]| {
-                    lost_columns.note_row(cells);
-                    push(cells, None, binding, partition, sink)
+                let row = |values: &[JsonValue<'_>]| {
+                    lost_columns.note_row(values);
+                    push(values, None, field_map, partition, sink)
                 };
-                if let Ok(step) = self.tape.decode(record, binding, &mut self.names, row) {
-                    self.predictor.learn(record, binding, &mut self.names);
+                if let Ok(step) = self.tape.decode(record, field_map, &mut self.names, row) {
+                    self.template.learn(record, field_map, &mut self.names);
                     self.counts.records += 1;
                     self.framer.consume(&frame);
                     Ok(step)
@@ -349,18 +349,18 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             raw: record.to_vec(),
         };
         self.counts.records += 1;
-        let step = match coerce::decode(record, self.binding, &mut self.names) {
+        let step = match coerce::decode(record, self.field_map, &mut self.names) {
             Ok(row) => {
                 self.counts.field_rejects += row.field_rejects.len() as u64;
                 self.counts.coerced += row.num_coerced;
                 self.counts.duplicate_names += row.num_duplicate_names;
                 let extra_fields = row.extra_fields.as_deref();
-                let cells = row.cells();
-                self.lost_columns.note_row(&cells);
-                let step = push(&cells, extra_fields, self.binding, &mut self.partition, sink);
+                let values = row.json_values();
+                self.lost_columns.note_row(&values);
+                let step = push(&values, extra_fields, self.field_map, &mut self.partition, sink);
                 for (index, reason) in row.field_rejects {
                     self.lost_columns.note_reject(index);
-                    let column = self.binding.properties()[index];
+                    let column = self.field_map.properties()[index];
                     sink.reject(reject(RejectKind::Field, Some(column.name), reason));
                 }
                 step
@@ -368,7 +368,8 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Err(reason) => {
                 self.counts.rejected_records += 1;
                 let reject = reject(RejectKind::Record, None, reason);
-                if self.counts.records == 1 && file_type::is_error_body(record, self.binding, &mut self.names)
+                if self.counts.records == 1
+                    && file_type::is_error_body(record, self.field_map, &mut self.names)
                 {
                     self.error_body = Some(reject);
                 } else {
@@ -394,23 +395,23 @@ enum Step {
     End,
 }
 
-/// Gives a row of cells to the columns of its partition, which is the likeliest one of the next row.
+/// Gives a row of values to the columns of its partition, which is the likeliest one of the next row.
 fn push(
-    cells: &[Cell<'_>],
+    values: &[JsonValue<'_>],
     extra_fields: Option<&str>,
-    binding: &Binding,
+    field_map: &FieldMap,
     partition: &mut Option<Box<str>>,
     sink: &mut impl Sink,
 ) -> Step {
-    let value = match cells[binding.partition()] {
-        Cell::Text(text) if !text.is_empty() => Some(text),
+    let value = match values[field_map.partition()] {
+        JsonValue::Text(text) if !text.is_empty() => Some(text),
         _ => None,
     };
     if partition.as_deref() != value {
         *partition = value.map(Into::into);
     }
     let columns = sink.columns(value);
-    columns.push(cells, extra_fields);
+    columns.push(values, extra_fields);
     Step::Row { is_full: columns.num_rows() >= column::MAX_ROWS }
 }
 

@@ -2,16 +2,16 @@
 //! from simd-json's tape.
 //!
 //! Knows no rejects and no coercions. Whatever it does not expect (a name given twice, a number
-//! where text belongs, text that is not JSON) is a [`Surprise`]: nothing has happened then, and
+//! where text belongs, text that is not JSON) is a [`Unpredicted`]: nothing has happened then, and
 //! the record goes to `careful.rs`, the one place where such things are decided.
 
 use schema::ColumnType;
 use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
-use super::column::Surprise;
-use super::field_map::{Binding, MAX_PROPERTIES, Names, OTHER_NAMES_INDEX, Target};
+use super::column::Unpredicted;
+use super::field_map::{FieldMap, MAX_PROPERTIES, Names, OTHER_NAMES_INDEX, Target};
 use super::timestamp::{self, ParsedTime};
-use super::value::{Cell, List};
+use super::value::{JsonValue, List};
 use crate::partition;
 
 /// Longest record that goes on the tape, which takes many times the record's size.
@@ -50,16 +50,16 @@ impl Default for TapeReader {
 }
 
 impl TapeReader {
-    /// Decodes `record`, whole and without white space around it, and gives its cells to `row`.
+    /// Decodes `record`, whole and without white space around it, and gives its values to `row`.
     pub fn decode<T>(
         &mut self,
         record: &[u8],
-        binding: &Binding,
+        field_map: &FieldMap,
         names: &mut Names,
-        row: impl FnOnce(&[Cell<'_>]) -> T,
-    ) -> Result<T, Surprise> {
+        row: impl FnOnce(&[JsonValue<'_>]) -> T,
+    ) -> Result<T, Unpredicted> {
         if record.len() > MAX_TAPE_RECORD_BYTES {
-            return Err(Surprise);
+            return Err(Unpredicted);
         }
         // simd-json unescapes in place, and the record must stay as it was for the careful path.
         self.scratch.clear();
@@ -71,14 +71,14 @@ impl TapeReader {
         let result = match parsed {
             Ok(()) => {
                 let mut members = Members {
-                    binding,
+                    field_map,
                     names,
                     expected: &mut self.expected,
                     undocumented: &mut self.undocumented,
                 };
                 members.row(&tape.0, row)
             }
-            Err(_) => Err(Surprise),
+            Err(_) => Err(Unpredicted),
         };
         self.tape = tape.reset();
         result
@@ -86,55 +86,59 @@ impl TapeReader {
 }
 
 struct Members<'m> {
-    binding: &'m Binding,
+    field_map: &'m FieldMap,
     names: &'m mut Names,
     expected: &'m mut Vec<(Box<str>, Target)>,
     undocumented: &'m mut Vec<usize>,
 }
 
 impl Members<'_> {
-    fn row<T>(&mut self, nodes: &[Node<'_>], row: impl FnOnce(&[Cell<'_>]) -> T) -> Result<T, Surprise> {
-        let Some(Node::Object { len, .. }) = nodes.first() else { return Err(Surprise) };
+    fn row<T>(
+        &mut self,
+        nodes: &[Node<'_>],
+        row: impl FnOnce(&[JsonValue<'_>]) -> T,
+    ) -> Result<T, Unpredicted> {
+        let Some(Node::Object { len, .. }) = nodes.first() else { return Err(Unpredicted) };
         self.undocumented.clear();
         let mut slots = [0_usize; MAX_PROPERTIES];
         let mut at = 1;
         for position in 0..*len {
-            let Node::String(name) = nodes[at] else { return Err(Surprise) };
+            let Node::String(name) = nodes[at] else { return Err(Unpredicted) };
             match self.target(position, name) {
                 Target::Property(index) if slots[index] == 0 => slots[index] = at + 1,
                 Target::Undocumented(index)
                     if index != OTHER_NAMES_INDEX
                         && !self.undocumented.contains(&index)
-                        && !self.binding.captures_extra_fields() =>
+                        && !self.field_map.captures_extra_fields() =>
                 {
                     self.undocumented.push(index);
                 }
-                _ => return Err(Surprise),
+                _ => return Err(Unpredicted),
             }
             at += 1 + num_nodes(&nodes[at + 1]);
         }
-        let mut cells = [Cell::Null; MAX_PROPERTIES];
-        let cells = &mut cells[..self.binding.properties().len()];
-        for ((cell, column), slot) in cells.iter_mut().zip(self.binding.properties()).zip(slots) {
+        let mut values = [JsonValue::Null; MAX_PROPERTIES];
+        let values = &mut values[..self.field_map.properties().len()];
+        for ((value, column), slot) in values.iter_mut().zip(self.field_map.properties()).zip(slots) {
             // Slot 0 is the object itself: the record does not have the property.
             if slot != 0 {
-                *cell = to_cell(column.column_type, &nodes[slot..])?;
+                *value = to_json_value(column.column_type, &nodes[slot..])?;
             }
         }
-        match cells[self.binding.required()] {
-            Cell::Text(text) if !text.is_empty() => {}
-            _ => return Err(Surprise),
+        match values[self.field_map.required()] {
+            JsonValue::Text(text) if !text.is_empty() => {}
+            _ => return Err(Unpredicted),
         }
-        let partition = self.binding.partition();
-        if let Cell::Text(value) = cells[partition]
-            && !partition::fits_directory(self.binding.properties()[partition].name, value)
+        let partition = self.field_map.partition();
+        if let JsonValue::Text(value) = values[partition]
+            && !partition::fits_directory(self.field_map.properties()[partition].name, value)
         {
-            return Err(Surprise);
+            return Err(Unpredicted);
         }
         for index in self.undocumented.drain(..) {
             self.names.count(index, 1);
         }
-        Ok(row(cells))
+        Ok(row(values))
     }
 
     fn target(&mut self, position: usize, name: &str) -> Target {
@@ -142,7 +146,7 @@ impl Members<'_> {
             Some((expected, target)) if **expected == *name => return *target,
             _ => {}
         }
-        let target = self.names.resolve(self.binding, name);
+        let target = self.names.resolve(self.field_map, name);
         if target != Target::Undocumented(OTHER_NAMES_INDEX) {
             self.expected.truncate(position);
             if self.expected.len() == position {
@@ -162,38 +166,38 @@ fn num_nodes(node: &Node<'_>) -> usize {
 }
 
 /// Converts the value at the start of `nodes`.
-fn to_cell<'a>(column_type: ColumnType, nodes: &'a [Node<'a>]) -> Result<Cell<'a>, Surprise> {
+fn to_json_value<'a>(column_type: ColumnType, nodes: &'a [Node<'a>]) -> Result<JsonValue<'a>, Unpredicted> {
     let value = &nodes[0];
     if matches!(value, Node::Static(StaticNode::Null)) {
-        return Ok(Cell::Null);
+        return Ok(JsonValue::Null);
     }
     match (column_type, value) {
-        (ColumnType::Utf8, Node::String(text)) => Ok(Cell::Text(text)),
+        (ColumnType::Utf8, Node::String(text)) => Ok(JsonValue::Text(text)),
         (ColumnType::Int32, Node::Static(StaticNode::I64(number))) => {
-            i32::try_from(*number).map(Cell::Int32).map_err(|_| Surprise)
+            i32::try_from(*number).map(JsonValue::Int32).map_err(|_| Unpredicted)
         }
         (ColumnType::Int32, Node::Static(StaticNode::U64(number))) => {
-            i32::try_from(*number).map(Cell::Int32).map_err(|_| Surprise)
+            i32::try_from(*number).map(JsonValue::Int32).map_err(|_| Unpredicted)
         }
         (ColumnType::TimestampMicros, Node::String(text)) => match timestamp::parse(text.as_bytes()) {
-            ParsedTime::Micros(micros) => Ok(Cell::Micros(micros)),
-            ParsedTime::Null => Ok(Cell::Null),
-            ParsedTime::Invalid => Err(Surprise),
+            ParsedTime::Micros(micros) => Ok(JsonValue::Micros(micros)),
+            ParsedTime::Null => Ok(JsonValue::Null),
+            ParsedTime::Invalid => Err(Unpredicted),
         },
         (ColumnType::Date32, Node::String(text)) => match timestamp::parse(text.as_bytes()) {
-            ParsedTime::Micros(micros) => Ok(Cell::Days(timestamp::days(micros))),
-            ParsedTime::Null => Ok(Cell::Null),
-            ParsedTime::Invalid => Err(Surprise),
+            ParsedTime::Micros(micros) => Ok(JsonValue::Days(timestamp::days(micros))),
+            ParsedTime::Null => Ok(JsonValue::Null),
+            ParsedTime::Invalid => Err(Unpredicted),
         },
         (ColumnType::Utf8List, Node::Array { len, count }) => {
             let elements = &nodes[1..=*count];
             let plain = |node: &Node<'_>| matches!(node, Node::String(_) | Node::Static(StaticNode::Null));
             if elements.len() == *len && elements.iter().all(plain) {
-                Ok(Cell::List(List::Nodes(elements)))
+                Ok(JsonValue::List(List::Nodes(elements)))
             } else {
-                Err(Surprise)
+                Err(Unpredicted)
             }
         }
-        _ => Err(Surprise),
+        _ => Err(Unpredicted),
     }
 }

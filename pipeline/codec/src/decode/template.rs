@@ -8,14 +8,14 @@
 //!
 //! Nothing is taken on trust: what stands between values is equal to what a parser has read there
 //! before; a text is equal to one that has been validated, or is validated itself. Whatever was not
-//! predicted is a [`Miss`]: nothing has happened then, and the record goes to simd-json's tape, from
+//! predicted is a [`Mismatch`]: nothing has happened then, and the record goes to simd-json's tape, from
 //! which the prediction learns.
 
 use schema::ColumnType;
 
 use super::column::dictionary::Lookups;
 use super::column::{Columns, MAX_ROWS};
-use super::field_map::{Binding, Names, OTHER_NAMES_INDEX, Target};
+use super::field_map::{FieldMap, Names, OTHER_NAMES_INDEX, Target};
 use super::json::Reader;
 use super::lost_columns::LostColumns;
 use super::spans::{MAX_RUN_RECORDS, Run, Span};
@@ -33,7 +33,7 @@ const MAX_FORGOTTEN: u32 = 256;
 
 /// Records that were read one after the other.
 #[derive(Debug)]
-pub struct Predicted {
+pub struct MatchedRun {
     /// Bytes from the start of the first record to the end of the last.
     pub len: usize,
     /// Line feeds among them.
@@ -44,16 +44,16 @@ pub struct Predicted {
 
 /// Why no record was read; the columns are as before.
 #[derive(Debug)]
-pub enum Miss<'t> {
+pub enum Mismatch<'t> {
     /// The first one is not as predicted.
-    Surprise,
+    Unpredicted,
     /// The first one is of another partition than the columns, and fit to name one.
     Partition(Option<&'t str>),
 }
 
 /// What the next record will look like.
 #[derive(Debug)]
-pub struct Predictor {
+pub struct RecordTemplate {
     /// Every member seen, in their order. A record has some of them.
     members: Vec<Member>,
     /// The slots that they have, a bit for each.
@@ -88,7 +88,7 @@ enum ValueKind {
     Undocumented,
 }
 
-impl Default for Predictor {
+impl Default for RecordTemplate {
     fn default() -> Self {
         Self {
             members: Vec::new(),
@@ -103,29 +103,29 @@ impl Default for Predictor {
     }
 }
 
-impl Predictor {
+impl RecordTemplate {
     /// Reads records from the start of `text` on into `columns`, which are of `partition` and take
     /// more rows, until one was not predicted. With `are_lines`, each is a line of its own; else
     /// commas are between them.
     ///
     /// # Errors
     ///
-    /// [`Miss`] where there is none, and nothing has changed.
+    /// [`Mismatch`] where there is none, and nothing has changed.
     pub fn decode<'t>(
         &mut self,
         text: &'t [u8],
         are_lines: bool,
         partition: Option<&str>,
         columns: &mut Columns,
-        binding: &Binding,
+        field_map: &FieldMap,
         names: &mut Names,
-    ) -> Result<Predicted, Miss<'t>> {
+    ) -> Result<MatchedRun, Mismatch<'t>> {
         let text = &text[..text.len().min(MAX_RUN_BYTES)];
-        self.find(text, are_lines, partition, self.max_rows.min(MAX_ROWS - columns.num_rows()), binding)?;
+        self.find(text, are_lines, partition, self.max_rows.min(MAX_ROWS - columns.num_rows()), field_map)?;
         let num_found = self.run.ends().len();
         let num_rows = columns.push_run(text, &self.run, &self.slots, &mut self.lookups);
         self.max_rows = if num_rows < num_found { 1 } else { MAX_RUN_RECORDS.min(2 * self.max_rows) };
-        let Some(last) = num_rows.checked_sub(1) else { return Err(Miss::Surprise) };
+        let Some(last) = num_rows.checked_sub(1) else { return Err(Mismatch::Unpredicted) };
         for (slot, member) in self.members.iter().enumerate() {
             if let Target::Undocumented(index) = member.target
                 && member.slot == slot
@@ -135,16 +135,18 @@ impl Predictor {
             }
         }
         let num_lines = if are_lines { last as u64 } else { 0 };
-        Ok(Predicted { len: self.run.ends()[last], num_lines, num_rows })
+        Ok(MatchedRun { len: self.run.ends()[last], num_lines, num_rows })
     }
 
     /// Notes which properties have a value in the last run, of which so many records were read.
-    pub fn note_values(&self, num_rows: usize, binding: &Binding, lost_columns: &mut LostColumns) {
+    pub fn note_values(&self, num_rows: usize, field_map: &FieldMap, lost_columns: &mut LostColumns) {
         for property in lost_columns.without_value() {
             let Some(slot) = self.slots[property] else { continue };
             // Empty text is a value of text alone.
-            let is_text =
-                matches!(binding.properties()[property].column_type, ColumnType::Utf8 | ColumnType::Utf8List);
+            let is_text = matches!(
+                field_map.properties()[property].column_type,
+                ColumnType::Utf8 | ColumnType::Utf8List
+            );
             let is_value = |value: &Span| *value != Span::NULL && (is_text || !value.is_empty());
             if self.run.values(slot, num_rows).iter().any(is_value) {
                 lost_columns.note_value(property);
@@ -159,12 +161,12 @@ impl Predictor {
         are_lines: bool,
         partition: Option<&str>,
         max_rows: usize,
-        binding: &Binding,
-    ) -> Result<(), Miss<'t>> {
+        field_map: &FieldMap,
+    ) -> Result<(), Mismatch<'t>> {
         self.run.begin(self.members.len());
         let mut at = 0;
         while self.run.ends().len() < max_rows {
-            let end = match self.find_record(text, at, are_lines, partition, binding) {
+            let end = match self.find_record(text, at, are_lines, partition, field_map) {
                 Ok(end) => end,
                 Err(miss) if self.run.ends().is_empty() => return Err(miss),
                 Err(_) => break,
@@ -188,19 +190,19 @@ impl Predictor {
         at: usize,
         is_line: bool,
         partition: Option<&str>,
-        binding: &Binding,
-    ) -> Result<usize, Miss<'t>> {
+        field_map: &FieldMap,
+    ) -> Result<usize, Mismatch<'t>> {
         if text.get(at) != Some(&b'{') {
-            return Err(Miss::Surprise);
+            return Err(Mismatch::Unpredicted);
         }
-        let end =
-            find_values(&self.members, self.all_slots, &mut self.run, text, at).ok_or(Miss::Surprise)?;
+        let end = find_values(&self.members, self.all_slots, &mut self.run, text, at)
+            .ok_or(Mismatch::Unpredicted)?;
         if !self.tail.begins(&text[end..]) {
-            return Err(Miss::Surprise);
+            return Err(Mismatch::Unpredicted);
         }
         let end = end + self.tail.len();
         if is_line && !matches!(text[end..], [b'\n', ..] | [b'\r', b'\n', ..]) {
-            return Err(Miss::Surprise);
+            return Err(Mismatch::Unpredicted);
         }
         let mut values = |property: usize| {
             self.slots[property].map_or((Span::NULL, Span::NULL), |slot| {
@@ -208,36 +210,38 @@ impl Predictor {
                 (previous, *value)
             })
         };
-        if !is_some_text(values(binding.required()).1) {
-            return Err(Miss::Surprise);
+        if !is_some_text(values(field_map.required()).1) {
+            return Err(Mismatch::Unpredicted);
         }
-        let (previous, platform) = values(binding.partition());
+        let (previous, platform) = values(field_map.partition());
         if platform == previous && !self.run.ends().is_empty() {
             return Ok(end);
         }
         match is_some_text(platform).then(|| platform.of(text)) {
             // Escapes and what must be escaped are not compared with a value that has neither.
-            Some(found) if !found.iter().all(|byte| *byte > 0x1f && *byte != b'\\') => Err(Miss::Surprise),
+            Some(found) if !found.iter().all(|byte| *byte > 0x1f && *byte != b'\\') => {
+                Err(Mismatch::Unpredicted)
+            }
             found if found == partition.map(str::as_bytes) => Ok(end),
-            None => Err(Miss::Partition(None)),
+            None => Err(Mismatch::Partition(None)),
             Some(found) => match std::str::from_utf8(found) {
-                Ok(found) if fits_directory(binding, found) => Err(Miss::Partition(Some(found))),
-                _ => Err(Miss::Surprise),
+                Ok(found) if fits_directory(field_map, found) => Err(Mismatch::Partition(Some(found))),
+                _ => Err(Mismatch::Unpredicted),
             },
         }
     }
 
     /// Whether it knows what a record looks like.
-    pub fn has_learnt(&self) -> bool {
+    pub fn is_learnt(&self) -> bool {
         !self.members.is_empty()
     }
 
     /// Learns from `record`, which a parser has read.
-    pub fn learn(&mut self, record: &[u8], binding: &Binding, names: &mut Names) {
+    pub fn learn(&mut self, record: &[u8], field_map: &FieldMap, names: &mut Names) {
         if self.num_forgotten > MAX_FORGOTTEN {
             return;
         }
-        let Some((members, tail)) = take_apart(record, binding, names) else { return };
+        let Some((members, tail)) = take_apart(record, field_map, names) else { return };
         let tail = Prefix::new(&tail);
         if self.tail != tail || !self.merge(&members) {
             self.num_forgotten += u32::from(!self.members.is_empty());
@@ -249,7 +253,7 @@ impl Predictor {
         }
         self.all_slots = self.members.iter().fold(0, |all, member| all | 1 << member.slot);
         let property = |index| self.slot(Target::Property(index));
-        self.slots = (0..binding.properties().len()).map(property).collect();
+        self.slots = (0..field_map.properties().len()).map(property).collect();
     }
 
     /// The first member of a target.
@@ -409,10 +413,10 @@ fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Opt
     Some(at + raw.len())
 }
 
-fn value_kind(target: Target, binding: &Binding) -> ValueKind {
+fn value_kind(target: Target, field_map: &FieldMap) -> ValueKind {
     match target {
         Target::Undocumented(_) => ValueKind::Undocumented,
-        Target::Property(property) => match binding.properties()[property].column_type {
+        Target::Property(property) => match field_map.properties()[property].column_type {
             ColumnType::Utf8 | ColumnType::TimestampMicros | ColumnType::Date32 => ValueKind::String,
             ColumnType::Utf8List => ValueKind::Strings,
             ColumnType::Int32 => ValueKind::Integer,
@@ -420,12 +424,12 @@ fn value_kind(target: Target, binding: &Binding) -> ValueKind {
     }
 }
 
-fn fits_directory(binding: &Binding, value: &str) -> bool {
-    partition::fits_directory(binding.properties()[binding.partition()].name, value)
+fn fits_directory(field_map: &FieldMap, value: &str) -> bool {
+    partition::fits_directory(field_map.properties()[field_map.partition()].name, value)
 }
 
 /// The members of a record and what follows the last; `None` where it cannot be predicted.
-fn take_apart(record: &[u8], binding: &Binding, names: &mut Names) -> Option<(Vec<Member>, Vec<u8>)> {
+fn take_apart(record: &[u8], field_map: &FieldMap, names: &mut Names) -> Option<(Vec<Member>, Vec<u8>)> {
     let mut reader = Reader::new(record.strip_prefix(b"{")?);
     let record = &record[1..];
     let mut members = Vec::new();
@@ -441,15 +445,15 @@ fn take_apart(record: &[u8], binding: &Binding, names: &mut Names) -> Option<(Ve
         reader.skip_whitespace();
         let lead = &record[start..reader.position()];
         reader.value(1).ok()?;
-        let target = names.resolve(binding, &name);
+        let target = names.resolve(field_map, &name);
         let is_predictable = match target {
             Target::Property(_) => true,
-            Target::Undocumented(index) => index != OTHER_NAMES_INDEX && !binding.captures_extra_fields(),
+            Target::Undocumented(index) => index != OTHER_NAMES_INDEX && !field_map.captures_extra_fields(),
         };
         if !is_predictable || members.len() == MAX_MEMBERS || memchr::memchr(b'\n', lead).is_some() {
             return None;
         }
-        let value = value_kind(target, binding);
+        let value = value_kind(target, field_map);
         members.push(Member { lead: Prefix::new(lead), target, value, slot: members.len() });
         let end = reader.position();
         if reader.pass(b',').is_none() {
@@ -465,8 +469,8 @@ mod tests {
     use super::*;
 
     struct Fixture {
-        predictor: Predictor,
-        binding: Binding,
+        template: RecordTemplate,
+        field_map: FieldMap,
         names: Names,
         columns: Columns,
     }
@@ -474,20 +478,22 @@ mod tests {
     impl Fixture {
         /// Begins with what one record looks like.
         fn from(record: &str) -> Self {
-            let binding = Binding::new(schema::DATASETS[0], false);
-            let columns = Columns::new(&binding);
-            let mut this = Self { predictor: Predictor::default(), binding, names: Names::new(), columns };
+            let field_map = FieldMap::new(schema::DATASETS[0], false);
+            let columns = Columns::new(&field_map);
+            let mut this =
+                Self { template: RecordTemplate::default(), field_map, names: Names::new(), columns };
             this.learn(record);
             this
         }
 
         fn learn(&mut self, record: &str) {
-            self.predictor.learn(record.as_bytes(), &self.binding, &mut self.names);
+            self.template.learn(record.as_bytes(), &self.field_map, &mut self.names);
         }
 
-        fn decode<'t>(&mut self, text: &'t str, are_lines: bool) -> Result<(usize, usize), Miss<'t>> {
-            let Self { predictor, binding, names, columns } = self;
-            let run = predictor.decode(text.as_bytes(), are_lines, Some("Linux"), columns, binding, names)?;
+        fn decode<'t>(&mut self, text: &'t str, are_lines: bool) -> Result<(usize, usize), Mismatch<'t>> {
+            let Self { template, field_map, names, columns } = self;
+            let run =
+                template.decode(text.as_bytes(), are_lines, Some("Linux"), columns, field_map, names)?;
             Ok((run.len, run.num_rows))
         }
     }
@@ -511,7 +517,7 @@ mod tests {
     fn members_that_were_left_out_before_are_learnt() {
         let mut predicted = Fixture::from(r#"{"DeviceId":"a","OSPlatform":"Linux"}"#);
         let text = format!("{RECORD}\n");
-        assert!(matches!(predicted.decode(&text, true), Err(Miss::Surprise)));
+        assert!(matches!(predicted.decode(&text, true), Err(Mismatch::Unpredicted)));
         predicted.learn(RECORD);
         assert_eq!(predicted.decode(&text, true).unwrap(), (RECORD.len(), 1));
         let other_order = r#"{"OSPlatform":"Linux","DeviceId":"a"}"#;
@@ -533,7 +539,10 @@ mod tests {
             let mut predicted = Fixture::from(FULL);
             let len = 2 * FULL.len() + 1;
             assert_eq!(predicted.decode(&text, true).unwrap(), (len, 2), "{broken}");
-            assert!(matches!(predicted.decode(&text[len + 1..], true), Err(Miss::Surprise)), "{broken}");
+            assert!(
+                matches!(predicted.decode(&text[len + 1..], true), Err(Mismatch::Unpredicted)),
+                "{broken}"
+            );
             let rest = &text[text.len() - FULL.len() - 1..];
             assert_eq!(predicted.decode(rest, true).unwrap(), (FULL.len(), 1));
             // As if the broken one had never been there.
@@ -558,18 +567,18 @@ mod tests {
             r#"{"DeviceId":"a","OSPlatform":"Linux","DiskPaths":["/a""#,
         ] {
             assert!(
-                matches!(predicted.decode(&format!("{record}\n"), true), Err(Miss::Surprise)),
+                matches!(predicted.decode(&format!("{record}\n"), true), Err(Mismatch::Unpredicted)),
                 "{record}"
             );
         }
         let other = "{\"DeviceId\":\"a\",\"OSPlatform\":\"macOS\"}\n";
-        assert!(matches!(predicted.decode(other, true), Err(Miss::Partition(Some("macOS")))));
+        assert!(matches!(predicted.decode(other, true), Err(Mismatch::Partition(Some("macOS")))));
         assert_eq!(predicted.columns.num_rows(), 0);
         assert_eq!(predicted.columns.finish(&[]).num_rows, 0);
         assert_eq!(predicted.names.undocumented().count(), 0);
         let invalid = format!("{RECORD}\n{}\n", RECORD.replace("/a", r"\x"));
         assert_eq!(predicted.decode(&invalid, true).unwrap(), (RECORD.len(), 1));
-        assert!(matches!(predicted.decode(&invalid[RECORD.len() + 1..], true), Err(Miss::Surprise)));
+        assert!(matches!(predicted.decode(&invalid[RECORD.len() + 1..], true), Err(Mismatch::Unpredicted)));
         assert_eq!(predicted.columns.num_rows(), 1);
         assert_eq!(predicted.columns.finish(&[0]).num_rows, 1);
         assert_eq!(predicted.names.undocumented().collect::<Vec<_>>(), [("x", 1)]);

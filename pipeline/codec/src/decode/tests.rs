@@ -74,10 +74,10 @@ fn value(column: &dyn Array, row: usize) -> Option<String> {
 }
 
 fn decode_with(bytes: &[u8], buffer_bytes: usize) -> Result<(Collected, DecodeCounts), DecodeError> {
-    let binding = Binding::new(schema::DATASETS[0], false);
-    let mut decoder = PartDecoder::with_buffer_bytes(bytes, &binding, buffer_bytes)?;
+    let field_map = FieldMap::new(schema::DATASETS[0], false);
+    let mut decoder = PartDecoder::with_buffer_bytes(bytes, &field_map, buffer_bytes)?;
     let mut collect =
-        Collect { columns: Columns::new(&binding), partitions: Vec::new(), rejects: Vec::new() };
+        Collect { columns: Columns::new(&field_map), partitions: Vec::new(), rejects: Vec::new() };
     while decoder.decode_some(&mut collect)? {}
     Ok((collect.collected(), decoder.counts()))
 }
@@ -262,10 +262,10 @@ fn error_body_before_other_records_is_a_reject() {
 #[test]
 fn columns_that_are_null_by_rejects_alone_are_named() {
     let lost = |text: &str| {
-        let binding = Binding::new(schema::DATASETS[0], false);
-        let mut decoder = PartDecoder::try_new(text.as_bytes(), &binding).unwrap();
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), &field_map).unwrap();
         let mut collect =
-            Collect { columns: Columns::new(&binding), partitions: Vec::new(), rejects: Vec::new() };
+            Collect { columns: Columns::new(&field_map), partitions: Vec::new(), rejects: Vec::new() };
         while decoder.decode_some(&mut collect).unwrap() {}
         decoder.lost_columns().collect::<Vec<_>>()
     };

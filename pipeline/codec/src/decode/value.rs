@@ -6,7 +6,7 @@ use super::json::{self, JsonKind, Reader};
 
 /// A value that fits its column.
 #[derive(Debug, Clone, Copy, Default)]
-pub enum Cell<'a> {
+pub enum JsonValue<'a> {
     /// No value.
     #[default]
     Null,

@@ -1,6 +1,6 @@
-//! Takes values, as JSON text or as cells; gives the columns of one partition's next row group.
+//! Takes values, as JSON text or as values; gives the columns of one partition's next row group.
 //!
-//! Rows come one by one as cells, or in runs: then each column in turn reads all its values, from
+//! Rows come one by one as values, or in runs: then each column in turn reads all its values, from
 //! where they lie in the text.
 
 pub(super) mod dictionary;
@@ -13,10 +13,10 @@ use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Ar
 use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use schema::ColumnType;
 
-use super::field_map::Binding;
+use super::field_map::FieldMap;
 use super::spans::{Run, Span};
 use super::timestamp::{self, ParsedTime};
-use super::value::{Cell, List};
+use super::value::{JsonValue, List};
 use dictionary::{Dictionary, Lookups, NULL_KEY, position};
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
@@ -28,20 +28,20 @@ const EMPTY_BYTES: usize = 8 * 1024;
 
 /// The value is not just as documented.
 #[derive(Debug)]
-pub struct Surprise;
+pub struct Unpredicted;
 
 /// Rows of one partition on their way into a row group, as columns.
 #[derive(Debug)]
 pub struct Columns {
-    /// In the order of [`Binding::properties`]; none for the one that names the partition.
+    /// In the order of [`FieldMap::properties`]; none for the one that names the partition.
     pub(super) properties: Vec<Option<Column>>,
-    pub(super) extra_fields: Texts,
+    pub(super) extra_fields: StringColumn,
     pub(super) num_rows: usize,
 }
 
 /// A finished column: in the order of the properties, `None` for the one that names the partition.
 #[derive(Debug)]
-pub struct Finished {
+pub struct FinishedColumns {
     /// The properties' columns.
     pub properties: Vec<Option<ArrayRef>>,
     /// Captured fields.
@@ -52,21 +52,21 @@ pub struct Finished {
 
 #[derive(Debug)]
 pub(super) enum Column {
-    Utf8(Texts),
-    Utf8List(Lists),
-    Int32(Numbers<Int32Type>),
-    TimestampMicros(Numbers<TimestampMicrosecondType>),
-    Date32(Numbers<Date32Type>),
+    Utf8(StringColumn),
+    Utf8List(ListColumn),
+    Int32(PrimitiveColumn<Int32Type>),
+    TimestampMicros(PrimitiveColumn<TimestampMicrosecondType>),
+    Date32(PrimitiveColumn<Date32Type>),
 }
 
 impl Columns {
     /// Begins without rows.
-    pub fn new(binding: &Binding) -> Self {
+    pub fn new(field_map: &FieldMap) -> Self {
         let column = |(index, column): (usize, &&'static schema::Column)| {
-            (index != binding.partition()).then(|| Column::new(column.column_type))
+            (index != field_map.partition()).then(|| Column::new(column.column_type))
         };
-        let properties = binding.properties().iter().enumerate().map(column).collect();
-        Self { properties, extra_fields: Texts::new(), num_rows: 0 }
+        let properties = field_map.properties().iter().enumerate().map(column).collect();
+        Self { properties, extra_fields: StringColumn::new(), num_rows: 0 }
     }
 
     /// Rows held.
@@ -107,11 +107,11 @@ impl Columns {
         num_rows
     }
 
-    /// Adds a row of cells, in the order of the properties, and its captured fields.
-    pub fn push(&mut self, cells: &[Cell<'_>], extra_fields: Option<&str>) {
-        for (column, cell) in self.properties.iter_mut().zip(cells) {
+    /// Adds a row of values, in the order of the properties, and its captured fields.
+    pub fn push(&mut self, values: &[JsonValue<'_>], extra_fields: Option<&str>) {
+        for (column, value) in self.properties.iter_mut().zip(values) {
             if let Some(column) = column {
-                column.push(*cell);
+                column.push(*value);
             }
         }
         // Rows before that have none are filled up then, or in the end.
@@ -122,7 +122,7 @@ impl Columns {
         self.num_rows += 1;
     }
 
-    /// Adds the rows of `other`, columns of the same binding.
+    /// Adds the rows of `other`, columns of the same field_map.
     pub fn append(&mut self, other: Self) {
         for (column, other) in self.properties.iter_mut().zip(other.properties) {
             if let (Some(column), Some(other)) = (column, other) {
@@ -151,11 +151,11 @@ impl Columns {
     }
 
     /// Takes all rows, in the order given, and begins anew.
-    pub fn finish(&mut self, order: &[u32]) -> Finished {
+    pub fn finish(&mut self, order: &[u32]) -> FinishedColumns {
         let num_rows = std::mem::take(&mut self.num_rows);
         debug_assert_eq!(num_rows, order.len());
         self.extra_fields.keys.resize(num_rows, NULL_KEY);
-        Finished {
+        FinishedColumns {
             properties: self
                 .properties
                 .iter_mut()
@@ -170,27 +170,27 @@ impl Columns {
 impl Column {
     fn new(column_type: ColumnType) -> Self {
         match column_type {
-            ColumnType::Utf8 => Self::Utf8(Texts::new()),
-            ColumnType::Utf8List => Self::Utf8List(Lists::new()),
-            ColumnType::Int32 => Self::Int32(Numbers::new()),
-            ColumnType::TimestampMicros => Self::TimestampMicros(Numbers::new()),
-            ColumnType::Date32 => Self::Date32(Numbers::new()),
+            ColumnType::Utf8 => Self::Utf8(StringColumn::new()),
+            ColumnType::Utf8List => Self::Utf8List(ListColumn::new()),
+            ColumnType::Int32 => Self::Int32(PrimitiveColumn::new()),
+            ColumnType::TimestampMicros => Self::TimestampMicros(PrimitiveColumn::new()),
+            ColumnType::Date32 => Self::Date32(PrimitiveColumn::new()),
         }
     }
 
-    fn push(&mut self, cell: Cell<'_>) {
-        match (self, cell) {
-            (Self::Utf8(column), Cell::Text(text)) => column.push(text),
-            (Self::Utf8(column), Cell::Null) => column.keys.push(NULL_KEY),
-            (Self::Utf8List(column), Cell::List(list)) => column.push(list),
-            (Self::Utf8List(column), Cell::Null) => column.push_null(),
-            (Self::Int32(column), Cell::Int32(number)) => column.push(Some(number)),
-            (Self::Int32(column), Cell::Null) => column.push(None),
-            (Self::TimestampMicros(column), Cell::Micros(micros)) => column.push(Some(micros)),
-            (Self::TimestampMicros(column), Cell::Null) => column.push(None),
-            (Self::Date32(column), Cell::Days(days)) => column.push(Some(days)),
-            (Self::Date32(column), Cell::Null) => column.push(None),
-            (column, cell) => unreachable!("{cell:?} is not for {column:?}"),
+    fn push(&mut self, value: JsonValue<'_>) {
+        match (self, value) {
+            (Self::Utf8(column), JsonValue::Text(text)) => column.push(text),
+            (Self::Utf8(column), JsonValue::Null) => column.keys.push(NULL_KEY),
+            (Self::Utf8List(column), JsonValue::List(list)) => column.push(list),
+            (Self::Utf8List(column), JsonValue::Null) => column.push_null(),
+            (Self::Int32(column), JsonValue::Int32(number)) => column.push(Some(number)),
+            (Self::Int32(column), JsonValue::Null) => column.push(None),
+            (Self::TimestampMicros(column), JsonValue::Micros(micros)) => column.push(Some(micros)),
+            (Self::TimestampMicros(column), JsonValue::Null) => column.push(None),
+            (Self::Date32(column), JsonValue::Days(days)) => column.push(Some(days)),
+            (Self::Date32(column), JsonValue::Null) => column.push(None),
+            (column, value) => unreachable!("{value:?} is not for {column:?}"),
         }
     }
 
@@ -215,7 +215,7 @@ impl Column {
     }
 
     fn push_nulls(&mut self, num_rows: usize) -> usize {
-        (0..num_rows).for_each(|_| self.push(Cell::Null));
+        (0..num_rows).for_each(|_| self.push(JsonValue::Null));
         num_rows
     }
 
@@ -266,12 +266,12 @@ impl Column {
 
 /// Strings: one key each.
 #[derive(Debug)]
-pub(super) struct Texts {
+pub(super) struct StringColumn {
     pub(super) dictionary: Dictionary,
     pub(super) keys: Vec<u32>,
 }
 
-impl Texts {
+impl StringColumn {
     fn new() -> Self {
         Self { dictionary: Dictionary::new(), keys: Vec::new() }
     }
@@ -324,15 +324,15 @@ impl Texts {
 
 /// A column of lists: where each ends, and one key an element.
 #[derive(Debug)]
-pub(super) struct Lists {
-    pub(super) elements: Texts,
+pub(super) struct ListColumn {
+    pub(super) elements: StringColumn,
     pub(super) offsets: Vec<i32>,
     pub(super) nulls: NullBufferBuilder,
 }
 
-impl Lists {
+impl ListColumn {
     fn new() -> Self {
-        Self { elements: Texts::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
+        Self { elements: StringColumn::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
     fn push_run(&mut self, text: &[u8], lists: &[Span], elements: &[Span], lookups: &mut Lookups) -> usize {
@@ -425,12 +425,12 @@ impl Lists {
 
 /// A column of numbers.
 #[derive(Debug)]
-pub(super) struct Numbers<T: ArrowPrimitiveType> {
+pub(super) struct PrimitiveColumn<T: ArrowPrimitiveType> {
     pub(super) values: Vec<T::Native>,
     pub(super) nulls: NullBufferBuilder,
 }
 
-impl<T: ArrowPrimitiveType> Numbers<T> {
+impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
     fn new() -> Self {
         Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
@@ -440,7 +440,7 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         &mut self,
         text: &[u8],
         values: &[Span],
-        parse: impl Fn(&[u8]) -> Result<Option<T::Native>, Surprise>,
+        parse: impl Fn(&[u8]) -> Result<Option<T::Native>, Unpredicted>,
     ) -> usize {
         let num_before = self.values.len();
         let mut num_valid = 0;
@@ -501,28 +501,28 @@ fn ordered_nulls(nulls: &mut NullBufferBuilder, order: &[u32]) -> Option<NullBuf
 
 /// An integer in its plain form.
 #[inline]
-fn integer(text: &[u8]) -> Result<Option<i32>, Surprise> {
+fn integer(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
     /// As many digits as always fit.
     const MAX_DIGITS: usize = 9;
     match text {
-        [] | [b'0', _, ..] => Err(Surprise),
+        [] | [b'0', _, ..] => Err(Unpredicted),
         digits if digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit) => {
             Ok(Some(digits.iter().fold(0, |number, digit| number * 10 + i32::from(digit - b'0'))))
         }
-        _ => Err(Surprise),
+        _ => Err(Unpredicted),
     }
 }
 
 #[inline]
-fn micros(text: &[u8]) -> Result<Option<i64>, Surprise> {
+fn micros(text: &[u8]) -> Result<Option<i64>, Unpredicted> {
     match timestamp::parse(text) {
         ParsedTime::Micros(micros) => Ok(Some(micros)),
         ParsedTime::Null => Ok(None),
-        ParsedTime::Invalid => Err(Surprise),
+        ParsedTime::Invalid => Err(Unpredicted),
     }
 }
 
 #[inline]
-fn days(text: &[u8]) -> Result<Option<i32>, Surprise> {
+fn days(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
     micros(text).map(|micros| micros.map(timestamp::days))
 }

@@ -10,7 +10,7 @@ pub fn encode_cost(columns_bytes: usize) -> usize {
 
 /// Memory that is shared out in bytes: who asks for more than is left waits until others give back.
 #[derive(Debug, Clone)]
-pub struct Room(Arc<Shared>);
+pub struct MemoryPool(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -22,29 +22,29 @@ struct Shared {
 /// Bytes that were taken, given back when dropped.
 #[derive(Debug)]
 #[must_use = "what is dropped is given back"]
-pub struct Taken {
-    room: Room,
+pub struct Reservation {
+    room: MemoryPool,
     bytes: usize,
 }
 
-impl Room {
+impl MemoryPool {
     /// Begins with all of `capacity` free.
     pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Shared { capacity, free: Mutex::new(capacity), freed: Condvar::new() }))
     }
 
     /// Takes `bytes`, waiting until they are free. More than all there is counts as all: it goes alone.
-    pub fn take(&self, bytes: usize) -> Taken {
+    pub fn take(&self, bytes: usize) -> Reservation {
         let Shared { capacity, free, freed } = &*self.0;
         let bytes = bytes.min(*capacity);
         let guard = free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut guard = freed.wait_while(guard, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
         *guard -= bytes;
-        Taken { room: self.clone(), bytes }
+        Reservation { room: self.clone(), bytes }
     }
 }
 
-impl Drop for Taken {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let Shared { free, freed, .. } = &*self.room.0;
         *free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn room_is_never_given_twice_and_all_get_theirs() {
-        let room = Room::new(10);
+        let room = MemoryPool::new(10);
         let (in_use, next) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let take = || {
             let mut sum = 0;
