@@ -331,6 +331,22 @@ fn options_in_documents_exist() {
 }
 
 #[test]
+fn configuration_files_in_documents_are_taken() {
+    let mut num_blocks = 0;
+    for document in Document::all() {
+        for block in document.blocks.iter().filter(|block| block.info == "toml") {
+            num_blocks += 1;
+            let sandbox = Sandbox::new();
+            std::fs::write(sandbox.path().join("example.toml"), &block.text).unwrap();
+            let run = sandbox.run("ingest", &["--config", "example.toml", "--from", "nothing"]).expect(2);
+            // Nothing is wrong with it but that there are no parts.
+            assert!(run.error().starts_with("error: --from nothing"), "{}: {run:?}", document.at(block.line));
+        }
+    }
+    assert!(num_blocks > 0);
+}
+
+#[test]
 fn make_verbs_in_documents_exist() {
     let makefile = std::fs::read_to_string(repository().join("Makefile")).unwrap();
     let verbs: BTreeSet<_> = makefile
@@ -370,15 +386,46 @@ fn exit_codes_agree_with_the_help() {
     }
 }
 
+/// All tests, in one text.
+fn test_sources() -> String {
+    let is_source = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    let sources = ["tests", "pipeline", "fixtures"].into_iter().flat_map(|folder| files(folder, &is_source));
+    sources.map(|path| std::fs::read_to_string(repository().join(path)).unwrap()).collect()
+}
+
+/// Whether there is a test of this name; `…_reads_every_partition_value…` stands for several.
+fn is_test(sources: &str, name: &str) -> bool {
+    let name = name.rsplit("::").next().unwrap();
+    let parts: Vec<_> = name.split('…').filter(|part| !part.is_empty()).collect();
+    match parts[..] {
+        [whole] if whole == name => sources.contains(&format!("fn {whole}()")),
+        _ => parts.iter().all(|part| sources.contains(part)),
+    }
+}
+
+/// The table of failures names the test of each.
+#[test]
+fn tests_in_the_table_of_failures_exist() {
+    let sources = test_sources();
+    let text = std::fs::read_to_string(repository().join("pipeline/src/fetch/mod.rs")).unwrap();
+    let mut num_tests = 0;
+    let mut problems = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("//! |")) {
+        for name in line.split('`').skip(1).step_by(2).filter(|code| code.contains("::")) {
+            num_tests += 1;
+            if !is_test(&sources, name) {
+                problems.push(format!("there is no test {name}"));
+            }
+        }
+    }
+    assert!(num_tests > 30, "{num_tests}");
+    assert_none(&problems);
+}
+
 /// The catalogue lists every fixture, and the tests that it names exist.
 #[test]
 fn catalogue_of_fixtures_is_complete() {
-    let is_test = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
-    let sources: String = ["tests", "pipeline", "fixtures"]
-        .into_iter()
-        .flat_map(|folder| files(folder, &is_test))
-        .map(|path| std::fs::read_to_string(repository().join(path)).unwrap())
-        .collect();
+    let sources = test_sources();
     let document = Document::named("fixtures/README.md");
     let mut listed = BTreeMap::<PathBuf, BTreeSet<String>>::new();
     let mut folder = PathBuf::new();
@@ -391,14 +438,7 @@ fn catalogue_of_fixtures_is_complete() {
             let of = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
             listed.entry(folder.clone()).or_default().extend(of(cells[0]));
             for test in of(cells.last().unwrap()) {
-                let name = test.rsplit("::").next().unwrap();
-                // `…_reads_every_partition_value…` stands for several.
-                let parts: Vec<_> = name.split('…').filter(|part| !part.is_empty()).collect();
-                let is_there = match parts[..] {
-                    [whole] if whole == name => sources.contains(&format!("fn {whole}()")),
-                    _ => parts.iter().all(|part| sources.contains(part)),
-                };
-                if !is_there {
+                if !is_test(&sources, &test) {
                     problems.push(format!("{}: there is no test {test}", document.at(*line)));
                 }
             }

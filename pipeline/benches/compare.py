@@ -1,9 +1,9 @@
-"""Ingest against the tools that people would use instead, on the same data and cores: `make bench`.
+"""Measures ingest against the tools that people would use instead, on the same data and cores: `make bench`.
 
-Takes a folder of gzip parts; every tool writes them as Parquet partitioned by OSPlatform, with zstd at one level, statistics
-and no bloom filters, and is run in turn, round after round. Prints medians and spread of wall time, peak memory and output
-size as a Markdown table, once all have written the same number of rows. Peers read the columns that they can; none of them
-checks, counts or rejects anything. Theirs is the time inside Python, ours that of the whole process.
+Takes a folder of gzip parts. Every tool writes them as Parquet partitioned by OSPlatform, with the same zstd level, statistics
+and no bloom filters; they are run in turn, round after round. Prints medians and spread of wall time, peak memory and output
+size as a Markdown table, once all have written the same number of rows. The other tools read the columns that they can, and
+none of them checks, counts or rejects anything. Their time is that inside Python, ours that of the whole process.
 """
 
 import argparse

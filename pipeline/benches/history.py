@@ -1,8 +1,7 @@
 """`diff` against DuckDB, which gives the same rows from the same lake: `make bench-history`.
 
 Takes a lake of two snapshots or more and compares the last two. DuckDB runs the SQL of the tests, once as it is ("keys") and
-once with what nobody writes by hand but a hurried expert ("hashes first"): rows whose hashes are in both snapshots leave
-before the comparison. Each run is a process of its own, in turn, round after round, and writes all changes as Parquet;
+once as an expert would tune it ("hashes first"): rows whose hashes are in both snapshots are dropped before the comparison. Each run is a process of its own, in turn, round after round, and writes all changes as Parquet;
 DuckDB's importing of Python is not counted. All must have written the same rows. Prints medians and spread of wall time and
 peak memory as a Markdown table.
 """

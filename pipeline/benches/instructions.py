@@ -1,8 +1,8 @@
-"""The instructions that a row costs, whole runs on one thread, held against a budget: `make instructions`.
+"""Counts the instructions that a row costs, in whole runs on one thread, and compares them with a budget: `make instructions`.
 
-Seconds on a machine that others use say nothing of a change of a few percent; instructions hardly vary from run to run.
+Seconds on a shared machine cannot show a change of a few percent; instructions hardly vary from run to run.
 Valgrind counts them and gives every x86-64 machine with AVX2 the same processor, without AVX-512 and SHA instructions. A
-count above the budget fails; so does one below, since a budget that nothing comes near guards nothing. `--renew` writes what
+count above the budget fails, and so does one below it: a budget that is too high would catch nothing. `--renew` writes what
 was counted into the budget file, to be committed with the change that is the reason.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 BUDGET = pathlib.Path(__file__).with_name("instructions.txt")
 # About 25,000 rows, whose run is 50 times what starting costs.
 TENANT = ["--seed", "1", "--devices", "200", "--parts", "2"]
-# What hash seeds and the timing of threads make of it is 0.2 %; the rest is for another compiler release.
+# Hash seeds and the timing of threads change it by 0.2 %; the rest is for another compiler release.
 TOLERANCE = 0.05
 
 
@@ -39,7 +39,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--program", required=True, help="defender-lake")
     arguments.add_argument("--tenant", required=True, help="the program that writes the parts")
-    arguments.add_argument("--renew", action="store_true", help="make what is counted the budget")
+    arguments.add_argument("--renew", action="store_true", help="write the count as the new budget")
     given = arguments.parse_args()
     if platform.machine() != "x86_64":
         sys.exit(f"instructions: the budget is one of x86_64, this is {platform.machine()}")
@@ -51,8 +51,8 @@ def main():
     change = counted / budget - 1
     print(f"instructions: {counted} a row, budget {budget}, {change:+.1%} (tolerance {TOLERANCE:.0%})")
     if abs(change) > TOLERANCE:
-        what = "a row has become dearer" if change > 0 else "a row has become cheaper than its budget"
-        sys.exit(f"{what}: if that is meant, `make instructions INSTRUCTIONS_ARGS=--renew` and commit {BUDGET.name}")
+        what = "a row costs more than its budget" if change > 0 else "a row costs less than its budget"
+        sys.exit(f"{what}: if that is intended, run `make instructions INSTRUCTIONS_ARGS=--renew` and commit {BUDGET.name}")
 
 
 if __name__ == "__main__":

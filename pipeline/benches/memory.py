@@ -1,7 +1,7 @@
-"""What runs take of memory, held against --memory: `make bench-memory`.
+"""Measures the peak memory of runs and compares it with --memory: `make bench-memory`.
 
-The peak is that of resident memory as the kernel counts it (wait4). A run may take its budget, the allowance for the program
-itself, and eight times the largest record if that is larger than 1 MiB. Row groups are looked at too: 122,880 rows at most, and
+The peak is of resident memory, as the kernel counts it (wait4). A run may take its budget, the allowance for the program
+itself, and eight times the largest record if that is larger than 1 MiB. It also checks row groups: 122,880 rows at most, and
 50,000 or more on average in each file that has several.
 """
 

@@ -1,9 +1,9 @@
-"""Queries with DuckDB over ten snapshots of ours, and over the files that DuckDB wrote of the same parts: `make bench`.
+"""Measures queries of DuckDB over ten snapshots of ours, and over the files that DuckDB writes from the same parts: `make bench`.
 
-Each lake gets its snapshots by taking the parts anew, day after day. The three questions are those that people ask of an
-inventory: which devices have a product, how many rows by platform and end-of-support status, and everything on one device.
-Both lakes must answer with the same rows before anything is timed; then they take turns in one process, the first turn not
-counted. "No such device" is what opening the files costs alone. Prints medians and spread as a Markdown table.
+Each lake takes the same parts again, as one snapshot a day. The three questions are those that people ask of an inventory:
+which devices have a product, how many rows by platform and end-of-support status, and everything on one device.
+Both lakes must answer with the same rows before anything is timed; then they take turns in one process, and the first turn is
+not counted. "No such device" is the cost of opening the files alone. Prints medians and spread as a Markdown table.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import compare
 import duckdb
 
 NEWEST = datetime.date(2021, 1, 11)
-# Products by rank in rows: the one with most, one that a third of them exceed, one of the last.
+# Products by their rank in rows: the first, one a third of the way down, one of the last.
 PRODUCT_RANKS = {"common": 0.0, "typical": 0.3, "rare": 0.999}
 # Devices that are asked for; one query each, timed together.
 DEVICES = 8
