@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence};
+use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence, StructMember};
 
 /// Returns the schema of the data files: the columns in declared order without the partition
 /// columns, and [`EXTRA_FIELDS`] last when `extra_fields` is set.
@@ -30,7 +30,9 @@ pub fn file_schema(dataset: &Dataset, extra_fields: bool) -> SchemaRef {
 pub fn batch_schema(dataset: &Dataset, extra_fields: bool) -> SchemaRef {
     let field = |field: &Arc<Field>| match field.data_type() {
         DataType::Utf8 => field.as_ref().clone().with_data_type(dictionary()),
-        DataType::List(_) => field.as_ref().clone().with_data_type(DataType::List(batch_list_element())),
+        DataType::List(element) if *element.data_type() == DataType::Utf8 => {
+            field.as_ref().clone().with_data_type(DataType::List(batch_list_element()))
+        }
         _ => field.as_ref().clone(),
     };
     Arc::new(Schema::new(file_schema(dataset, extra_fields).fields().iter().map(field).collect::<Vec<_>>()))
@@ -55,15 +57,28 @@ pub fn field(column: &Column) -> Field {
 /// Parquet specification wants it; readers of the same table then agree on its path.
 pub fn data_type(column_type: ColumnType) -> DataType {
     match column_type {
-        ColumnType::Utf8 => DataType::Utf8,
+        ColumnType::Utf8 | ColumnType::Json => DataType::Utf8,
         ColumnType::Int32 => DataType::Int32,
-        ColumnType::Utf8List => DataType::List(list_element()),
-        ColumnType::TimestampMicros => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        ColumnType::Int64 => DataType::Int64,
+        ColumnType::Float64 => DataType::Float64,
+        ColumnType::Boolean => DataType::Boolean,
         ColumnType::Date32 => DataType::Date32,
+        ColumnType::TimestampMicros => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        ColumnType::Utf8List => DataType::List(list_element()),
+        ColumnType::StructList(members) => {
+            let element = DataType::Struct(members.iter().map(member_field).collect());
+            DataType::List(Arc::new(Field::new(LIST_ELEMENT, element, true)))
+        }
     }
+}
+
+const LIST_ELEMENT: &str = "element";
+
+fn member_field(member: &StructMember) -> Field {
+    Field::new(member.name, data_type(member.column_type), true)
 }
 
 /// Returns the field of a list's elements: nullable text named `element`.
 pub fn list_element() -> Arc<Field> {
-    Arc::new(Field::new("element", DataType::Utf8, true))
+    Arc::new(Field::new(LIST_ELEMENT, DataType::Utf8, true))
 }

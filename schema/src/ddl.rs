@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence};
+use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence, StructMember};
 
 /// Whether the files of a lake have the column of undocumented fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,25 +22,45 @@ impl ExtraFields {
 }
 
 /// Returns the DuckDB type of a column type.
-pub fn duckdb_type(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Utf8 => "VARCHAR",
+pub fn duckdb_type(column_type: ColumnType) -> String {
+    let name = match column_type {
+        ColumnType::Utf8 | ColumnType::Json => "VARCHAR",
         ColumnType::Int32 => "INTEGER",
-        ColumnType::Utf8List => "VARCHAR[]",
-        ColumnType::TimestampMicros => "TIMESTAMP WITH TIME ZONE",
+        ColumnType::Int64 => "BIGINT",
+        ColumnType::Float64 => "DOUBLE",
+        ColumnType::Boolean => "BOOLEAN",
         ColumnType::Date32 => "DATE",
-    }
+        ColumnType::TimestampMicros => "TIMESTAMP WITH TIME ZONE",
+        ColumnType::Utf8List => "VARCHAR[]",
+        ColumnType::StructList(members) => {
+            return format!("STRUCT({})[]", struct_members(members, " ", duckdb_type));
+        }
+    };
+    name.to_owned()
 }
 
 /// Returns the Spark SQL type of a column type.
-pub fn spark_type(column_type: ColumnType) -> &'static str {
-    match column_type {
-        ColumnType::Utf8 => "STRING",
+pub fn spark_type(column_type: ColumnType) -> String {
+    let name = match column_type {
+        ColumnType::Utf8 | ColumnType::Json => "STRING",
         ColumnType::Int32 => "INT",
-        ColumnType::Utf8List => "ARRAY<STRING>",
-        ColumnType::TimestampMicros => "TIMESTAMP",
+        ColumnType::Int64 => "BIGINT",
+        ColumnType::Float64 => "DOUBLE",
+        ColumnType::Boolean => "BOOLEAN",
         ColumnType::Date32 => "DATE",
-    }
+        ColumnType::TimestampMicros => "TIMESTAMP",
+        ColumnType::Utf8List => "ARRAY<STRING>",
+        ColumnType::StructList(members) => {
+            return format!("ARRAY<STRUCT<{}>>", struct_members(members, ": ", spark_type));
+        }
+    };
+    name.to_owned()
+}
+
+fn struct_members(members: &[StructMember], separator: &str, type_name: fn(ColumnType) -> String) -> String {
+    let member =
+        |member: &StructMember| format!("{}{separator}{}", member.name, type_name(member.column_type));
+    members.iter().map(member).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns a DuckDB statement that creates a view over the table in `lake`, with the partition
@@ -48,11 +68,7 @@ pub fn spark_type(column_type: ColumnType) -> &'static str {
 /// Nothing if DuckDB cannot read a lake of that path.
 pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Option<String> {
     let name = dataset.name;
-    let hive_types: Vec<String> = dataset
-        .partition_columns()
-        .map(|column| format!("'{}': {}", column.name, duckdb_type(column.column_type)))
-        .collect();
-    let glob = duckdb_glob(lake, &format!("/{name}/*/*/*.parquet"))?;
+    let glob = duckdb_glob(lake, &data_files_pattern(dataset))?;
     let mut sql = format!("CREATE OR REPLACE VIEW {name} AS\nSELECT\n");
     let columns: Vec<&Column> =
         dataset.file_columns().chain(extra_fields.column()).chain(dataset.partition_columns()).collect();
@@ -67,8 +83,8 @@ pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Optio
         );
     }
     let files = format!(
-        "read_parquet({glob}, union_by_name = true, hive_partitioning = true, hive_types = {{{}}})",
-        hive_types.join(", ")
+        "read_parquet({glob}, union_by_name = true, hive_partitioning = true, hive_types = {})",
+        duckdb_hive_types(dataset)
     );
     let _ = match extra_fields {
         ExtraFields::Unknown => {
@@ -117,6 +133,17 @@ pub fn spark(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> String
         columns.join(",\n"),
         spark_text(&spark_path(&format!("{lake}/{name}"))),
     )
+}
+
+/// Returns the pattern that finds a table's data files below its lake: a level for each partition column.
+pub fn data_files_pattern(dataset: &Dataset) -> String {
+    format!("/{}{}/*.parquet", dataset.name, "/*".repeat(dataset.partition_columns().count()))
+}
+
+/// Returns the types of a table's partition columns as DuckDB's `hive_types` takes them.
+pub fn duckdb_hive_types(dataset: &Dataset) -> String {
+    let hive_type = |column: &Column| format!("'{}': {}", column.name, duckdb_type(column.column_type));
+    format!("{{{}}}", dataset.partition_columns().map(hive_type).collect::<Vec<_>>().join(", "))
 }
 
 /// Returns a DuckDB expression for the files that `pattern` finds below the folder `path`, whose own

@@ -7,14 +7,14 @@ use crate::{Column, Dataset, Origin, Presence};
 /// Returns the dataset's section of the documentation, Markdown.
 pub fn markdown(dataset: &Dataset) -> String {
     let mut text = format!(
-        "## {}\n\n{}\nSource: <{}>.\n\n- Key: {}\n- Partitioned by: {}\n- Files route: `GET /api/{}`\n- JSON route: `GET /api/{}`\n- Permission: `{}` (application) or `{}` (delegated)\n\n",
+        "## {}\n\n{}\nSource: <{}>.\n\n- Key: {}\n- Partitioned by: {}\n- Files route: {}\n- JSON route: {}\n- Permission: `{}` (application) or `{}` (delegated)\n\n",
         dataset.name,
         dataset.doc,
         dataset.source,
         names(dataset.key.iter().copied()),
         names(dataset.partition_columns().map(|column| column.name)),
-        dataset.files_export,
-        dataset.json_pages,
+        route(dataset.routes.files),
+        route(dataset.routes.json),
         dataset.permission.application,
         dataset.permission.delegated,
     );
@@ -56,6 +56,10 @@ pub fn origin(dataset: &Dataset, column: &Column) -> &'static str {
         (Origin::Export, true) => "export; partition directory",
         (Origin::Undocumented, _) => "undocumented fields",
     }
+}
+
+fn route(path: Option<&str>) -> String {
+    path.map_or_else(|| "none".to_owned(), |path| format!("`GET /api/{path}`"))
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {

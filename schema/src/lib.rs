@@ -22,9 +22,12 @@ pub static DATASETS: &[&Dataset] = &[&SOFTWARE_INVENTORY];
 /// The partition column that every dataset has, first: the UTC date of the export's generated time.
 pub const SNAPSHOT_DATE: Column = Column {
     name: "snapshot_date",
+    field_id: 1_001,
+    child_ids: &[],
     column_type: ColumnType::Date32,
     presence: Presence::Required,
     origin: Origin::Export,
+    aliases: &[],
     doc: "UTC date of the export's generated time.",
     source: "defender-lake",
 };
@@ -32,39 +35,57 @@ pub const SNAPSHOT_DATE: Column = Column {
 /// The column that `--extra-fields capture` adds to the data files.
 pub const EXTRA_FIELDS: Column = Column {
     name: "ExtraFields",
+    field_id: 1_002,
+    child_ids: &[],
     column_type: ColumnType::Utf8,
     presence: Presence::Optional,
     origin: Origin::Undocumented,
+    aliases: &[],
     doc: "Undocumented fields of the record as one JSON object; null where there are none.",
     source: "defender-lake",
 };
+
+/// Field ids of a dataset's own columns are below this; from here on they are those of columns that
+/// all datasets share.
+pub const FIRST_SHARED_FIELD_ID: i32 = 1_001;
 
 /// One table that we publish, as the service documents it.
 #[derive(Debug)]
 pub struct Dataset {
     /// Table name in the lake, `snake_case`.
     pub name: &'static str,
-    /// Version of this declaration; a renamed or retyped column raises it.
+    /// Version of this declaration; every column that is added raises it.
     pub version: u32,
     /// One sentence: what a row is.
     pub doc: &'static str,
     /// The documentation that the declaration follows.
     pub source: &'static str,
-    /// Path of the listing call that answers with signed download URLs, relative to `<api>/api/`.
-    pub files_export: &'static str,
-    /// Path of the paged JSON call, relative to `<api>/api/`.
-    pub json_pages: &'static str,
-    /// What the caller must be allowed.
+    /// The API calls that it comes from.
+    pub routes: Routes,
+    /// Permission that the calls need.
     pub permission: Permission,
     /// Columns that together identify a row, by documentation.
     pub key: &'static [&'static str],
-    /// Partition columns after [`SNAPSHOT_DATE`]; declared in `columns`, absent from the data files.
-    pub partition_by: &'static [&'static str],
-    /// Text columns that rows of one kind agree in, the coarsest first: rows that agree stand together
-    /// in the data files, as far as that costs nothing else.
-    pub cluster_by: &'static [&'static str],
+    /// Text column whose values are directories below [`SNAPSHOT_DATE`]'s; declared in `columns`,
+    /// absent from the data files.
+    pub partition_by: Option<&'static str>,
+    /// Whether a tenant may have no record of it: an empty export is then not an error.
+    pub may_be_empty: bool,
+    /// How the data files are laid out.
+    pub layout: Layout,
+    /// What `diff` and `trend` make of it; `None` if they do not support it.
+    pub history: Option<HistoryRoles>,
     /// All columns but [`SNAPSHOT_DATE`], in the order of the data files.
     pub columns: &'static [Column],
+}
+
+/// The API calls that a dataset comes from, paths relative to `<api>/api/`; at least one is declared.
+#[derive(Debug, Clone, Copy)]
+pub struct Routes {
+    /// The listing call that answers with signed download URLs.
+    pub files: Option<&'static str>,
+    /// The paged JSON call.
+    pub json: Option<&'static str>,
 }
 
 /// The permission that a dataset's calls need, under its two names.
@@ -76,21 +97,130 @@ pub struct Permission {
     pub delegated: &'static str,
 }
 
+/// How a dataset's data files are laid out. Names are those of columns in the files.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Text columns that rows of one kind agree in, the coarsest first: rows that agree stand together,
+    /// as far as that costs nothing else.
+    pub cluster_by: &'static [&'static str],
+    /// Text columns with a bloom filter: those that people look one value up in, and whose minimum and
+    /// maximum in a row group say nothing.
+    pub bloom: &'static [&'static str],
+    /// Columns that are not compressed: those that most questions read and whose dictionary keys leave
+    /// little to compress.
+    pub uncompressed: &'static [&'static str],
+}
+
+/// What a dataset's columns are to `diff` and `trend`, which know no column by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryRoles {
+    /// Column that identifies a device.
+    pub device: &'static str,
+    /// Column with the device's name.
+    pub device_name: Option<&'static str>,
+    /// Column with the device's group.
+    pub group: Option<&'static str>,
+    /// Column with the device's platform.
+    pub platform: Option<&'static str>,
+    /// Key columns that say what is on the device, the coarsest first: the key without device and version.
+    pub product: &'static [&'static str],
+    /// Key column with the product's version, by which an addition and a removal are paired to a change.
+    pub version: Option<&'static str>,
+    /// Columns whose values are compared where both snapshots have the key.
+    pub compared: &'static [ComparedColumn],
+    /// Counts of a snapshot beside its devices, in the order of `trend`'s columns.
+    pub measures: &'static [Measure],
+    /// Measure that `trend --by` ranks and draws.
+    pub main_measure: &'static str,
+    /// Column that says in words how the product stands, and how a value begins that `diff` lists.
+    pub status: Option<Status>,
+    /// What changes are called.
+    pub words: ChangeWords,
+    /// Names that people filter and group by, and their columns.
+    pub filters: &'static [(&'static str, &'static str)],
+}
+
+/// A column whose values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComparedColumn {
+    /// Name of the column.
+    pub column: &'static str,
+    /// Kind of a change of its value.
+    pub kind: &'static str,
+}
+
+/// A count of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measure {
+    /// Name of its column in `trend`.
+    pub name: &'static str,
+    /// What is counted.
+    pub counted: Counted,
+}
+
+/// What a measure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Rows.
+    Rows,
+    /// Distinct values of [`HistoryRoles::product`].
+    Products,
+    /// Sum of an integer column.
+    Sum(&'static str),
+    /// Rows whose status begins as [`Status::prefix`] says.
+    Status,
+}
+
+/// A text column that is a status, and its values of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Name of the column.
+    pub column: &'static str,
+    /// How the values of interest begin; the set is open.
+    pub prefix: &'static str,
+}
+
+/// What the changes of a dataset are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeWords {
+    /// A key that only the new snapshot has.
+    pub added: &'static str,
+    /// A key that only the old snapshot has.
+    pub removed: &'static str,
+    /// A product whose version is another one; without [`HistoryRoles::version`] not used.
+    pub version_changed: &'static str,
+}
+
 /// One column of a dataset.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
     /// Name in the lake, and of the property on the wire (matched there without regard to case).
     pub name: &'static str,
+    /// The column's number in the dataset. Never changed and never used again.
+    pub field_id: i32,
+    /// Numbers of what is inside of a list: its element, then the members of a struct.
+    pub child_ids: &'static [i32],
     /// Type of its values.
     pub column_type: ColumnType,
     /// Whether a row can lack it.
     pub presence: Presence,
     /// Where its values come from.
     pub origin: Origin,
+    /// Other names of the property on the wire.
+    pub aliases: &'static [Alias],
     /// What it means, one sentence.
     pub doc: &'static str,
-    /// Who says so.
+    /// The documentation of the column.
     pub source: &'static str,
+}
+
+/// Another name of a property on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    /// The name, matched without regard to case.
+    pub name: &'static str,
+    /// Whether it holds one element of a list rather than the list: that is then not a coercion.
+    pub is_single_element: bool,
 }
 
 /// Type of a column's values. Every derivation is one `match` over it.
@@ -100,12 +230,31 @@ pub enum ColumnType {
     Utf8,
     /// Signed 32-bit integer.
     Int32,
-    /// List of UTF-8 text; elements may be null, `[]` and null differ.
-    Utf8List,
-    /// Instant in microseconds since the epoch, UTC.
-    TimestampMicros,
+    /// Signed 64-bit integer.
+    Int64,
+    /// 64-bit floating point number.
+    Float64,
+    /// `true` or `false`.
+    Boolean,
     /// Days since the epoch.
     Date32,
+    /// Instant in microseconds since the epoch, UTC.
+    TimestampMicros,
+    /// JSON as text, as the service wrote it.
+    Json,
+    /// List of UTF-8 text; elements may be null, `[]` and null differ.
+    Utf8List,
+    /// List of structs; elements and members may be null, `[]` and null differ.
+    StructList(&'static [StructMember]),
+}
+
+/// A member of a struct, always nullable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StructMember {
+    /// Name, in the lake and on the wire (matched there without regard to case).
+    pub name: &'static str,
+    /// Type of its values, not a list.
+    pub column_type: ColumnType,
 }
 
 /// Whether a column may be null.
@@ -147,7 +296,7 @@ impl Dataset {
 
     /// The columns that are stored in the data files, in their order: all but the partition columns.
     pub fn file_columns(&self) -> impl Iterator<Item = &'static Column> {
-        self.columns.iter().filter(|column| !self.partition_by.contains(&column.name))
+        self.columns.iter().filter(|column| self.partition_by != Some(column.name))
     }
 
     /// The columns that a record's properties fill, partition columns included: what a decoder binds.
@@ -157,11 +306,21 @@ impl Dataset {
 
     /// The partition columns in directory order, [`SNAPSHOT_DATE`] first.
     pub fn partition_columns(&self) -> impl Iterator<Item = &'static Column> {
-        std::iter::once(&SNAPSHOT_DATE).chain(
-            self.partition_by
-                .iter()
-                .filter_map(|name| self.columns.iter().find(|column| column.name == *name)),
-        )
+        std::iter::once(&SNAPSHOT_DATE).chain(self.partition_by.and_then(|name| self.column(name)))
+    }
+
+    /// Finds one of its own columns.
+    pub fn column(&self, name: &str) -> Option<&'static Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Returns the column that holds the export's generated time.
+    ///
+    /// # Panics
+    ///
+    /// If there is none; tests hold every declaration to one.
+    pub fn generated_time(&self) -> &'static Column {
+        self.columns.iter().find(|column| column.origin == Origin::Export).expect("tests hold this")
     }
 }
 
@@ -178,9 +337,14 @@ impl ColumnType {
         match self {
             Self::Utf8 => "string",
             Self::Int32 => "int32",
-            Self::Utf8List => "list of string",
-            Self::TimestampMicros => "timestamp(us, UTC)",
+            Self::Int64 => "int64",
+            Self::Float64 => "float64",
+            Self::Boolean => "boolean",
             Self::Date32 => "date32",
+            Self::TimestampMicros => "timestamp(us, UTC)",
+            Self::Json => "JSON",
+            Self::Utf8List => "list of string",
+            Self::StructList(_) => "list of struct",
         }
     }
 }
@@ -195,38 +359,82 @@ impl std::fmt::Display for ColumnType {
 mod tests {
     use super::*;
 
+    fn all_columns(dataset: &Dataset) -> impl Iterator<Item = &'static Column> {
+        dataset.columns.iter().chain([&SNAPSHOT_DATE, &EXTRA_FIELDS])
+    }
+
     #[test]
-    fn declarations_are_consistent() {
+    fn names_on_the_wire_are_unique_without_case() {
         for dataset in DATASETS {
-            let mut names: Vec<_> = dataset
-                .columns
-                .iter()
-                .chain([&SNAPSHOT_DATE, &EXTRA_FIELDS])
-                .map(|column| column.name.to_ascii_lowercase())
+            let mut names: Vec<_> = all_columns(dataset)
+                .flat_map(|column| {
+                    std::iter::once(column.name).chain(column.aliases.iter().map(|alias| alias.name))
+                })
+                .map(str::to_ascii_lowercase)
                 .collect();
-            let num_columns = names.len();
+            let num_names = names.len();
             names.sort();
             names.dedup();
-            assert_eq!(names.len(), num_columns, "names are unique without case");
-            for name in dataset.key.iter().chain(dataset.partition_by).chain(dataset.cluster_by) {
-                assert!(dataset.columns.iter().any(|column| column.name == *name), "{name} is declared");
-            }
-            for column in dataset.columns {
-                assert!(column.doc.ends_with('.'), "{} has a doc line", column.name);
-                assert!(!column.source.is_empty(), "{} names its source", column.name);
-            }
+            assert_eq!(names.len(), num_names, "{}", dataset.name);
+        }
+    }
+
+    #[test]
+    fn columns_have_a_doc_line_and_a_source() {
+        for column in DATASETS.iter().flat_map(|dataset| all_columns(dataset)) {
+            assert!(column.doc.ends_with('.'), "{} has a doc line", column.name);
+            assert!(!column.source.is_empty(), "{} names its source", column.name);
+            assert!(column.aliases.is_empty() || column.origin == Origin::Property, "{}", column.name);
+        }
+    }
+
+    #[test]
+    fn columns_are_what_their_roles_need() {
+        for dataset in DATASETS {
+            let Dataset { routes, partition_by, layout, .. } = dataset;
+            assert!(routes.files.is_some() || routes.json.is_some(), "{} has a route", dataset.name);
+            dataset.key.iter().for_each(|name| assert!(dataset.column(name).is_some(), "{name}"));
             let required: Vec<_> =
                 dataset.properties().filter(|column| column.presence == Presence::Required).collect();
             assert_eq!(required.len(), 1, "one property makes a record usable");
             assert_eq!(required[0].column_type, ColumnType::Utf8);
-            for name in dataset.partition_by {
-                let column = dataset.columns.iter().find(|c| c.name == *name).unwrap();
+            let exports = dataset.columns.iter().filter(|column| column.origin == Origin::Export);
+            let exports: Vec<_> = exports.map(|column| column.column_type).collect();
+            assert_eq!(exports, [ColumnType::TimestampMicros], "one column is the generated time");
+            if let Some(name) = partition_by {
+                let column = dataset.column(name).expect("a declared column");
                 assert_eq!(column.column_type, ColumnType::Utf8, "directory names are text");
             }
-            for name in dataset.cluster_by {
-                let column = dataset.file_columns().find(|c| c.name == *name).expect("in the files");
+            let in_files = |name: &str| dataset.file_columns().find(|column| column.name == name);
+            for name in layout.cluster_by.iter().chain(layout.bloom) {
+                let column = in_files(name).expect("a column of the files");
                 assert_eq!((column.column_type, column.origin), (ColumnType::Utf8, Origin::Property));
             }
+            assert!(layout.uncompressed.iter().all(|name| in_files(name).is_some()), "{layout:?}");
+        }
+    }
+
+    #[test]
+    fn history_roles_are_columns_of_the_dataset() {
+        for (dataset, roles) in
+            DATASETS.iter().filter_map(|dataset| Some((dataset, dataset.history.as_ref()?)))
+        {
+            let mut key = vec![roles.device];
+            key.extend(roles.product);
+            key.extend(roles.version);
+            assert_eq!(key, dataset.key, "device, product and version are the key");
+            let compared = roles.compared.iter().map(|compared| compared.column);
+            let summed = roles.measures.iter().filter_map(|measure| match measure.counted {
+                Counted::Sum(column) => Some(column),
+                Counted::Rows | Counted::Products | Counted::Status => None,
+            });
+            let filters = roles.filters.iter().map(|(_, column)| *column);
+            let others = [roles.device_name, roles.group, roles.platform];
+            let others = others.into_iter().chain([roles.status.map(|status| status.column)]).flatten();
+            for name in compared.chain(summed).chain(filters).chain(others) {
+                assert!(dataset.column(name).is_some(), "{name} is declared");
+            }
+            assert!(roles.measures.iter().any(|measure| measure.name == roles.main_measure));
         }
     }
 

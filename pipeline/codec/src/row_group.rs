@@ -76,7 +76,7 @@ impl<'b> BatchLayout<'b> {
             file_schema: schema::arrow::file_schema(dataset, field_map.captures_extra_fields()),
             schema: schema::arrow::batch_schema(dataset, field_map.captures_extra_fields()),
             fields: dataset.file_columns().chain(extra).map(filled).collect(),
-            cluster_by: dataset.cluster_by.iter().map(position).collect(),
+            cluster_by: dataset.layout.cluster_by.iter().map(position).collect(),
             generated_time,
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct MetaData {
     pub(super) name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<String>,
-    pub(super) format: FileFormat,
+    pub(super) format: StorageFormat,
     pub(super) schema_string: String,
     pub(super) partition_columns: Vec<String>,
     #[serde(default)]
@@ -65,7 +65,7 @@ pub(super) struct MetaData {
 
 /// How data files are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct FileFormat {
+pub(super) struct StorageFormat {
     pub(super) provider: String,
     #[serde(default)]
     pub(super) options: BTreeMap<String, Option<String>>,

@@ -228,7 +228,7 @@ fn maps<T>(rows: &[Option<&T>], of: impl Fn(&T) -> Option<&BTreeMap<String, Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::action::{FileFormat, Protocol};
+    use crate::delta::action::{Protocol, StorageFormat};
 
     #[test]
     fn lines_come_back_as_they_were() {
@@ -246,7 +246,7 @@ mod tests {
             id: "id".to_owned(),
             name: None,
             description: Some(String::new()),
-            format: FileFormat { provider: "parquet".to_owned(), options: BTreeMap::new() },
+            format: StorageFormat { provider: "parquet".to_owned(), options: BTreeMap::new() },
             schema_string: "{}".to_owned(),
             partition_columns: vec!["a".to_owned(), "b".to_owned()],
             configuration: values,

@@ -1,6 +1,6 @@
 //! The table's columns as Delta's `schemaString`, derived from the dataset's declaration.
 
-use schema::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence};
+use schema::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence, StructMember};
 use serde_json::{Value, json};
 
 /// Returns the names of the partition columns, in order.
@@ -68,11 +68,27 @@ fn field(column: &Column, is_nullable: bool) -> Value {
 
 fn data_type(column_type: ColumnType) -> Value {
     match column_type {
-        ColumnType::Utf8 => json!("string"),
+        ColumnType::Utf8 | ColumnType::Json => json!("string"),
         ColumnType::Int32 => json!("integer"),
-        ColumnType::Utf8List => json!({ "type": "array", "elementType": "string", "containsNull": true }),
-        ColumnType::TimestampMicros => json!("timestamp"),
+        ColumnType::Int64 => json!("long"),
+        ColumnType::Float64 => json!("double"),
+        ColumnType::Boolean => json!("boolean"),
         ColumnType::Date32 => json!("date"),
+        ColumnType::TimestampMicros => json!("timestamp"),
+        ColumnType::Utf8List => json!({ "type": "array", "elementType": "string", "containsNull": true }),
+        ColumnType::StructList(members) => {
+            let member = |member: &StructMember| {
+                json!({
+                    "name": member.name,
+                    "type": data_type(member.column_type),
+                    "nullable": true,
+                    "metadata": {},
+                })
+            };
+            let element =
+                json!({ "type": "struct", "fields": members.iter().map(member).collect::<Vec<_>>() });
+            json!({ "type": "array", "elementType": element, "containsNull": true })
+        }
     }
 }
 

@@ -171,6 +171,14 @@ fn bounds<'c>(
             let (least, greatest) = range(&statistics, min_i32, max_i32);
             (least.map(Value::from), greatest.map(Value::from))
         }
+        ColumnType::Int64 => {
+            let (least, greatest) = range(&statistics, min_i64, max_i64);
+            (least.map(Value::from), greatest.map(Value::from))
+        }
+        ColumnType::Float64 => {
+            let (least, greatest) = range(&statistics, min_f64, max_f64);
+            (least.map(|least| Value::from(least.0)), greatest.map(|greatest| Value::from(greatest.0)))
+        }
         ColumnType::Date32 => {
             let (least, greatest) = range(&statistics, min_i32, max_i32);
             (least.and_then(date), greatest.and_then(date))
@@ -182,8 +190,10 @@ fn bounds<'c>(
                 greatest.and_then(timestamp_upwards),
             )
         }
-        // The protocol has no order of lists.
-        ColumnType::Utf8List => (None, None),
+        // The protocol has no order of lists and none of booleans, and the order of JSON text means nothing.
+        ColumnType::Utf8List | ColumnType::StructList(_) | ColumnType::Boolean | ColumnType::Json => {
+            (None, None)
+        }
     }
 }
 
@@ -211,6 +221,32 @@ fn min_i64(statistics: &Statistics) -> Option<i64> {
 
 fn max_i64(statistics: &Statistics) -> Option<i64> {
     if let Statistics::Int64(values) = statistics { values.max_opt().copied() } else { None }
+}
+
+/// A floating point number in the order of numbers; Parquet's bounds are never NaN.
+#[derive(Debug, PartialEq)]
+struct Ordered(f64);
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+fn min_f64(statistics: &Statistics) -> Option<Ordered> {
+    if let Statistics::Double(values) = statistics { values.min_opt().copied().map(Ordered) } else { None }
+}
+
+fn max_f64(statistics: &Statistics) -> Option<Ordered> {
+    if let Statistics::Double(values) = statistics { values.max_opt().copied().map(Ordered) } else { None }
 }
 
 /// Whether a year has the four digits that the protocol's dates have.

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use schema::{Dataset, SNAPSHOT_DATE};
 use serde_json::{Value, json};
 
-use super::action::{Add, FileFormat, Line, MetaData, Protocol, Txn, encode_path};
+use super::action::{Add, Line, MetaData, Protocol, StorageFormat, Txn, encode_path};
 use super::log::{CHECKPOINT_INTERVAL, DeltaLog, LogContents};
 use super::{DeltaError, FileStatistics, features, schema_string};
 use crate::manifest::DataFile;
@@ -451,7 +451,7 @@ impl DeltaTable {
                 id: new_table_id()?,
                 name: Some(self.dataset.name.to_owned()),
                 description: Some(self.dataset.doc.to_owned()),
-                format: FileFormat { provider: "parquet".to_owned(), options: BTreeMap::new() },
+                format: StorageFormat { provider: "parquet".to_owned(), options: BTreeMap::new() },
                 schema_string: schema_string::schema_of(self.dataset, has_extra_fields),
                 partition_columns: schema_string::partition_columns(self.dataset),
                 configuration: BTreeMap::new(),

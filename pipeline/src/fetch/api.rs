@@ -53,6 +53,8 @@ pub struct ApiConfig {
 pub struct ApiClient {
     http: HttpClient,
     base: RedactedUrl,
+    /// The API, as its path below `/api`.
+    path: &'static str,
     sister_hosts: &'static [&'static str],
     tokens: Tokens,
     retry: RetryPolicy,
@@ -67,7 +69,7 @@ pub struct BudgetConfig<'a> {
     /// Where runs keep what is of use to later ones.
     pub work_dir: &'a Path,
     /// The API, as its path below `/api`.
-    pub path: &'a str,
+    pub path: &'static str,
     /// What it allows.
     pub rate: CallRate,
     /// Whether calls are written down.
@@ -98,6 +100,7 @@ impl ApiClient {
             clock: ServerClock::default(),
             http: HttpClient::try_new(API_READ_TIMEOUT)?,
             base: (&config.api_url).into(),
+            path: budget.path,
             sister_hosts: config.sister_hosts,
             tokens: Tokens::try_new(
                 &config.login_url,
@@ -121,9 +124,9 @@ impl ApiClient {
     }
 
     /// The URL of a call: `<base>/api/<path>?<name>=<value>`.
-    pub fn url(&self, path: &str, (name, value): (&str, u32)) -> Url {
+    pub fn url(&self, (name, value): (&str, u32)) -> Url {
         let mut url = self.base.as_url().clone();
-        url.set_path(&format!("{}/api/{path}", url.path().trim_end_matches('/')));
+        url.set_path(&format!("{}/api/{}", url.path().trim_end_matches('/'), self.path));
         url.set_query(Some(&format!("{name}={value}")));
         url.set_fragment(None);
         url

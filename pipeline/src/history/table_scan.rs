@@ -2,6 +2,7 @@
 
 use codec::partition::NULL_PARTITION;
 use polars::prelude::*;
+use schema::ColumnType;
 
 use super::HistoryError;
 use super::rows::has_column;
@@ -71,14 +72,20 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
 }
 
 fn field(column: &schema::Column) -> Field {
-    let data_type = match column.column_type {
-        schema::ColumnType::Utf8 => DataType::String,
-        schema::ColumnType::Int32 => DataType::Int32,
-        schema::ColumnType::Utf8List => DataType::List(Box::new(DataType::String)),
-        schema::ColumnType::TimestampMicros => {
-            DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC))
-        }
-        schema::ColumnType::Date32 => DataType::Date,
-    };
-    Field::new(column.name.into(), data_type)
+    Field::new(column.name.into(), data_type(column.column_type))
+}
+
+fn data_type(column_type: ColumnType) -> DataType {
+    match column_type {
+        ColumnType::Utf8 | ColumnType::Json => DataType::String,
+        ColumnType::Int32 => DataType::Int32,
+        ColumnType::Int64 => DataType::Int64,
+        ColumnType::Float64 => DataType::Float64,
+        ColumnType::Boolean => DataType::Boolean,
+        ColumnType::Date32 => DataType::Date,
+        ColumnType::TimestampMicros => DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
+        ColumnType::Utf8List => DataType::List(Box::new(DataType::String)),
+        // Polars has its type of structs behind a cargo feature, which comes with the first such column.
+        ColumnType::StructList(_) => unimplemented!("no dataset has a list of structs yet"),
+    }
 }

@@ -233,8 +233,9 @@ impl Decode<'_> {
             while let Some(due) = sink.batcher.next_due()? {
                 self.row_group(due, scope)?;
             }
-            if self.row_groups.num_partitions() > MAX_PARTITIONS {
-                let column = self.run.config.dataset.partition_by[0];
+            if let Some(column) = self.run.config.dataset.partition_by
+                && self.row_groups.num_partitions() > MAX_PARTITIONS
+            {
                 return Err(WriteError::TooManyPartitions { column }.into());
             }
             let counts = decoder.counts();

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{EnvelopeError, LocalError};
-use crate::{exit_code::ExitCode, fetch::FetchError, http::RedactedUrl, spool::SpoolError};
+use crate::{exit_code::ExitCode, fetch::FetchError, http::RedactedUrl, manifest::Route, spool::SpoolError};
 
 /// Why an export could not be delivered.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,14 @@ pub enum SourceError {
         name: String,
         /// The same, as it is spelled the second time.
         again: String,
+    },
+    /// The dataset does not come that way.
+    #[error("{dataset} has no {} route", match route { Route::Files => "files", Route::Json => "JSON", Route::Local => "local" })]
+    NoRoute {
+        /// The dataset.
+        dataset: &'static str,
+        /// The route asked for.
+        route: Route,
     },
     /// The service does not take the call as it is asked.
     #[error("{refusal}")]
@@ -154,6 +162,7 @@ impl SourceError {
             Self::Fetch(err) => err.exit_code(),
             Self::PartFailed { source, .. } => source.exit_code(),
             Self::Local(err) => err.exit_code(),
+            Self::NoRoute { .. } => ExitCode::Usage,
             Self::Task(_) => ExitCode::Internal,
             // The work dir too: it is where a snapshot's parts are made whole, without it there is none.
             _ => ExitCode::Source,
@@ -174,6 +183,8 @@ impl SourceError {
                 None => "run again: whole parts are kept".into(),
             }),
             Self::Local(err) => err.hint(),
+            Self::NoRoute { route: Route::Files, .. } => Some("pass --via json".into()),
+            Self::NoRoute { .. } => Some("pass --via files".into()),
             Self::ValueRefused { option: "--sas-valid-hours", value, .. } if *value > 6 => Some(format!(
                 "several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of {value}"
             )),

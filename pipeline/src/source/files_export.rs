@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use schema::Dataset;
 use tokio::{
     sync::mpsc::{self, Sender, UnboundedSender},
     task::JoinSet,
@@ -30,9 +29,8 @@ pub(super) async fn list(
     api: ApiClient,
     sas_valid_hours: u8,
     blob_hosts: &[String],
-    dataset: &'static Dataset,
 ) -> Result<(Export, Lister, Listing), SourceError> {
-    let lister = Lister::new(api, sas_valid_hours, blob_hosts, dataset);
+    let lister = Lister::new(api, sas_valid_hours, blob_hosts);
     let listing = lister.list().await?;
     let export = Export {
         route: Route::Files,

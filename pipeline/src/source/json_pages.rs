@@ -77,7 +77,7 @@ impl JsonPages {
         work_dir: &Path,
     ) -> Result<(Export, Self), SourceError> {
         let transfer = Transfer { retry: config.part_retry, min_throughput: config.min_throughput };
-        let url = client.url(dataset.json_pages, ("pageSize", page_size));
+        let url = client.url(("pageSize", page_size));
         // The first page itself says which snapshot, and so which spool, it is of.
         let mut writer = spool::begin_unnamed(work_dir, dataset.name).await?;
         let progress = FetchProgress::default();
@@ -103,10 +103,9 @@ impl JsonPages {
         config: &SourceConfig,
         client: ApiClient,
         page_size: u32,
-        dataset: &'static Dataset,
     ) -> Result<Export, SourceError> {
         let transfer = Transfer { retry: config.part_retry, min_throughput: config.min_throughput };
-        let url = client.url(dataset.json_pages, ("pageSize", page_size));
+        let url = client.url(("pageSize", page_size));
         let page = fetch_page(&client, transfer, &url, 0, None, &FetchProgress::default()).await;
         let page = page.map_err(|err| refused(err, page_size))?;
         export_of(&page, &url)

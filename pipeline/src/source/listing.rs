@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use schema::Dataset;
 use serde::Deserialize;
 use url::Url;
 
@@ -37,13 +36,8 @@ pub(super) struct Listing {
 }
 
 impl Lister {
-    pub(super) fn new(
-        client: ApiClient,
-        sas_valid_hours: u8,
-        blob_hosts: &[String],
-        dataset: &'static Dataset,
-    ) -> Self {
-        let url = client.url(dataset.files_export, ("sasValidHours", sas_valid_hours.into()));
+    pub(super) fn new(client: ApiClient, sas_valid_hours: u8, blob_hosts: &[String]) -> Self {
+        let url = client.url(("sasValidHours", sas_valid_hours.into()));
         let rules = UrlRules::new(blob_hosts, client.is_loopback());
         Self { client, sas_valid_hours, url, rules }
     }

@@ -147,9 +147,11 @@ impl SourceConfig {
         dataset: &'static Dataset,
         work_dir: &Path,
         keeping: Keeping,
-    ) -> Result<ApiClient, FetchError> {
-        let (path, rate) = (dataset.files_export, CallRate::LISTINGS);
-        self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })
+    ) -> Result<ApiClient, SourceError> {
+        let rate = CallRate::LISTINGS;
+        let path = dataset.routes.files;
+        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route: Route::Files })?;
+        Ok(self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })?)
     }
 
     fn pages_client(
@@ -158,9 +160,11 @@ impl SourceConfig {
         dataset: &'static Dataset,
         work_dir: &Path,
         keeping: Keeping,
-    ) -> Result<ApiClient, FetchError> {
-        let (path, rate) = (dataset.json_pages, CallRate::PAGES);
-        self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })
+    ) -> Result<ApiClient, SourceError> {
+        let rate = CallRate::PAGES;
+        let path = dataset.routes.json;
+        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route: Route::Json })?;
+        Ok(self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })?)
     }
 }
 
@@ -220,7 +224,7 @@ impl Source {
             RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
                 let client = config.files_client(api, dataset, work_dir, Keeping::Recorded)?;
                 let (export, lister, listing) =
-                    files_export::list(client, *sas_valid_hours, blob_hosts, dataset).await?;
+                    files_export::list(client, *sas_valid_hours, blob_hosts).await?;
                 let spool = Spool::open(work_dir, dataset.name, export.snapshot_id()).await?;
                 Ok((export, Self::Files(FilesExport::try_new(config, lister, listing, spool)?)))
             }
@@ -250,11 +254,11 @@ impl Source {
         match &config.route {
             RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
                 let client = config.files_client(api, dataset, work_dir, Keeping::ReadOnly)?;
-                Ok(files_export::list(client, *sas_valid_hours, blob_hosts, dataset).await?.0)
+                Ok(files_export::list(client, *sas_valid_hours, blob_hosts).await?.0)
             }
             RouteConfig::Json { api, page_size } => {
                 let client = config.pages_client(api, dataset, work_dir, Keeping::ReadOnly)?;
-                JsonPages::plan(config, client, *page_size, dataset).await
+                JsonPages::plan(config, client, *page_size).await
             }
             RouteConfig::Local { patterns, generated_time } => {
                 LocalFiles::plan(patterns.clone(), *generated_time).await

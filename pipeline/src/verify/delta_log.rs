@@ -96,8 +96,8 @@ fn compare(
         let partition = |date: Option<&str>, platform: Option<&str>| {
             format!("{} {}", date.unwrap_or("null"), platform.unwrap_or("null"))
         };
-        let platform = table.dataset().partition_by.first();
-        let logged = platform.and_then(|name| file.partition_values.get(*name)?.as_deref());
+        let platform = table.dataset().partition_by;
+        let logged = platform.and_then(|name| file.partition_values.get(name)?.as_deref());
         let expected = partition(Some(&facts.snapshot_date.to_string()), facts.os_platform.as_deref());
         differ(Fact::LoggedPartition, expected, partition(date, logged));
     }

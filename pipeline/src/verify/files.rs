@@ -182,7 +182,7 @@ fn partitions(dataset: &Dataset, file: &DataFile) -> (String, String) {
         None => format!("no {column}"),
     };
     let mut expected = vec![lake::data_folder_name(file.snapshot_date)];
-    for column in dataset.partition_by {
+    if let Some(column) = dataset.partition_by {
         expected.push(describe(column, file.os_platform.as_deref()));
     }
     let mut found: Vec<_> = file.path.split('/').map(str::to_owned).collect();

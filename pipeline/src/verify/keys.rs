@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::ArrowError;
 use parquet::arrow::ProjectionMask;
@@ -136,7 +136,9 @@ fn frame_value(key: &mut Vec<u8>, column_type: ColumnType, array: &ArrayRef, row
         return frame(key, None);
     }
     match column_type {
-        ColumnType::Utf8 => frame(key, Some(array.as_string::<i32>().value(row).as_bytes())),
+        ColumnType::Utf8 | ColumnType::Json => {
+            frame(key, Some(array.as_string::<i32>().value(row).as_bytes()))
+        }
         ColumnType::Int32 => {
             frame(key, Some(&array.as_primitive::<Int32Type>().value(row).to_le_bytes()));
         }
@@ -147,11 +149,28 @@ fn frame_value(key: &mut Vec<u8>, column_type: ColumnType, array: &ArrayRef, row
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
             frame(key, Some(&micros.to_le_bytes()));
         }
+        ColumnType::Int64 => {
+            frame(key, Some(&array.as_primitive::<Int64Type>().value(row).to_le_bytes()));
+        }
+        ColumnType::Float64 => {
+            frame(key, Some(&array.as_primitive::<Float64Type>().value(row).to_le_bytes()));
+        }
+        ColumnType::Boolean => frame(key, Some(&[u8::from(array.as_boolean().value(row))])),
         ColumnType::Utf8List => {
             let elements = array.as_list::<i32>().value(row);
             frame(key, Some(&elements.len().to_le_bytes()));
             for index in 0..elements.len() {
                 frame_value(key, ColumnType::Utf8, &elements, index);
+            }
+        }
+        ColumnType::StructList(members) => {
+            let elements = array.as_list::<i32>().value(row);
+            frame(key, Some(&elements.len().to_le_bytes()));
+            let structs = elements.as_struct();
+            for index in 0..structs.len() {
+                for (member, values) in members.iter().zip(structs.columns()) {
+                    frame_value(key, member.column_type, values, index);
+                }
             }
         }
     }

@@ -44,6 +44,7 @@ fn batch(extra_fields: bool, rows: &[Row]) -> RecordBatch {
                 }
                 Arc::new(lists.finish())
             }
+            other => unreachable!("the dataset has no column of type {other}"),
         }
     });
     RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()

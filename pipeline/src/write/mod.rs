@@ -110,7 +110,8 @@ pub struct WriterLimits {
 #[derive(Debug)]
 struct FileFormat<'s> {
     destination: &'s Destination,
-    partition_column: &'static str,
+    /// None has no directories below the date's.
+    partition_column: Option<&'static str>,
     parquet_schema: SchemaDescPtr,
     properties: WriterPropertiesPtr,
     open: OpenFiles,
@@ -169,7 +170,7 @@ impl<'s> SnapshotWriter<'s> {
             .expect("declared types have Parquet types");
         let format = FileFormat {
             destination,
-            partition_column: dataset.partition_by[0],
+            partition_column: dataset.partition_by,
             parquet_schema: Arc::new(parquet_schema),
             properties,
             open: OpenFiles {
@@ -240,11 +241,13 @@ impl<'s> SnapshotWriter<'s> {
         if let Some(partition) = partitions.get(&key) {
             return Ok(Arc::clone(partition));
         }
-        if partitions.len() == MAX_PARTITIONS {
-            return Err(WriteError::TooManyPartitions { column: self.format.partition_column });
+        if partitions.len() == MAX_PARTITIONS
+            && let Some(column) = self.format.partition_column
+        {
+            return Err(WriteError::TooManyPartitions { column });
         }
         let partition = Arc::new(Partition {
-            directory: key.directory(self.format.partition_column),
+            directory: self.format.partition_column.map_or_else(String::new, |column| key.directory(column)),
             key: key.clone(),
             file: Mutex::default(),
         });

@@ -1,24 +1,17 @@
 //! Installed software that has a Common Platform Enumeration, per device.
 
 use crate::{
-    Column, ColumnType, Dataset,
-    Origin::{Export, Property},
+    ChangeWords, Column, ColumnType, ComparedColumn, Counted, Dataset, HistoryRoles, Layout, Measure,
+    Origin::Export,
     Permission,
-    Presence::{self, Optional, Required},
+    Presence::{Optional, Required},
+    Routes, Status,
 };
+
+use super::{list, property};
 
 const LEARN: &str = "Microsoft Learn, export software inventory assessment";
 const WIRE: &str = "Microsoft Learn, export software inventory assessment; values as seen in exports";
-
-const fn property(
-    name: &'static str,
-    column_type: ColumnType,
-    presence: Presence,
-    doc: &'static str,
-    source: &'static str,
-) -> Column {
-    Column { name, column_type, presence, origin: Property, doc, source }
-}
 
 /// Software inventory: one row per device and installed version of a product.
 pub static SOFTWARE_INVENTORY: Dataset = Dataset {
@@ -26,14 +19,52 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
     version: 1,
     doc: "One row per device and installed version of a product that has a CPE.",
     source: "https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-software-inventory",
-    files_export: "machines/SoftwareInventoryExport",
-    json_pages: "machines/SoftwareInventoryByMachine",
+    routes: Routes {
+        files: Some("machines/SoftwareInventoryExport"),
+        json: Some("machines/SoftwareInventoryByMachine"),
+    },
     permission: Permission { application: "Software.Read.All", delegated: "Software.Read" },
     key: &["DeviceId", "SoftwareVendor", "SoftwareName", "SoftwareVersion"],
-    partition_by: &["OSPlatform"],
-    cluster_by: &["SoftwareVendor", "SoftwareName", "SoftwareVersion"],
+    partition_by: Some("OSPlatform"),
+    may_be_empty: false,
+    layout: Layout {
+        cluster_by: &["SoftwareVendor", "SoftwareName", "SoftwareVersion"],
+        bloom: &["DeviceId", "SoftwareName"],
+        // Questions for a product or a device read all of these, and are a tenth faster for it, at 3 % of
+        // the bytes of all columns.
+        uncompressed: &["DeviceId", "DeviceName", "SoftwareVendor", "SoftwareName"],
+    },
+    history: Some(HistoryRoles {
+        device: "DeviceId",
+        device_name: Some("DeviceName"),
+        group: Some("RbacGroupName"),
+        platform: Some("OSPlatform"),
+        product: &["SoftwareVendor", "SoftwareName"],
+        version: Some("SoftwareVersion"),
+        compared: &[
+            ComparedColumn { column: "NumberOfWeaknesses", kind: "weaknesses_changed" },
+            ComparedColumn { column: "EndOfSupportStatus", kind: "end_of_support_changed" },
+        ],
+        measures: &[
+            Measure { name: "installations", counted: Counted::Rows },
+            Measure { name: "products", counted: Counted::Products },
+            Measure { name: "weaknesses", counted: Counted::Sum("NumberOfWeaknesses") },
+            Measure { name: "end_of_support", counted: Counted::Status },
+        ],
+        main_measure: "installations",
+        // "Upcoming…" says that support will end.
+        status: Some(Status { column: "EndOfSupportStatus", prefix: "EOS" }),
+        words: ChangeWords { added: "installed", removed: "removed", version_changed: "version_changed" },
+        filters: &[
+            ("vendor", "SoftwareVendor"),
+            ("product", "SoftwareName"),
+            ("platform", "OSPlatform"),
+            ("group", "RbacGroupName"),
+        ],
+    }),
     columns: &[
         property(
+            1,
             "DeviceId",
             ColumnType::Utf8,
             Required,
@@ -41,6 +72,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
             LEARN,
         ),
         property(
+            2,
             "DeviceName",
             ColumnType::Utf8,
             Optional,
@@ -48,37 +80,40 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
             WIRE,
         ),
         property(
+            3,
             "RbacGroupName",
             ColumnType::Utf8,
             Optional,
             "Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.",
             LEARN,
         ),
-        property("SoftwareVendor", ColumnType::Utf8, Optional, "Name of the software vendor.", LEARN),
-        property("SoftwareName", ColumnType::Utf8, Optional, "Name of the software product.", LEARN),
-        property("SoftwareVersion", ColumnType::Utf8, Optional, "Version of the software product.", LEARN),
+        property(4, "SoftwareVendor", ColumnType::Utf8, Optional, "Name of the software vendor.", LEARN),
+        property(5, "SoftwareName", ColumnType::Utf8, Optional, "Name of the software product.", LEARN),
+        property(6, "SoftwareVersion", ColumnType::Utf8, Optional, "Version of the software product.", LEARN),
         property(
+            7,
             "NumberOfWeaknesses",
             ColumnType::Int32,
             Optional,
             "Weaknesses known of this software on this device.",
             LEARN,
         ),
-        property(
+        list(
+            8,
+            &[15],
             "DiskPaths",
-            ColumnType::Utf8List,
-            Optional,
             "Paths on disk that show the installation; an empty list is not null.",
             LEARN,
         ),
-        property(
+        list(
+            9,
+            &[16],
             "RegistryPaths",
-            ColumnType::Utf8List,
-            Optional,
             "Registry keys that show the installation; an empty list is not null.",
             LEARN,
         ),
         property(
+            10,
             "SoftwareFirstSeenTimestamp",
             ColumnType::TimestampMicros,
             Optional,
@@ -86,6 +121,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
             WIRE,
         ),
         property(
+            11,
             "EndOfSupportStatus",
             ColumnType::Utf8,
             Optional,
@@ -93,6 +129,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
             WIRE,
         ),
         property(
+            12,
             "EndOfSupportDate",
             ColumnType::Date32,
             Optional,
@@ -101,13 +138,17 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
         ),
         Column {
             name: "GeneratedTime",
+            field_id: 13,
+            child_ids: &[],
             column_type: ColumnType::TimestampMicros,
             presence: Required,
             origin: Export,
+            aliases: &[],
             doc: "When the service generated the export that the row is from.",
             source: LEARN,
         },
         property(
+            14,
             "OSPlatform",
             ColumnType::Utf8,
             Optional,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::column::Columns;
 use schema::{Column, Dataset, Origin, Presence};
 
 /// Most properties that a dataset may declare; rows are gathered in an array of this length.
@@ -40,7 +41,17 @@ impl FieldMap {
     pub fn new(dataset: &'static Dataset, capture_extra_fields: bool) -> Self {
         let properties: Vec<_> = dataset.properties().collect();
         assert!(properties.len() <= MAX_PROPERTIES, "{} declares too many properties", dataset.name);
-        let [partition] = dataset.partition_by else { panic!("{} has one partition column", dataset.name) };
+        let Some(partition) = dataset.partition_by else {
+            panic!("{} has no partition column", dataset.name)
+        };
+        for column in &properties {
+            assert!(
+                Columns::can_hold(column.column_type),
+                "{}: no decoder for {}",
+                column.name,
+                column.column_type
+            );
+        }
         let position = |wanted: &dyn Fn(&Column) -> bool| {
             properties.iter().position(|column| wanted(column)).expect("schema's tests hold this")
         };
@@ -52,7 +63,7 @@ impl FieldMap {
                 .map(|(index, column)| (column.name.to_ascii_lowercase(), index))
                 .collect(),
             required: position(&|column| column.presence == Presence::Required),
-            partition: position(&|column| column.name == *partition),
+            partition: position(&|column| column.name == partition),
             properties,
             capture_extra_fields,
         }

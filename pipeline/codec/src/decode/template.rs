@@ -420,6 +420,7 @@ fn value_kind(target: Target, field_map: &FieldMap) -> ValueKind {
             ColumnType::Utf8 | ColumnType::TimestampMicros | ColumnType::Date32 => ValueKind::String,
             ColumnType::Utf8List => ValueKind::Strings,
             ColumnType::Int32 => ValueKind::Integer,
+            other => unreachable!("a field map has no column of type {other}"),
         },
     }
 }

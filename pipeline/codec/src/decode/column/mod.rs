@@ -69,6 +69,22 @@ impl Columns {
         Self { properties, extra_fields: StringColumn::new(), num_rows: 0 }
     }
 
+    /// Whether there is a column for values of a type.
+    pub(super) fn can_hold(column_type: ColumnType) -> bool {
+        match column_type {
+            ColumnType::Utf8
+            | ColumnType::Utf8List
+            | ColumnType::Int32
+            | ColumnType::TimestampMicros
+            | ColumnType::Date32 => true,
+            ColumnType::Int64
+            | ColumnType::Float64
+            | ColumnType::Boolean
+            | ColumnType::Json
+            | ColumnType::StructList(_) => false,
+        }
+    }
+
     /// Rows held.
     pub fn num_rows(&self) -> usize {
         self.num_rows
@@ -175,6 +191,7 @@ impl Column {
             ColumnType::Int32 => Self::Int32(PrimitiveColumn::new()),
             ColumnType::TimestampMicros => Self::TimestampMicros(PrimitiveColumn::new()),
             ColumnType::Date32 => Self::Date32(PrimitiveColumn::new()),
+            other => unreachable!("a field map has no column of type {other}"),
         }
     }
 
