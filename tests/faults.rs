@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use fixtures::{At, Clock, Emulator, EmulatorOptions, Fault, PartFormat, RetryAfter, Tenant, TenantOptions};
-use pipeline::exit_code::ExitCode;
+use pipeline::exit_code::{Diagnostic, ExitCode};
 use pipeline::http::error_chain;
 use rustix::process::{Pid, Signal, kill_process};
 

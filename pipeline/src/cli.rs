@@ -4,6 +4,7 @@
 mod history;
 mod usage_error;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
@@ -24,7 +25,7 @@ use crate::cancel::Cancel;
 use crate::config::{IngestOptions, LogFormat, LogOptions, default_work_dir, find_dataset, lake_or_default};
 use crate::ddl;
 use crate::environment;
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::expire::{self, Plan, Retention};
 use crate::ingest;
 use crate::lake::{Lake, LakeError, PublishedSnapshot, Table, check_location};
@@ -229,6 +230,11 @@ struct Failure {
     hint: Option<String>,
 }
 
+fn failed(error: impl Diagnostic + Send + Sync + 'static) -> anyhow::Error {
+    let hint = error.hint().map(Cow::into_owned);
+    Failure { code: error.exit_code(), hint, error: error.into() }.into()
+}
+
 fn usage(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
     Failure { code: ExitCode::Usage, error: error.into(), hint: None }.into()
 }
@@ -286,7 +292,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
 
 fn internal_error(panicked: &Panicked) -> anyhow::Error {
     let error = anyhow::anyhow!("internal error: {panicked}");
-    Failure { code: ExitCode::Internal, error, hint: Some(panics::HINT.to_owned()) }.into()
+    Failure { code: ExitCode::Internal, error, hint: panicked.hint().map(Cow::into_owned) }.into()
 }
 
 /// Writes one line to stderr.
@@ -377,11 +383,7 @@ fn run_ingest(options: IngestOptions) -> anyhow::Result<ExitCode> {
     drop(display);
     // Whatever still waits on the network is of no use to anyone.
     runtime.shutdown_background();
-    let report = result?.map_err(|error| Failure {
-        code: error.exit_code(),
-        hint: error.hint(),
-        error: error.into(),
-    })?;
+    let report = result?.map_err(failed)?;
     let printed = if options.json {
         print_json(&report)
     } else if options.log.quiet {
@@ -417,11 +419,7 @@ fn interrupted() -> anyhow::Error {
 
 /// Starts what waits for the network, and for signals.
 fn start_runtime() -> anyhow::Result<(Runtime, Cancel)> {
-    let runtime = threads::start_runtime("network", 2).map_err(|error| Failure {
-        code: ExitCode::Lake,
-        hint: Some(error.hint().to_owned()),
-        error: error.into(),
-    })?;
+    let runtime = threads::start_runtime("network", 2).map_err(failed)?;
     let cancel = Cancel::default();
     {
         let _inside = runtime.enter();

@@ -1,4 +1,15 @@
-//! The exit codes, stable: what schedulers may rely on.
+//! The exit codes, stable: what schedulers may rely on. Every error that can end a command knows its own.
+
+use std::borrow::Cow;
+
+/// An error that can end a command.
+pub trait Diagnostic: std::error::Error {
+    /// Returns the exit code of a command that ends with this error.
+    fn exit_code(&self) -> ExitCode;
+
+    /// Returns the suggested fix, if there is one. It starts with an imperative and has no full stop.
+    fn hint(&self) -> Option<Cow<'static, str>>;
+}
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -39,6 +39,7 @@ mod redact;
 pub mod manifest;
 pub mod snapshot;
 pub mod exit_code;
+pub mod digest;
 pub mod memory;
 pub mod panics;
 pub mod threads;

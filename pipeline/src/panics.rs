@@ -5,9 +5,12 @@
 //! may hold values of a row. `RUST_BACKTRACE` prints all of it, as without this module.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Mutex, PoisonError};
+
+use crate::exit_code::{Diagnostic, ExitCode};
 
 /// The first panic of the process: later ones mostly follow from it.
 static FIRST: Mutex<Option<Panicked>> = Mutex::new(None);
@@ -19,8 +22,15 @@ pub struct Panicked {
     reason: String,
 }
 
-/// What a person can do about a panic.
-pub const HINT: &str = "run again with RUST_BACKTRACE=1 and report what it prints";
+impl Diagnostic for Panicked {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Internal
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some("run again with RUST_BACKTRACE=1 and report what it prints".into())
+    }
+}
 
 /// Records panics, and leaves printing them to `RUST_BACKTRACE`. Call it once, before any thread is started.
 pub fn install_hook() {

@@ -4,6 +4,7 @@
 //! tokio panics if it cannot start a worker, and if no thread is there for a blocking call. So as many
 //! threads as a runtime needs are started and ended before, and one for blocking calls is kept.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -13,6 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::panics;
 
 /// Threads that blocking calls of one runtime may take: each waits for a disk, and more do not help it.
@@ -46,10 +48,15 @@ impl ThreadError {
     pub fn new(purpose: &'static str, source: io::Error) -> Self {
         Self { purpose, max_processes: getrlimit(Resource::Nproc).current, source }
     }
+}
 
-    /// Suggested fix.
-    pub fn hint(&self) -> &'static str {
-        THREAD_HINT
+impl Diagnostic for ThreadError {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::Lake
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some(THREAD_HINT.into())
     }
 }
 
@@ -205,7 +212,8 @@ mod tests {
             error.to_string(),
             "cannot start a thread for the network: the limit of processes and threads is 30"
         );
-        assert!(error.hint().starts_with("raise the limit of processes"), "{}", error.hint());
+        let hint = error.hint().unwrap();
+        assert!(hint.starts_with("raise the limit of processes"), "{hint}");
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::WouldBlock);
     }
 

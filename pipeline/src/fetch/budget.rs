@@ -72,7 +72,7 @@ struct State {
 impl CallBudget {
     /// The budget that is kept in `work_dir` for `key`: the API, and who calls it.
     pub fn new(work_dir: &Path, key: &str, rate: CallRate, keeping: Keeping) -> Self {
-        let name = format!("{}.json", &crate::spool::sha256_hex(key)[..32]);
+        let name = format!("{}.json", &crate::digest::sha256_hex(key)[..32]);
         Self { path: work_dir.join("calls").join(name), rate, keeping }
     }
 

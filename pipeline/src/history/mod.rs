@@ -32,7 +32,7 @@ pub use rows::SnapshotReader;
 
 use crate::exit_code::ExitCode;
 use crate::lake::{LakeError, PublishedSnapshot};
-use crate::threads::ThreadError;
+use crate::threads::{THREAD_HINT, ThreadError};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +161,7 @@ impl HistoryError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Lake(error) => error.hint(),
-            Self::Threads(error) => Some(error.hint()),
+            Self::Threads(_) => Some(THREAD_HINT),
             Self::RemoteLake { .. } => Some("ask DuckDB, or copy the lake to a disk, with `_defender`"),
             Self::TooFewSnapshots { .. } => Some("ingest again when the service has a newer export"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => {

@@ -1,5 +1,6 @@
 //! Why a run published nothing.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
@@ -9,7 +10,7 @@ use codec::decode::framing::FramingError;
 use super::generated_time::{TimeProblem, rfc3339};
 use super::max_rejects::MaxRejects;
 use crate::commit::CommitError;
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::LakeError;
 use crate::manifest::Route;
 use crate::panics::Panicked;
@@ -138,9 +139,8 @@ pub enum IngestError {
     },
 }
 
-impl IngestError {
-    /// How the program ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for IngestError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Source(error) => error.exit_code(),
             Self::Part { .. }
@@ -161,58 +161,51 @@ impl IngestError {
         }
     }
 
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Source(error) => error.hint(),
-            Self::Part { source: DecodeError::Text(FramingError::NotAnExport { found }), .. } => {
-                Some(found.hint().to_owned())
-            }
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Source(error) => return error.hint().map(Into::into),
+            Self::Part { source: DecodeError::Text(FramingError::NotAnExport { found }), .. } => found.hint(),
             Self::RejectedPart { rejected, records, .. } if rejected == records => {
-                Some("read their reasons there; leave the part out if it is not of the export".to_owned())
+                "read their reasons there; leave the part out if it is not of the export"
             }
             Self::RejectedPart { .. } => {
-                Some("read their reasons there; raise --max-rejects above 10% if they may be left out".to_owned())
+                "read their reasons there; raise --max-rejects above 10% if they may be left out"
             }
             Self::Part { route: Route::Local, .. } => {
-                Some("replace the file by a whole one, or leave it out of --from".to_owned())
+                "replace the file by a whole one, or leave it out of --from"
             }
-            Self::Part { .. } => Some("run again to fetch it again".to_owned()),
+            Self::Part { .. } => "run again to fetch it again",
             Self::Empty { route: Route::Local, .. } => {
-                Some("look whether --from names the files that hold the export".to_owned())
+                "look whether --from names the files that hold the export"
             }
-            Self::Empty { .. } => Some(
+            Self::Empty { .. } => {
                 "look in the Defender portal whether the tenant has devices; the lake keeps its last snapshot"
-                    .to_owned(),
-            ),
+            }
             Self::TooManyRejects { .. } => {
-                Some("read their reasons there; raise --max-rejects if they may be left out".to_owned())
+                "read their reasons there; raise --max-rejects if they may be left out"
             }
-            Self::AlreadyPublished { .. } => {
-                Some("--if-published skip leaves it, replace publishes it again".to_owned())
-            }
-            Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.hint().map(str::to_owned),
-            Self::Commit(error) => error.hint().map(str::to_owned),
-            Self::Threads(error) => Some(error.hint().to_owned()),
-            Self::IsDelta { .. } => {
-                Some("leave --table plain out, or choose another --lake for a plain table".to_owned())
-            }
+            Self::AlreadyPublished { .. } => "--if-published skip leaves it, replace publishes it again",
+            Self::Lake(error) | Self::Write(WriteError::Lake(error)) => return error.hint().map(Into::into),
+            Self::Commit(error) => return error.hint().map(Into::into),
+            Self::Threads(error) => return error.hint(),
+            Self::IsDelta { .. } => "leave --table plain out, or choose another --lake for a plain table",
             Self::GeneratedTime { problem: TimeProblem::Future { .. }, .. } => {
-                Some("check this machine's clock; --allow-future accepts such a time".to_owned())
+                "check this machine's clock; --allow-future accepts such a time"
             }
             Self::GeneratedTime { problem: TimeProblem::Year, is_local, .. } => {
-                is_local.then(|| "pass --generated-time".to_owned())
+                return is_local.then_some("pass --generated-time".into());
             }
-            Self::Interrupted => Some("run again: what was downloaded is in the work dir".to_owned()),
+            Self::Interrupted => "run again: what was downloaded is in the work dir",
             Self::Internal { .. } | Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) => {
-                Some("please report this with the lines above it".to_owned())
+                "please report this with the lines above it"
             }
             Self::Write(WriteError::TooManyPartitions { .. }) => {
-                Some("such an export is not one of Defender's; look at the values in the parts".to_owned())
+                "such an export is not one of Defender's; look at the values in the parts"
             }
-            Self::OpenPart { .. } => Some("make the file readable, then run again".to_owned()),
-            Self::KeepRejects { .. } => Some("make --work-dir writable, or choose another".to_owned()),
-        }
+            Self::OpenPart { .. } => "make the file readable, then run again",
+            Self::KeepRejects { .. } => "make --work-dir writable, or choose another",
+        };
+        Some(hint.into())
     }
 }
 

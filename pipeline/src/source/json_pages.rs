@@ -22,6 +22,7 @@ use super::{
     skip_token::snapshot_time,
 };
 use crate::{
+    digest::sha256_hex,
     fetch::{
         FetchError, MinThroughput, RetryPolicy,
         api::{ApiClient, parse_http_date},
@@ -31,7 +32,7 @@ use crate::{
     http::{HttpError, RedactedUrl, transport_error},
     manifest::{GeneratedTimeFrom, Proof, Route},
     snapshot::SnapshotId,
-    spool::{self, PartWriter, Spool, Spooled, SpooledFacts, sha256_hex},
+    spool::{self, PartWriter, Spool, Spooled, SpooledFacts},
 };
 
 /// Most pages of one export: no tenant has as many at any sensible page size.

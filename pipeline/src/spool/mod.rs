@@ -39,7 +39,6 @@ use std::{
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use self::part_writer::{PartWriter, begin_unnamed, for_each_chunk};
 use self::{
@@ -47,6 +46,7 @@ use self::{
     sweep::{sweep, try_lock},
 };
 use crate::{
+    digest::sha256_hex,
     manifest::Proof,
     snapshot::{PartKey, SnapshotId},
 };
@@ -355,15 +355,6 @@ fn folder(parent: &Path, snapshot: SnapshotId, num_kept: usize) -> PathBuf {
 
 fn part_path(dir: &Path, key: &PartKey) -> PathBuf {
     dir.join(format!("{}.part", &sha256_hex(key)[..32]))
-}
-
-/// SHA-256 in hexadecimal.
-pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes.as_ref()).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn check(path: &Path, key: &PartKey, wanted: &dyn Fn(&SpooledFacts) -> bool) -> Option<Spooled> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::commit::hex;
+use crate::digest::hex;
 use crate::lake::{LakeError, local};
 
 /// One write to the system. Every open data file has such a buffer, and there is one per platform.

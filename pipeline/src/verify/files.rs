@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::error::VerifyError;
 use super::finding::{Fact, Finding};
 use super::verification::{BATCH_ROWS, Verification};
-use crate::commit::hex;
+use crate::digest::hex;
 use crate::lake;
 use crate::manifest::DataFile;
 

@@ -11,11 +11,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use schema::ColumnType;
-use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::commit::hex;
 use crate::commit::tests::{NOON, data_file, lock, manifest, open_table, run_id, snapshot_id, temp_dir};
+use crate::digest::sha256_hex;
 use crate::manifest::Manifest;
 
 /// Device and vendor: the part of the key that the tests vary.
@@ -173,7 +172,7 @@ fn damaged_bytes_are_found() {
         |_, manifest, path| {
             // Even the manifest agrees, and still it is no Parquet file.
             fs::write(path(FILE), "PAR1, or so it says, PAR1").unwrap();
-            manifest.files[1].sha256 = hex(&Sha256::digest("PAR1, or so it says, PAR1"));
+            manifest.files[1].sha256 = sha256_hex("PAR1, or so it says, PAR1");
             manifest.totals.bytes -= manifest.files[1].bytes - 25;
             manifest.files[1].bytes = 25;
         },

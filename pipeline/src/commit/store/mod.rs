@@ -19,8 +19,9 @@ use sha2::{Digest, Sha256};
 
 use self::journal::{JOURNAL_FILE, Journal, JournalUpload, Plan, Publication, Seen, SeenObject, State};
 use super::delta_log::{Log, staged_statistics};
-use super::{CommitError, Published, Recovered, RemovedSnapshots, hex, to_json};
+use super::{CommitError, Published, Recovered, RemovedSnapshots, to_json};
 use crate::delta::{DeltaError, FileStatistics};
+use crate::digest::hex;
 use crate::lake::store::{Put, Settled, Store, Upload};
 use crate::lake::{
     Claim, LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_SUCCESS_BYTES, PublishedSnapshot, REJECTS_FILE,

@@ -187,7 +187,7 @@ impl Store {
         while let Some(some) = bytes.try_next().await? {
             digest.update(&some);
         }
-        Ok(crate::commit::hex(&digest.finalize()) == *sha256)
+        Ok(crate::digest::hex(&digest.finalize()) == *sha256)
     }
 
     /// Gives uploads up. What the store cannot drop by itself it drops in time, and shows to nobody.

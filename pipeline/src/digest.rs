@@ -1,0 +1,18 @@
+//! Digests as text: lower-case hexadecimal, everywhere.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+/// Returns the bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Returns the SHA-256 of bytes in hexadecimal.
+pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes.as_ref()))
+}
