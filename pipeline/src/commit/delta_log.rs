@@ -27,7 +27,7 @@ const MAX_FOOTERS: usize = 16;
 
 /// A table's log, read once and kept in step with what is committed through it.
 #[derive(Debug)]
-pub(crate) struct Log<'t> {
+pub(crate) struct DeltaLog<'t> {
     table: &'t Table,
     delta: DeltaTable,
     store: Arc<dyn ObjectStore>,
@@ -64,7 +64,7 @@ impl Executor {
     }
 }
 
-impl<'t> Log<'t> {
+impl<'t> DeltaLog<'t> {
     /// Reads the log of a Delta table; nothing where the table is a plain one.
     pub(crate) fn open(table: &'t Table) -> Result<Option<Self>, LakeError> {
         match table.kind()? {
@@ -207,7 +207,9 @@ impl<'t> Log<'t> {
                 self.write_checkpoint(finished_at);
                 Ok(())
             }
-            Err(DeltaError::TransactionTaken { snapshot, .. }) => Err(CommitError::Overtaken { snapshot }),
+            Err(DeltaError::TransactionTaken { snapshot, .. }) => {
+                Err(CommitError::ConcurrentPublish { snapshot })
+            }
             Err(source) => Err(error(self.table, source).into()),
         }
     }

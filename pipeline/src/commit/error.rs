@@ -44,19 +44,19 @@ pub enum CommitError {
     },
     /// An earlier run's publish was interrupted, and its data folder is nowhere.
     #[error("the interrupted publish in {} can neither be finished nor undone", folder.display())]
-    Undecided {
+    Unrecoverable {
         /// The staging folder of that run.
         folder: PathBuf,
     },
     /// Another run has published the snapshot in the meantime.
     #[error("another run has published snapshot {snapshot}")]
-    Overtaken {
+    ConcurrentPublish {
         /// The snapshot.
         snapshot: SnapshotId,
     },
     /// The commit to the Delta log failed, and whether it got through could not be found out.
     #[error("{failure}, and whether it was done could not be found out")]
-    Unsettled {
+    CommitStateUnknown {
         /// Why committing failed.
         failure: String,
         /// Why the log could not be asked, or what was done not be undone.
@@ -89,13 +89,13 @@ impl CommitError {
             Self::ForeignFile { .. } | Self::NotAFolder { .. } => {
                 Some("move it out of the table's folder, or choose another --lake")
             }
-            Self::Undecided { .. } => Some(
+            Self::Unrecoverable { .. } => Some(
                 "its data was moved or deleted by hand: move the folder out of the lake and ingest again",
             ),
-            Self::UndoFailed { .. } | Self::Unsettled { .. } => {
+            Self::UndoFailed { .. } | Self::CommitStateUnknown { .. } => {
                 Some("once the lake can be written again, the next ingest puts the table in order")
             }
-            Self::Inconsistent { .. } | Self::Superseded { .. } | Self::Overtaken { .. } => None,
+            Self::Inconsistent { .. } | Self::Superseded { .. } | Self::ConcurrentPublish { .. } => None,
         }
     }
 }

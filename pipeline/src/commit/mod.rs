@@ -17,35 +17,20 @@ mod store;
 
 use serde::Serialize;
 
-use self::delta_log::Log;
-use self::disk::swap::INTENT_FILE;
-use self::disk::{delta as beside, removal, swap as exchange};
+use self::delta_log::DeltaLog;
 pub use self::error::CommitError;
 pub use self::outcome::{Published, Recovered, RemovedSnapshots};
 pub use self::staged_snapshot::StagedSnapshot;
-use self::store::{self as objects, ByObjects};
-use crate::lake::{LakeError, Place, Table, TableKind, TableLock, local};
+use self::store::StoreCommit;
+use crate::lake::{LakeError, Place, Table, TableKind, TableLock};
 use crate::snapshot::{RunId, SnapshotId};
 use crate::staging::Destination;
 
-impl Table {
-    /// The runs that are moving snapshots in or out of place, or were interrupted in that.
-    pub(crate) fn unfinished_changes(&self) -> Result<Vec<String>, LakeError> {
-        let mut runs = self.staged_runs()?;
-        let staging = self.staging_root();
-        let has = |run: &str, file| local::exists(&staging.join(run).join(file)).unwrap_or(true);
-        runs.retain(|run| match self.place() {
-            Place::Disk(_) => {
-                [INTENT_FILE, beside::JOURNAL_FILE, removal::REMOVAL_FILE].iter().any(|file| has(run, file))
-            }
-            Place::Store(store) => objects::is_decided(self, store, run),
-        });
-        Ok(runs)
-    }
-
-    /// The runs that have a folder in staging.
-    fn staged_runs(&self) -> Result<Vec<String>, LakeError> {
-        self.place().list_folders(&self.staging_root())
+/// The runs that are changing `table`, or were interrupted in that.
+pub(crate) fn unfinished_changes(table: &Table) -> Result<Vec<String>, LakeError> {
+    match table.place() {
+        Place::Disk(_) => disk::unfinished_runs(table),
+        Place::Store(store) => store::unfinished_runs(table, store),
     }
 }
 
@@ -55,11 +40,11 @@ impl TableLock {
     ///
     /// # Errors
     ///
-    /// Storage, and [`CommitError::Undecided`]. Recovery can be interrupted and repeated at will.
+    /// Storage, and [`CommitError::Unrecoverable`]. Recovery can be interrupted and repeated at will.
     pub fn recover(&self) -> Result<Vec<Recovered>, CommitError> {
         match self.table().place() {
-            Place::Disk(_) => exchange::recover(self),
-            Place::Store(store) => objects::recover(self, store),
+            Place::Disk(_) => disk::recover(self),
+            Place::Store(store) => store::recover(self, store),
         }
     }
 
@@ -75,12 +60,12 @@ impl TableLock {
         if self.kind()? == TableKind::Plain || table.snapshot_ids()?.is_empty() {
             return Ok(());
         }
-        let mut log = Log::open_or_new(table)?;
+        let mut log = DeltaLog::open_or_new(table)?;
         match table.place() {
             Place::Disk(_) => log.adopt_snapshots(),
             Place::Store(store) => {
                 log.read_unseen(None)?;
-                if log.has_unseen() { ByObjects::new(self, store, run_id).adopt() } else { Ok(()) }
+                if log.has_unseen() { StoreCommit::new(self, store, run_id).adopt() } else { Ok(()) }
             }
         }
     }
@@ -130,12 +115,12 @@ impl TableLock {
             let of_date: Vec<_> = published.iter().filter(|one| one.id.date() == id.date()).collect();
             self.unless_lost(publishable::check_date(table, id.date(), &of_date))?;
         }
-        if let Some(log) = Log::open(table)? {
+        if let Some(log) = DeltaLog::open(table)? {
             log.check_removable(snapshots.iter().map(|id| id.date()))?;
         }
         match table.place() {
-            Place::Disk(_) => removal::remove_snapshots(table, run_id, &published, snapshots),
-            Place::Store(store) => ByObjects::new(self, store, run_id).remove(&published, snapshots),
+            Place::Disk(_) => disk::removal::remove_snapshots(table, run_id, &published, snapshots),
+            Place::Store(store) => StoreCommit::new(self, store, run_id).remove(&published, snapshots),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A snapshot that is staged and not yet published.
 
-use super::disk::swap::INTENT_FILE;
-use super::disk::{delta as beside, swap as exchange};
-use super::store::{ByObjects, Uploaded};
+use super::disk;
+use super::store::{StoreCommit, Uploaded};
 use super::{CommitError, Published};
 use crate::lake::{self, Place, TableKind, TableLock, local};
 use crate::manifest::Manifest;
@@ -42,7 +41,7 @@ impl StagedSnapshot {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), CommitError> {
         if let Place::Store(store) = self.lock.table().place() {
-            let run = ByObjects::new(&self.lock, store, self.destination.run_id());
+            let run = StoreCommit::new(&self.lock, store, self.destination.run_id());
             self.uploaded = Some(self.upload_by(&run, manifest, on_bytes, cancelled)?);
         }
         Ok(())
@@ -50,7 +49,7 @@ impl StagedSnapshot {
 
     fn upload_by(
         &self,
-        run: &ByObjects<'_>,
+        run: &StoreCommit<'_>,
         manifest: &Manifest,
         on_bytes: &dyn Fn(u64, u64),
         cancelled: &dyn Fn() -> bool,
@@ -73,13 +72,13 @@ impl StagedSnapshot {
                 self.check(manifest)?;
                 lock.check_publishable(self.destination.snapshot())?;
                 let publish = match lock.kind()? {
-                    TableKind::Plain => exchange::publish,
-                    TableKind::Delta => beside::publish,
+                    TableKind::Plain => disk::swap::publish,
+                    TableKind::Delta => disk::delta::publish,
                 };
                 publish(&lock, &mut self.destination, manifest)
             }
             Place::Store(store) => {
-                let run = ByObjects::new(&lock, store, self.destination.run_id());
+                let run = StoreCommit::new(&lock, store, self.destination.run_id());
                 let uploaded = match self.uploaded.take() {
                     Some(uploaded) => uploaded,
                     None => self.upload_by(&run, manifest, &|_, _| (), &|| false)?,
@@ -141,12 +140,10 @@ impl StagedSnapshot {
 impl Drop for StagedSnapshot {
     fn drop(&mut self) {
         if let (Some(uploaded), Place::Store(store)) = (self.uploaded.take(), self.lock.table().place()) {
-            ByObjects::new(&self.lock, store, self.destination.run_id()).give_up(&uploaded);
+            StoreCommit::new(&self.lock, store, self.destination.run_id()).give_up(&uploaded);
         }
         if self.destination.is_removed_on_drop {
-            // Best effort: an error is ignored, the next run cleans up. The intent goes before the rest: with it
-            // the rest has to be complete.
-            let _ = local::remove_file(&self.destination.folder().join(INTENT_FILE));
+            disk::discard_journal(self.destination.folder());
         }
     }
 }

@@ -46,7 +46,9 @@ impl Run<'_> {
         let published = match staging.publish(&manifest) {
             Ok(published) => published,
             // Another run had the table after all, and was ahead of this one.
-            Err(CommitError::Overtaken { .. }) => return self.not_published(lock.table(), Outcome::Skipped),
+            Err(CommitError::ConcurrentPublish { .. }) => {
+                return self.not_published(lock.table(), Outcome::Skipped);
+            }
             Err(CommitError::Superseded { .. }) => {
                 return self.not_published(lock.table(), Outcome::Superseded);
             }

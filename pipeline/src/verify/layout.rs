@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::finding::Finding;
+use crate::commit;
 use crate::delta::LOG_FOLDER;
 use crate::lake::{self, LakeError, Table};
 use crate::snapshot::SnapshotId;
@@ -14,7 +15,7 @@ use crate::snapshot::SnapshotId;
 /// Fails where the table's folders cannot be listed.
 pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     let mut findings = Vec::new();
-    for run_id in table.unfinished_changes()? {
+    for run_id in commit::unfinished_changes(table)? {
         findings.push(Finding::UnfinishedChange { run_id });
     }
     for snapshot in table.try_snapshots()? {

@@ -1,11 +1,4 @@
-//! Publishing into a Delta table on a local disk: new files beside old ones, and the log decides.
-//!
-//! ```text
-//! staging/<run id>/snapshot_date=2021-01-11/…   the new files
-//! staging/<run id>/snapshot/                    the new manifest, and the rejects
-//! staging/<run id>/_SUCCESS
-//! staging/<run id>/journal.json                 from here on a crash is recovered from
-//! ```
+//! Publishing a snapshot of a Delta table on a local disk: new files beside old ones, and the log decides.
 //!
 //! 1. Everything is written and synced; the journal comes last. It names what comes and what goes, and has
 //!    the transaction number of the commit.
@@ -15,70 +8,25 @@
 //! 4. The manifest changes places with the old one, and `_SUCCESS` moves in.
 //! 5. What was replaced goes, manifests before files; then the staging folder.
 //!
-//! An error before step 3 is undone at once. After it nothing can be taken back, and what is left is done by
-//! this run or the next. After a crash the next run looks for the transaction in the log: where it is, it
+//! An error before step 3 is rolled back at once. After it nothing can be rolled back, and what is left is done by
+//! this run or the next. After a crash the next run looks for the transaction in the log: if it is there, the run
 //! goes on from step 4, else it undoes step 2.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::swap::Publish;
-use crate::commit::delta_log::{Log, log_folder, staged_statistics};
-use crate::commit::{CommitError, Published, Recovered, to_json};
-use crate::lake::{
-    LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, Table, TableLock, check_name, data_folder_name, local,
-};
+use super::change::Change;
+use super::journal::{self, DeltaAppendJournal, DiskJournal};
+use super::placement::Placement;
+use super::remove_empty_root;
+use crate::commit::delta_log::{DeltaLog, staged_statistics};
+use crate::commit::{CommitError, Published, Recovered};
+use crate::lake::{LakeError, MANIFEST_FILE, Table, TableLock, local};
 use crate::manifest::Manifest;
 use crate::staging::Destination;
 
-pub(in crate::commit) const JOURNAL_FILE: &str = "journal.json";
-
-/// What a run brings and takes away.
-#[derive(Debug, Serialize, Deserialize)]
-struct Journal {
-    /// The number of the commit.
-    transaction: i64,
-    /// Data files that go, from the table's root.
-    replaced: Vec<String>,
-    /// The new snapshot.
-    manifest: Manifest,
-}
-
-impl Journal {
-    /// Whether all files that it names are below the snapshot's data folder, as those that we write are.
-    fn is_of_one_date(&self) -> bool {
-        let folder = data_folder_name(self.manifest.snapshot_id().date());
-        let new = self.manifest.files.iter().map(|file| &file.path);
-        new.chain(&self.replaced).all(|path| {
-            check_name(path).is_ok() && path.strip_prefix(&folder).is_some_and(|below| below.starts_with('/'))
-        })
-    }
-}
-
-/// Finishes or undoes what an interrupted run has left in `folder`; nothing where it was no run of ours.
-pub(super) fn recover(lock: &TableLock, folder: &Path) -> Result<Option<Recovered>, CommitError> {
-    let table = lock.table();
-    let Some(bytes) = local::read_bounded(&folder.join(JOURNAL_FILE), 2 * MAX_MANIFEST_BYTES)? else {
-        return Ok(None);
-    };
-    let journal = serde_json::from_slice(&bytes).ok().filter(Journal::is_of_one_date);
-    let journal = journal.ok_or_else(|| CommitError::Undecided { folder: folder.to_path_buf() })?;
-    let run_id = journal.manifest.run_id.to_string();
-    let beside = Beside { table, folder, journal: &journal };
-    let log = Log::open(table)?;
-    if log.is_some_and(|log| log.has_committed(&journal.manifest, journal.transaction)) {
-        beside.finish()?;
-        return Ok(Some(Recovered::Finished { run_id, snapshot: journal.manifest.snapshot_id() }));
-    }
-    beside.undo()?;
-    local::remove_tree(folder)?;
-    Ok(Some(Recovered::Removed { run_id }))
-}
-
-/// Puts what is staged in place, after the snapshots that the log has not seen. Once that cannot
-/// be taken back, the folder is not to be removed.
+/// Publishes what is staged, after the snapshots that the log has not seen. Once that cannot be rolled back, the
+/// folder is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
     destination: &mut Destination,
@@ -89,7 +37,7 @@ pub(in crate::commit) fn publish(
         .map_err(CommitError::from)
         .and_then(|_| publish_in_root(lock, destination, manifest));
     if result.is_err() {
-        // Errors have nowhere to go: what stays is empty, and the next run removes it.
+        // Best effort: an error is ignored. What stays is empty, and the next run removes it.
         let _ = remove_empty_root(table);
     }
     result
@@ -101,10 +49,10 @@ fn publish_in_root(
     manifest: &Manifest,
 ) -> Result<Published, CommitError> {
     let table = lock.table();
-    let folder = &destination.folder().to_path_buf();
+    let folder = destination.folder().to_path_buf();
     let snapshot = manifest.snapshot_id();
-    let statistics = staged_statistics(table, folder, manifest)?;
-    let mut log = Log::open_or_new(table)?;
+    let statistics = staged_statistics(table, &folder, manifest)?;
+    let mut log = DeltaLog::open_or_new(table)?;
     log.read_unseen(Some(snapshot.date()))?;
     let mut replaced = Vec::new();
     let mut replaced_files = Vec::new();
@@ -114,51 +62,36 @@ fn publish_in_root(
         replaced_files.extend(files.into_iter().map(|file| file.path));
     }
     let transaction = log.delta().next_transaction(snapshot);
-    let journal = Journal { transaction, replaced: replaced_files, manifest: manifest.clone() };
-    let beside = Beside { table, folder, journal: &journal };
-    beside.write_journal(lock)?;
-    let failure = match beside.place() {
+    let journal = DeltaAppendJournal { transaction, replaced: replaced_files, manifest: manifest.clone() };
+    let append = DeltaAppend { table, folder: &folder, journal: &journal };
+    append.placement().stage_manifest(lock)?;
+    DiskJournal::DeltaAppend(journal.clone()).write(&folder)?;
+    let failure = match append.place_files() {
         Ok(()) => log.publish(manifest, transaction, &statistics).err(),
         Err(failure) => Some(failure.into()),
     };
     if let Some(failure) = failure
-        && !beside.settle(&failure, destination)?
+        && !append.settle(&failure, destination)?
     {
         return Err(failure);
     }
     destination.is_removed_on_drop = false;
-    let left_over = beside.finish().err();
+    let left_over = append.finish().err();
     let manifest_path = table.snapshot_folder(snapshot).join(MANIFEST_FILE);
     Ok(Published { manifest_path, replaced, left_over })
 }
 
-/// Removes the folders of a table that has nothing in it.
-pub(super) fn remove_empty_root(table: &Table) -> Result<(), LakeError> {
-    local::remove_empty_dir(&log_folder(table))?;
-    local::remove_empty_dir(&table.root())
-}
-
-/// One publish, by this run or an interrupted one.
-struct Beside<'a> {
-    table: &'a Table,
+/// One snapshot that comes, by this run or an interrupted one.
+pub(super) struct DeltaAppend<'a> {
+    pub table: &'a Table,
     /// `staging/<run id>`.
-    folder: &'a Path,
-    journal: &'a Journal,
+    pub folder: &'a Path,
+    pub journal: &'a DeltaAppendJournal,
 }
 
-impl Beside<'_> {
-    /// The part of publishing that a plain table has too.
-    fn plain(&self) -> Publish<'_> {
-        Publish { table: self.table, folder: self.folder.to_path_buf(), manifest: &self.journal.manifest }
-    }
-
-    /// Step 1.
-    fn write_journal(&self, lock: &TableLock) -> Result<(), LakeError> {
-        self.plain().stage_manifest(lock)?;
-        let unready = self.folder.join("journal.tmp");
-        local::write_new(&unready, &to_json(self.journal))?;
-        local::rename(&unready, &self.folder.join(JOURNAL_FILE))?;
-        local::sync_dir(self.folder)
+impl DeltaAppend<'_> {
+    fn placement(&self) -> Placement<'_> {
+        Placement { table: self.table, folder: self.folder, manifest: &self.journal.manifest }
     }
 
     fn places(&self) -> impl Iterator<Item = PathBuf> {
@@ -169,7 +102,7 @@ impl Beside<'_> {
     /// The folders that the new files are in, innermost first.
     fn folders(&self) -> Vec<PathBuf> {
         let root = self.table.root();
-        let mut folders = BTreeSet::from([self.plain().data_place()]);
+        let mut folders = BTreeSet::from([self.placement().data_place()]);
         for place in self.places() {
             folders.extend(place.ancestors().skip(1).take_while(|f| *f != root).map(Path::to_path_buf));
         }
@@ -177,7 +110,7 @@ impl Beside<'_> {
     }
 
     /// Step 2.
-    fn place(&self) -> Result<(), LakeError> {
+    fn place_files(&self) -> Result<(), LakeError> {
         let folders = self.folders();
         for folder in folders.iter().rev() {
             local::create_dir(folder)?;
@@ -191,40 +124,38 @@ impl Beside<'_> {
         local::sync_dir(local::parent(&self.table.root()))
     }
 
-    /// After a failure: whether the commit is in the log all the same. Where it is not, everything is taken
-    /// back. Where that cannot be said or done, the next run has to.
+    fn is_in_log(&self) -> Result<bool, LakeError> {
+        let log = DeltaLog::open(self.table)?;
+        let DeltaAppendJournal { manifest, transaction, .. } = self.journal;
+        Ok(log.is_some_and(|log| log.has_committed(manifest, *transaction)))
+    }
+
+    /// After a failure: returns whether the commit is in the log all the same. If it is not, everything is rolled
+    /// back. If that cannot be said or done, the next run has to.
     fn settle(&self, failure: &CommitError, destination: &mut Destination) -> Result<bool, CommitError> {
-        let settled = Log::open(self.table).and_then(|log| {
-            let journal = self.journal;
-            if log.is_some_and(|log| log.has_committed(&journal.manifest, journal.transaction)) {
-                return Ok(true);
+        let settled = self.is_in_log().and_then(|is_in_log| {
+            if !is_in_log {
+                self.roll_back()?;
             }
-            self.undo().map(|()| false)
+            Ok(is_in_log)
         });
         settled.map_err(|source| {
             destination.is_removed_on_drop = false;
-            CommitError::Unsettled { failure: failure.to_string(), source: Box::new(source) }
+            CommitError::CommitStateUnknown { failure: failure.to_string(), source: Box::new(source) }
         })
     }
+}
 
-    /// Takes step 2 back, and the journal.
-    fn undo(&self) -> Result<(), LakeError> {
-        for place in self.places() {
-            local::remove_file(&place)?;
-        }
-        for folder in self.folders() {
-            local::remove_empty_dir(&folder)?;
-        }
-        remove_empty_root(self.table)?;
-        local::remove_file(&self.folder.join(JOURNAL_FILE))?;
-        local::sync_dir(self.folder)
+impl Change for DeltaAppend<'_> {
+    fn is_decided(&self) -> Result<bool, CommitError> {
+        Ok(self.is_in_log()?)
     }
 
-    /// Steps 4 and 5. Can be interrupted and repeated.
+    /// Steps 4 and 5.
     fn finish(&self) -> Result<(), LakeError> {
-        let plain = self.plain();
-        plain.advance_manifest()?;
-        plain.set_older_manifests_aside()?;
+        let placement = self.placement();
+        placement.swap_in_manifest()?;
+        placement.back_up_older_manifests()?;
         let new: BTreeSet<_> = self.journal.manifest.files.iter().map(|file| &file.path).collect();
         for path in self.journal.replaced.iter().filter(|path| !new.contains(path)) {
             let place = self.table.root().join(path);
@@ -232,5 +163,25 @@ impl Beside<'_> {
             local::remove_empty_dir(local::parent(&place))?;
         }
         local::remove_tree(self.folder)
+    }
+
+    /// Undoes step 2.
+    fn roll_back(&self) -> Result<(), LakeError> {
+        for place in self.places() {
+            local::remove_file(&place)?;
+        }
+        for folder in self.folders() {
+            local::remove_empty_dir(&folder)?;
+        }
+        remove_empty_root(self.table)?;
+        journal::remove(self.folder)
+    }
+
+    fn recovered(&self, run_id: String, is_decided: bool) -> Recovered {
+        if is_decided {
+            Recovered::Finished { run_id, snapshot: self.journal.manifest.snapshot_id() }
+        } else {
+            Recovered::Removed { run_id }
+        }
     }
 }

@@ -1,35 +1,31 @@
-//! Removing published snapshots for good, all that were asked for or none.
+//! Removing published snapshots from a local disk, all that were asked for or none.
 //!
-//! Takes the ids of snapshots, moves each out of readers' sight with one rename of its data folder and
-//! one of its manifest's, and then deletes them. On disk, under the table's lock:
+//! Each is moved out of readers' sight by one rename of its data folder and one of its manifest's, and is then
+//! deleted:
 //!
 //! ```text
-//! staging/<run id>/removal.json     the snapshots; while it is there, all of them are to come back
+//! staging/<run id>/journal.json     the snapshots; while it is there, all of them are to come back
 //! staging/<run id>/<id>.data/       the data folder
 //! staging/<run id>/<id>.snapshot/   the manifest, and the rejects
 //! ```
 //!
-//! `removal.json` comes first and goes when the last snapshot is moved: that is the moment of decision.
-//! An error before it is undone at once, a crash by the next run ([`super::swap`]); after it,
-//! what is in staging is deleted like everything that no intent holds.
+//! The journal comes first and goes when the last snapshot is moved. **This decides.** An error before it is rolled
+//! back at once, a crash by the next run; after it, what is in staging is deleted like everything that has no
+//! journal.
 //!
-//! Of a Delta table the removal is committed to the log before any folder moves, and that decides: from then
-//! on this run or the next one carries it to its end.
+//! For a Delta table the removal is committed to the log before any folder moves, and that decides: from then on
+//! this run or the next one finishes it.
 
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{NaiveDate, Utc};
 
-use crate::commit::delta_log::Log;
-use crate::commit::{CommitError, RemovedSnapshots, to_json};
+use super::change::Change;
+use super::journal::{self, DiskJournal, RemovalJournal, RemovedSnapshot};
+use crate::commit::delta_log::DeltaLog;
+use crate::commit::{CommitError, Recovered, RemovedSnapshots};
 use crate::lake::{LakeError, PublishedSnapshot, Table, local};
 use crate::snapshot::{RunId, SnapshotId};
-
-pub(in crate::commit) const REMOVAL_FILE: &str = "removal.json";
-
-/// Some 20 bytes a snapshot: a century of days is under a megabyte.
-const MAX_REMOVAL_BYTES: u64 = 16 << 20;
 
 /// See [`crate::lake::TableLock::remove_snapshots`]; `published` is what the table holds.
 pub(in crate::commit) fn remove_snapshots(
@@ -38,75 +34,42 @@ pub(in crate::commit) fn remove_snapshots(
     published: &[PublishedSnapshot],
     snapshots: &[SnapshotId],
 ) -> Result<RemovedSnapshots, CommitError> {
-    let removal = Removal { table, folder: table.staging_root().join(run_id.as_str()) };
-    let mut log = Log::open(table)?;
-    let listed = Listed::new(published, snapshots, log.is_some());
+    let folder = table.staging_root().join(run_id.as_str());
+    let mut log = DeltaLog::open(table)?;
+    let journal = RemovalJournal::new(published, snapshots, log.is_some());
+    let removal = Removal { table, folder: &folder, journal: &journal };
     local::create_dir(&table.staging_root())?;
-    local::create_dir(&removal.folder)?;
-    let mut moved = removal.announce(&listed);
+    local::create_dir(&folder)?;
+    let mut moved = removal.write_journal();
     if let (Ok(()), Some(log)) = (&moved, &mut log) {
-        let committed = log.remove_dates(listed.dates(), Utc::now());
-        if committed.is_ok() || removal.is_in_log(&listed)? {
-            let left_over = removal.take(&listed).and_then(|()| local::remove_tree(&removal.folder)).err();
+        let committed = log.remove_dates(journal.dates(), Utc::now());
+        if committed.is_ok() || removal.is_in_log()? {
+            let left_over = removal.finish().and_then(|()| local::remove_tree(&folder)).err();
             return Ok(RemovedSnapshots { left_over });
         }
         moved = committed;
     }
-    let moved = moved.and_then(|()| removal.take(&listed));
+    let moved = moved.and_then(|()| removal.finish());
     if let Err(failure) = moved {
-        return Err(match removal.put_back(&listed) {
+        return Err(match removal.roll_back() {
             Ok(()) => {
-                // What cannot be removed now is empty, and the next run removes it.
-                let _ = local::remove_tree(&removal.folder);
+                // Best effort: an error is ignored. What stays is empty, and the next run removes it.
+                let _ = local::remove_tree(&folder);
                 CommitError::Lake(failure)
             }
             Err(source) => CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) },
         });
     }
-    Ok(RemovedSnapshots { left_over: local::remove_tree(&removal.folder).err() })
+    Ok(RemovedSnapshots { left_over: local::remove_tree(&folder).err() })
 }
 
-/// Finishes an interrupted removal that is in the log of a Delta table, puts back what any other had taken;
-/// says which, and nothing where `folder` is no removal's.
-pub(super) fn recover(table: &Table, folder: &Path) -> Result<Option<bool>, CommitError> {
-    let path = folder.join(REMOVAL_FILE);
-    let Some(bytes) = local::read_bounded(&path, MAX_REMOVAL_BYTES)? else { return Ok(None) };
-    let listed = serde_json::from_slice(&bytes)
-        .map_err(|error| LakeError::DamagedManifest { path, reason: error.to_string() })?;
-    let removal = Removal { table, folder: folder.to_path_buf() };
-    let is_in_log = removal.is_in_log(&listed)?;
-    if is_in_log {
-        removal.take(&listed)?;
-    } else {
-        removal.put_back(&listed)?;
-    }
-    Ok(Some(is_in_log))
-}
-
-/// What `removal.json` says.
-#[derive(Debug, Serialize, Deserialize)]
-struct Listed {
-    snapshots: Vec<ListedSnapshot>,
-    /// Whether the table is a Delta table.
-    #[serde(default)]
-    is_delta: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ListedSnapshot {
-    #[serde(with = "crate::manifest::rfc3339_seconds")]
-    generated_time: DateTime<Utc>,
-    /// Whether the data folder of the date is this snapshot's, and not a newer one's.
-    has_data: bool,
-}
-
-impl Listed {
+impl RemovalJournal {
     fn new(published: &[PublishedSnapshot], snapshots: &[SnapshotId], is_delta: bool) -> Self {
         let newest_of_date =
             |id: SnapshotId| published.iter().rev().find(|one| one.id.date() == id.date()).map(|one| one.id);
         let snapshots = snapshots
             .iter()
-            .map(|&id| ListedSnapshot {
+            .map(|&id| RemovedSnapshot {
                 generated_time: id.generated_time(),
                 has_data: newest_of_date(id) == Some(id),
             })
@@ -120,64 +83,76 @@ impl Listed {
     }
 }
 
-struct Removal<'a> {
-    table: &'a Table,
+/// Snapshots that go, by this run or an interrupted one.
+pub(super) struct Removal<'a> {
+    pub table: &'a Table,
     /// `staging/<run id>`.
-    folder: PathBuf,
+    pub folder: &'a Path,
+    pub journal: &'a RemovalJournal,
 }
 
 impl Removal<'_> {
-    /// Where the folders of a snapshot are, and where they are taken to.
-    fn moves(&self, snapshot: &ListedSnapshot) -> impl Iterator<Item = (PathBuf, PathBuf)> {
-        let id = SnapshotId::new(snapshot.generated_time);
-        let data = snapshot
-            .has_data
-            .then(|| (self.table.data_folder(id.date()), self.folder.join(format!("{id}.data"))));
-        let manifest = (self.table.snapshot_folder(id), self.folder.join(format!("{id}.snapshot")));
-        data.into_iter().chain([manifest])
-    }
-
-    fn announce(&self, listed: &Listed) -> Result<(), LakeError> {
-        let unready = self.folder.join("removal.tmp");
-        local::write_new(&unready, &to_json(listed))?;
-        local::rename(&unready, &self.folder.join(REMOVAL_FILE))?;
-        local::sync_dir(&self.folder)?;
+    fn write_journal(&self) -> Result<(), LakeError> {
+        DiskJournal::Removal(self.journal.clone()).write(self.folder)?;
         local::sync_dir(&self.table.staging_root())
     }
 
+    /// Where the folders are, and where they are moved to.
+    fn moves(&self) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        self.journal.snapshots.iter().flat_map(|snapshot| {
+            let id = SnapshotId::new(snapshot.generated_time);
+            let data = snapshot
+                .has_data
+                .then(|| (self.table.data_folder(id.date()), self.folder.join(format!("{id}.data"))));
+            let manifest = (self.table.snapshot_folder(id), self.folder.join(format!("{id}.snapshot")));
+            data.into_iter().chain([manifest])
+        })
+    }
+
     /// Whether the log of a Delta table has nothing any more of the dates whose data goes.
-    fn is_in_log(&self, listed: &Listed) -> Result<bool, LakeError> {
-        let Some(log) = Log::open(self.table)?.filter(|_| listed.is_delta) else { return Ok(false) };
-        Ok(listed.dates().all(|date| !log.delta().has_files_on(date)))
+    fn is_in_log(&self) -> Result<bool, LakeError> {
+        let Some(log) = DeltaLog::open(self.table)?.filter(|_| self.journal.is_delta) else {
+            return Ok(false);
+        };
+        Ok(self.journal.dates().all(|date| !log.delta().has_files_on(date)))
     }
 
-    fn take(&self, listed: &Listed) -> Result<(), LakeError> {
-        for (place, taken) in listed.snapshots.iter().flat_map(|snapshot| self.moves(snapshot)) {
-            // Somebody may have deleted a data folder by hand.
-            if local::exists(&place)? {
-                local::rename(&place, &taken)?;
-            }
-        }
-        self.conclude()
-    }
-
-    /// Undoes [`Self::take`], as far as it went. Can be interrupted and repeated.
-    fn put_back(&self, listed: &Listed) -> Result<(), LakeError> {
-        for (place, taken) in listed.snapshots.iter().flat_map(|snapshot| self.moves(snapshot)) {
-            if local::exists(&taken)? {
-                local::rename(&taken, &place)?;
-            }
-        }
-        self.conclude()
-    }
-
-    /// Makes the moves durable, and only then forgets what was to be moved.
-    fn conclude(&self) -> Result<(), LakeError> {
-        for folder in [self.table.root(), self.table.snapshots_root(), self.folder.clone()] {
+    /// Makes the moves durable, and only then removes the journal.
+    fn sync_and_remove_journal(&self) -> Result<(), LakeError> {
+        for folder in [self.table.root(), self.table.snapshots_root(), self.folder.to_path_buf()] {
             local::sync_dir(&folder)?;
         }
-        local::remove_file(&self.folder.join(REMOVAL_FILE))?;
-        local::sync_dir(&self.folder)
+        journal::remove(self.folder)
+    }
+}
+
+impl Change for Removal<'_> {
+    /// The removal from a plain table is decided when its journal goes, so never while there is one.
+    fn is_decided(&self) -> Result<bool, CommitError> {
+        Ok(self.is_in_log()?)
+    }
+
+    fn finish(&self) -> Result<(), LakeError> {
+        for (place, moved) in self.moves() {
+            // Somebody may have deleted a data folder by hand.
+            if local::exists(&place)? {
+                local::rename(&place, &moved)?;
+            }
+        }
+        self.sync_and_remove_journal()
+    }
+
+    fn roll_back(&self) -> Result<(), LakeError> {
+        for (place, moved) in self.moves() {
+            if local::exists(&moved)? {
+                local::rename(&moved, &place)?;
+            }
+        }
+        self.sync_and_remove_journal()
+    }
+
+    fn recovered(&self, run_id: String, is_decided: bool) -> Recovered {
+        if is_decided { Recovered::Expired { run_id } } else { Recovered::PutBack { run_id } }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use object_store::UpdateVersion;
 use serde::{Deserialize, Serialize};
 
-use crate::commit::CommitError;
+use crate::commit::{CommitError, Recovered};
 use crate::lake::store::{Put, Store, Upload};
 use crate::lake::{MAX_MANIFEST_BYTES, Table, check_name};
 use crate::manifest::Manifest;
@@ -18,8 +18,8 @@ const MAX_JOURNAL_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
 
 /// Paths are from the lake's folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Journal {
-    pub state: State,
+pub(super) struct StoreJournal {
+    pub state: JournalState,
     /// Where the manifest of a new snapshot goes, and until then a claim.
     pub manifest_path: Option<String>,
     /// New files.
@@ -30,7 +30,7 @@ pub(super) struct Journal {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+pub(super) enum JournalState {
     Open,
     Decided,
     Undone,
@@ -40,7 +40,7 @@ pub(super) enum State {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Plan {
     /// The snapshot that is published, if one is.
-    pub publication: Option<Publication>,
+    pub publication: Option<PlannedSnapshot>,
     /// Whether snapshots that the log of a Delta table has not seen come into it.
     pub adopts: bool,
     /// Data files that leave the log of a Delta table in a commit of their own, from the table's root.
@@ -52,12 +52,12 @@ pub(super) struct Plan {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Publication {
+pub(super) struct PlannedSnapshot {
     pub manifest: Manifest,
     /// What the manifest is put over: the claim, or the manifest of the same snapshot.
-    pub manifest_over: Seen,
+    pub manifest_over: SeenVersion,
     /// What `_SUCCESS` is put over; nothing if there was none.
-    pub success_over: Option<Seen>,
+    pub success_over: Option<SeenVersion>,
     /// The number of the commit to the log of a Delta table.
     pub transaction: Option<i64>,
 }
@@ -74,7 +74,7 @@ pub(super) struct JournalUpload {
 
 /// A version of an object, as it was read before the decision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct SeenVersion {
     e_tag: Option<String>,
     version: Option<String>,
 }
@@ -82,16 +82,16 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SeenObject {
     pub path: String,
-    pub seen: Seen,
+    pub seen: SeenVersion,
 }
 
-impl From<UpdateVersion> for Seen {
+impl From<UpdateVersion> for SeenVersion {
     fn from(UpdateVersion { e_tag, version }: UpdateVersion) -> Self {
         Self { e_tag, version }
     }
 }
 
-impl Seen {
+impl SeenVersion {
     pub(super) fn version(&self) -> UpdateVersion {
         UpdateVersion { e_tag: self.e_tag.clone(), version: self.version.clone() }
     }
@@ -101,10 +101,10 @@ impl Seen {
     }
 }
 
-impl Journal {
+impl StoreJournal {
     /// A journal that decides nothing yet.
     pub(super) fn open(manifest_path: Option<String>, uploads: Vec<JournalUpload>) -> Self {
-        Self { state: State::Open, manifest_path, uploads, plan: None }
+        Self { state: JournalState::Open, manifest_path, uploads, plan: None }
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
@@ -115,7 +115,7 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`CommitError::Undecided`] for one that is not ours, and storage.
+    /// [`CommitError::Unrecoverable`] for one that is not ours, and storage.
     pub(super) fn read(
         table: &Table,
         store: &Store,
@@ -127,7 +127,17 @@ impl Journal {
         let journal = serde_json::from_slice(&bytes).ok().filter(|journal: &Self| journal.is_valid(table));
         match journal {
             Some(journal) => Ok(Some((journal, version))),
-            None => Err(CommitError::Undecided { folder: folder.to_path_buf() }),
+            None => Err(CommitError::Unrecoverable { folder: folder.to_path_buf() }),
+        }
+    }
+
+    /// What it is to finish this journal.
+    pub(super) fn recovered(&self, run_id: String) -> Recovered {
+        let Some(plan) = &self.plan else { return Recovered::Removed { run_id } };
+        match &plan.publication {
+            Some(publication) => Recovered::Finished { run_id, snapshot: publication.manifest.snapshot_id() },
+            None if plan.adopts => Recovered::Adopted { run_id },
+            None => Recovered::Expired { run_id },
         }
     }
 
@@ -140,7 +150,7 @@ impl Journal {
             .plan
             .iter()
             .flat_map(|plan| plan.removes_first.iter().map(|object| &object.path).chain(&plan.removes_then));
-        (self.state != State::Decided || self.plan.is_some())
+        (self.state != JournalState::Decided || self.plan.is_some())
             && uploads.chain(plan).chain(&self.manifest_path).all(|path| {
                 check_name(path).is_ok() && folders.iter().any(|folder| path.starts_with(folder.as_str()))
             })

@@ -9,7 +9,7 @@ use rand_pcg::Pcg32;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
 use crate::commit::CommitError;
-use crate::commit::delta_log::Log;
+use crate::commit::delta_log::DeltaLog;
 use crate::commit::tests::delta::parquet_file;
 use crate::commit::tests::{EVENING, NEXT_DAY, NOON, data_file, manifest, run_id, snapshot_id, temp_dir};
 use crate::delta::DeltaError;
@@ -82,7 +82,7 @@ fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
     }
     match staging.publish(&manifest(id_text, run, files, num_rejects)) {
         Ok(_) => Ok(Ended::Published),
-        Err(CommitError::Superseded { .. } | CommitError::Overtaken { .. }) => Ok(Ended::Well),
+        Err(CommitError::Superseded { .. } | CommitError::ConcurrentPublish { .. }) => Ok(Ended::Well),
         Err(error) => Err(error),
     }
 }
@@ -143,7 +143,7 @@ fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String>
         runs.insert(snapshot.id.to_string(), snapshot.manifest.run_id.to_string());
     }
     assert_eq!(picture.keys().cloned().collect::<BTreeSet<_>>(), expected, "nothing else is left");
-    if let Some(log) = Log::open(table).unwrap() {
+    if let Some(log) = DeltaLog::open(table).unwrap() {
         let live: BTreeSet<_> = log.delta().live_files().map(|file| file.path).collect();
         assert_eq!(live, in_manifests, "the log lists the same files");
     }
@@ -152,7 +152,7 @@ fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String>
 
 /// Whether a run that ended so may have published all the same.
 fn is_open(error: &CommitError) -> bool {
-    matches!(error, CommitError::Unsettled { .. } | CommitError::UndoFailed { .. })
+    matches!(error, CommitError::CommitStateUnknown { .. } | CommitError::UndoFailed { .. })
 }
 
 fn play(seed: u64, under_way: &mut Option<Simulation>) {

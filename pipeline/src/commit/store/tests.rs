@@ -8,7 +8,9 @@ use super::*;
 use crate::commit::tests::{
     Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
 };
+use crate::commit::unfinished_changes;
 use crate::lake::lease_times::LeaseTimes;
+use crate::lake::store::Put;
 use crate::lake::store::faulty::{Fault, Faulty, Ignored};
 
 struct Scene {
@@ -228,7 +230,7 @@ fn upload_is_invisible_and_goes_when_it_is_not_published() {
     let mut during = scene.picture();
     during.retain(|name, _| !name.ends_with("staging/bbbbbbbb/journal.json"));
     assert_eq!(during, before);
-    assert_eq!(scene.table().unfinished_changes().unwrap(), Vec::<String>::new());
+    assert_eq!(unfinished_changes(&scene.table()).unwrap(), Vec::<String>::new());
     drop(staging);
     assert_eq!(scene.picture(), before);
 }
@@ -303,9 +305,9 @@ fn journal_that_is_not_ours_is_not_guessed_at() {
     for text in ["{", undecided, outside] {
         store.delete(&path).unwrap();
         store.put(&path, text.into(), Put::Create).unwrap();
-        assert_eq!(table.unfinished_changes().unwrap(), ["bbbbbbbb"]);
+        assert_eq!(unfinished_changes(&table).unwrap(), ["bbbbbbbb"]);
         let error = scene.lock().recover().unwrap_err();
-        assert!(matches!(error, CommitError::Undecided { .. }), "{error}");
+        assert!(matches!(error, CommitError::Unrecoverable { .. }), "{error}");
     }
     store.delete(&path).unwrap();
     assert_eq!(scene.picture(), before);

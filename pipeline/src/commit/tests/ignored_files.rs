@@ -8,6 +8,7 @@ use super::{
 };
 use crate::commit::*;
 use crate::lake::lease_times::LeaseTimes;
+use crate::lake::local;
 use crate::lake::store::Put;
 use crate::lake::store::faulty::Faulty;
 use crate::verify::verify_layout;
@@ -46,7 +47,7 @@ fn clutter_is_no_obstacle_on_disk_and_goes_with_its_folder() {
     ] {
         litter(&place);
     }
-    assert_eq!(table.unfinished_changes().unwrap(), [""; 0]);
+    assert_eq!(unfinished_changes(&table).unwrap(), [""; 0]);
     assert_eq!(lock(&table).recover().unwrap().len(), 1, "the empty folder may be a run's");
     publish(&table, EVENING, "cccccccc", Content::Full).unwrap();
     assert!(!table.data_folder(first).join("Thumbs.db").exists(), "it goes with the folder");

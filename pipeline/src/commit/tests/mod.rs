@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::lake::local::faults::{self, Fault};
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Lake, LakeError, local};
 use crate::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals};
 use crate::staging::{FinishedFile, HashingFile, StagedFile};
 
@@ -503,11 +503,80 @@ fn interrupted_publish_whose_data_is_gone_is_not_guessed_at() {
         sha256: String::new(),
     };
     let manifest = manifest(NOON, "aaaaaaaa", vec![data_file(file, NOON, Some("Linux"), 1)], 0);
-    std::fs::write(folder.join(INTENT_FILE), to_json(&manifest)).unwrap();
-    assert_eq!(table.unfinished_changes().unwrap(), ["aaaaaaaa"]);
+    std::fs::write(folder.join("intent.json"), to_json(&manifest)).unwrap();
+    assert_eq!(unfinished_changes(&table).unwrap(), ["aaaaaaaa"]);
     let error = lock(&table).recover().unwrap_err();
-    assert!(matches!(error, CommitError::Undecided { .. }));
+    assert!(matches!(error, CommitError::Unrecoverable { .. }));
     assert!(folder.exists());
+}
+
+/// Stages a snapshot as a run of an earlier version left it when it was killed, its journal included.
+fn leave_staged(table: &Table, run: &str, journal_file: &str) -> Manifest {
+    let folder = table.staging_root().join(run);
+    let data = folder.join("snapshot_date=2021-01-11/OSPlatform=Linux");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::create_dir_all(folder.join("snapshot")).unwrap();
+    let name = format!("part-{NOON}-{run}-00000.parquet");
+    std::fs::write(data.join(&name), "rows").unwrap();
+    let file = FinishedFile {
+        path: format!("snapshot_date=2021-01-11/OSPlatform=Linux/{name}"),
+        bytes: 4,
+        sha256: String::new(),
+    };
+    let manifest = manifest(NOON, run, vec![data_file(file, NOON, Some("Linux"), 1)], 0);
+    std::fs::write(folder.join("snapshot/manifest.json"), to_json(&manifest)).unwrap();
+    std::fs::write(folder.join("_SUCCESS"), to_json(&table.success_of(&manifest))).unwrap();
+    std::fs::write(folder.join(journal_file), to_json(&manifest)).unwrap();
+    manifest
+}
+
+#[test]
+fn swap_journals_of_earlier_versions_are_recovered() {
+    for is_swapped in [false, true] {
+        let temp = temp_dir();
+        let table = open_table(temp.path());
+        publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
+        let before = picture(temp.path());
+        let manifest = leave_staged(&table, "bbbbbbbb", "intent.json");
+        let staged = table.staging_root().join("bbbbbbbb/snapshot_date=2021-01-11");
+        if is_swapped {
+            assert!(local::exchange(&staged, &table.data_folder(snapshot_id(NOON).date())).unwrap());
+        }
+        assert_eq!(unfinished_changes(&table).unwrap(), ["bbbbbbbb"]);
+        let run_id = "bbbbbbbb".to_owned();
+        let expected = if is_swapped {
+            Recovered::Finished { run_id, snapshot: snapshot_id(NOON) }
+        } else {
+            Recovered::Removed { run_id }
+        };
+        assert_eq!(lock(&table).recover().unwrap(), [expected]);
+        if is_swapped {
+            let published = table.published_on(snapshot_id(NOON).date()).unwrap().unwrap();
+            assert_eq!(published.manifest, manifest);
+            assert!(table.is_complete(&published).unwrap());
+        } else {
+            assert_eq!(picture(temp.path()), before);
+        }
+    }
+}
+
+#[test]
+fn removal_journals_of_earlier_versions_are_recovered() {
+    let temp = temp_dir();
+    let table = open_table(temp.path());
+    publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
+    let before = picture(temp.path());
+    let folder = table.staging_root().join("bbbbbbbb");
+    std::fs::create_dir_all(&folder).unwrap();
+    let journal =
+        r#"{"snapshots":[{"generated_time":"2021-01-11T12:00:00Z","has_data":true}],"is_delta":false}"#;
+    std::fs::write(folder.join("removal.json"), journal).unwrap();
+    let data = table.data_folder(snapshot_id(NOON).date());
+    std::fs::rename(data, folder.join(format!("{NOON}.data"))).unwrap();
+    assert_eq!(unfinished_changes(&table).unwrap(), ["bbbbbbbb"]);
+    let expected = Recovered::PutBack { run_id: "bbbbbbbb".to_owned() };
+    assert_eq!(lock(&table).recover().unwrap(), [expected]);
+    assert_eq!(picture(temp.path()), before);
 }
 
 #[test]
