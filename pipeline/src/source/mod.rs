@@ -22,8 +22,6 @@ mod skip_token;
 mod url_rules;
 
 #[cfg(test)]
-mod test_server;
-#[cfg(test)]
 mod tests;
 
 use std::{
