@@ -13,8 +13,7 @@ mod listing;
 mod signed_urls;
 mod download;
 mod json_pages;
-mod local_files;
-mod pipe;
+mod local;
 mod redelivery;
 mod stored_part;
 mod page_envelope;
@@ -41,9 +40,8 @@ pub use self::{
     error::SourceError,
     files_export::FilesExport,
     json_pages::JsonPages,
-    local_files::{LocalError, LocalFiles},
+    local::{LocalError, LocalFiles, read_small_file},
     page_envelope::EnvelopeError,
-    pipe::read_small_file,
     stored_part::{OpenError, StoredPart},
 };
 pub use crate::fetch::api::ApiConfig;

@@ -6,7 +6,8 @@ use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
 use bytes::{Bytes, BytesMut};
 use tokio::{io::AsyncReadExt, net::unix::pipe};
 
-use super::{SourceError, local_files::unreadable};
+use super::error::unreadable;
+use crate::source::SourceError;
 use crate::spool::{PartWriter, begin_unnamed};
 
 /// Bytes of a read; a pipe holds as many.

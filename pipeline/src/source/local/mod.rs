@@ -1,0 +1,93 @@
+//! Parts that are on this machine already: replay and backfill. Files are read where they are, a pipe once
+//! and before anything else of the run, into the work dir.
+//!
+//! What a folder or a glob gives is not all meant: Spark, Data Factory and `azcopy` leave `_SUCCESS`,
+//! `_committed_…` and hidden files beside the data, and a spool its own records. They are passed over as
+//! Spark passes them over, and said. What is named itself is taken, hidden or not.
+
+mod error;
+mod find;
+mod expand;
+mod pipe;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, path::Path};
+
+use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc::Sender;
+
+pub use self::{error::LocalError, pipe::read_small_file};
+use self::{
+    find::{Found, find},
+    pipe::spool_pipe,
+};
+use super::{Export, FetchProgress, SourceError, StoredPart};
+use crate::spool::PartWriter;
+
+/// The files of one export.
+#[derive(Debug)]
+pub struct LocalFiles {
+    files: Vec<StoredPart>,
+}
+
+impl LocalFiles {
+    /// Finds the files, sorted by path, each once however often it is named, and reads the pipes among them.
+    pub(super) async fn open(
+        patterns: Vec<String>,
+        generated_time: Option<DateTime<Utc>>,
+        work_dir: &Path,
+        dataset: &'static str,
+    ) -> Result<(Export, Self), SourceError> {
+        let found = tokio::task::spawn_blocking(move || find(&patterns, generated_time)).await??;
+        let mut export = found.export();
+        let mut pipes = read_pipes(&found.files, work_dir, dataset).await?;
+        let file = |(index, Found { name, path, bytes }): (usize, Found)| match pipes.remove(&index) {
+            Some(spooled) => StoredPart::of_pipe(index as u64, name, spooled),
+            None => StoredPart::local(index as u64, name, path, bytes.unwrap_or(0)),
+        };
+        let files: Vec<_> = found.files.into_iter().enumerate().map(file).collect();
+        export.num_bytes = Some(files.iter().map(|file| file.bytes).sum());
+        Ok((export, Self { files }))
+    }
+
+    /// What [`LocalFiles::open`] would find, reading no pipe.
+    pub(super) async fn plan(
+        patterns: Vec<String>,
+        generated_time: Option<DateTime<Utc>>,
+    ) -> Result<Export, SourceError> {
+        let found = tokio::task::spawn_blocking(move || find(&patterns, generated_time)).await??;
+        Ok(found.export())
+    }
+
+    pub(super) async fn deliver(
+        self,
+        sender: Sender<StoredPart>,
+        progress: &FetchProgress,
+    ) -> Result<(), SourceError> {
+        for file in self.files {
+            let bytes = file.bytes;
+            if sender.send(file).await.is_err() {
+                break;
+            }
+            progress.add_bytes(bytes);
+            progress.add_part();
+        }
+        Ok(())
+    }
+}
+
+/// Reads all pipes at the same time: whoever writes to several may write to them in any order.
+async fn read_pipes(
+    files: &[Found],
+    work_dir: &Path,
+    dataset: &'static str,
+) -> Result<HashMap<usize, PartWriter>, SourceError> {
+    let pipes = files.iter().enumerate().filter(|(_, file)| file.bytes.is_none());
+    let read = try_join_all(pipes.map(async |(index, pipe)| {
+        Ok::<_, SourceError>((index, spool_pipe(&pipe.path, work_dir, dataset).await?))
+    }));
+    Ok(read.await?.into_iter().collect())
+}
