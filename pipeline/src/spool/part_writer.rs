@@ -16,7 +16,10 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{PartialFacts, Spool, SpoolError, Spooled, SpooledFacts, check_free, dataset_dir};
+use super::{
+    PartialFacts, Spool, SpoolError, Spooled, SpooledFacts,
+    work_dir::{check_free, dataset_dir},
+};
 
 /// Bytes of a batch. Large enough that handing it to another thread costs next to nothing; twice that is
 /// what each download holds in memory, and what a run that is killed loses of it.

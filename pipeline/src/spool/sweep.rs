@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::{KEPT, MAX_FOLDERS, SpoolError, folder};
+use super::{KEPT, MAX_FOLDERS, SpoolError, work_dir::folder};
 use crate::snapshot::SnapshotId;
 
 /// Removes what runs that were killed left of snapshots before `current`. What cannot be removed is
