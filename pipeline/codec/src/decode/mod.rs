@@ -44,7 +44,6 @@ pub mod field_map;
 pub mod integer;
 pub mod timestamp;
 pub mod column;
-mod column_bytes;
 mod arena;
 mod lost_columns;
 pub mod reject;

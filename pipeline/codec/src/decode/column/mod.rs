@@ -4,20 +4,24 @@
 //! where they lie in the text.
 
 pub(super) mod dictionary;
+mod string;
+mod list;
+mod primitive;
+mod spill_format;
 
 use std::sync::Arc;
 
-use arrow_array::builder::NullBufferBuilder;
-use arrow_array::types::{ArrowPrimitiveType, Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
-use arrow_array::{ArrayRef, DictionaryArray, ListArray, PrimitiveArray, UInt32Array};
-use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_array::ArrayRef;
+use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
 use schema::ColumnType;
 
 use super::field_map::FieldMap;
-use super::spans::{Run, Span};
-use super::timestamp::{self, ParsedTime};
-use super::value::{JsonValue, List};
-use dictionary::{Dictionary, Lookups, NULL_KEY, position};
+use super::spans::Run;
+use super::value::JsonValue;
+use dictionary::{Lookups, NULL_KEY};
+use list::ListColumn;
+use primitive::{PrimitiveColumn, days, integer, micros};
+use string::StringColumn;
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
 /// open for each thread.
@@ -34,9 +38,9 @@ pub struct Unpredicted;
 #[derive(Debug)]
 pub struct Columns {
     /// In the order of [`FieldMap::properties`]; none for the one that names the partition.
-    pub(super) properties: Vec<Option<Column>>,
-    pub(super) extra_fields: StringColumn,
-    pub(super) num_rows: usize,
+    properties: Vec<Option<Column>>,
+    extra_fields: StringColumn,
+    num_rows: usize,
 }
 
 /// A finished column: in the order of the properties, `None` for the one that names the partition.
@@ -51,7 +55,7 @@ pub struct FinishedColumns {
 }
 
 #[derive(Debug)]
-pub(super) enum Column {
+enum Column {
     Utf8(StringColumn),
     Utf8List(ListColumn),
     Int32(PrimitiveColumn<Int32Type>),
@@ -279,267 +283,4 @@ impl Column {
             Self::Date32(column) => Arc::new(column.finish(order)),
         }
     }
-}
-
-/// Strings: one key each.
-#[derive(Debug)]
-pub(super) struct StringColumn {
-    pub(super) dictionary: Dictionary,
-    pub(super) keys: Vec<u32>,
-}
-
-impl StringColumn {
-    fn new() -> Self {
-        Self { dictionary: Dictionary::new(), keys: Vec::new() }
-    }
-
-    /// Adds strings up to the first that is invalid; returns how many.
-    fn push_run(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
-        /// Looked up together: more of them would only take memory, several times their own text.
-        const MAX_LOOKUPS: usize = 16 * 1024;
-        let num_before = self.keys.len();
-        for strings in strings.chunks(MAX_LOOKUPS) {
-            // What is invalid has no key, nor has anything behind it.
-            if self.dictionary.intern_all(text, strings, &mut self.keys, lookups).is_err() {
-                break;
-            }
-        }
-        self.keys.len() - num_before
-    }
-
-    fn push(&mut self, text: &str) {
-        self.keys.push(self.dictionary.intern_text(text));
-    }
-
-    fn num_bytes(&self) -> usize {
-        self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
-    }
-
-    fn append(&mut self, other: &mut Self) {
-        let keys = self.dictionary.intern_entries(&other.dictionary);
-        let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
-        self.keys.extend(other.keys.iter().map(key));
-    }
-
-    fn finish(&mut self, order: &[u32]) -> DictionaryArray<UInt32Type> {
-        let keys = order.iter().map(|row| self.keys[*row as usize]).collect();
-        self.keys.clear();
-        self.finish_with(keys)
-    }
-
-    /// Takes the entries, with these keys of them.
-    fn finish_with(&mut self, mut keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
-        let mut nulls = None;
-        if keys.contains(&NULL_KEY) {
-            nulls = Some(BooleanBuffer::collect_bool(keys.len(), |at| keys[at] != NULL_KEY).into());
-            keys.iter_mut().filter(|key| **key == NULL_KEY).for_each(|key| *key = 0);
-        }
-        let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
-        DictionaryArray::new(keys, Arc::new(self.dictionary.finish()))
-    }
-}
-
-/// A column of lists: where each ends, and one key an element.
-#[derive(Debug)]
-pub(super) struct ListColumn {
-    pub(super) elements: StringColumn,
-    pub(super) offsets: Vec<i32>,
-    pub(super) nulls: NullBufferBuilder,
-}
-
-impl ListColumn {
-    fn new() -> Self {
-        Self { elements: StringColumn::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
-    }
-
-    fn push_run(&mut self, text: &[u8], lists: &[Span], elements: &[Span], lookups: &mut Lookups) -> usize {
-        let start = self.elements.keys.len();
-        let num_rows_before = self.offsets.len() - 1;
-        let mut num_elements = 0;
-        for list in lists {
-            if *list == Span::NULL {
-                self.nulls.append_null();
-            } else {
-                self.nulls.append_non_null();
-                num_elements += list.len();
-            }
-            self.push_offset(start + num_elements);
-        }
-        let num_valid = self.elements.push_run(text, &elements[..num_elements], lookups);
-        if num_valid < num_elements {
-            let is_whole = |end: &&i32| position(**end) <= start + num_valid;
-            let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();
-            self.truncate(num_rows_before + num_whole);
-        }
-        self.offsets.len() - 1 - num_rows_before
-    }
-
-    fn push(&mut self, list: List<'_>) {
-        /// From so many elements on, room is made for them alone, and not for twice as many.
-        const MANY: usize = 64 * 1024;
-        if list.len() > MANY {
-            self.elements.keys.reserve_exact(list.len());
-        }
-        list.for_each(|text| match text {
-            Some(text) => self.elements.push(text),
-            None => self.elements.keys.push(NULL_KEY),
-        });
-        self.push_offset(self.elements.keys.len());
-        self.nulls.append_non_null();
-    }
-
-    fn push_null(&mut self) {
-        self.push_offset(self.elements.keys.len());
-        self.nulls.append_null();
-    }
-
-    pub(super) fn push_offset(&mut self, end: usize) {
-        self.offsets.push(i32::try_from(end).expect("fewer elements than bytes"));
-    }
-
-    fn truncate(&mut self, num_rows: usize) {
-        self.offsets.truncate(num_rows + 1);
-        self.nulls.truncate(num_rows);
-        self.elements.keys.truncate(position(self.offsets[num_rows]));
-    }
-
-    fn num_bytes(&self) -> usize {
-        self.elements.num_bytes()
-            + self.offsets.capacity() * size_of::<i32>()
-            + self.nulls.allocated_size() / 8
-    }
-
-    fn append(&mut self, mut other: Self) {
-        let num_elements = self.elements.keys.len();
-        self.elements.append(&mut other.elements);
-        let start = i32::try_from(num_elements).expect("fewer elements than bytes");
-        self.offsets.extend(other.offsets[1..].iter().map(|offset| start + offset));
-        append_nulls(&mut self.nulls, &mut other.nulls);
-    }
-
-    fn finish(&mut self, order: &[u32]) -> ListArray {
-        let (offsets, keys) = (&self.offsets, &self.elements.keys);
-        let mut ordered = Vec::with_capacity(keys.len());
-        let mut ends = Vec::with_capacity(offsets.len());
-        ends.push(0);
-        for row in order {
-            let (start, end) = (offsets[*row as usize], offsets[*row as usize + 1]);
-            ordered.extend_from_slice(&keys[position(start)..position(end)]);
-            ends.push(ends[ends.len() - 1] + (end - start));
-        }
-        self.offsets.truncate(1);
-        self.elements.keys.clear();
-        let elements = Arc::new(self.elements.finish_with(ordered));
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
-        ListArray::new(
-            schema::arrow::batch_list_element(),
-            offsets,
-            elements,
-            ordered_nulls(&mut self.nulls, order),
-        )
-    }
-}
-
-/// A column of numbers.
-#[derive(Debug)]
-pub(super) struct PrimitiveColumn<T: ArrowPrimitiveType> {
-    pub(super) values: Vec<T::Native>,
-    pub(super) nulls: NullBufferBuilder,
-}
-
-impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
-    fn new() -> Self {
-        Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
-    }
-
-    /// Adds values up to the first whose text is a surprise; returns how many.
-    fn push_run(
-        &mut self,
-        text: &[u8],
-        values: &[Span],
-        parse: impl Fn(&[u8]) -> Result<Option<T::Native>, Unpredicted>,
-    ) -> usize {
-        let num_before = self.values.len();
-        let mut num_valid = 0;
-        for value in values {
-            let parsed = if *value == Span::NULL { Ok(None) } else { parse(value.of(text)) };
-            let Ok(parsed) = parsed else { break };
-            self.values.push(parsed.unwrap_or_default());
-            if parsed.is_some() {
-                num_valid += 1;
-            } else {
-                self.nulls.append_n_non_nulls(std::mem::take(&mut num_valid));
-                self.nulls.append_null();
-            }
-        }
-        self.nulls.append_n_non_nulls(num_valid);
-        self.values.len() - num_before
-    }
-
-    #[inline]
-    pub(super) fn push(&mut self, value: Option<T::Native>) {
-        self.values.push(value.unwrap_or_default());
-        self.nulls.append(value.is_some());
-    }
-
-    fn truncate(&mut self, num_rows: usize) {
-        self.values.truncate(num_rows);
-        self.nulls.truncate(num_rows);
-    }
-
-    fn num_bytes(&self) -> usize {
-        self.values.capacity() * size_of::<T::Native>() + self.nulls.allocated_size() / 8
-    }
-
-    fn append(&mut self, mut other: Self) {
-        self.values.extend_from_slice(&other.values);
-        append_nulls(&mut self.nulls, &mut other.nulls);
-    }
-
-    fn finish(&mut self, order: &[u32]) -> PrimitiveArray<T> {
-        let ordered: Vec<T::Native> = order.iter().map(|row| self.values[*row as usize]).collect();
-        self.values.clear();
-        PrimitiveArray::new(ScalarBuffer::from(ordered), ordered_nulls(&mut self.nulls, order))
-    }
-}
-
-fn append_nulls(nulls: &mut NullBufferBuilder, other: &mut NullBufferBuilder) {
-    let len = other.len();
-    match other.finish() {
-        Some(other) => nulls.append_buffer(&other),
-        None => nulls.append_n_non_nulls(len),
-    }
-}
-
-fn ordered_nulls(nulls: &mut NullBufferBuilder, order: &[u32]) -> Option<NullBuffer> {
-    let nulls = nulls.finish()?;
-    Some(BooleanBuffer::collect_bool(order.len(), |at| nulls.is_valid(order[at] as usize)).into())
-}
-
-/// An integer in its plain form.
-#[inline]
-fn integer(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
-    /// As many digits as always fit.
-    const MAX_DIGITS: usize = 9;
-    match text {
-        [] | [b'0', _, ..] => Err(Unpredicted),
-        digits if digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit) => {
-            Ok(Some(digits.iter().fold(0, |number, digit| number * 10 + i32::from(digit - b'0'))))
-        }
-        _ => Err(Unpredicted),
-    }
-}
-
-#[inline]
-fn micros(text: &[u8]) -> Result<Option<i64>, Unpredicted> {
-    match timestamp::parse(text) {
-        ParsedTime::Micros(micros) => Ok(Some(micros)),
-        ParsedTime::Null => Ok(None),
-        ParsedTime::Invalid => Err(Unpredicted),
-    }
-}
-
-#[inline]
-fn days(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
-    micros(text).map(|micros| micros.map(timestamp::days))
 }

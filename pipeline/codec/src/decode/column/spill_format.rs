@@ -2,13 +2,7 @@
 //!
 //! Read by the run that wrote them alone, so there is no version, and what cannot be read is a mistake of ours.
 
-use super::column::Column;
-use super::column::dictionary::{NULL_KEY, position};
-use super::column::{Columns, ListColumn, PrimitiveColumn, StringColumn};
-use arrow_array::types::ArrowPrimitiveType;
-
-/// Stands for a list that is null among the lengths of lists.
-const NULL_LIST: u32 = u32::MAX;
+use super::{Column, Columns};
 
 impl Columns {
     /// Appends all rows to `out`.
@@ -53,105 +47,40 @@ impl Columns {
     }
 }
 
-impl StringColumn {
-    fn write_to(&self, out: &mut Vec<u8>) {
-        put(self.dictionary.num_entries(), out);
-        self.dictionary.entries().for_each(|entry| put(entry.len(), out));
-        self.dictionary.entries().for_each(|entry| out.extend_from_slice(entry));
-        put(self.keys.len(), out);
-        self.keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
-    }
-
-    fn read_from(&mut self, bytes: &mut Bytes<'_>) {
-        let num_entries = bytes.number();
-        let lens: Vec<usize> = (0..num_entries).map(|_| bytes.number()).collect();
-        for len in lens {
-            self.dictionary.intern(bytes.take(len)).expect("an entry is valid");
-        }
-        assert_eq!(self.dictionary.num_entries(), num_entries, "entries differ");
-        let num_keys = bytes.number();
-        self.keys.extend((0..num_keys).map(|_| bytes.word()));
-    }
-}
-
-impl ListColumn {
-    fn write_to(&self, out: &mut Vec<u8>) {
-        self.elements.write_to(out);
-        put(self.offsets.len() - 1, out);
-        for (row, ends) in self.offsets.windows(2).enumerate() {
-            let is_valid = self.nulls.is_valid(row);
-            let len = if is_valid { position(ends[1] - ends[0]) } else { NULL_LIST as usize };
-            put(len, out);
-        }
-    }
-
-    fn read_from(&mut self, bytes: &mut Bytes<'_>) {
-        self.elements.read_from(bytes);
-        let mut end = 0;
-        for _ in 0..bytes.number() {
-            let len = bytes.word();
-            self.nulls.append(len != NULL_LIST);
-            end += if len == NULL_LIST { 0 } else { len as usize };
-            self.push_offset(end);
-        }
-    }
-}
-
-impl<T: ArrowPrimitiveType<Native: Into<i64>>> PrimitiveColumn<T> {
-    fn write_to(&self, out: &mut Vec<u8>) {
-        put(self.values.len(), out);
-        for (row, value) in self.values.iter().enumerate() {
-            out.push(u8::from(self.nulls.is_valid(row)));
-            let number: i64 = (*value).into();
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-    }
-
-    fn read_from(&mut self, bytes: &mut Bytes<'_>, from: impl Fn(i64) -> T::Native) {
-        for _ in 0..bytes.number() {
-            let is_valid = bytes.take(1) == [1];
-            let number = i64::from_le_bytes(*bytes.array());
-            self.push(is_valid.then(|| from(number)));
-        }
-    }
-}
-
-fn put(number: usize, out: &mut Vec<u8>) {
+pub(super) fn put(number: usize, out: &mut Vec<u8>) {
     let number = u32::try_from(number).expect("a row group is far smaller");
     out.extend_from_slice(&number.to_le_bytes());
 }
 
 /// Bytes that are being read.
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
-    fn take(&mut self, len: usize) -> &'a [u8] {
+    pub(super) fn take(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(len);
         self.0 = rest;
         taken
     }
 
-    fn array<const LEN: usize>(&mut self) -> &'a [u8; LEN] {
+    pub(super) fn array<const LEN: usize>(&mut self) -> &'a [u8; LEN] {
         self.take(LEN).try_into().expect("as many as were taken")
     }
 
-    fn word(&mut self) -> u32 {
+    pub(super) fn word(&mut self) -> u32 {
         u32::from_le_bytes(*self.array())
     }
 
-    fn number(&mut self) -> usize {
+    pub(super) fn number(&mut self) -> usize {
         self.word() as usize
     }
 }
 
-const _: () = assert!(NULL_KEY == NULL_LIST, "one word stands for null");
-
 #[cfg(test)]
 mod tests {
-    use super::super::{PartDecoder, Sink};
     use super::*;
     use crate::decode::field_map::FieldMap;
     use crate::decode::reject::Reject;
+    use crate::decode::{PartDecoder, Sink};
 
     struct OnePartition(Columns);
 

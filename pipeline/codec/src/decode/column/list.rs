@@ -1,0 +1,145 @@
+//! A column of lists of text.
+
+use std::sync::Arc;
+
+use arrow_array::ListArray;
+use arrow_array::builder::NullBufferBuilder;
+use arrow_buffer::{OffsetBuffer, ScalarBuffer};
+
+use super::dictionary::{Lookups, NULL_KEY, position};
+use super::primitive::{append_nulls, ordered_nulls};
+use super::spill_format::{Bytes, put};
+use super::string::StringColumn;
+use crate::decode::spans::Span;
+use crate::decode::value::List;
+
+/// Stands for a list that is null among the lengths of lists.
+const NULL_LIST: u32 = u32::MAX;
+
+/// A column of lists: where each ends, and one key an element.
+#[derive(Debug)]
+pub(super) struct ListColumn {
+    elements: StringColumn,
+    offsets: Vec<i32>,
+    nulls: NullBufferBuilder,
+}
+
+impl ListColumn {
+    pub(super) fn new() -> Self {
+        Self { elements: StringColumn::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
+    }
+
+    pub(super) fn push_run(
+        &mut self,
+        text: &[u8],
+        lists: &[Span],
+        elements: &[Span],
+        lookups: &mut Lookups,
+    ) -> usize {
+        let start = self.elements.keys.len();
+        let num_rows_before = self.offsets.len() - 1;
+        let mut num_elements = 0;
+        for list in lists {
+            if *list == Span::NULL {
+                self.nulls.append_null();
+            } else {
+                self.nulls.append_non_null();
+                num_elements += list.len();
+            }
+            self.push_offset(start + num_elements);
+        }
+        let num_valid = self.elements.push_run(text, &elements[..num_elements], lookups);
+        if num_valid < num_elements {
+            let is_whole = |end: &&i32| position(**end) <= start + num_valid;
+            let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();
+            self.truncate(num_rows_before + num_whole);
+        }
+        self.offsets.len() - 1 - num_rows_before
+    }
+
+    pub(super) fn push(&mut self, list: List<'_>) {
+        /// From so many elements on, room is made for them alone, and not for twice as many.
+        const MANY: usize = 64 * 1024;
+        if list.len() > MANY {
+            self.elements.keys.reserve_exact(list.len());
+        }
+        list.for_each(|text| match text {
+            Some(text) => self.elements.push(text),
+            None => self.elements.keys.push(NULL_KEY),
+        });
+        self.push_offset(self.elements.keys.len());
+        self.nulls.append_non_null();
+    }
+
+    pub(super) fn push_null(&mut self) {
+        self.push_offset(self.elements.keys.len());
+        self.nulls.append_null();
+    }
+
+    pub(super) fn push_offset(&mut self, end: usize) {
+        self.offsets.push(i32::try_from(end).expect("fewer elements than bytes"));
+    }
+
+    pub(super) fn truncate(&mut self, num_rows: usize) {
+        self.offsets.truncate(num_rows + 1);
+        self.nulls.truncate(num_rows);
+        self.elements.keys.truncate(position(self.offsets[num_rows]));
+    }
+
+    pub(super) fn num_bytes(&self) -> usize {
+        self.elements.num_bytes()
+            + self.offsets.capacity() * size_of::<i32>()
+            + self.nulls.allocated_size() / 8
+    }
+
+    pub(super) fn append(&mut self, mut other: Self) {
+        let num_elements = self.elements.keys.len();
+        self.elements.append(&mut other.elements);
+        let start = i32::try_from(num_elements).expect("fewer elements than bytes");
+        self.offsets.extend(other.offsets[1..].iter().map(|offset| start + offset));
+        append_nulls(&mut self.nulls, &mut other.nulls);
+    }
+
+    pub(super) fn finish(&mut self, order: &[u32]) -> ListArray {
+        let (offsets, keys) = (&self.offsets, &self.elements.keys);
+        let mut ordered = Vec::with_capacity(keys.len());
+        let mut ends = Vec::with_capacity(offsets.len());
+        ends.push(0);
+        for row in order {
+            let (start, end) = (offsets[*row as usize], offsets[*row as usize + 1]);
+            ordered.extend_from_slice(&keys[position(start)..position(end)]);
+            ends.push(ends[ends.len() - 1] + (end - start));
+        }
+        self.offsets.truncate(1);
+        self.elements.keys.clear();
+        let elements = Arc::new(self.elements.finish_with(ordered));
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+        ListArray::new(
+            schema::arrow::batch_list_element(),
+            offsets,
+            elements,
+            ordered_nulls(&mut self.nulls, order),
+        )
+    }
+
+    pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        self.elements.write_to(out);
+        put(self.offsets.len() - 1, out);
+        for (row, ends) in self.offsets.windows(2).enumerate() {
+            let is_valid = self.nulls.is_valid(row);
+            let len = if is_valid { position(ends[1] - ends[0]) } else { NULL_LIST as usize };
+            put(len, out);
+        }
+    }
+
+    pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        self.elements.read_from(bytes);
+        let mut end = 0;
+        for _ in 0..bytes.number() {
+            let len = bytes.word();
+            self.nulls.append(len != NULL_LIST);
+            end += if len == NULL_LIST { 0 } else { len as usize };
+            self.push_offset(end);
+        }
+    }
+}

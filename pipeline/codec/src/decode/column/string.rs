@@ -1,0 +1,88 @@
+//! A column of text: its texts in a dictionary, and a key a row.
+
+use std::sync::Arc;
+
+use arrow_array::types::UInt32Type;
+use arrow_array::{DictionaryArray, UInt32Array};
+use arrow_buffer::{BooleanBuffer, ScalarBuffer};
+
+use super::dictionary::{Dictionary, Lookups, NULL_KEY};
+use super::spill_format::{Bytes, put};
+use crate::decode::spans::Span;
+
+/// Strings: one key each.
+#[derive(Debug)]
+pub(super) struct StringColumn {
+    pub(super) dictionary: Dictionary,
+    pub(super) keys: Vec<u32>,
+}
+
+impl StringColumn {
+    pub(super) fn new() -> Self {
+        Self { dictionary: Dictionary::new(), keys: Vec::new() }
+    }
+
+    /// Adds strings up to the first that is invalid; returns how many.
+    pub(super) fn push_run(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
+        /// Looked up together: more of them would only take memory, several times their own text.
+        const MAX_LOOKUPS: usize = 16 * 1024;
+        let num_before = self.keys.len();
+        for strings in strings.chunks(MAX_LOOKUPS) {
+            // What is invalid has no key, nor has anything behind it.
+            if self.dictionary.intern_all(text, strings, &mut self.keys, lookups).is_err() {
+                break;
+            }
+        }
+        self.keys.len() - num_before
+    }
+
+    pub(super) fn push(&mut self, text: &str) {
+        self.keys.push(self.dictionary.intern_text(text));
+    }
+
+    pub(super) fn num_bytes(&self) -> usize {
+        self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
+    }
+
+    pub(super) fn append(&mut self, other: &mut Self) {
+        let keys = self.dictionary.intern_entries(&other.dictionary);
+        let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
+        self.keys.extend(other.keys.iter().map(key));
+    }
+
+    pub(super) fn finish(&mut self, order: &[u32]) -> DictionaryArray<UInt32Type> {
+        let keys = order.iter().map(|row| self.keys[*row as usize]).collect();
+        self.keys.clear();
+        self.finish_with(keys)
+    }
+
+    /// Takes the entries, with these keys of them.
+    pub(super) fn finish_with(&mut self, mut keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
+        let mut nulls = None;
+        if keys.contains(&NULL_KEY) {
+            nulls = Some(BooleanBuffer::collect_bool(keys.len(), |at| keys[at] != NULL_KEY).into());
+            keys.iter_mut().filter(|key| **key == NULL_KEY).for_each(|key| *key = 0);
+        }
+        let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
+        DictionaryArray::new(keys, Arc::new(self.dictionary.finish()))
+    }
+
+    pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        put(self.dictionary.num_entries(), out);
+        self.dictionary.entries().for_each(|entry| put(entry.len(), out));
+        self.dictionary.entries().for_each(|entry| out.extend_from_slice(entry));
+        put(self.keys.len(), out);
+        self.keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+    }
+
+    pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        let num_entries = bytes.number();
+        let lens: Vec<usize> = (0..num_entries).map(|_| bytes.number()).collect();
+        for len in lens {
+            self.dictionary.intern(bytes.take(len)).expect("an entry is valid");
+        }
+        assert_eq!(self.dictionary.num_entries(), num_entries, "entries differ");
+        let num_keys = bytes.number();
+        self.keys.extend((0..num_keys).map(|_| bytes.word()));
+    }
+}
