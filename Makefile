@@ -107,12 +107,24 @@ query: program $(VENV)/.duckdb ## Ask the lake with DuckDB: what is installed wi
 # All of it is tested, also what `make ingest` does not build.
 FEATURES := --features pipeline/history
 
-test: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) nextest ## Set up what the tests need, run them all
+TESTS := --locked --workspace --all-targets $(FEATURES)
+
+# The tests are built while their readers and servers are installed: one waits for the network, the other for the processor.
+test: nextest ## Install what the tests need, build and run them all
+	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs=2) test-tools test-programs
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
 	  DEFENDER_LAKE_SPARK3_PYTHON="$(CURDIR)/$(SPARK3_VENV)/bin/python" \
-	  $(CARGO) nextest run --locked --workspace --all-targets $(FEATURES) --profile $(NEXTEST_PROFILE)
+	  $(CARGO) nextest run $(TESTS) --profile $(NEXTEST_PROFILE)
 	@$(CARGO) test --locked --workspace --doc $(FEATURES)
+
+.PHONY: test-tools test-programs
+# Without the job slots of make, which would leave cargo one.
+test-programs:
+	@MAKEFLAGS= MFLAGS= $(CARGO) nextest run $(TESTS) --no-run
+
+test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION)
+	@:
 
 check: cargo-deny ## Format, lints, docs and licences, warnings denied
 	$(CARGO) fmt --all --check
@@ -184,50 +196,47 @@ clean: ## Remove what was built or set up; never the lake
 	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) node_modules
 	$(CARGO) clean
 
-# ---- what they need, set up once; a stamp says that it is done ----
+# ---- what they need, installed once; a stamp file says that it is done ----
 
-# `make query` needs DuckDB alone: seconds, where all the readers with Spark are a minute and 1 GB.
-$(VENV)/.duckdb: tests/readers/requirements.txt
-	@$(MAKE) venv
-	@echo 'setting up: DuckDB for Python'
-	@grep -E '^(duckdb|pytz)==' $< | $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r /dev/stdin
+# Python compiles what a test imports; compiling all of it takes a third of the time.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+
+# `make query` needs only DuckDB: seconds, while all readers with Spark take a minute and 1 GB.
+$(VENV)/.duckdb: tests/readers/requirements.txt | $(VENV)/bin/python
+	@echo 'installing DuckDB for Python'
+	@grep -E '^(duckdb|pytz)==' $< | $(VENV)/bin/python $(PIP_INSTALL) -r /dev/stdin
 	@touch $@
 
-$(VENV)/.readers: tests/readers/requirements.txt
-	@$(MAKE) venv
-	@command -v java >/dev/null || { echo 'the tests need Java 17 for Spark: install it and try again' >&2; exit 1; }
-	@echo 'setting up: DuckDB, Spark, pyarrow and Polars for Python (about a minute, 1 GB)'
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+$(VENV)/.readers: tests/readers/requirements.txt | $(VENV)/bin/python
+	@command -v java >/dev/null || { echo 'the tests need Java 17 for Spark: install it and run again' >&2; exit 1; }
+	@echo 'installing DuckDB, Spark, pyarrow and Polars for Python (about a minute, 1 GB)'
+	@$(VENV)/bin/python $(PIP_INSTALL) -r $<
 	@touch $(VENV)/.duckdb $@
 
-# Beside the other one: DuckDB's extension for Delta is for another version of DuckDB.
-$(DELTA_VENV)/.readers: tests/readers/delta-requirements.txt
-	@$(MAKE) venv VENV=$(DELTA_VENV)
-	@echo 'setting up: readers of Delta tables for Python'
-	@$(DELTA_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+# In an environment of its own: DuckDB's extension for Delta is for another version of DuckDB.
+$(DELTA_VENV)/.readers: tests/readers/delta-requirements.txt | $(DELTA_VENV)/bin/python
+	@echo 'installing readers of Delta tables for Python'
+	@$(DELTA_VENV)/bin/python $(PIP_INSTALL) -r $<
 	@touch $@
 
-$(SPARK3_VENV)/.readers: tests/readers/spark3-requirements.txt
-	@$(MAKE) venv VENV=$(SPARK3_VENV)
-	@echo 'setting up: Spark 3 for Python (about half a minute, 400 MB)'
-	@$(SPARK3_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+$(SPARK3_VENV)/.readers: tests/readers/spark3-requirements.txt | $(SPARK3_VENV)/bin/python
+	@echo 'installing Spark 3 for Python (about half a minute, 400 MB)'
+	@$(SPARK3_VENV)/bin/python $(PIP_INSTALL) -r $<
 	@touch $@
 
-$(VENV)/.bench: pipeline/benches/requirements.txt
-	@$(MAKE) venv
-	@echo 'setting up: the tools to compare with'
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+$(VENV)/.bench: pipeline/benches/requirements.txt | $(VENV)/bin/python
+	@echo 'installing the tools to compare with'
+	@$(VENV)/bin/python $(PIP_INSTALL) -r $<
 	@touch $@
 
-.PHONY: venv
-venv:
-	@[ -x $(VENV)/bin/python ] || $(PYTHON) -m venv $(VENV) || \
-	  { rm -rf $(VENV); echo 'needs Python 3.11 or newer with its venv module (Debian: python3-venv)' >&2; exit 1; }
+$(VENV)/bin/python $(DELTA_VENV)/bin/python $(SPARK3_VENV)/bin/python:
+	@$(PYTHON) -m venv $(@:/bin/python=) || \
+	  { rm -rf $(@:/bin/python=); echo 'needs Python 3.11 or newer with its venv module (Debian: python3-venv)' >&2; exit 1; }
 
 # Azure's own storage emulator, for tests against a real blob server; they find it by AZURITE.
 node_modules/.azurite-$(AZURITE_VERSION):
-	@command -v $(NPM) >/dev/null || { echo 'the tests need Node.js and npm for azurite: install them and try again' >&2; exit 1; }
-	@echo 'setting up: azurite'
+	@command -v $(NPM) >/dev/null || { echo 'the tests need Node.js and npm for azurite: install them and run again' >&2; exit 1; }
+	@echo 'installing azurite'
 	@$(NPM) install --prefix . --no-save --no-package-lock --no-audit --no-fund --loglevel=error azurite@$(AZURITE_VERSION)
 	@touch $@
 
