@@ -182,20 +182,25 @@ impl Manifest {
         SnapshotId::new(self.generated_time)
     }
 
-    /// Returns the first balance that does not hold, in words, or `None` where all do.
+    /// Returns the first balance that does not hold, in words, or `None` if all do.
     pub fn imbalance(&self) -> Option<String> {
-        let sum = Totals::sum(&self.parts, &self.files);
-        if sum != self.totals {
-            return Some(format!("totals are {:?}, parts and files sum to {sum:?}", self.totals));
-        }
-        if sum.records != sum.rows + sum.rejected_records {
-            return Some(format!(
-                "{} records read, but {} rows written and {} records rejected",
-                sum.records, sum.rows, sum.rejected_records
-            ));
-        }
-        None
+        imbalance(&self.parts, &self.files, &self.totals)
     }
+}
+
+/// Returns the first balance that does not hold between parts, files and totals, in words, or `None` if all do.
+pub fn imbalance(parts: &[PartFacts], files: &[DataFile], totals: &Totals) -> Option<String> {
+    let sum = Totals::sum(parts, files);
+    if sum != *totals {
+        return Some(format!("totals are {totals:?}, parts and files sum to {sum:?}"));
+    }
+    if sum.records != sum.rows + sum.rejected_records {
+        return Some(format!(
+            "{} records read, but {} rows written and {} records rejected",
+            sum.records, sum.rows, sum.rejected_records
+        ));
+    }
+    None
 }
 
 /// `2021-01-11T11:01:00Z`, also read with fractions and offsets.

@@ -16,6 +16,7 @@ use crate::manifest::Route;
 use crate::panics::Panicked;
 use crate::snapshot::SnapshotId;
 use crate::source::SourceError;
+use crate::staging::AssembleError;
 use crate::threads::ThreadError;
 use crate::write::WriteError;
 
@@ -206,6 +207,12 @@ impl Diagnostic for IngestError {
             Self::KeepRejects { .. } => "make --work-dir writable, or choose another",
         };
         Some(hint.into())
+    }
+}
+
+impl From<AssembleError> for IngestError {
+    fn from(error: AssembleError) -> Self {
+        Self::Internal { reason: error.to_string() }
     }
 }
 

@@ -18,10 +18,10 @@ use super::error::IngestError;
 use super::workers::{Decode, FirstReject, RejectedPart};
 use crate::commit::CommitError;
 use crate::lake::{LakeError, Table, TableLock};
-use crate::manifest::{Manifest, PartFacts, Totals};
+use crate::manifest::{Manifest, Totals};
 use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
 use crate::source::{Export, Source};
-use crate::staging::Destination;
+use crate::staging::{Destination, WrittenPart, WrittenSnapshot};
 use crate::threads;
 use crate::write::rejects::Rejects;
 use crate::write::{SnapshotWriter, WriterLimits};
@@ -79,8 +79,14 @@ impl Run<'_> {
         Ok(listed(self.config, table, self.export, outcome)?)
     }
 
-    /// Fetches, decodes and writes everything into staging.
+    /// Fetches, decodes and writes everything into staging; returns what the manifest is to say of it.
     fn write(&self, destination: &Destination, source: Source) -> Result<Manifest, IngestError> {
+        let written = self.write_portion(destination, source)?;
+        self.assemble(destination, [written])
+    }
+
+    /// Fetches the parts that `source` delivers, decodes them and writes their rows and rejects.
+    fn write_portion(&self, destination: &Destination, source: Source) -> Result<WrittenPart, IngestError> {
         let config = self.config;
         let snapshot = self.export.snapshot_id();
         let budget = config.memory;
@@ -125,7 +131,7 @@ impl Run<'_> {
             decode.warn_of_lost_columns();
         }
         let Decode { rejects, parts, undocumented, .. } = decode;
-        rejects.finish()?;
+        let rejects = rejects.finish()?;
         if let Some(part) = rejected_part {
             return Err(self.part_damaged_by_rejects(destination, part));
         }
@@ -136,17 +142,20 @@ impl Run<'_> {
             })?;
             writer.finish()
         })?;
+        let (parts, undocumented_fields) = (unpoisoned(parts), unpoisoned(undocumented));
+        Ok(WrittenPart { parts, files, rejects, undocumented_fields })
+    }
 
-        let mut parts = unpoisoned(parts);
-        parts.sort_by_key(|(index, _)| *index);
-        let parts: Vec<PartFacts> = parts.into_iter().map(|(_, facts)| facts).collect();
-        if let Some(num_parts) = self.export.num_parts
-            && num_parts != parts.len() as u64
-        {
-            let reason = format!("{num_parts} parts were listed and {} read", parts.len());
-            return Err(IngestError::Internal { reason });
-        }
-        let totals = Totals::sum(&parts, &files);
+    /// Makes the manifest of what was written, unless that is not to be published.
+    fn assemble(
+        &self,
+        destination: &Destination,
+        written: impl IntoIterator<Item = WrittenPart>,
+    ) -> Result<Manifest, IngestError> {
+        let config = self.config;
+        let snapshot = self.export.snapshot_id();
+        let WrittenSnapshot { parts, files, totals, undocumented_fields } =
+            WrittenSnapshot::assemble(written, self.export.num_parts)?;
         if totals.records == 0 {
             return Err(IngestError::Empty { snapshot, route: self.export.route });
         }
@@ -166,7 +175,7 @@ impl Run<'_> {
             parts,
             files,
             totals,
-            undocumented_fields: unpoisoned(undocumented),
+            undocumented_fields,
         })
     }
 

@@ -5,8 +5,10 @@
 mod destination;
 mod file;
 mod work_dir;
+mod written_part;
 
 pub use self::destination::Destination;
 #[cfg(test)]
 pub(crate) use self::file::HashingFile;
 pub use self::file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
+pub use self::written_part::{AssembleError, WrittenPart, WrittenSnapshot};

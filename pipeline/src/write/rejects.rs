@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::lake::LakeError;
-use crate::staging::{Destination, StagedFile};
+use crate::staging::{Destination, FinishedFile, StagedFile};
 
 /// Lines gathered before they are compressed.
 const LINE_BUFFER_BYTES: usize = 64 * 1024;
@@ -48,20 +48,20 @@ impl<'s> Rejects<'s> {
         reject.write_line(part, writer).map_err(|error| self.lake_error(error))
     }
 
-    /// Completes the file, if there is one.
+    /// Completes the file; returns what it is, or `None` if there were no rejects.
     ///
     /// # Errors
     ///
     /// The lake could not be written.
-    pub fn finish(self) -> Result<(), LakeError> {
+    pub fn finish(self) -> Result<Option<FinishedFile>, LakeError> {
         let file = self.file.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut writer) = file else { return Ok(()) };
+        let Some(mut writer) = file else { return Ok(None) };
         let destination = self.destination;
         let finished = writer
             .flush()
             .and_then(|()| writer.into_inner().map_err(std::io::IntoInnerError::into_error))
             .and_then(GzEncoder::finish);
-        finished.map_err(|error| to_lake_error(destination, error))?.finish().map(drop)
+        finished.map_err(|error| to_lake_error(destination, error))?.finish().map(Some)
     }
 
     fn lake_error(&self, error: std::io::Error) -> LakeError {
