@@ -16,7 +16,7 @@ use fixtures::{Emulator, EmulatorOptions, Tenant, TenantOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use pipeline::auth::Credentials;
 use pipeline::cancel::Cancel;
-use pipeline::config::IngestOptions;
+use pipeline::cli::IngestOptions;
 use pipeline::fetch::{MinThroughput, RetryPolicy};
 use pipeline::http::Secret;
 use pipeline::ingest::{IngestError, ingest};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pipeline::config::IngestOptions;
+use pipeline::cli::IngestOptions;
 use pipeline::source::{FetchProgress, Source};
 use tokio::sync::mpsc;
 

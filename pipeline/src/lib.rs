@@ -27,7 +27,6 @@ pub mod expire;
 pub mod history;
 
 pub mod ingest;
-pub mod config;
 pub mod cli;
 pub mod progress;
 pub mod report;

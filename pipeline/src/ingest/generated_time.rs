@@ -1,9 +1,8 @@
 //! Which generated times a snapshot can have.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
 
 use super::error::IngestError;
-use crate::config::is_year_of_four_digits;
 use crate::manifest::Route;
 use crate::source::Export;
 
@@ -43,6 +42,11 @@ pub(super) fn check_generated_time(
         return Ok(());
     };
     Err(IngestError::GeneratedTime { generated_time, problem, is_local: export.route == Route::Local })
+}
+
+/// Whether a snapshot's name can hold the time.
+pub fn is_year_of_four_digits(time: DateTime<Utc>) -> bool {
+    (1..=9999).contains(&time.year())
 }
 
 #[cfg(test)]

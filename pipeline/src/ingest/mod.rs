@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 pub use self::config::{IfPublished, IngestConfig, MIN_MEMORY_BYTES};
 pub use self::error::IngestError;
-pub use self::generated_time::TimeProblem;
+pub use self::generated_time::{TimeProblem, is_year_of_four_digits};
 pub use self::max_rejects::MaxRejects;
 
 use self::context::{Run, wait};

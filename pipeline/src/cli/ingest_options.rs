@@ -1,92 +1,28 @@
-//! Takes options as typed, from flags, environment and file; gives a validated [`IngestConfig`].
+//! Takes the options of `ingest`, as typed or from the environment and the configuration file; gives a
+//! validated [`IngestConfig`].
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use chrono::{DateTime, Datelike, Utc};
-use etcetera::BaseStrategy;
-use schema::Dataset;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use url::Url;
 
+use super::config_file::{base_url_of_file, explain};
+use super::log::LogOptions;
+use super::table_options::{DEFAULT_LAKE, LAKE_VARIABLE, default_work_dir, find_dataset};
+use super::usage_error::{ConfigError, expectation, invalid};
 use crate::auth::{AuthMethod, Credentials};
 use crate::environment;
 use crate::fetch::cloud::{Cloud, Preset};
 use crate::fetch::{MinThroughput, RetryPolicy};
-use crate::http::base_url::{EXPECTED, parse_base_url};
-use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects};
+use crate::http::base_url::parse_base_url;
+use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects, is_year_of_four_digits};
 use crate::lake::TableKind;
 use crate::memory::MemoryBudget;
-use crate::printable::printable;
-use crate::progress::ProgressMode;
 use crate::redact;
 use crate::source::{ApiConfig, RouteConfig, SourceConfig};
-
-/// Why options do not make a run. Each is a usage error, and none shows a value.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The configuration file cannot be read.
-    #[error("cannot read the configuration file {}", redact::place(&path.to_string_lossy()))]
-    ReadFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The configuration file is not what it should be.
-    #[error("{}{}: {reason}", redact::place(&path.to_string_lossy()), position.map_or(String::new(), |(line, column)| format!(":{line}:{column}")))]
-    ParseFile {
-        /// The file.
-        path: PathBuf,
-        /// Line and column, from 1.
-        position: Option<(usize, usize)>,
-        /// What was expected there.
-        reason: String,
-    },
-    /// A value is out of range or contradicts another.
-    #[error("{option}: {reason}")]
-    Option {
-        /// The option as on the command line, or the variable of the environment.
-        option: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-fn invalid(option: &'static str, reason: impl Into<String>) -> ConfigError {
-    ConfigError::Option { option, reason: reason.into() }
-}
-
-/// Returns what an option takes, for the error that says that it was given something else. `name` is as in
-/// the configuration file.
-pub(crate) fn expectation(name: &str) -> &'static str {
-    match name {
-        "threads" | "downloads" | "keep-days" | "top" => "a whole number of at least 1",
-        "sas-valid-hours" => "1 to 24",
-        "page-size" => "1 to 200000",
-        "memory" => "a size such as 512MiB",
-        "max-rejects" => "a number of records such as `100`, or a share of at most 100% such as `0.1%`",
-        "generated-time" => "a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",
-        "date" | "to" | "since" => "a date such as 2021-01-11",
-        "api-url" | "login-url" => EXPECTED,
-        "from" | "blob-host" => "a list of texts",
-        "keep-parts" | "dry-run" | "json" | "allow-future" => "true or false",
-        "via" => "files or json",
-        "cloud" => "worldwide, gcc, gcc-high or dod",
-        "auth" => "auto, client-secret, client-certificate, workload-identity, managed-identity or azure-cli",
-        "table" => "plain or delta",
-        "if-published" => "skip, replace or fail",
-        "extra-fields" => "drop or capture",
-        _ => "text",
-    }
-}
-
-/// [`parse_base_url`] of the configuration file.
-fn base_url_of_file<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_base_url(&text).map(Some).map_err(serde::de::Error::custom)
-}
 
 /// The options of `ingest`. The configuration file has the same names.
 #[derive(Debug, Default, clap::Args, Deserialize)]
@@ -187,40 +123,6 @@ pub struct IngestOptions {
     pub log: LogOptions,
 }
 
-/// What is shown on stderr.
-#[derive(Debug, Default, Clone, clap::Args)]
-pub struct LogOptions {
-    /// How progress is shown: bars on a terminal, else a log line now and then [default: auto]
-    #[arg(long, value_enum, default_value_t, hide_default_value = true, help_heading = "Output")]
-    pub progress: ProgressMode,
-    /// Only errors on stderr, no summary
-    #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Say more; twice for all
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
-    pub verbose: u8,
-    /// Form of the log on stderr [default: text]
-    #[arg(long, value_enum, default_value_t, hide_default_value = true, help_heading = "Output")]
-    pub log_format: LogFormat,
-}
-
-impl LogOptions {
-    /// How progress is shown on the stderr that there is.
-    pub fn progress_mode(&self) -> ProgressMode {
-        if self.quiet { ProgressMode::None } else { self.progress.resolve() }
-    }
-}
-
-/// Form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// The routes of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -246,7 +148,6 @@ pub enum ExtraFields {
 /// `AuthMethod` as the command line and the file spell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "documented on AuthMethod; docs here would be printed in the help")]
 pub enum Auth {
     #[default]
     Auto,
@@ -478,95 +379,12 @@ impl IngestOptions {
     }
 }
 
-/// Whether a snapshot's name can hold the time.
-pub(crate) fn is_year_of_four_digits(time: DateTime<Utc>) -> bool {
-    (1..=9999).contains(&time.year())
-}
-
 /// Refuses text that would be shown and holds a secret.
 fn check_text(option: &'static str, text: &str) -> Result<(), ConfigError> {
     if redact::holds_secret(text) {
         return Err(invalid(option, "must not contain credentials; set them in the environment"));
     }
     Ok(())
-}
-
-/// Says where in the configuration file the library stopped, and what belongs there: its own words quote
-/// the line.
-fn explain(path: PathBuf, text: &str, error: &toml::de::Error) -> ConfigError {
-    let position = error.span().map(|span| position(text, span.start));
-    let reason = match (toml::de::DeTable::parse(text), error.span()) {
-        // What the parser says is made of its own words alone.
-        (Err(error), _) => format!("invalid TOML: {}", printable(error.message())),
-        (Ok(table), Some(span)) => {
-            let is_at = |place: std::ops::Range<usize>| place.contains(&span.start);
-            let found = table.get_ref().iter().find(|(key, value)| is_at(key.span()) || is_at(value.span()));
-            match found {
-                Some((key, _)) if is_at(key.span()) => {
-                    format!("unknown field `{}`", shown_key(key.get_ref()))
-                }
-                Some((key, _)) => {
-                    let key = key.get_ref().as_ref();
-                    format!("{}: expected {}", shown_key(key), expectation(key))
-                }
-                None => "not an option of ingest".to_owned(),
-            }
-        }
-        (Ok(_), None) => "not the options of ingest".to_owned(),
-    };
-    ConfigError::ParseFile { path, position, reason }
-}
-
-/// A key as it may be shown; what is longer than any option's name is not one.
-fn shown_key(key: &str) -> String {
-    if key.len() > MAX_KEY_BYTES || redact::holds_secret(key) {
-        "…".to_owned()
-    } else {
-        printable(key).into_owned()
-    }
-}
-
-/// Longest key that an error names.
-const MAX_KEY_BYTES: usize = 40;
-
-/// Line and column of a byte, from 1.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
-/// Finds the dataset that `--dataset` names, with `-` or `_`.
-///
-/// # Errors
-///
-/// There is none of that name.
-pub fn find_dataset(name: Option<&str>) -> Result<&'static Dataset, ConfigError> {
-    let name = name.unwrap_or("software-inventory");
-    Dataset::find(name).ok_or_else(|| {
-        let known: Vec<_> = schema::DATASETS.iter().map(|dataset| dataset.cli_name()).collect();
-        invalid("--dataset", format!("there is no dataset of that name; known: {}", known.join(", ")))
-    })
-}
-
-/// The variable that says where the lake is.
-const LAKE_VARIABLE: &str = "DEFENDER_LAKE";
-
-const DEFAULT_LAKE: &str = "./lake";
-
-/// The lake that `--lake` names, else the environment.
-pub fn lake_or_default(lake: Option<&str>) -> String {
-    lake.map(str::to_owned)
-        .or_else(|| environment::variable(LAKE_VARIABLE))
-        .unwrap_or_else(|| DEFAULT_LAKE.to_owned())
-}
-
-/// `defender-lake` in the XDG cache folder.
-pub(crate) fn default_work_dir() -> Result<PathBuf, ConfigError> {
-    let folders = etcetera::base_strategy::choose_base_strategy().map_err(|_| {
-        invalid("--work-dir", "must be given: this user has no home folder to keep a cache in")
-    })?;
-    Ok(folders.cache_dir().join("defender-lake"))
 }
 
 #[cfg(test)]
@@ -659,47 +477,6 @@ mod tests {
             let error = options.to_config().err().map(|error| error.to_string());
             assert_eq!(error.as_deref(), (!is_year).then_some(expected), "{text}");
         }
-    }
-
-    #[test]
-    fn file_errors_name_the_place_and_no_value() {
-        let check = |text: &str, expected: &str| {
-            let error = toml::from_str::<IngestOptions>(text).unwrap_err();
-            let error = anyhow::Error::from(explain("c.toml".into(), text, &error));
-            assert_eq!(format!("{error:#}"), format!("c.toml{expected}"), "{text}");
-        };
-        check("lake = \"x\"\nthreads = \"hunter2\"", ":2:11: threads: expected a whole number of at least 1");
-        check("sas-valid-hours = 300", ":1:19: sas-valid-hours: expected 1 to 24");
-        check(
-            "auth = \"hunter2\"",
-            ":1:8: auth: expected auto, client-secret, client-certificate, workload-identity, managed-identity or azure-cli",
-        );
-        check(
-            "api-url = \"https://user:hunter2@h\"",
-            ":1:11: api-url: expected an https URL without user, query and fragment, such as https://login.microsoftonline.com",
-        );
-        check("memory = \"hunter2\"", ":1:10: memory: expected a size such as 512MiB");
-        check(
-            "max-rejects = \"hunter2\"",
-            ":1:15: max-rejects: expected a number of records such as `100`, or a share of at most 100% such as `0.1%`",
-        );
-        check("from = \"hunter2\"", ":1:8: from: expected a list of texts");
-        check("from = [\n  1,\n]", ":2:3: from: expected a list of texts");
-        check("lake = [\"hunter2\"]", ":1:8: lake: expected text");
-        check(
-            "generated-time = \"hunter2\"",
-            ":1:18: generated-time: expected a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",
-        );
-        check("client-secret = \"hunter2\"", ":1:1: unknown field `client-secret`");
-        check("[credentials]\nsecret = \"hunter2\"", ":1:2: unknown field `credentials`");
-        let long = "hunter2".repeat(9);
-        check(&format!("{long} = 1"), ":1:1: unknown field `…`");
-        check(
-            "# é\nclient-secret = hunter2",
-            ":2:17: invalid TOML: string values must be quoted, expected literal string",
-        );
-        check("lake = \"hunter2", ":1:16: invalid TOML: invalid basic string, expected `\"`");
-        check("lake = \"a\"\nlake = \"hunter2\"", ":2:1: invalid TOML: duplicate key");
     }
 
     #[test]

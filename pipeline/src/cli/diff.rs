@@ -1,0 +1,90 @@
+//! `diff`: what changed between two snapshots.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+
+use super::failure::{lake_error, usage};
+use super::history::{MemoryOption, Out, failure};
+use super::output::{print, print_json};
+use super::runtime::start_runtime;
+use super::table_options::TableOptions;
+use crate::exit_code::ExitCode;
+use crate::history::change_filter::ChangeFilter;
+use crate::history::diff::{Diff, PRESENCE};
+use crate::history::summary::{Compared, Summary};
+use crate::history::{self, SnapshotReader};
+use crate::lake::PublishedSnapshot;
+
+/// How `--where` is written.
+pub(super) const WHERE: &str = "\
+Conditions of --where: vendor, product, platform and group.
+  --where vendor=adobe                         one value
+  --where vendor=adobe,platform=Windows11      of different fields: all
+  --where vendor=adobe --where vendor=oracle   of the same field: any
+Values are matched whole and as written; `group=` stands for devices without a group.
+A change is kept by its own columns: one of a device as such has no vendor and no product.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DiffOptions {
+    #[command(flatten)]
+    table: TableOptions,
+    /// The snapshot before [default: the one before --to]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<NaiveDate>,
+    /// The snapshot after [default: the newest]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<NaiveDate>,
+    /// Only changes of these, such as vendor=adobe,platform=Windows11; see below
+    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    conditions: Vec<String>,
+    /// Write all changes to a file: .parquet, .csv or .ndjson
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryOption,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &DiffOptions) -> anyhow::Result<ExitCode> {
+    let memory_bytes = options.memory.bytes()?;
+    let filter = ChangeFilter::parse(options.conditions.iter().map(String::as_str)).map_err(usage)?;
+    let table = options.table.open()?;
+    let published = table.snapshots().map_err(lake_error)?;
+    let dataset = table.dataset().name;
+    let (from, to) = history::choose_pair(&published, dataset, options.from, options.to).map_err(failure)?;
+    let (from, to) = (&published[from], &published[to]);
+    let compared = |snapshot: &PublishedSnapshot| Compared {
+        generated_time: snapshot.id.generated_time(),
+        rows: snapshot.manifest.totals.rows,
+    };
+    let mut summary = Summary::new(dataset, compared(from), compared(to), filter.clone());
+    let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
+    let (runtime, cancel) = start_runtime()?;
+    let mut run = || {
+        let [old, new] = [from, to].map(|snapshot| SnapshotReader::open(&table, snapshot, &cancel));
+        let (old, new) = (&old?, &new?);
+        let diff = Diff { old, new, filter: &filter, memory_bytes };
+        diff.run(&cancel, |changes| {
+            summary.add(&changes)?;
+            match &mut out {
+                Some(out) => out.write(&changes.drop(PRESENCE)?),
+                None => Ok(()),
+            }
+        })
+    };
+    let result = run();
+    runtime.shutdown_background();
+    result.map_err(failure)?;
+    summary.finish();
+    if let Some(out) = out {
+        summary.out = Some(out.path.display().to_string());
+        out.finish().map_err(failure)?;
+    }
+    if options.json {
+        return print_json(&summary);
+    }
+    print(&summary.text())
+}

@@ -1,0 +1,153 @@
+//! `expire`: says what goes, asks, and removes it.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroU32;
+
+use bytesize::ByteSize;
+use chrono::Utc;
+
+use super::failure::{Failure, lake_error};
+use super::log::{LogOptions, start_log};
+use super::output::{after_change, print, print_json};
+use super::runtime::start_runtime;
+use super::snapshots::snapshots_table;
+use super::table_options::{TableOptions, lake_or_default};
+use crate::exit_code::ExitCode;
+use crate::expire::{self, Plan, Retention};
+use crate::lake::PublishedSnapshot;
+use crate::printable::printable_lines;
+use crate::progress::LogWriter;
+use crate::report::count;
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(super) struct ExpireOptions {
+    #[command(flatten)]
+    table: TableOptions,
+    #[command(flatten)]
+    keep: KeepOptions,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Do not ask, even if more than half of the table's snapshots go
+    #[arg(long)]
+    yes_remove_most: bool,
+    /// Say what would be removed and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one report as JSON on stdout, and nothing else there
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+/// With both, what either keeps is kept.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct KeepOptions {
+    /// Keep the snapshots of the last N days, counted back from the newest snapshot
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    keep_days: Option<NonZeroU32>,
+    /// Keep the last snapshot of each month
+    #[arg(long)]
+    keep_monthly: bool,
+}
+
+pub(super) fn run(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
+    start_log(&options.log);
+    let table = options.table.open()?;
+    let retention = Retention { keep_days: options.keep.keep_days, keep_monthly: options.keep.keep_monthly };
+    let plan = retention.plan(table.snapshots().map_err(lake_error)?);
+    let quiet = options.json || options.log.quiet;
+    if plan.expired.is_empty() || options.dry_run {
+        let outcome =
+            if plan.expired.is_empty() { expire::Outcome::Unchanged } else { expire::Outcome::Planned };
+        return print_expired(options, &plan, outcome);
+    }
+    let is_agreed = options.yes_remove_most || (options.yes && !plan.is_most());
+    if !is_agreed {
+        if options.yes || !std::io::stdin().is_terminal() {
+            return Err(unasked(&plan));
+        }
+        if !confirm(&plan)? {
+            return if quiet { Ok(ExitCode::Success) } else { print("Nothing was removed.\n") };
+        }
+    }
+    let (runtime, cancel) = start_runtime()?;
+    let removed = expire::expire(&table, &plan, &cancel);
+    runtime.shutdown_background();
+    removed.map_err(|error| Failure {
+        code: error.exit_code(),
+        hint: error.hint().map(str::to_owned),
+        error: error.into(),
+    })?;
+    let printed = print_expired(options, &plan, expire::Outcome::Removed);
+    Ok(after_change(printed, "the snapshots were removed"))
+}
+
+/// Refuses to remove what nobody was asked about.
+fn unasked(plan: &Plan) -> anyhow::Error {
+    let (error, hint) = if plan.is_most() {
+        let newest = plan
+            .kept
+            .last()
+            .map(|snapshot| format!("; days count back from the newest, {}", snapshot.id.date()));
+        let error = anyhow::anyhow!(
+            "expire removes {}, more than half of the {} of {}, for good{}",
+            expired(plan),
+            count((plan.kept.len() + plan.expired.len()) as u64, "snapshot"),
+            plan.expired[0].manifest.dataset,
+            newest.unwrap_or_default()
+        );
+        (error, "look with --dry-run, then pass --yes-remove-most")
+    } else {
+        (anyhow::anyhow!("expire removes {} for good", expired(plan)), "look with --dry-run, then pass --yes")
+    };
+    Failure { code: ExitCode::Usage, error, hint: Some(hint.to_owned()) }.into()
+}
+
+/// `12 snapshots, 3.1 GiB`.
+fn expired(plan: &Plan) -> String {
+    format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()))
+}
+
+/// Asks on the terminal. Whatever is no yes is a no.
+fn confirm(plan: &Plan) -> anyhow::Result<bool> {
+    let table = snapshots_table(&plan.expired, Utc::now());
+    let most = if plan.is_most() { "more than half of all " } else { "" };
+    let question = format!("{table}\nRemove these {}, {most}for good? [y/N] ", expired(plan));
+    LogWriter.write_all(printable_lines(&question).as_bytes())?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
+fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome) -> anyhow::Result<ExitCode> {
+    if options.json {
+        let ids = |snapshots: &[PublishedSnapshot]| -> Vec<String> {
+            snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect()
+        };
+        let report = serde_json::json!({
+            "outcome": outcome,
+            "lake": lake_or_default(options.table.lake.as_deref()),
+            "removed": ids(&plan.expired),
+            "removed_bytes": plan.expired_bytes(),
+            "kept": ids(&plan.kept),
+        });
+        return print_json(&report);
+    }
+    if options.log.quiet {
+        return Ok(ExitCode::Success);
+    }
+    let kept = count(plan.kept.len() as u64, "snapshot");
+    print(&match outcome {
+        expire::Outcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
+        expire::Outcome::Planned => {
+            let table = snapshots_table(&plan.expired, Utc::now());
+            let most = if plan.is_most() { "More than half: that takes --yes-remove-most.\n" } else { "" };
+            format!("{table}\nWould remove {}; {kept} kept.\n{most}", expired(plan))
+        }
+        expire::Outcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
+    })
+}

@@ -1,0 +1,54 @@
+//! `ingest`: runs one, shows its progress and prints its report.
+
+use std::sync::Arc;
+
+use super::config_file::read_config;
+use super::failure::{failed, interrupted, usage};
+use super::ingest_options::IngestOptions;
+use super::log::start_log;
+use super::output::{after_change, print, print_json};
+use super::runtime::start_runtime;
+use crate::exit_code::ExitCode;
+use crate::ingest;
+use crate::panics;
+use crate::progress::{Progress, ProgressDisplay};
+use crate::report::Outcome;
+
+pub(super) fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
+    start_log(&options.log);
+    let (runtime, cancel) = start_runtime()?;
+    let options = options
+        .with_environment_and_file(|path| read_config(path, &runtime, &cancel))
+        .map_err(|error| if cancel.is_cancelled() { interrupted() } else { usage(error) })?;
+    let config = options.to_config().map_err(usage)?;
+    raise_file_limit();
+    let progress = Arc::new(Progress::default());
+    let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
+    let result = panics::catch(|| ingest::ingest(&config, &runtime, &progress, &cancel));
+    drop(display);
+    // Whatever still waits on the network is of no use to anyone.
+    runtime.shutdown_background();
+    let report = result?.map_err(failed)?;
+    let printed = if options.json {
+        print_json(&report)
+    } else if options.log.quiet {
+        Ok(ExitCode::Success)
+    } else {
+        print(&report.summary())
+    };
+    if report.outcome == Outcome::Published {
+        Ok(after_change(printed, "the snapshot was published"))
+    } else {
+        printed
+    }
+}
+
+/// Every open partition holds a file; the usual soft limit of 1024 is below what a lake may have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(error = %error, "the limit of open files stays as it is");
+    }
+}

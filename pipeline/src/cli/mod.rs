@@ -1,0 +1,160 @@
+//! The command line: what may be typed, and which command runs. The only module that knows clap.
+
+mod ingest;
+mod snapshots;
+mod verify;
+mod expire;
+#[cfg(feature = "history")]
+mod diff;
+#[cfg(feature = "history")]
+mod trend;
+#[cfg(feature = "history")]
+mod query;
+mod schema;
+#[cfg(feature = "history")]
+mod history;
+mod ingest_options;
+mod table_options;
+mod config_file;
+mod runtime;
+mod log;
+mod output;
+mod failure;
+mod usage_error;
+mod clap_error;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use self::ingest_options::IngestOptions;
+
+use self::failure::{Failure, internal_error, is_closed_pipe};
+use self::output::{print_data, say};
+use crate::exit_code::ExitCode;
+use crate::panics;
+
+/// Exit codes, as `--help` lists them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    published, or nothing to do
+  1    internal error
+  2    usage
+  3    not authorised
+  4    the source did not deliver a whole snapshot
+  5    too many rejects
+  6    the lake could not be written, verify found damage, or --if-published fail
+  7    rate budget used up; retry after the time printed
+  130  interrupted
+With every code but 0 the lake is exactly as it was before.";
+
+/// Takes Microsoft Defender's device exports and keeps their history as Parquet.
+#[derive(Debug, Parser)]
+#[command(name = "defender-lake", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take one export, publish one snapshot
+    #[command(after_help = EXIT_CODES)]
+    Ingest(Box<IngestOptions>),
+    /// List the published snapshots
+    Snapshots(snapshots::SnapshotsOptions),
+    /// Re-read published snapshots and hold them against their manifests
+    #[command(after_help = EXIT_CODES)]
+    Verify(verify::VerifyArgs),
+    /// Remove old snapshots for good
+    #[command(after_help = EXIT_CODES)]
+    Expire(expire::ExpireOptions),
+    /// Say what changed between two snapshots
+    #[cfg(feature = "history")]
+    #[command(after_help = diff::WHERE)]
+    Diff(diff::DiffOptions),
+    /// Say how the numbers went over the snapshots
+    #[cfg(feature = "history")]
+    Trend(trend::TrendOptions),
+    /// Ask the tables in SQL
+    #[cfg(feature = "history")]
+    Query(query::QueryOptions),
+    #[cfg(not(feature = "history"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Diff(NotBuilt),
+    #[cfg(not(feature = "history"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Trend(NotBuilt),
+    #[cfg(not(feature = "history"))]
+    #[command(hide = true, disable_help_flag = true)]
+    Query(NotBuilt),
+    /// Print a dataset's contract
+    Schema(schema::SchemaOptions),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A command that this build lacks, whatever its options.
+#[cfg(not(feature = "history"))]
+#[derive(Debug, clap::Args)]
+struct NotBuilt {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _given: Vec<std::ffi::OsString>,
+}
+
+/// Runs the command that was typed, prints its error if it has one, and says how it ended.
+pub fn run() -> ExitCode {
+    panics::install_hook();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return clap_error::print(&error, &Cli::command()),
+    };
+    let result = panics::catch(|| run_command(cli.command)).unwrap_or_else(|panicked| Err(panicked.into()));
+    let result = match (result, panics::recorded()) {
+        // What fails after a panic fails because of it.
+        (Err(_), Some(panicked)) => Err(internal_error(&panicked)),
+        (result, _) => result,
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::Success,
+        Err(error) => {
+            let code = error.downcast_ref::<Failure>().map_or(ExitCode::Internal, |failure| failure.code);
+            say("error", &format!("{error:#}"));
+            code
+        }
+    }
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Ingest(options) => ingest::run(*options),
+        Command::Snapshots(options) => snapshots::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Expire(options) => expire::run(&options),
+        #[cfg(feature = "history")]
+        Command::Diff(options) => diff::run(&options),
+        #[cfg(feature = "history")]
+        Command::Trend(options) => trend::run(&options),
+        #[cfg(feature = "history")]
+        Command::Query(options) => query::run(&options),
+        #[cfg(not(feature = "history"))]
+        Command::Diff(_) | Command::Trend(_) | Command::Query(_) => Err(not_built()),
+        Command::Schema(options) => schema::run(&options),
+        Command::Completions { shell } => print_data(&completions(shell)),
+    }
+}
+
+#[cfg(not(feature = "history"))]
+fn not_built() -> anyhow::Error {
+    let error = anyhow::anyhow!("diff, trend and query are not in this build");
+    let hint = "build it with `cargo build --release --features history`, or run `make diff`";
+    Failure { code: ExitCode::Usage, error, hint: Some(hint.to_owned()) }.into()
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "defender-lake", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}

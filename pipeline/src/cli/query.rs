@@ -1,0 +1,105 @@
+//! `query`: SQL over the tables of a lake.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::failure::{Failure, lake_error};
+use super::history::{MemoryOption, failure};
+use super::output::print;
+use super::runtime::start_runtime;
+use super::table_options::lake_or_default;
+use crate::cancel::Cancel;
+use crate::exit_code::ExitCode;
+use crate::history::HistoryError;
+use crate::history::output::{FrameWriter, OutputFile, OutputFormat};
+use crate::history::query::{self, Query};
+use crate::lake::Lake;
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
+pub(super) struct QueryOptions {
+    /// The query; tables are named as `defender-lake schema` names them
+    sql: String,
+    /// Where the tables live [env: DEFENDER_LAKE] [default: ./lake]
+    #[arg(long, value_name = "PATH|URL")]
+    lake: Option<String>,
+    /// Form of the answer [default: table, or what the name of --out says]
+    #[arg(long, value_enum)]
+    format: Option<QueryFormat>,
+    /// Write the answer to a file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryOption,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum QueryFormat {
+    /// For people, the first 100 rows
+    Table,
+    /// CSV with a header
+    Csv,
+    /// One JSON object a line
+    Json,
+    /// Parquet
+    Parquet,
+}
+
+pub(super) fn run(options: &QueryOptions) -> anyhow::Result<ExitCode> {
+    let format = options.format.map(|format| match format {
+        QueryFormat::Table => None,
+        QueryFormat::Csv => Some(OutputFormat::Csv),
+        QueryFormat::Json => Some(OutputFormat::Ndjson),
+        QueryFormat::Parquet => Some(OutputFormat::Parquet),
+    });
+    let memory_bytes = options.memory.bytes()?;
+    let lake = lake_or_default(options.lake.as_deref());
+    check_local(&lake)?;
+    let lake = Lake::open(lake).map_err(lake_error)?;
+    let query = Query::try_new(&lake, &options.sql).map_err(failure)?;
+    let (runtime, cancel) = start_runtime()?;
+    let result = answer(query, options.out.as_deref(), format.flatten(), memory_bytes, &cancel);
+    runtime.shutdown_background();
+    result
+}
+
+/// Data files are read where they are.
+fn check_local(lake: &str) -> anyhow::Result<()> {
+    match lake.split_once("://") {
+        Some((scheme, _)) if !scheme.eq_ignore_ascii_case("file") => {
+            Err(failure(HistoryError::RemoteLake { scheme: scheme.to_owned() }))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn answer(
+    query: Query,
+    out: Option<&Path>,
+    format: Option<OutputFormat>,
+    memory_bytes: u64,
+    cancel: &Cancel,
+) -> anyhow::Result<ExitCode> {
+    if let Some(path) = out {
+        let mut out = OutputFile::create(path, format, query.schema()).map_err(failure)?;
+        query.run(memory_bytes, cancel, |frame| out.write(&frame).map(|()| true)).map_err(failure)?;
+        out.finish().map_err(failure)?;
+        return Ok(ExitCode::Success);
+    }
+    let Some(format) = format else {
+        return print(&query::table(query, memory_bytes, cancel).map_err(failure)?);
+    };
+    let stdout = std::io::stdout();
+    if format == OutputFormat::Parquet && stdout.is_terminal() {
+        let error = anyhow::anyhow!("Parquet is nothing for a terminal");
+        let hint = Some("pass --out FILE, or redirect stdout".to_owned());
+        return Err(Failure { code: ExitCode::Usage, error, hint }.into());
+    }
+    let stdout = std::io::BufWriter::new(stdout.lock());
+    let mut writer = FrameWriter::try_new(stdout, format, query.schema()).map_err(failure)?;
+    query.run(memory_bytes, cancel, |frame| writer.write(&frame).map(|()| true)).map_err(failure)?;
+    writer.finish().map_err(failure)?;
+    Ok(ExitCode::Success)
+}

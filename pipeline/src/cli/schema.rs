@@ -1,0 +1,112 @@
+//! `schema`: prints a dataset's contract.
+
+use clap::ValueEnum;
+use comfy_table::Table as TextTable;
+use comfy_table::presets::NOTHING;
+use schema::ddl::ExtraFields;
+
+use super::failure::{Failure, lake_error, usage};
+use super::output::print;
+use super::table_options::{find_dataset, lake_or_default};
+use crate::ddl;
+use crate::exit_code::ExitCode;
+use crate::lake::{Lake, check_location};
+use crate::report::reader_path;
+
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
+pub(super) struct SchemaOptions {
+    /// Which dataset [default: software-inventory]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Where the tables live, for the statements [env: DEFENDER_LAKE] [default: ./lake]
+    #[arg(long, value_name = "PATH|URL")]
+    lake: Option<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t)]
+    format: SchemaFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum SchemaFormat {
+    /// A table for people
+    #[default]
+    Table,
+    /// JSON
+    Json,
+    /// DuckDB: a view over the lake
+    Duckdb,
+    /// Spark SQL: a view over the lake
+    Spark,
+}
+
+pub(super) fn run(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
+    let dataset = find_dataset(options.dataset.as_deref()).map_err(usage)?;
+    let lake = lake_or_default(options.lake.as_deref());
+    // A lake that is not there, or not yet, has a schema, too.
+    let extra_fields =
+        || Lake::open(&lake).map_or(ExtraFields::Unknown, |lake| ddl::extra_fields(&lake.table(dataset)));
+    let text = match options.format {
+        SchemaFormat::Duckdb => {
+            let path = statement_path(&lake)?;
+            schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| Failure {
+                code: ExitCode::Usage,
+                error: anyhow::anyhow!("DuckDB reads no path with a backslash"),
+                hint: Some("move the lake to a folder without one".to_owned()),
+            })?
+        }
+        SchemaFormat::Spark => schema::ddl::spark(dataset, &statement_path(&lake)?, extra_fields()),
+        SchemaFormat::Table => schema_table(dataset),
+        SchemaFormat::Json => format!("{:#}\n", schema_json(dataset)),
+    };
+    print(&text)
+}
+
+/// The lake for a statement. A location that no lake can have is an error here too.
+fn statement_path(lake: &str) -> anyhow::Result<String> {
+    check_location(lake).map_err(lake_error)?;
+    Ok(reader_path(lake))
+}
+
+fn schema_table(dataset: &schema::Dataset) -> String {
+    let mut table = TextTable::new();
+    table.load_style(NOTHING);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(["column", "type", "null", "from", "meaning"]);
+    for column in schema::docs::all_columns(dataset) {
+        table.add_row([
+            column.name.to_owned(),
+            column.column_type.to_string(),
+            schema::docs::nullability(column).to_owned(),
+            schema::docs::origin(dataset, column).to_owned(),
+            column.doc_line(),
+        ]);
+    }
+    format!("{}: {}\n\n{}\n", dataset.name, dataset.doc, table.trim_fmt())
+}
+
+fn schema_json(dataset: &schema::Dataset) -> serde_json::Value {
+    let columns: Vec<_> = schema::docs::all_columns(dataset)
+        .map(|column| {
+            serde_json::json!({
+                "name": column.name,
+                "type": column.column_type.as_str(),
+                "nullable": column.presence == schema::Presence::Optional,
+                "from": schema::docs::origin(dataset, column),
+                "duckdb_type": schema::ddl::duckdb_type(column.column_type),
+                "spark_type": schema::ddl::spark_type(column.column_type),
+                "meaning": column.doc,
+                "source": column.source,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "dataset": dataset.name,
+        "schema_version": dataset.version,
+        "doc": dataset.doc,
+        "source": dataset.source,
+        "key": dataset.key,
+        "partition_by": dataset.partition_columns().map(|column| column.name).collect::<Vec<_>>(),
+        "columns": columns,
+    })
+}

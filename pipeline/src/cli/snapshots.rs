@@ -1,0 +1,96 @@
+//! `snapshots`: what is published.
+
+use std::fmt::Write as _;
+
+use bytesize::ByteSize;
+use chrono::{DateTime, TimeDelta, Utc};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table as TextTable};
+
+use super::failure::lake_error;
+use super::log::{LogFormat, start_log_at};
+use super::output::{print, print_json};
+use super::table_options::TableOptions;
+use crate::exit_code::ExitCode;
+use crate::lake::PublishedSnapshot;
+use crate::progress::grouped;
+use crate::report::count;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SnapshotsOptions {
+    #[command(flatten)]
+    table: TableOptions,
+    /// Print the manifests as a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
+    start_log_at("warn", LogFormat::Text);
+    let table = options.table.open()?;
+    let snapshots = table.snapshots().map_err(lake_error)?;
+    if options.json {
+        let manifests: Vec<_> = snapshots.iter().map(|snapshot| &snapshot.manifest).collect();
+        return print_json(&manifests);
+    }
+    if snapshots.is_empty() {
+        return print(&format!("No snapshots of {} yet.\n", table.dataset().name));
+    }
+    let now = Utc::now();
+    print(&format!("{}\n{}", snapshots_table(&snapshots, now), snapshots_summary(&snapshots, now)))
+}
+
+/// What the lake holds. Ages are from when the service generated a snapshot until `now`.
+pub(super) fn snapshots_table(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
+    let mut table = TextTable::new();
+    table.load_style(NOTHING);
+    table.set_header(["date", "generated", "age", "rows", "files", "bytes", "rejected", "field rejects"]);
+    for index in 2..8 {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for PublishedSnapshot { id, manifest, .. } in snapshots {
+        let totals = &manifest.totals;
+        table.add_row([
+            id.date().to_string(),
+            manifest.generated_time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+            age(now - manifest.generated_time),
+            grouped(totals.rows),
+            grouped(totals.files),
+            ByteSize(totals.bytes).to_string(),
+            grouped(totals.rejected_records),
+            grouped(totals.field_rejects),
+        ]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// Counts and sizes of all, and how far the newest is behind.
+fn snapshots_summary(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
+    let bytes: u64 = snapshots.iter().map(|snapshot| snapshot.manifest.totals.bytes).sum();
+    let mut text = format!("{}, {}", count(snapshots.len() as u64, "snapshot"), ByteSize(bytes));
+    if let [first, .., last] = snapshots {
+        let num_days = (last.id.date() - first.id.date()).num_days() + 1;
+        let num_dates = snapshots.chunk_by(|one, other| one.id.date() == other.id.date()).count();
+        let missing = u64::try_from(num_days).unwrap_or(0).saturating_sub(num_dates as u64);
+        if missing > 0 {
+            let _ = write!(text, "; {} without one in between", count(missing, "day"));
+        }
+    }
+    if let Some(newest) = snapshots.last() {
+        let _ = write!(text, "; the newest was generated {} ago", age(now - newest.manifest.generated_time));
+    }
+    text.push('\n');
+    text
+}
+
+/// `3 h`, `5 days`: what a person asks of an age.
+fn age(age: TimeDelta) -> String {
+    match (age.num_days(), age.num_hours(), age.num_minutes()) {
+        (..0, ..) | (_, ..0, _) | (.., ..=0) => "0 min".to_owned(),
+        (_, 0, minutes) => format!("{minutes} min"),
+        (..2, hours, _) => format!("{hours} h"),
+        (days, ..) => count(days.unsigned_abs(), "day"),
+    }
+}

@@ -1,0 +1,65 @@
+//! `trend`: key counts over time.
+
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+
+use super::failure::lake_error;
+use super::history::{MemoryOption, Out, failure};
+use super::output::print;
+use super::runtime::start_runtime;
+use super::table_options::TableOptions;
+use crate::exit_code::ExitCode;
+use crate::history::HistoryError;
+use crate::history::trend::{self, By};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TrendOptions {
+    #[command(flatten)]
+    table: TableOptions,
+    /// Only snapshots of this date and later
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<NaiveDate>,
+    /// Only snapshots of this date and earlier
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<NaiveDate>,
+    /// Count for each of these
+    #[arg(long, value_enum)]
+    by: Option<By>,
+    /// How many of them to show, those with most installations
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// Write all numbers to a file: .parquet, .csv or .ndjson
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryOption,
+}
+
+pub(super) fn run(options: &TrendOptions) -> anyhow::Result<ExitCode> {
+    let memory_bytes = options.memory.bytes()?;
+    let table = options.table.open()?;
+    let mut published = table.snapshots().map_err(lake_error)?;
+    let in_range = |date: NaiveDate| {
+        options.from.is_none_or(|from| date >= from) && options.to.is_none_or(|to| date <= to)
+    };
+    published.retain(|snapshot| in_range(snapshot.id.date()));
+    if published.is_empty() {
+        let from = options.from.map(|date| format!(" from {date}")).unwrap_or_default();
+        let to = options.to.map(|date| format!(" to {date}")).unwrap_or_default();
+        let range = format!("{from}{to}");
+        return Err(failure(HistoryError::NoSnapshots { dataset: table.dataset().name, range }));
+    }
+    let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
+    let (runtime, cancel) = start_runtime()?;
+    let result = trend::trend(&table, &published, options.by, memory_bytes, &cancel);
+    runtime.shutdown_background();
+    let trend = result.map_err(failure)?;
+    if let Some(out) = &mut out {
+        out.write(&trend).map_err(failure)?;
+    }
+    if let Some(out) = out {
+        out.finish().map_err(failure)?;
+    }
+    print(&trend::text(&trend, options.by, options.top).map_err(failure)?)
+}
