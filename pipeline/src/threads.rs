@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -158,29 +159,32 @@ pub fn on_threads<T: Send>(num_threads: usize, work: impl Fn() -> T + Sync) -> V
 
 /// Counts the threads that can be started now, up to `wanted`, and says why not more.
 fn num_startable(wanted: usize) -> (usize, Option<io::Error>) {
-    let num_before = num_threads();
     let gate = Mutex::new(());
     let mut failure = None;
-    let num_started = thread::scope(|scope| {
+    let started: Vec<Option<PathBuf>> = thread::scope(|scope| {
         let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = || drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+        let wait = || {
+            drop(gate.lock().unwrap_or_else(PoisonError::into_inner));
+            task_folder()
+        };
         let mut start = |_: usize| {
             thread::Builder::new().spawn_scoped(scope, wait).map_err(|error| failure = Some(error)).ok()
         };
         let started: Vec<_> = (0..wanted).map_while(&mut start).collect();
         drop(closed);
-        started.len()
+        started.into_iter().map(|thread| thread.join().ok().flatten()).collect()
     });
+    // Only these threads: others of the program start and end meanwhile.
     let started_at = Instant::now();
-    while num_threads() > num_before && started_at.elapsed() < MAX_ENDED_WAIT {
+    while started.iter().flatten().any(|task| task.exists()) && started_at.elapsed() < MAX_ENDED_WAIT {
         thread::sleep(ENDED_POLL);
     }
-    (num_started, failure)
+    (started.len(), failure)
 }
 
-/// Counts this process's threads, as far as the system says.
-fn num_threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+/// Returns the folder that exists for as long as this thread counts, if the system has one.
+fn task_folder() -> Option<PathBuf> {
+    std::fs::read_link("/proc/thread-self").ok().map(|task| Path::new("/proc").join(task))
 }
 
 fn copy_of(error: &io::Error) -> io::Error {
