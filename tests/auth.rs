@@ -511,7 +511,7 @@ fn connection_string_is_named_as_unread() {
         assert_eq!(
             run.error(),
             format!(
-                "error: {name} is not read; hint: set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, and \
+                "error: {name}: not supported; hint: set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, and \
                  AZURE_STORAGE_ACCOUNT_NAME with az://"
             )
         );
@@ -519,6 +519,10 @@ fn connection_string_is_named_as_unread() {
     let mut other = snapshots("AZURE_STORAGE_CONNECTION_STRING");
     other.env("AZURE_STORAGE_ACCOUNT_KEY", "eA==").env("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9");
     let run = Run::of(other.output().unwrap()).expect(6);
-    assert!(run.stderr.contains("WARN AZURE_STORAGE_CONNECTION_STRING is not read"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("WARN AZURE_STORAGE_CONNECTION_STRING is not supported and ignored"),
+        "{}",
+        run.stderr
+    );
     assert!(!run.stderr.contains("bG9v"), "{}", run.stderr);
 }

@@ -378,8 +378,11 @@ fn keys_of_s3_are_not_urls() {
         run("verify", lake, &[]).expect(0);
     }
     for (lake, reason) in [
-        ("s3://lake/x/../y", "must not contain `.` or `..`, which are names like others in a store"),
-        ("s3://lake/a//b", "has an empty folder name (`//`), which is a folder of its own in a store"),
+        ("s3://lake/x/../y", "must not contain `.` or `..`, which are ordinary names in a store"),
+        (
+            "s3://lake/a//b",
+            "must not contain empty folder names (`//`), which are folders of their own in a store",
+        ),
     ] {
         let expected =
             format!("error: invalid lake location {lake}: {reason}; hint: give --lake (or DEFENDER_LAKE) ");

@@ -363,7 +363,7 @@ fn secrets_of_stores_are_never_shown() {
         let mut command = store.command("snapshots");
         command.env("DEFENDER_LAKE", store.url().replace("//lake", "//nothere"));
         let missing = Run::of(command.output().unwrap()).expect(6);
-        assert!(missing.error().contains("make the container or bucket first"), "{}", missing.error());
+        assert!(missing.error().contains("create the container or bucket"), "{}", missing.error());
         runs.push(missing);
         for run in runs {
             for secret in SECRETS.into_iter().chain(["sig=", "bm90IGEgc2ln"]) {

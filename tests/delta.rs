@@ -182,7 +182,7 @@ fn log_that_differs_from_the_manifests_is_damage() {
     check(without, format!("{name}: listed in a manifest, but not in the Delta log"));
     let with_another = format!("{whole}{}\n", add.replace("00000.parquet", "00007.parquet"));
     let other = name.replace("00000.parquet", "00007.parquet");
-    check(with_another, format!("{other}: in the Delta log, but in no manifest"));
+    check(with_another, format!("{other}: in the Delta log, but not in any manifest"));
     let other_size = add.replace(&format!("\"size\":{size}"), "\"size\":7");
     check(
         whole.replace(add, &other_size),

@@ -53,7 +53,7 @@ impl Store {
             assert_eq!(stalled.expect(0).report()["outcome"], "published");
         } else {
             let stalled = stalled.expect(6);
-            assert!(stalled.error().contains("another run has taken"), "{at:?}: {}", stalled.error());
+            assert!(stalled.error().contains("another run took over"), "{at:?}: {}", stalled.error());
         }
         let expected: &[&str] = if is_decided { &[EVENING, NEXT_DAY] } else { &[NEXT_DAY] };
         let mut times = self.times();

@@ -1,8 +1,9 @@
-//! Which snapshots a lake no longer has to keep.
+//! Removes snapshots that a lake no longer has to keep.
 //!
-//! A [`Retention`] and the published snapshots make a [`Plan`]; [`expire`] carries it out. Days are counted back from the newest snapshot and not from today: where nothing new has come for a
-//! month, a month's old history is not too old.
+//! A [`Retention`] and the published snapshots give an [`ExpirePlan`], which [`expire`] carries out. Days are counted
+//! back from the newest snapshot and not from today, so that a table without new snapshots does not lose its history.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
@@ -11,31 +12,31 @@ use serde::Serialize;
 
 use crate::cancel::Cancel;
 use crate::commit::{CommitError, Recovered};
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::{LakeError, PublishedSnapshot, Table};
 use crate::snapshot::{RunId, SnapshotId};
 
-/// What to keep. A snapshot that either rule keeps is kept, and the newest always is.
+/// Which snapshots to keep: those that either rule keeps, and always the newest.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// Keep the dates of so many days, the newest snapshot's included.
+    /// Keep the snapshots of this many days, counted back from the newest and including it.
     pub keep_days: Option<NonZeroU32>,
     /// Keep the last snapshot of each month.
     pub keep_monthly: bool,
 }
 
-/// Which snapshots stay and which go, each oldest first.
+/// Which snapshots are kept and which removed, each oldest first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    /// Those that stay.
+pub struct ExpirePlan {
+    /// The snapshots to keep.
     pub kept: Vec<PublishedSnapshot>,
-    /// Those that go.
+    /// The snapshots to remove.
     pub expired: Vec<PublishedSnapshot>,
 }
 
 impl Retention {
-    /// Divides published snapshots, oldest first, into those that stay and those that go.
-    pub fn plan(self, published: Vec<PublishedSnapshot>) -> Plan {
+    /// Plans which of the published snapshots, oldest first, are kept and which removed.
+    pub fn plan(self, published: Vec<PublishedSnapshot>) -> ExpirePlan {
         let dates: Vec<NaiveDate> = published.iter().map(|snapshot| snapshot.id.date()).collect();
         let last_of_month: BTreeMap<(i32, u32), NaiveDate> =
             dates.iter().map(|date| ((date.year(), date.month()), *date)).collect();
@@ -48,24 +49,24 @@ impl Retention {
                 || (self.keep_monthly && last_of_month.get(&(date.year(), date.month())) == Some(&date))
         };
         let (kept, expired) = published.into_iter().partition(is_kept);
-        Plan { kept, expired }
+        ExpirePlan { kept, expired }
     }
 }
 
-impl Plan {
-    /// Whether more than half of the table's snapshots go: one newest far in the future makes all others
-    /// old, and so does a number of days that was meant to be another.
+impl ExpirePlan {
+    /// Whether the plan removes more than half of the table's snapshots, which a mistyped number of days does, and a
+    /// newest snapshot far in the future.
     pub fn is_most(&self) -> bool {
         self.expired.len() > self.kept.len()
     }
 
-    /// Bytes of the data files of those that go.
+    /// Returns the bytes of the data files to remove.
     pub fn expired_bytes(&self) -> u64 {
         self.expired.iter().map(|snapshot| snapshot.manifest.totals.bytes).sum()
     }
 }
 
-/// Why nothing was removed. The lake is as it was, but after [`CommitError::UndoFailed`].
+/// Why nothing was removed. The lake is unchanged, except after [`CommitError::UndoFailed`].
 #[derive(Debug, thiserror::Error)]
 pub enum ExpireError {
     /// The lake could not be read.
@@ -74,14 +75,13 @@ pub enum ExpireError {
     /// Removing failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The system has no randomness to give.
+    /// The system returned no random number.
     #[error("cannot draw a run id")]
     RunId(#[source] std::io::Error),
 }
 
-impl ExpireError {
-    /// How the program ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for ExpireError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Lake(error) => error.exit_code(),
             Self::Commit(error) => error.exit_code(),
@@ -89,8 +89,7 @@ impl ExpireError {
         }
     }
 
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Lake(error) => error.hint(),
             Self::Commit(error) => error.hint(),
@@ -99,14 +98,14 @@ impl ExpireError {
     }
 }
 
-/// Removes the snapshots that `plan` says, all of them or none. Those that another run has replaced
-/// or removed since are left out, and none that came since is touched.
+/// Removes the snapshots that `plan` expires, all of them or none. Skips those that another run has replaced or removed
+/// since, and never touches newer ones.
 ///
 /// # Errors
 ///
 /// See [`ExpireError`].
-pub fn expire(table: &Table, plan: &Plan, cancel: &Cancel) -> Result<(), ExpireError> {
-    let waiting = || tracing::info!("another run has the table; waiting for it to end");
+pub fn expire(table: &Table, plan: &ExpirePlan, cancel: &Cancel) -> Result<(), ExpireError> {
+    let waiting = || tracing::info!("another run holds the table lock; waiting for it to end");
     let lock = table.lock(waiting, &|| cancel.is_cancelled())?;
     lock.recover()?.iter().for_each(Recovered::log);
     let published = table.snapshots()?;
@@ -115,18 +114,18 @@ pub fn expire(table: &Table, plan: &Plan, cancel: &Cancel) -> Result<(), ExpireE
     let run_id = RunId::try_new().map_err(ExpireError::RunId)?;
     let removed = lock.remove_snapshots(&run_id, &ids)?;
     if let Some(error) = removed.left_over {
-        tracing::warn!(error = %error, "what was removed still takes space; the next run tries again");
+        tracing::warn!(error = %error, "some removed files still take space; the next run deletes them");
     }
     Ok(())
 }
 
-/// How an expiry ended that ended well.
+/// The outcome of an expiry without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The snapshots are gone.
+pub enum ExpireOutcome {
+    /// The snapshots are removed.
     Removed,
-    /// A dry run: what would go.
+    /// A dry run: nothing was removed.
     Planned,
     /// There was nothing to remove.
     Unchanged,
@@ -176,7 +175,7 @@ mod tests {
             let snapshot =
                 PublishedSnapshot { id: manifest.snapshot_id(), manifest, manifest_path: "".into() };
             let some = |number| vec![snapshot.clone(); number];
-            Plan { kept: some(num_kept), expired: some(num_expired) }.is_most()
+            ExpirePlan { kept: some(num_kept), expired: some(num_expired) }.is_most()
         };
         assert!(!is_most(1, 0));
         assert!(!is_most(2, 2));
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_stays_whatever_the_rules() {
+    fn newest_stays_with_any_rules() {
         assert_eq!(kept(0, false, &["2021-01-01", "2021-01-02"]), ["2021-01-02"]);
         assert!(kept(1, true, &[]).is_empty());
     }

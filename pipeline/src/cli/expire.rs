@@ -6,14 +6,14 @@ use std::num::NonZeroU32;
 use bytesize::ByteSize;
 use chrono::Utc;
 
-use super::failure::{Failure, lake_error};
+use super::failure::{Failure, failed, lake_error};
 use super::log::{LogOptions, start_log};
 use super::output::{after_change, print, print_json};
 use super::runtime::start_runtime;
 use super::snapshots::snapshots_table;
 use super::table_options::{TableOptions, lake_or_default};
 use crate::exit_code::ExitCode;
-use crate::expire::{self, Plan, Retention};
+use crate::expire::{self, ExpirePlan, Retention};
 use crate::lake::PublishedSnapshot;
 use crate::printable::printable_lines;
 use crate::progress::LogWriter;
@@ -61,8 +61,11 @@ pub(super) fn run(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
     let plan = retention.plan(table.snapshots().map_err(lake_error)?);
     let quiet = options.json || options.log.quiet;
     if plan.expired.is_empty() || options.dry_run {
-        let outcome =
-            if plan.expired.is_empty() { expire::Outcome::Unchanged } else { expire::Outcome::Planned };
+        let outcome = if plan.expired.is_empty() {
+            expire::ExpireOutcome::Unchanged
+        } else {
+            expire::ExpireOutcome::Planned
+        };
         return print_expired(options, &plan, outcome);
     }
     let is_agreed = options.yes_remove_most || (options.yes && !plan.is_most());
@@ -77,17 +80,13 @@ pub(super) fn run(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
     let (runtime, cancel) = start_runtime()?;
     let removed = expire::expire(&table, &plan, &cancel);
     runtime.shutdown_background();
-    removed.map_err(|error| Failure {
-        code: error.exit_code(),
-        hint: error.hint().map(str::to_owned),
-        error: error.into(),
-    })?;
-    let printed = print_expired(options, &plan, expire::Outcome::Removed);
+    removed.map_err(failed)?;
+    let printed = print_expired(options, &plan, expire::ExpireOutcome::Removed);
     Ok(after_change(printed, "the snapshots were removed"))
 }
 
 /// Refuses to remove what nobody was asked about.
-fn unasked(plan: &Plan) -> anyhow::Error {
+fn unasked(plan: &ExpirePlan) -> anyhow::Error {
     let (error, hint) = if plan.is_most() {
         let newest = plan
             .kept
@@ -108,12 +107,12 @@ fn unasked(plan: &Plan) -> anyhow::Error {
 }
 
 /// `12 snapshots, 3.1 GiB`.
-fn expired(plan: &Plan) -> String {
+fn expired(plan: &ExpirePlan) -> String {
     format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()))
 }
 
 /// Asks on the terminal. Whatever is no yes is a no.
-fn confirm(plan: &Plan) -> anyhow::Result<bool> {
+fn confirm(plan: &ExpirePlan) -> anyhow::Result<bool> {
     let table = snapshots_table(&plan.expired, Utc::now());
     let most = if plan.is_most() { "more than half of all " } else { "" };
     let question = format!("{table}\nRemove these {}, {most}for good? [y/N] ", expired(plan));
@@ -123,7 +122,11 @@ fn confirm(plan: &Plan) -> anyhow::Result<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
-fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome) -> anyhow::Result<ExitCode> {
+fn print_expired(
+    options: &ExpireOptions,
+    plan: &ExpirePlan,
+    outcome: expire::ExpireOutcome,
+) -> anyhow::Result<ExitCode> {
     if options.json {
         let ids = |snapshots: &[PublishedSnapshot]| -> Vec<String> {
             snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect()
@@ -142,12 +145,12 @@ fn print_expired(options: &ExpireOptions, plan: &Plan, outcome: expire::Outcome)
     }
     let kept = count(plan.kept.len() as u64, "snapshot");
     print(&match outcome {
-        expire::Outcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
-        expire::Outcome::Planned => {
+        expire::ExpireOutcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
+        expire::ExpireOutcome::Planned => {
             let table = snapshots_table(&plan.expired, Utc::now());
             let most = if plan.is_most() { "More than half: that takes --yes-remove-most.\n" } else { "" };
             format!("{table}\nWould remove {}; {kept} kept.\n{most}", expired(plan))
         }
-        expire::Outcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
+        expire::ExpireOutcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
     })
 }

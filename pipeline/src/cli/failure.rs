@@ -29,7 +29,7 @@ pub(super) fn lake_failure(error: impl Into<anyhow::Error>, hint: Option<&'stati
 }
 
 pub(super) fn lake_error(error: LakeError) -> anyhow::Error {
-    Failure { code: error.exit_code(), hint: error.hint().map(str::to_owned), error: error.into() }.into()
+    failed(error)
 }
 
 pub(super) fn internal_error(panicked: &Panicked) -> anyhow::Error {

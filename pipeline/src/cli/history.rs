@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::failure::Failure;
+use super::failure::{Failure, failed};
 use crate::exit_code::ExitCode;
 use crate::history::HistoryError;
 use crate::history::output::{OutputFile, OutputFormat};
@@ -39,7 +39,7 @@ pub(super) fn failure(error: HistoryError) -> anyhow::Error {
         HistoryError::Stdout(error) => return error.into(),
         error => error,
     };
-    Failure { code: error.exit_code(), hint: error.hint().map(str::to_owned), error: error.into() }.into()
+    failed(error)
 }
 
 /// A file whose columns are known with the first frame.

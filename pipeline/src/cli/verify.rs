@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytesize::ByteSize;
 
-use super::failure::{Failure, lake_error, lake_failure};
+use super::failure::{Failure, failed, lake_error, lake_failure};
 use super::log::{LogOptions, start_log};
 use super::output::{print, print_json};
 use super::table_options::TableOptions;
@@ -66,18 +66,11 @@ pub(super) fn run(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut display = ByteProgress::start(options.log.progress_mode(), "verify", all_bytes);
     let mut done_bytes: u64 = 0;
     for snapshot in &snapshots {
-        let mut tick = |progress: verify::Progress| {
+        let mut tick = |progress: verify::VerifyProgress| {
             display.show(done_bytes.saturating_add(progress.bytes), &snapshot.id);
             ControlFlow::Continue(())
         };
-        let report =
-            verify::verify_snapshot(&table, snapshot, &verify_options, &mut tick).map_err(|error| {
-                Failure {
-                    code: error.exit_code(),
-                    hint: error.hint().map(str::to_owned),
-                    error: error.into(),
-                }
-            })?;
+        let report = verify::verify_snapshot(&table, snapshot, &verify_options, &mut tick).map_err(failed)?;
         tracing::info!(snapshot = %snapshot.id, findings = report.findings.len(), "snapshot verified");
         done_bytes = done_bytes.saturating_add(total_bytes(snapshot));
         reports.push(report);

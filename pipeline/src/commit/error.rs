@@ -1,8 +1,9 @@
 //! Why a change of a table failed.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::LakeError;
 use crate::snapshot::SnapshotId;
 
@@ -72,9 +73,8 @@ pub enum CommitError {
     },
 }
 
-impl CommitError {
-    /// How the program ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for CommitError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Lake(error) => error.exit_code(),
             Self::Inconsistent { .. } => ExitCode::Internal,
@@ -82,10 +82,9 @@ impl CommitError {
         }
     }
 
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Lake(error) => error.hint(),
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint: Option<&'static str> = match self {
+            Self::Lake(error) => return error.hint(),
             Self::ForeignFile { .. } | Self::NotAFolder { .. } => {
                 Some("move it out of the table's folder, or choose another --lake")
             }
@@ -96,6 +95,7 @@ impl CommitError {
                 Some("once the lake can be written again, the next ingest puts the table in order")
             }
             Self::Inconsistent { .. } | Self::Superseded { .. } | Self::ConcurrentPublish { .. } => None,
-        }
+        };
+        hint.map(Cow::Borrowed)
     }
 }

@@ -21,6 +21,7 @@ pub mod output;
 mod table_scan;
 mod text;
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
@@ -30,7 +31,7 @@ use polars::prelude::*;
 
 pub use rows::SnapshotReader;
 
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::{LakeError, PublishedSnapshot};
 use crate::threads::{THREAD_HINT, ThreadError};
 
@@ -136,9 +137,8 @@ fn is_io(error: &PolarsError) -> bool {
     }
 }
 
-impl HistoryError {
-    /// How the program ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for HistoryError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Lake(_) | Self::DamagedFile { .. } | Self::MissingColumn { .. } | Self::Threads(_) => {
                 ExitCode::Lake
@@ -157,10 +157,9 @@ impl HistoryError {
         }
     }
 
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Lake(error) => error.hint(),
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint: Option<&'static str> = match self {
+            Self::Lake(error) => return error.hint(),
             Self::Threads(_) => Some(THREAD_HINT),
             Self::RemoteLake { .. } => Some("ask DuckDB, or copy the lake to a disk, with `_defender`"),
             Self::TooFewSnapshots { .. } => Some("ingest again when the service has a newer export"),
@@ -173,7 +172,8 @@ impl HistoryError {
             Self::DamagedFile { .. } | Self::MissingColumn { .. } => Some(VERIFY),
             Self::Engine(error) if is_io(error) => Some(VERIFY),
             _ => None,
-        }
+        };
+        hint.map(Cow::Borrowed)
     }
 }
 

@@ -186,8 +186,8 @@ impl Diagnostic for IngestError {
                 "read their reasons there; raise --max-rejects if they may be left out"
             }
             Self::AlreadyPublished { .. } => "--if-published skip leaves it, replace publishes it again",
-            Self::Lake(error) | Self::Write(WriteError::Lake(error)) => return error.hint().map(Into::into),
-            Self::Commit(error) => return error.hint().map(Into::into),
+            Self::Lake(error) | Self::Write(WriteError::Lake(error)) => return error.hint(),
+            Self::Commit(error) => return error.hint(),
             Self::Threads(error) => return error.hint(),
             Self::IsDelta { .. } => "leave --table plain out, or choose another --lake for a plain table",
             Self::GeneratedTime { problem: TimeProblem::Future { .. }, .. } => {

@@ -1,11 +1,11 @@
-//! The claim: what a run puts in a store where its manifest is going to be.
+//! The claim: an object that reserves the place of a manifest in a store.
 
 use serde::{Deserialize, Serialize};
 
 use crate::snapshot::RunId;
 
-/// What stands in the place of a manifest that a run is about to publish. Its size is always the same, and no
-/// manifest is as small.
+/// Reserves the place of a manifest that a run is about to publish. All claims have one size, smaller than any
+/// manifest.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Claim {
@@ -13,14 +13,14 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Bytes of every claim.
+    /// Size of every claim.
     pub(crate) const NUM_BYTES: u64 = r#"{"claimed_by":"aaaaaaaa"}"#.len() as u64;
 
     pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("text keys and plain values serialise")
     }
 
-    /// Reads a claim; nothing if it is something else.
+    /// Reads a claim; returns nothing if `bytes` are something else.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         if bytes.len() as u64 == Self::NUM_BYTES { serde_json::from_slice(bytes).ok() } else { None }
     }

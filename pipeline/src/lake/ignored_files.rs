@@ -1,13 +1,13 @@
-//! Which files are no one's data: what desktops, file servers and stores leave in folders.
+//! Files to ignore: what desktops, file servers and stores leave in folders.
 //!
-//! Takes a path and a size, never a file. What a reader would take for data is none of them wherever it lies:
-//! a glob finds `lost+found/x/y.parquet` and `._x.parquet`, too.
+//! Takes a path and a size, and opens no file. What a reader would take for data is never ignored: a glob finds
+//! `lost+found/x/y.parquet` and `._x.parquet`, too.
 
 use std::collections::BTreeMap;
 
 use super::paths::SUCCESS_FILE;
 
-/// Folders, in any case. Names that begin with a dot need not be listed.
+/// Names of folders, case-insensitive. All names that start with a dot are ignored, too.
 const FOLDERS: &[&str] = &[
     "lost+found",
     "$RECYCLE.BIN",
@@ -28,7 +28,7 @@ const FOLDERS: &[&str] = &[
     "TheVolumeSettingsFolder",
 ];
 
-/// Files, in any case.
+/// Names of files, case-insensitive.
 const FILES: &[&str] = &[
     "Thumbs.db",
     "Thumbs.db:encryptable",
@@ -40,10 +40,10 @@ const FILES: &[&str] = &[
     "aquota.group",
 ];
 
-/// What Hadoop's older clients of S3 call the marker of a folder.
+/// Suffix of the folder markers of Hadoop's older S3 clients.
 const FOLDER_SUFFIX: &str = "_$folder$";
 
-/// Whether a file at `path`, with `/` between its names, is no one's data.
+/// Whether the file at `path`, with `/` as its separator, is to be ignored.
 pub(crate) fn is_ignored_file(path: &str, bytes: u64) -> bool {
     let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
     !is_parquet(name)
@@ -53,13 +53,13 @@ pub(crate) fn is_ignored_file(path: &str, bytes: u64) -> bool {
             || folders.split('/').any(is_ignored_folder))
 }
 
-/// Whether what is in a folder of this name is no one's data.
+/// Whether everything in a folder of this name is to be ignored, Parquet files aside.
 pub(crate) fn is_ignored_folder(name: &str) -> bool {
     name.starts_with('.') || is_one_of(FOLDERS, name)
 }
 
-/// Leaves out what stands for a folder in a store: empty objects that are called as the folder is (`name/` too,
-/// whose slash the library takes away), and those of older clients.
+/// Removes a store's folder markers: empty objects with the name of a folder (also `name/`, whose slash the library
+/// strips), and those of older clients.
 pub(crate) fn remove_folder_markers(files: &mut BTreeMap<String, u64>) {
     let is_marker = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clutter_is_told_from_data() {
+    fn ignored_files_are_told_from_data() {
         for path in [
             ".DS_Store",
             "OSPlatform=x/._part.crc",

@@ -1,6 +1,6 @@
-//! A lake on a local disk: the file system's operations, and the lock that is a file.
+//! A lake on a local disk: file operations, and the table lock.
 //!
-//! Everything that changes the disk goes through `change`, where tests let any chosen change fail.
+//! Everything that changes the disk goes through [`change`], which tests let fail at any chosen change.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -16,36 +16,36 @@ use super::error::{LakeError, is_missing, optional};
 use super::ignored_files::is_ignored_folder;
 use super::paths::{SNAPSHOTS_FOLDER, STAGING_FOLDER};
 
-/// How often a waiting run looks whether the lock is free, or whether it was told to stop.
+/// How often a waiting run tries the lock and checks whether it was cancelled.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
-/// How often another run may take the lock's folder away between two of our steps. More than that is
-/// a file system that cannot keep the folder.
+/// How often another run may remove the lock's folder between creating it and opening the lock. If it happens more
+/// often, the file system does not keep the folder.
 const MAX_LOCK_RACES: u32 = 100;
 
-/// The lock of one table, and what dropping it has to undo.
+/// The lock of one table, and what dropping it must remove.
 #[derive(Debug)]
 pub(super) struct LocalLock {
-    /// The table's folder for what is not data.
+    /// See [`super::Table`]'s `own_root`.
     own_root: PathBuf,
-    /// Folders that this run made, outermost first.
-    pub(super) made: Vec<PathBuf>,
+    /// Folders that this run created, outermost first.
+    pub(super) created: Vec<PathBuf>,
     file: Option<File>,
 }
 
 impl LocalLock {
-    /// Takes the lock in `own_root`, waiting while another process has it.
+    /// Acquires the lock in `own_root`, waiting while another process holds it.
     pub(super) fn take(
         own_root: PathBuf,
         on_wait: impl FnOnce(),
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LakeError> {
         let path = own_root.join("lock");
-        let mut lock = Self { own_root, made: Vec::new(), file: None };
+        let mut lock = Self { own_root, created: Vec::new(), file: None };
         let mut on_wait = Some(on_wait);
         let mut races = 0;
-        // Whoever holds the lock unlinks it in the end, and its empty folders with it. So a lock is ours
-        // only if its path still leads to the file that we locked; else the way there is made again.
+        // The holder unlinks the lock file and its empty folders when it ends. The lock is held only if the path
+        // still leads to the locked file; otherwise folders and file are created again.
         loop {
             let file = match lock.make_folders().and_then(|()| open_lock(&path)) {
                 Ok(file) => file,
@@ -69,7 +69,7 @@ impl LocalLock {
                 }
                 std::thread::sleep(LOCK_POLL);
             }
-            if is_at(&file, &path)? {
+            if is_same_file(&file, &path)? {
                 lock.file = Some(file);
                 return Ok(lock);
             }
@@ -85,8 +85,8 @@ impl LocalLock {
             missing.push(folder.to_path_buf());
         }
         for folder in missing.into_iter().rev() {
-            if create_dir(&folder)? && !self.made.contains(&folder) {
-                self.made.push(folder);
+            if create_dir(&folder)? && !self.created.contains(&folder) {
+                self.created.push(folder);
             }
         }
         Ok(())
@@ -95,7 +95,7 @@ impl LocalLock {
 
 impl Drop for LocalLock {
     fn drop(&mut self) {
-        // Errors have nowhere to go, and what stays behind is empty: the next run takes it away.
+        // Best effort: an error is ignored. What remains is empty, and the next run removes it.
         let own_root = &self.own_root;
         if self.file.is_some() {
             let _ = remove_empty_dir(&own_root.join(STAGING_FOLDER));
@@ -104,7 +104,7 @@ impl Drop for LocalLock {
             let _ = remove_empty_dir(own_root);
             let _ = remove_empty_dir(parent(own_root));
         }
-        for folder in self.made.iter().rev() {
+        for folder in self.created.iter().rev() {
             let _ = remove_empty_dir(folder);
         }
     }
@@ -115,7 +115,7 @@ fn open_lock(path: &Path) -> Result<File, LakeError> {
 }
 
 /// Whether `path` still leads to the open file.
-pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, LakeError> {
+pub(super) fn is_same_file(file: &File, path: &Path) -> Result<bool, LakeError> {
     let open = file.metadata().map_err(io_error("read", path))?;
     match fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
@@ -124,7 +124,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> Result<bool, LakeError> {
     }
 }
 
-/// Carries out one change. Tests let it fail at any chosen one.
+/// Carries out one change of the disk. Tests choose changes that fail.
 pub(crate) fn change<T>(
     action: &'static str,
     path: &Path,
@@ -135,7 +135,7 @@ pub(crate) fn change<T>(
     operation().map_err(io_error(action, path))
 }
 
-/// The folder that holds `path`; a bare relative name lies in the current one.
+/// Returns the parent folder of `path`, which is the current folder for a bare name.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -143,18 +143,18 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Whether something is at `path`, a broken link included.
+/// Whether anything exists at `path`, a broken link included.
 pub(crate) fn exists(path: &Path) -> Result<bool, LakeError> {
     Ok(optional(fs::symlink_metadata(path).map_err(io_error("read", path)))?.is_some())
 }
 
-/// Whether a folder is at `path`, and no link to one.
+/// Whether `path` is a folder and not a link to one.
 pub(crate) fn is_folder(path: &Path) -> Result<bool, LakeError> {
     let metadata = optional(fs::symlink_metadata(path).map_err(io_error("read", path)))?;
     Ok(metadata.is_some_and(|metadata| metadata.is_dir()))
 }
 
-/// The names in a folder, sorted; none where it does not exist.
+/// Lists the names in a folder, sorted; none if it does not exist.
 pub(crate) fn list_names(folder: &Path) -> Result<Vec<String>, LakeError> {
     let Some(entries) = optional(fs::read_dir(folder).map_err(io_error("list", folder)))? else {
         return Ok(Vec::new());
@@ -168,14 +168,14 @@ pub(crate) fn list_names(folder: &Path) -> Result<Vec<String>, LakeError> {
     Ok(names)
 }
 
-/// Everything below a folder that is no folder itself: path from there → size in bytes.
-/// Links are not followed. Nothing where the folder does not exist.
+/// Lists everything below a folder that is not a folder itself: path from there → size in bytes. Links are not
+/// followed. Nothing if the folder does not exist.
 pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
     let mut files = BTreeMap::new();
     let mut todo = vec![(folder.to_path_buf(), String::new())];
     while let Some((folder, prefix)) = todo.pop() {
         let entries = match fs::read_dir(&folder) {
-            // Nor can a reader list it: `lost+found` is root's alone.
+            // Readers cannot list it either: `lost+found` belongs to root.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_ignored_below(&prefix) => {
                 continue;
             }
@@ -195,12 +195,12 @@ pub(crate) fn list_files(folder: &Path) -> Result<BTreeMap<String, u64>, LakeErr
     Ok(files)
 }
 
-/// Whether a folder is below one that holds no one's data, or is one.
+/// Whether a folder is ignored, or below one that is.
 fn is_ignored_below(prefix: &str) -> bool {
     prefix.split('/').any(|name| !name.is_empty() && is_ignored_folder(name))
 }
 
-/// Reads a small file whole; nothing where there is none.
+/// Reads a small file whole; returns nothing if it does not exist.
 pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, LakeError> {
     let Some(file) = optional(open_file(path))? else {
         return Ok(None);
@@ -213,7 +213,7 @@ pub(crate) fn read_bounded(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>
     Ok(Some(bytes))
 }
 
-/// Opens a regular file for reading. Anything else, a pipe for one, could block for ever.
+/// Opens a regular file for reading. Opening anything else, such as a pipe, could block.
 pub(crate) fn open_file(path: &Path) -> Result<File, LakeError> {
     let open = || {
         if fs::symlink_metadata(path)?.is_file() {
@@ -225,7 +225,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File, LakeError> {
     open().map_err(io_error("open", path))
 }
 
-/// Makes one folder; says whether it was missing.
+/// Creates a folder; returns whether it was missing.
 pub(crate) fn create_dir(path: &Path) -> Result<bool, LakeError> {
     change("create", path, || match fs::create_dir(path) {
         Ok(()) => Ok(true),
@@ -234,24 +234,24 @@ pub(crate) fn create_dir(path: &Path) -> Result<bool, LakeError> {
     })
 }
 
-/// Makes a file that must not be there yet, for writing.
+/// Creates a file for writing; fails if it exists.
 pub(crate) fn create_file(path: &Path) -> Result<File, LakeError> {
     change("create", path, || OpenOptions::new().write(true).create_new(true).open(path))
 }
 
-/// Writes a whole new file and brings it to disk.
+/// Writes and syncs a new file.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
     let mut file = create_file(path)?;
     change("write", path, || file.write_all(bytes))?;
     sync_file(&file, path)
 }
 
-/// Brings a file's bytes to disk.
+/// Syncs a file.
 pub(crate) fn sync_file(file: &File, path: &Path) -> Result<(), LakeError> {
     change("sync", path, || file.sync_all())
 }
 
-/// Brings a folder's entries to disk, where the file system has such a thing.
+/// Syncs a folder's entries, if the file system can.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), LakeError> {
     change("sync", path, || match File::open(path)?.sync_all() {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
@@ -261,12 +261,12 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), LakeError> {
     })
 }
 
-/// Renames within the lake. The system itself refuses to replace a folder that is not empty.
+/// Renames within the lake. Fails if that would replace a folder that is not empty.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), LakeError> {
     change("move to", to, || fs::rename(from, to))
 }
 
-/// Exchanges two entries in one step; says whether the file system can.
+/// Exchanges two entries atomically; returns whether the file system can.
 pub(crate) fn exchange(one: &Path, other: &Path) -> Result<bool, LakeError> {
     use rustix::io::Errno;
     change("exchange", other, || {
@@ -282,12 +282,12 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> Result<bool, LakeError> {
     })
 }
 
-/// Removes a file if it is there.
+/// Removes a file if it exists.
 pub(crate) fn remove_file(path: &Path) -> Result<(), LakeError> {
     optional(change("remove", path, || fs::remove_file(path))).map(|_| ())
 }
 
-/// Removes a folder if it is there and empty; else leaves it, and a link to one too.
+/// Removes a folder if it exists and is empty. Leaves links.
 pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), LakeError> {
     change("remove", path, || match fs::remove_dir(path) {
         Err(error)
@@ -302,7 +302,7 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), LakeError> {
     })
 }
 
-/// Removes whatever is at `path`, folders with all that is in them. Links are not followed.
+/// Removes a file, or a folder with everything in it. Links are not followed.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), LakeError> {
     if !is_folder(path)? {
         return remove_file(path);
@@ -314,7 +314,7 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), LakeError> {
     change("remove", path, || fs::remove_dir(path))
 }
 
-/// Faults for tests: chosen changes of the storage fail.
+/// Faults for tests: chosen changes of the disk fail.
 #[cfg(test)]
 pub(crate) mod faults {
     use std::cell::Cell;
@@ -325,8 +325,7 @@ pub(crate) mod faults {
     pub(crate) struct Fault {
         /// This one.
         pub once: u32,
-        /// This one and all later ones, what a crash looks like to the disk: not even the tidying of a
-        /// `drop` comes through.
+        /// This one and all later ones, as after a crash: not even the cleanup of a `drop` is carried out.
         pub for_good: u32,
     }
 

@@ -1,19 +1,18 @@
 //! A folder of a local disk as an object store: an object appears whole, and [`PutMode::Create`] replaces none.
 //!
-//! Reads are the library's own. Its way to create an object is a hard link, which some file systems lack: exFAT,
-//! SMB, and those that are programs (blobfuse, Databricks volumes). Here an object is written to a file of
-//! another name in the same folder first, and gets its own name in the first of these ways that the file system has:
+//! Reads are those of `object_store`. It creates an object by a hard link, which some file systems do not support:
+//! exFAT, SMB, and FUSE (blobfuse, Databricks volumes). Here an object is written to a temporary file in the same
+//! folder first, and gets its name in the first of these ways that the file system supports:
 //!
 //! | way | another writer's object of that name | what a reader can see |
 //! |---|---|---|
 //! | [`Way::Link`] | stays | nothing, or the whole object |
 //! | [`Way::RenameNoReplace`] | stays | nothing, or the whole object |
-//! | [`Way::Reserve`] | stays, unless that writer replaces files without looking | nothing, an empty file, or the whole object |
+//! | [`Way::Reserve`] | stays, unless that writer replaces files unconditionally | nothing, an empty file, or the whole object |
 //!
-//! The last way creates an empty file of that name, which fails if there is one, and renames over it. So that
-//! nothing is ever torn, [`ObjectStore::list`] leaves empty files out, and [`remove_unfinished`], under the
-//! table's lock, removes those of runs that were killed. Other readers take an empty commit of a Delta log for one
-//! that changes nothing.
+//! The last way creates an empty file of that name, which fails if there is one, and renames over it. So that no
+//! object is ever incomplete, [`ObjectStore::list`] omits empty files, and [`remove_unfinished`], under the table
+//! lock, removes those of killed runs. Other readers treat an empty commit of a Delta log as one without changes.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
@@ -34,17 +33,17 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::error::{LakeError, io_error};
 use super::local;
 
-/// What a file that is being written is called after the object's name.
+/// Suffix of temporary files.
 const UNFINISHED: &str = ".defender-lake.tmp";
 
-/// How a whole file gets its name if no other file has it.
+/// How a complete file gets its name if no other file has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// A hard link.
     Link,
-    /// A rename that replaces nothing.
+    /// A rename with `RENAME_NOREPLACE`.
     RenameNoReplace,
-    /// An empty file of that name, which is then replaced.
+    /// An empty file of that name, which is then replaced by a rename.
     Reserve,
 }
 
@@ -59,21 +58,21 @@ pub(crate) struct LocalObjects {
 }
 
 impl LocalObjects {
-    /// Opens a folder, which has to be there.
+    /// Opens a folder.
     ///
     /// # Errors
     ///
-    /// What the library says.
+    /// Fails if the folder does not exist.
     pub(crate) fn open(root: &Path) -> object_store::Result<Self> {
         Self::with_ways(root, WAYS)
     }
 
-    /// Opens a folder of a file system that has these ways alone.
+    /// Opens a folder of a file system that supports only these ways.
     pub(crate) fn with_ways(root: &Path, ways: &'static [Way]) -> object_store::Result<Self> {
         Ok(Self { files: LocalFileSystem::new_with_prefix(root)?, ways })
     }
 
-    /// Writes an object; says whether it is there now. It is not if `mode` forbids to replace another.
+    /// Writes an object; returns false if `mode` forbids to replace an existing one.
     fn put(&self, place: &Path, payload: &PutPayload, mode: &PutMode) -> Result<bool, LakeError> {
         let folder = local::parent(place);
         if local::create_dir(folder)? {
@@ -103,27 +102,27 @@ fn write_unfinished(path: &Path, payload: &PutPayload) -> Result<(), LakeError> 
     local::write_new(path, &bytes)
 }
 
-/// Gives a whole file the name `place`, in the first of `ways` that the file system has. Says whether it has the
-/// name now: it has not if another file has.
+/// Gives a complete file the name `place`, in the first of `ways` that the file system supports. Returns false if
+/// another file has the name.
 fn create(unfinished: &Path, place: &Path, ways: &[Way]) -> Result<bool, LakeError> {
     let mut made = Err(io_error("create", place)(io::ErrorKind::Unsupported.into()));
     for way in ways {
         made = match way {
-            Way::Link => made_unless_there("create", place, || fs::hard_link(unfinished, place)),
-            Way::RenameNoReplace => made_unless_there("create", place, || {
+            Way::Link => create_unless_exists("create", place, || fs::hard_link(unfinished, place)),
+            Way::RenameNoReplace => create_unless_exists("create", place, || {
                 Ok(renameat_with(CWD, unfinished, CWD, place, RenameFlags::NOREPLACE)?)
             }),
             Way::Reserve => reserve(unfinished, place),
         };
         match &made {
-            Err(LakeError::Io { source, .. }) if is_lacking(source) => {}
+            Err(LakeError::Io { source, .. }) if is_unsupported(source) => {}
             _ => break,
         }
     }
     made
 }
 
-fn made_unless_there(
+fn create_unless_exists(
     action: &'static str,
     place: &Path,
     operation: impl FnOnce() -> io::Result<()>,
@@ -136,7 +135,7 @@ fn made_unless_there(
 }
 
 fn reserve(unfinished: &Path, place: &Path) -> Result<bool, LakeError> {
-    let is_ours = made_unless_there("create", place, || {
+    let is_ours = create_unless_exists("create", place, || {
         OpenOptions::new().write(true).create_new(true).open(place).map(drop)
     })?;
     if is_ours && let Err(error) = local::rename(unfinished, place) {
@@ -147,23 +146,23 @@ fn reserve(unfinished: &Path, place: &Path) -> Result<bool, LakeError> {
     Ok(is_ours)
 }
 
-/// Whether a file system says that it cannot do this at all, each in its own words.
-fn is_lacking(error: &io::Error) -> bool {
+/// Whether an error means that the file system does not support the operation.
+fn is_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    // Without hard links exFAT and SMB say that they are not permitted, programs (FUSE) that they do not know
-    // them; a rename with flags is an invalid argument to those that know none.
+    // Hard links: not permitted on exFAT and SMB, not implemented by FUSE programs. Renames with flags: an invalid
+    // argument to those that do not know them.
     const ERRORS: [Errno; 6] =
         [Errno::PERM, Errno::ACCESS, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::MLINK];
     error.kind() == io::ErrorKind::Unsupported
         || Errno::from_io_error(error).is_some_and(|errno| ERRORS.contains(&errno))
 }
 
-/// Removes what killed runs have left of objects in `folder`: files that have not got their name, and an empty
-/// last one. Only for those who hold the table's lock.
+/// Removes what killed runs have left in `folder`: temporary files, and an empty last object. The caller must hold
+/// the table lock.
 ///
 /// # Errors
 ///
-/// Storage.
+/// Fails if the folder cannot be listed or a file not be removed.
 pub(crate) fn remove_unfinished(folder: &Path, is_object: impl Fn(&str) -> bool) -> Result<(), LakeError> {
     let names = local::list_names(folder)?;
     for name in names.iter().filter(|name| name.ends_with(UNFINISHED)) {
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_way_creates_whole_objects_and_replaces_none() {
+    async fn every_way_creates_objects_and_replaces_none() {
         for ways in [&[Way::Link][..], &[Way::RenameNoReplace], &[Way::Reserve], WAYS] {
             let temp = tempfile::tempdir().unwrap();
             let store = LocalObjects::with_ways(temp.path(), ways).unwrap();
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_or_crash_at_any_change_leaves_no_torn_object() {
+    fn failed_change_leaves_no_incomplete_object() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for ways in [&[Way::Link][..], &[Way::RenameNoReplace], &[Way::Reserve], &[]] {
             for is_crash in [false, true] {
@@ -303,12 +302,12 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_mean_lacking_are_told_from_others() {
-        let lacks = |code| is_lacking(&io::Error::from_raw_os_error(code));
+    fn unsupported_operations_are_told_from_failures() {
+        let is_unsupported_code = |code| is_unsupported(&io::Error::from_raw_os_error(code));
         // EPERM, EINVAL, ENOSYS, EOPNOTSUPP.
-        assert!([1, 22, 38, 95].into_iter().all(lacks));
+        assert!([1, 22, 38, 95].into_iter().all(is_unsupported_code));
         // EIO, EEXIST, ENOSPC, EROFS, ENOLCK, ESTALE, EDQUOT.
-        assert!(![5, 17, 28, 30, 37, 116, 122].into_iter().any(lacks));
+        assert!(![5, 17, 28, 30, 37, 116, 122].into_iter().any(is_unsupported_code));
     }
 
     #[tokio::test]

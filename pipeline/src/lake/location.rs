@@ -1,8 +1,8 @@
-//! What `--lake` and the environment say: takes a path or a URL, gives a folder or a store to ask.
+//! Reads `--lake` and the environment: takes a path or a URL, gives a folder or an object store's client.
 //!
-//! Each store's usual variables count, as the library reads them. On Azure, where they hold no key, no
-//! signature and no token, the program signs in as it does for the API; the variables of that identity
-//! (`AZURE_CLIENT_ID` and its like) are its own and never the library's.
+//! Each store's usual variables apply, as `object_store` reads them. On Azure, if they hold no key, SAS or token, the
+//! program signs in as it does for the API; the variables of that identity (`AZURE_CLIENT_ID` and the like) are
+//! read by `auth` and never by `object_store`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,21 +26,21 @@ use crate::http::base_url::parse_base_url;
 use crate::http::error_chain;
 use crate::{environment, redact};
 
-/// What every Azure storage account takes tokens for, in all clouds.
+/// The scope of tokens for Azure storage, the same in all clouds.
 const AZURE_STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
 const DEFAULT_AUTHORITY: &str = "https://login.microsoftonline.com";
 
-/// What the library takes too if none is named.
+/// The default of `object_store`.
 const DEFAULT_AWS_REGION: &str = "us-east-1";
 
-/// A request is sent again for so long. Longer, and a signature that is made once for all attempts can end.
+/// How long a request is retried. All attempts share one signature, which could expire after a longer time.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(4);
 
-/// Attempts beyond the first, within that time.
+/// Retries within that time.
 const MAX_RETRIES: usize = 10;
 
-/// Where a lake is, by its location.
+/// A lake's location, opened.
 #[derive(Debug)]
 pub(super) enum Location {
     Disk(PathBuf),
@@ -48,13 +48,13 @@ pub(super) enum Location {
 }
 
 impl Location {
-    /// Reads a location and what the environment has for it. Asks nobody.
+    /// Reads a location and the environment. Sends no request.
     pub(super) fn parse(location: &Path) -> Result<Self, LakeError> {
-        let (root, url, kind, prefix) = match Written::read(location)? {
-            Written::Disk(root) => return Ok(Self::Disk(root)),
-            Written::Store { root, url, kind, prefix } => (root, url, kind, prefix),
+        let (root, url, kind, prefix) = match LocationText::read(location)? {
+            LocationText::Disk(root) => return Ok(Self::Disk(root)),
+            LocationText::Store { root, url, kind, prefix } => (root, url, kind, prefix),
         };
-        let cannot = |error: object_store::Error| bad(location, &store::explain(&error));
+        let cannot = |error: object_store::Error| invalid(location, &store::explain(&error));
         let connector = Connector::default();
         let sign = |signer| connector.signer.set(signer).expect("set once, here");
         let objects = match kind {
@@ -76,100 +76,104 @@ impl Location {
             ObjectStoreScheme::GoogleCloudStorage => {
                 Objects::of(gcp(&url).with_http_connector(connector.clone()).build().map_err(cannot)?)
             }
-            _ => return Err(bad(location, UNSUPPORTED)),
+            _ => return Err(invalid(location, UNSUPPORTED)),
         };
         let started = Store::try_new(root.clone(), prefix, objects);
         Ok(Self::Store(started.map_err(io_error("start the network for", &root))?))
     }
 }
 
-/// Checks that a lake can have the location, without the environment and without asking anyone.
+/// Checks a lake's location by itself, without the environment and without a request.
 ///
 /// # Errors
 ///
-/// [`LakeError::BadLocation`].
+/// [`LakeError::InvalidLocation`].
 pub fn check_location(location: impl AsRef<Path>) -> Result<(), LakeError> {
-    Written::read(location.as_ref()).map(|_| ())
+    LocationText::read(location.as_ref()).map(|_| ())
 }
 
-/// What a location says by itself.
-enum Written {
+/// A location, parsed.
+enum LocationText {
     Disk(PathBuf),
     Store {
-        /// As typed, without slashes at its end.
+        /// As typed, without trailing slashes.
         root: PathBuf,
-        /// What names the bucket or container.
+        /// The URL of the bucket or container.
         url: Url,
         kind: ObjectStoreScheme,
-        /// The lake's place in the store.
+        /// The lake's prefix in the store.
         prefix: Key,
     },
 }
 
-impl Written {
+impl LocationText {
     fn read(location: &Path) -> Result<Self, LakeError> {
         let text = location.to_string_lossy();
-        let bad = |reason: &str| bad(location, reason);
+        let invalid = |reason: &str| invalid(location, reason);
         if text.trim().is_empty() {
-            return Err(bad("is empty"));
+            return Err(invalid("must not be empty"));
         }
         if redact::holds_secret(&text) {
-            return Err(bad(NO_CREDENTIALS));
+            return Err(invalid(NO_CREDENTIALS));
         }
         let Some((scheme, rest)) = split_scheme(&text) else {
             return match text.split_once(':') {
-                Some((scheme, _)) if is_store_scheme(scheme) => Err(bad("is not a URL: `//` is missing")),
+                Some((scheme, _)) if is_store_scheme(scheme) => Err(invalid("not a URL: `//` is missing")),
                 _ => Ok(Self::Disk(location.to_path_buf())),
             };
         };
         if rest.contains(['?', '#']) {
-            return Err(bad("must not contain `?` or `#`: credentials are set in the environment"));
+            return Err(invalid("must not contain `?` or `#`; set credentials in the environment"));
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if let Some((user, _)) = authority.rsplit_once('@')
             && (user.contains(':') || !redact::takes_container(&scheme))
         {
-            return Err(bad(NO_CREDENTIALS));
+            return Err(invalid(NO_CREDENTIALS));
         }
         if scheme == "file" {
-            let url = Url::parse(&text).map_err(|_| bad("is not a URL"))?;
-            return Ok(Self::Disk(url.to_file_path().map_err(|()| bad("is not the URL of a local folder"))?));
+            let url = Url::parse(&text).map_err(|_| invalid("not a URL"))?;
+            return Ok(Self::Disk(
+                url.to_file_path().map_err(|()| invalid("not the URL of a local folder"))?,
+            ));
         }
         let is_web = scheme == "https";
         if !is_web && !is_store_scheme(&scheme) {
-            return Err(bad(&format!("the scheme {scheme} is not supported")));
+            return Err(invalid(&format!("the scheme {scheme} is not supported")));
         }
         if authority.is_empty() {
-            return Err(bad("names no bucket or container"));
+            return Err(invalid("the bucket or container is missing"));
         }
         let path = path.trim_end_matches('/');
-        check_folders(path, is_web).map_err(bad)?;
-        // Of a web URL the library takes the container from the path. Of the others all that it needs stands
-        // before the path: keys are not URLs, and `%20` is three of their characters.
-        let of_library = if is_web { path } else { "" };
-        let url =
-            Url::parse(&format!("{scheme}://{authority}/{of_library}")).map_err(|_| bad("is not a URL"))?;
-        let (kind, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| bad(UNSUPPORTED))?;
+        check_folders(path, is_web).map_err(invalid)?;
+        // `object_store` reads the container of an https URL from the path. All other URLs have it before the
+        // path, which is kept away from the library: keys are not URLs, and `%20` is three characters of one.
+        let container_path = if is_web { path } else { "" };
+        let url = Url::parse(&format!("{scheme}://{authority}/{container_path}"))
+            .map_err(|_| invalid("not a URL"))?;
+        let (kind, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| invalid(UNSUPPORTED))?;
         if kind == ObjectStoreScheme::Http {
-            return Err(bad(UNSUPPORTED));
+            return Err(invalid(UNSUPPORTED));
         }
         let prefix = if is_web { Ok(prefix) } else { Key::parse(path) };
-        let prefix = prefix.map_err(|_| bad("holds characters that no key can have"))?;
+        let prefix = prefix.map_err(|_| invalid(INVALID_CHARACTERS))?;
         Ok(Self::Store { root: PathBuf::from(text.trim_end_matches('/')), url, kind, prefix })
     }
 }
 
-const UNSUPPORTED: &str = "is not the URL of a store that is supported";
+const UNSUPPORTED: &str = "not the URL of a supported object store";
+
+const INVALID_CHARACTERS: &str = "contains characters that object keys cannot have";
 
 const NO_CREDENTIALS: &str = "must not contain credentials; set them in the environment";
 
-/// A location that cannot be used, without what may be secret.
-pub(super) fn bad(location: &Path, reason: &str) -> LakeError {
+/// Returns the error of an invalid location, without what may be secret.
+pub(super) fn invalid(location: &Path, reason: &str) -> LakeError {
     let location = redact::place(&location.to_string_lossy()).into_owned();
-    LakeError::BadLocation { location, reason: reason.to_owned() }
+    LakeError::InvalidLocation { location, reason: reason.to_owned() }
 }
 
-/// Returns `s3` and `bucket/path` for `s3://bucket/path`, nothing for a path.
+/// Returns `s3` and `bucket/path` for `s3://bucket/path`, and nothing for a path.
 fn split_scheme(text: &str) -> Option<(String, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -182,7 +186,7 @@ fn is_store_scheme(scheme: &str) -> bool {
         || ["s3", "s3a", "gs"].iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// Holds the folders of a store's path against what keys can be made of.
+/// Checks that the folders of a store's path can be part of an object key.
 fn check_folders(path: &str, is_web: bool) -> Result<(), &'static str> {
     if path.is_empty() {
         return Ok(());
@@ -190,16 +194,18 @@ fn check_folders(path: &str, is_web: bool) -> Result<(), &'static str> {
     for folder in path.split('/') {
         let folder = if is_web { percent_decode_str(folder).decode_utf8_lossy() } else { folder.into() };
         if folder.is_empty() {
-            return Err("has an empty folder name (`//`), which is a folder of its own in a store");
+            return Err(
+                "must not contain empty folder names (`//`), which are folders of their own in a store",
+            );
         }
         if [".", ".."].contains(&folder.as_ref()) {
-            return Err("must not contain `.` or `..`, which are names like others in a store");
+            return Err("must not contain `.` or `..`, which are ordinary names in a store");
         }
         if folder.chars().any(char::is_control) {
             return Err("must not contain control characters");
         }
         if is_web && folder.contains(['/', '\\', '\u{fffd}']) {
-            return Err("holds characters that no key can have");
+            return Err(INVALID_CHARACTERS);
         }
     }
     Ok(())
@@ -209,7 +215,7 @@ fn retry() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT }
 }
 
-/// S3 as the environment has it. Empty variables are absent, which the library's own reading does not know.
+/// Configures S3 from the environment. Empty variables count as unset, unlike in the library's own `from_env`.
 fn aws(url: &Url) -> AmazonS3Builder {
     let builder = AmazonS3Builder::new().with_retry(retry());
     let settings = settings("AWS_").filter_map(|(name, value)| Some((name.parse().ok()?, value)));
@@ -226,7 +232,7 @@ fn gcp(url: &Url) -> GoogleCloudStorageBuilder {
     settings.fold(builder, |builder, (key, value)| builder.with_config(key, value)).with_url(url.as_str())
 }
 
-/// The variables that begin with `prefix`, their names as the library spells them.
+/// Lists the variables that start with `prefix`, with their names in the library's lower case.
 fn settings(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
     let variables = environment::variables().filter(move |(name, _)| name.starts_with(prefix));
     variables.map(|(name, value)| (name.to_ascii_lowercase(), value))
@@ -234,7 +240,7 @@ fn settings(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
 
 fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
     let mut builder = MicrosoftAzureBuilder::new().with_retry(retry());
-    let mut unread = Vec::new();
+    let mut unsupported = Vec::new();
     for (name, value) in settings("AZURE_") {
         let is_storage = name.starts_with("azure_storage_");
         match name.parse::<AzureConfigKey>() {
@@ -242,7 +248,7 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
                 builder = builder.with_config(key, value);
             }
             Err(_) if is_storage && name != "azure_storage_auth_mode" => {
-                unread.push(name.to_ascii_uppercase());
+                unsupported.push(name.to_ascii_uppercase());
             }
             _ => {}
         }
@@ -259,17 +265,17 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
     ];
     let has_credentials = has_credentials.iter().any(is_set);
     let credentials = Credentials::from_env();
-    for name in unread {
+    for name in unsupported {
         let is_secret =
             ["CONNECTION", "KEY", "SAS", "TOKEN", "SECRET"].iter().any(|word| name.contains(word));
         if is_secret && !has_credentials && !credentials.name_an_application() {
-            return Err(LakeError::BadVariable {
+            return Err(LakeError::InvalidVariable {
                 name,
-                reason: "is not read".to_owned(),
+                reason: "not supported".to_owned(),
                 hint: "set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, and AZURE_STORAGE_ACCOUNT_NAME with az://",
             });
         }
-        tracing::warn!("{name} is not read");
+        tracing::warn!("{name} is not supported and ignored");
     }
     if has_credentials {
         return Ok(builder);
@@ -277,19 +283,15 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
     let authority = environment::variable("AZURE_AUTHORITY_HOST");
     let authority = parse_base_url(authority.as_deref().unwrap_or(DEFAULT_AUTHORITY)).map_err(|reason| {
         let hint = "set it to the authority's host, or unset it";
-        LakeError::BadVariable {
-            name: "AZURE_AUTHORITY_HOST".to_owned(),
-            reason: format!("is not valid: {reason}"),
-            hint,
-        }
+        LakeError::InvalidVariable { name: "AZURE_AUTHORITY_HOST".to_owned(), reason, hint }
     })?;
     let scope = AZURE_STORAGE_SCOPE.to_owned();
     let tokens = Tokens::try_new(&authority, scope, AuthMethod::Auto, credentials)
-        .map_err(|error| bad(Path::new(url.as_str()), &error_chain(&error)))?;
+        .map_err(|error| invalid(Path::new(url.as_str()), &error_chain(&error)))?;
     Ok(builder.with_credentials(Arc::new(Identity { tokens })))
 }
 
-/// The program's own identity, for the store.
+/// The identity that the program signs in with, as credentials of the store.
 #[derive(Debug)]
 struct Identity {
     tokens: Tokens,
@@ -319,30 +321,30 @@ mod tests {
     }
 
     #[test]
-    fn locations_that_cannot_be_say_why() {
+    fn invalid_locations_are_rejected_with_a_reason() {
         let check = |location: &str, expected: &str| {
             assert_eq!(error(location), format!("invalid lake location{expected}"), "{location}");
         };
-        check("", " : is empty");
+        check("", " : must not be empty");
         let credentials = "must not contain credentials; set them in the environment";
         check("s3://KEY:SECRET@b/x", &format!(" s3://b/x: {credentials}"));
         check("s3://SECRET@b/x", &format!(" s3://b/x: {credentials}"));
         check("https://h/c?sig=SECRET", &format!(" https://h/c: {credentials}"));
         check("h/c?sv=1&sig=SECRET", &format!(" …: {credentials}"));
         check("AccountName=a;AccountKey=SECRET", &format!(" …: {credentials}"));
-        let query = "must not contain `?` or `#`: credentials are set in the environment";
+        let query = "must not contain `?` or `#`; set credentials in the environment";
         check("s3://b/x?SECRET", &format!(" s3://b/x: {query}"));
         check("gs://b/x#SECRET", &format!(" gs://b/x: {query}"));
         check("file:///x?SECRET", &format!(" file:///x: {query}"));
         check(
             "s3://b/a//b",
-            " s3://b/a//b: has an empty folder name (`//`), which is a folder of its own in a store",
+            " s3://b/a//b: must not contain empty folder names (`//`), which are folders of their own in a store",
         );
         check(
             "s3://b//a",
-            " s3://b//a: has an empty folder name (`//`), which is a folder of its own in a store",
+            " s3://b//a: must not contain empty folder names (`//`), which are folders of their own in a store",
         );
-        let dots = "must not contain `.` or `..`, which are names like others in a store";
+        let dots = "must not contain `.` or `..`, which are ordinary names in a store";
         for location in ["s3://b/x/../y", "az://c/..", "gs://b/./x", "abfss://c@a.dfs.core.windows.net/x/.."]
         {
             check(location, &format!(" {location}: {dots}"));
@@ -351,14 +353,14 @@ mod tests {
         check(web, &format!(" {web}: {dots}"));
         check(
             "https://a.blob.core.windows.net/c/x%2Fy",
-            " https://a.blob.core.windows.net/c/x%2Fy: holds characters that no key can have",
+            " https://a.blob.core.windows.net/c/x%2Fy: contains characters that object keys cannot have",
         );
         check("s3://b/a\u{1b}b", r" s3://b/a\u{1b}b: must not contain control characters");
-        check("s3:///x", " s3:///x: names no bucket or container");
-        check("s3:/b/x", " s3:/b/x: is not a URL: `//` is missing");
+        check("s3:///x", " s3:///x: the bucket or container is missing");
+        check("s3:/b/x", " s3:/b/x: not a URL: `//` is missing");
         check("ftp://h/x", " ftp://h/x: the scheme ftp is not supported");
         check("http://h/x", " http://h/x: the scheme http is not supported");
-        check("https://example.com/x", " https://example.com/x: is not the URL of a store that is supported");
+        check("https://example.com/x", " https://example.com/x: not the URL of a supported object store");
     }
 
     #[test]

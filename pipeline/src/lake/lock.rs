@@ -1,4 +1,4 @@
-//! The lock of a table: a file on a local disk, an object that is renewed in a store.
+//! The lock of a table: a locked file on a local disk, an object with a lease in a store.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct TableLock {
     held: Arc<Held>,
 }
 
-/// What keeps others away.
+/// The lock by the kind of lake.
 #[derive(Debug)]
 enum Held {
     Disk(LocalLock),
@@ -26,15 +26,15 @@ enum Held {
 }
 
 impl Table {
-    /// Takes the table for this process alone, waiting while another has it. `on_wait` is called once
-    /// before the first wait; the wait ends early when `cancelled` says so.
+    /// Locks the table for this process, waiting while another holds the lock. Calls `on_wait` once before the
+    /// first wait; stops waiting once `cancelled` returns true.
     ///
-    /// Dropping the lock leaves nothing behind but what was published: the lock file goes, and so do
-    /// the folders that are empty then, the lake's own only if this call made it.
+    /// Dropping the lock removes the lock file and the folders that are empty by then, the lake's own only if this
+    /// call created it.
     ///
     /// # Errors
     ///
-    /// [`LakeError::Cancelled`], or what kept the lock file from being made.
+    /// [`LakeError::Cancelled`]; fails if the lock file cannot be created.
     pub fn lock(&self, on_wait: impl FnOnce(), cancelled: &dyn Fn() -> bool) -> Result<TableLock, LakeError> {
         let held = match self.place() {
             Place::Disk(_) => Held::Disk(LocalLock::take(self.own_root(), on_wait, cancelled)?),
@@ -47,19 +47,19 @@ impl Table {
 }
 
 impl TableLock {
-    /// The table that is locked.
+    /// The locked table.
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Makes the table a Delta table with what is published next, if it is none.
+    /// Makes the table a Delta table with the next snapshot that is published.
     #[must_use]
     pub fn to_be_delta(mut self) -> Self {
         self.is_to_be_delta = true;
         self
     }
 
-    /// What the table is, or is about to be.
+    /// Returns what the table is, or is about to become.
     ///
     /// # Errors
     ///
@@ -68,11 +68,11 @@ impl TableLock {
         if self.is_to_be_delta { Ok(TableKind::Delta) } else { self.table.kind() }
     }
 
-    /// Asks whether the table is still ours. A run that stood still for long may have lost it.
+    /// Checks that this run still holds the lock. In a store, its lease may have expired.
     ///
     /// # Errors
     ///
-    /// [`LakeError::LeaseLost`]; where a store cannot be asked.
+    /// [`LakeError::LeaseLost`]; fails if the store does not answer.
     pub(crate) fn confirm(&self) -> Result<(), LakeError> {
         match &*self.held {
             Held::Disk(_) => Ok(()),
@@ -80,19 +80,19 @@ impl TableLock {
         }
     }
 
-    /// What to say of a run that finds out that another one has the table.
+    /// Returns the error of a run that finds that another one took over the lock.
     pub(crate) fn lost(&self) -> LakeError {
         LakeError::LeaseLost { path: self.table.own_root().join(LOCK_FILE) }
     }
 
-    /// The folders above the table's own whose entries have to last for the table to last.
+    /// Lists the folders above the table's own that must be synced for the table to survive a crash.
     pub(crate) fn folders_above(&self) -> Vec<PathBuf> {
         let table = self.table();
-        let made: &[PathBuf] = match &*self.held {
-            Held::Disk(lock) => &lock.made,
+        let created: &[PathBuf] = match &*self.held {
+            Held::Disk(lock) => &lock.created,
             Held::Store(_) => &[],
         };
-        let mut folders: Vec<_> = made.iter().map(|folder| local::parent(folder).to_path_buf()).collect();
+        let mut folders: Vec<_> = created.iter().map(|folder| local::parent(folder).to_path_buf()).collect();
         let root = table.lake().root();
         folders.extend([root.to_path_buf(), root.join("_defender"), table.own_root()]);
         folders

@@ -1,14 +1,14 @@
-//! Output storage: where the tables of a lake lie, and every operation that reads or changes them.
+//! Output storage: the tables of a lake, and every operation that reads or changes their files.
 //!
-//! Takes a place, gives [`Table`]s with their published snapshots and an exclusive [`TableLock`].
-//! Knows folders and files, and never what a data file holds. A local disk for now; nothing outside
-//! this module touches output storage by itself.
+//! Takes a location, gives [`Table`]s with their published snapshots and an exclusive [`TableLock`]. Knows folders
+//! and files, and never what a data file holds. The lake is on a local disk (`local`) or in an object store
+//! (`store`); what both can do is a method of [`Place`].
 //!
 //! ```text
 //! <lake>/<table>/snapshot_date=2021-01-11/…              what readers glob
-//! <lake>/_defender/<table>/lock                          there only while a run holds it
+//! <lake>/_defender/<table>/lock                          exists only while a run holds it
 //! <lake>/_defender/<table>/snapshots/<id>/manifest.json
-//! <lake>/_defender/<table>/staging/<run id>/…            there only while a run writes
+//! <lake>/_defender/<table>/staging/<run id>/…            exists only while a run writes
 //! ```
 
 mod table;

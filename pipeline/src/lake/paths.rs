@@ -15,16 +15,16 @@ pub(super) const SNAPSHOTS_FOLDER: &str = "snapshots";
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 pub(crate) const REJECTS_FILE: &str = "rejects.ndjson.gz";
 
-/// A manifest takes about 300 bytes a data file; beyond this it is not one of ours, and is not read
+/// A manifest takes about 300 bytes a data file; a larger file was not written by this program and is not read
 /// into memory.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
-/// `snapshot_date=2021-01-11`.
+/// Returns `snapshot_date=2021-01-11`.
 pub(crate) fn data_folder_name(date: NaiveDate) -> String {
     format!("{}={date}", schema::SNAPSHOT_DATE.name)
 }
 
-/// Fails for a name that could lead out of the folder it is joined to: absolute, empty, with `..`.
+/// Fails if a name could lead out of the folder that it is joined to: absolute, empty, with `..`.
 pub(crate) fn check_name(name: &str) -> Result<(), LakeError> {
     let mut parts = name.split('/');
     let plain = parts.all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'));

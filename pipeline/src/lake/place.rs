@@ -34,7 +34,7 @@ impl Place {
             Location::Store(store) => return Ok(Self::Store(store)),
         };
         match fs::metadata(&root) {
-            Ok(metadata) if !metadata.is_dir() => Err(location::bad(location, "is not a folder")),
+            Ok(metadata) if !metadata.is_dir() => Err(location::invalid(location, "not a folder")),
             Err(error) if !is_missing(&error) => Err(io_error("open", &root)(error)),
             _ => Ok(Self::Disk(root)),
         }

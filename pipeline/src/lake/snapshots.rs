@@ -1,4 +1,4 @@
-//! The snapshots of a table: which there are, and their manifests.
+//! The published snapshots of a table, read from their manifests.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,32 +12,32 @@ use super::table::Table;
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
 
-/// A snapshot that the lake holds a manifest of.
+/// A snapshot with a manifest in the lake.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedSnapshot {
-    /// Which snapshot; the name of the manifest's folder.
+    /// The snapshot, which names the manifest's folder.
     pub id: SnapshotId,
-    /// What it was made from and consists of. Its file paths stay below the snapshot's folder.
+    /// Its parts, data files and counts. The files' paths are checked to stay below the snapshot's data folder.
     pub manifest: Manifest,
-    /// Where the manifest lies.
+    /// Path of the manifest.
     pub manifest_path: PathBuf,
 }
 
 impl Table {
-    /// The published snapshots, oldest first; none where the lake or the table does not exist.
+    /// Reads the published snapshots, oldest first; none if the lake or the table does not exist.
     ///
     /// # Errors
     ///
-    /// Names the first manifest that is damaged or unreadable.
+    /// Fails at the first manifest that is damaged or unreadable, and names it.
     pub fn snapshots(&self) -> Result<Vec<PublishedSnapshot>, LakeError> {
         self.try_snapshots()?.into_iter().collect()
     }
 
-    /// The published snapshots, oldest first, with an error in the place of each damaged one.
+    /// Reads the published snapshots, oldest first, with an error in the place of each damaged one.
     ///
     /// # Errors
     ///
-    /// Fails where the folder of the snapshots cannot be listed.
+    /// Fails if the folder of the snapshots cannot be listed.
     pub fn try_snapshots(&self) -> Result<Vec<Result<PublishedSnapshot, LakeError>>, LakeError> {
         let ids = self.snapshot_ids()?;
         let paths = ids.iter().map(|id| self.manifest_path(*id)).collect();
@@ -48,11 +48,11 @@ impl Table {
             .collect())
     }
 
-    /// The snapshot published on `date`, the newest if a crash left several.
+    /// Reads the snapshot published on `date`, the newest if a crash left several.
     ///
     /// # Errors
     ///
-    /// Names its manifest if that is damaged or unreadable.
+    /// Fails if its manifest is damaged or unreadable, and names it.
     pub fn published_on(&self, date: NaiveDate) -> Result<Option<PublishedSnapshot>, LakeError> {
         for id in self.snapshot_ids()?.into_iter().rev().filter(|id| id.date() == date) {
             if let Some(snapshot) = self.read_snapshot(id)? {
@@ -62,7 +62,7 @@ impl Table {
         Ok(None)
     }
 
-    /// The snapshots that have a folder for their manifest, oldest first.
+    /// Lists the snapshots that have a folder for their manifest, oldest first.
     pub(crate) fn snapshot_ids(&self) -> Result<Vec<SnapshotId>, LakeError> {
         let root = self.snapshots_root();
         let mut ids = BTreeSet::new();
@@ -88,19 +88,19 @@ impl Table {
         Ok(ids.into_iter().collect())
     }
 
-    /// Reads the manifest at `path`, nothing where there is none.
+    /// Reads the manifest at `path`; returns nothing if it does not exist.
     pub(crate) fn read_manifest(&self, path: &Path) -> Result<Option<Manifest>, LakeError> {
         let bytes = self.read_bounded(path, MAX_MANIFEST_BYTES)?;
         bytes.map(|bytes| parse_manifest(path, &bytes)).transpose()
     }
 
-    /// Reads a snapshot's manifest; nothing if the snapshot was replaced since it was listed.
+    /// Reads a snapshot's manifest; returns nothing if the snapshot was replaced since it was listed.
     pub(crate) fn read_snapshot(&self, id: SnapshotId) -> Result<Option<PublishedSnapshot>, LakeError> {
         let bytes = self.read_bounded(&self.manifest_path(id), MAX_MANIFEST_BYTES)?;
         self.parse_snapshot(id, bytes)
     }
 
-    /// The snapshot of a manifest's text; nothing if there is none, or a claim.
+    /// Parses a snapshot's manifest; returns nothing if there is none, or a claim in its place.
     pub(crate) fn parse_snapshot(
         &self,
         id: SnapshotId,
@@ -109,7 +109,7 @@ impl Table {
         let manifest_path = self.manifest_path(id);
         let damaged = |reason: String| LakeError::DamagedManifest { path: manifest_path.clone(), reason };
         let Some(bytes) = bytes else {
-            // Publishing moves such a folder away as a whole.
+            // Publishing moves a snapshot's folder as a whole, so one without a manifest is damaged.
             let is_there = self.is_folder(&self.snapshot_folder(id))?;
             return if is_there { Err(damaged("the file is missing".to_owned())) } else { Ok(None) };
         };
@@ -118,17 +118,21 @@ impl Table {
         }
         let manifest = parse_manifest(&manifest_path, &bytes)?;
         if manifest.dataset != self.dataset().name {
-            return Err(damaged(format!("it is of dataset {:?}", manifest.dataset)));
+            return Err(damaged(format!(
+                "expected dataset {:?}, found {:?}",
+                self.dataset().name,
+                manifest.dataset
+            )));
         }
         if manifest.snapshot_id() != id {
-            return Err(damaged(format!("it is of snapshot {}", manifest.snapshot_id())));
+            return Err(damaged(format!("expected snapshot {id}, found {}", manifest.snapshot_id())));
         }
         Ok(Some(PublishedSnapshot { id, manifest, manifest_path }))
     }
 }
 
-/// Reads a manifest's text. Holds its paths to the snapshot's own folder and its numbers to a range that
-/// sums cannot leave.
+/// Parses a manifest. Checks that its paths stay below the snapshot's data folder, and that sums of its numbers
+/// cannot overflow.
 fn parse_manifest(path: &Path, bytes: &[u8]) -> Result<Manifest, LakeError> {
     let damaged = |reason: String| LakeError::DamagedManifest { path: path.to_path_buf(), reason };
     let manifest: Manifest = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
@@ -194,9 +198,15 @@ mod tests {
         };
         let ours = "snapshot_date=2021-01-11/x";
         let time = "2021-01-11T11:01:00Z";
-        check(Some(&manifest("other", time, ours, "1")), r#"it is of dataset "other""#);
+        check(
+            Some(&manifest("other", time, ours, "1")),
+            r#"expected dataset "software_inventory", found "other""#,
+        );
         let later = "2021-01-11T12:00:00Z";
-        check(Some(&manifest("software_inventory", later, ours, "1")), "it is of snapshot 20210111T120000Z");
+        check(
+            Some(&manifest("software_inventory", later, ours, "1")),
+            "expected snapshot 20210111T110100Z, found 20210111T120000Z",
+        );
         for path in ["/etc/passwd", "../x", "snapshot_date=2021-01-11/../x", "snapshot_date=2021-01-12/x", ""]
         {
             check(

@@ -1,4 +1,4 @@
-//! `_SUCCESS`: the file that says, within a snapshot's data folder, that the snapshot is complete.
+//! `_SUCCESS`: the file that marks a snapshot's data folder as complete.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use super::table::Table;
 use crate::manifest::{Manifest, rfc3339_seconds};
 use crate::snapshot::RunId;
 
-/// A `_SUCCESS` file is a few hundred bytes; beyond this it is not ours.
+/// A `_SUCCESS` file is a few hundred bytes; a larger one was not written by this program.
 pub(crate) const MAX_SUCCESS_BYTES: u64 = 64 << 10;
 
-/// What `_SUCCESS` says: the snapshot beside it is complete, and this is its size.
+/// The content of `_SUCCESS`: which snapshot is complete, and its size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Success {
     /// Table name.
@@ -36,7 +36,7 @@ pub struct Success {
 }
 
 impl Table {
-    /// What the `_SUCCESS` of a snapshot with this manifest says.
+    /// Returns the `_SUCCESS` of a snapshot with this manifest.
     pub fn success_of(&self, manifest: &Manifest) -> Success {
         Success {
             dataset: manifest.dataset.clone(),
@@ -49,22 +49,22 @@ impl Table {
         }
     }
 
-    /// Reads the `_SUCCESS` of the snapshot on `date`: nothing where there is none, and an inner error
-    /// in words where it is not ours.
+    /// Reads the `_SUCCESS` of the snapshot on `date`: nothing if it does not exist, and an inner error as text if
+    /// it cannot be parsed.
     ///
     /// # Errors
     ///
-    /// Fails where the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn read_success(&self, date: NaiveDate) -> Result<Option<Result<Success, String>>, LakeError> {
         self.read_success_in(&self.data_folder(date))
     }
 
-    /// Whether the snapshot's data folder is in place and marked complete. It is not where somebody
-    /// deleted the folder and left the manifest.
+    /// Whether the snapshot's data folder exists and is marked complete. It is not if it was deleted by hand and
+    /// the manifest was left.
     ///
     /// # Errors
     ///
-    /// Fails where `_SUCCESS` is there and cannot be read.
+    /// Fails if `_SUCCESS` exists and cannot be read.
     pub fn is_complete(&self, snapshot: &PublishedSnapshot) -> Result<bool, LakeError> {
         let success = self.read_success(snapshot.id.date())?;
         Ok(success == Some(Ok(self.success_of(&snapshot.manifest))))

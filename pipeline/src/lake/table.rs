@@ -1,4 +1,4 @@
-//! One dataset's table in one lake: its paths, and what is at them.
+//! A lake and its tables: their paths, and reading what is at them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::place::Place;
 use crate::delta;
 use crate::snapshot::SnapshotId;
 
-/// The place that tables are in. It need not exist yet.
+/// A lake, which need not exist yet.
 #[derive(Debug, Clone)]
 pub struct Lake {
     place: Place,
@@ -48,7 +48,7 @@ impl Lake {
         self
     }
 
-    /// The lake at a place.
+    /// Returns the lake at a place.
     #[cfg(test)]
     pub(crate) fn at(place: Place) -> Self {
         Self { place }
@@ -67,42 +67,42 @@ impl Lake {
 
 /// One dataset's table in one lake.
 ///
-/// Its paths begin with the lake's folder or URL, so that they can be shown as they are; what is at one is
-/// read by the table's own methods.
+/// Its paths begin with the lake's folder or URL and can be shown as they are. Read and list them with the table's
+/// own methods.
 #[derive(Debug, Clone)]
 pub struct Table {
     lake: Lake,
     dataset: &'static Dataset,
 }
 
-/// What readers find a table's files by.
+/// How readers find a table's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableKind {
-    /// Names: all Parquet files below the table's root.
+    /// By name: all Parquet files below the table's root.
     Plain,
-    /// The log of a Delta table.
+    /// By the log of a Delta table.
     Delta,
 }
 
 impl Table {
-    /// The dataset that the table holds.
+    /// The table's dataset.
     pub fn dataset(&self) -> &'static Dataset {
         self.dataset
     }
 
-    /// What the table is: a Delta table if it has a log. One that does not exist is plain.
+    /// Returns the table's kind: Delta if it has a log. A table that does not exist is plain.
     ///
     /// # Errors
     ///
-    /// Fails where the log's folder cannot be listed.
+    /// Fails if the log's folder cannot be listed.
     pub fn kind(&self) -> Result<TableKind, LakeError> {
         let names = self.list_names(&self.root().join(delta::LOG_FOLDER))?;
         let is_delta = names.iter().any(|name| delta::is_log_file(name));
         Ok(if is_delta { TableKind::Delta } else { TableKind::Plain })
     }
 
-    /// The lake that the table lies in.
+    /// The table's lake.
     pub(crate) fn lake(&self) -> &Lake {
         &self.lake
     }
@@ -112,12 +112,12 @@ impl Table {
         self.lake.root().join(self.dataset.name)
     }
 
-    /// The snapshot's data folder, below which readers find its files.
+    /// The data folder of the snapshot of `date`.
     pub fn data_folder(&self, date: NaiveDate) -> PathBuf {
         self.root().join(data_folder_name(date))
     }
 
-    /// Where the snapshot's rejects lie, if it has any.
+    /// Path of the snapshot's rejects, which exist if it has any.
     pub fn rejects_path(&self, id: SnapshotId) -> PathBuf {
         self.snapshot_folder(id).join(REJECTS_FILE)
     }
@@ -126,13 +126,13 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// A path that leaves the table, anything but a regular file, and what the system says.
+    /// Fails if the path leads out of the table, and if it is not a regular file that can be opened.
     pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
         check_name(path)?;
         self.place().open_file(&self.root().join(path))
     }
 
-    /// Opens the snapshot's rejects for reading; nothing where it has none.
+    /// Opens the snapshot's rejects for reading; returns nothing if it has none.
     pub(crate) fn open_rejects(&self, id: SnapshotId) -> Result<Option<File>, LakeError> {
         optional(self.place().open_file(&self.rejects_path(id)))
     }
@@ -162,7 +162,7 @@ impl Table {
         self.place().read_bounded(path, max_bytes)
     }
 
-    /// The table's folder for what is not data.
+    /// The table's folder for everything but data: lock, manifests, staging.
     pub(crate) fn own_root(&self) -> PathBuf {
         self.lake.root().join("_defender").join(self.dataset.name)
     }
@@ -179,12 +179,12 @@ impl Table {
         self.snapshots_root().join(id.to_string())
     }
 
-    /// Where the snapshot's manifest lies.
+    /// Path of the snapshot's manifest.
     pub(crate) fn manifest_path(&self, id: SnapshotId) -> PathBuf {
         self.snapshot_folder(id).join(MANIFEST_FILE)
     }
 
-    /// `path` as seen from the lake, for messages and reports.
+    /// Returns `path` relative to the lake, for messages and reports.
     pub(crate) fn below_lake(&self, path: &Path) -> String {
         path.strip_prefix(self.lake.root()).unwrap_or(path).to_string_lossy().into_owned()
     }
@@ -193,7 +193,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit_code::ExitCode;
+    use crate::exit_code::{Diagnostic, ExitCode};
 
     #[test]
     fn locations_are_paths_and_file_urls() {
@@ -211,9 +211,9 @@ mod tests {
                     .is_some_and(|hint| hint.starts_with("give --lake (or DEFENDER_LAKE) a local path"))
             );
         };
-        check("https://host/x", "https://host/x: is not the URL of a store that is supported");
-        check("file://host/lake", "file://host/lake: is not the URL of a local folder");
-        check("/dev/null", "/dev/null: is not a folder");
+        check("https://host/x", "https://host/x: not the URL of a supported object store");
+        check("file://host/lake", "file://host/lake: not the URL of a local folder");
+        check("/dev/null", "/dev/null: not a folder");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The log of a Delta table against the manifests.
+//! Compares the log of a Delta table with the manifests.
 //!
-//! What readers of the log find has to be what the manifests list: no file more, none less, each of the
-//! same size, rows and partition. The files themselves are held against the manifests elsewhere.
+//! The log must list the files that the manifests list, with the same size, rows and partition. `files` compares the
+//! files themselves with the manifests.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,15 @@ use crate::delta::{DeltaError, LOG_FOLDER, LiveFile};
 use crate::lake::{LakeError, Table};
 use crate::manifest::DataFile;
 
-/// How often the table may change while it is looked at.
+/// How often the table may change during the comparison.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Holds the log of a Delta table against the manifests of all dates, or of one. A plain table has no
-/// findings.
+/// Compares the log of a Delta table with the manifests of all dates, or of one. A plain table has no findings.
 ///
 /// # Errors
 ///
-/// Fails where log or manifests cannot be read. A damaged log is a finding, and so is one of a kind that we
-/// do not know; damaged manifests are others' findings.
+/// Fails if the log or the manifests cannot be read. A damaged log and one with unsupported features are findings;
+/// [`super::verify_layout`] reports damaged manifests.
 pub fn verify_log(table: &Table, only: Option<NaiveDate>) -> Result<Vec<Finding>, LakeError> {
     let mut listed = listed(table, only)?;
     let mut attempt = 1;
@@ -37,7 +36,7 @@ pub fn verify_log(table: &Table, only: Option<NaiveDate>) -> Result<Vec<Finding>
         if findings.is_empty() || attempt == MAX_ATTEMPTS {
             return Ok(findings);
         }
-        // A run may have published between the two readings.
+        // A run may have published between reading the manifests and the log.
         let now = self::listed(table, only)?;
         if now == listed {
             return Ok(findings);
@@ -47,7 +46,7 @@ pub fn verify_log(table: &Table, only: Option<NaiveDate>) -> Result<Vec<Finding>
     }
 }
 
-/// The files of all manifests, by path.
+/// Reads the files of all manifests, by path.
 fn listed(table: &Table, only: Option<NaiveDate>) -> Result<BTreeMap<String, DataFile>, LakeError> {
     let snapshots = table.try_snapshots()?.into_iter().filter_map(Result::ok);
     let of_date = snapshots.filter(|snapshot| only.is_none_or(|date| snapshot.id.date() == date));

@@ -1,32 +1,33 @@
 //! Why a verification could not be completed.
 
-use crate::exit_code::ExitCode;
+use std::borrow::Cow;
+
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::LakeError;
 use crate::snapshot::SnapshotId;
 
-/// Why a verification could not be completed. Damage is a [`Finding`], no error.
+/// Why a verification could not be completed. Damage is a [`super::Finding`], not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// A folder could not be listed.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A run replaced the snapshot in the meantime; what was found is of two snapshots.
-    #[error("snapshot {snapshot} was replaced while it was verified")]
+    /// A run replaced the snapshot meanwhile; the findings would be about a mix of two snapshots.
+    #[error("snapshot {snapshot} was replaced during verification")]
     Replaced {
-        /// The snapshot that was to be verified.
+        /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// The callback asked to stop.
-    #[error("interrupted while snapshot {snapshot} was verified")]
+    /// The callback requested to stop.
+    #[error("interrupted while verifying snapshot {snapshot}")]
     Cancelled {
-        /// The snapshot that was being verified.
+        /// The snapshot.
         snapshot: SnapshotId,
     },
 }
 
-impl VerifyError {
-    /// How the program ends with this error.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for VerifyError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Lake(error) => error.exit_code(),
             Self::Replaced { .. } => ExitCode::Lake,
@@ -34,11 +35,10 @@ impl VerifyError {
         }
     }
 
-    /// What a person can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
+    fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Lake(error) => error.hint(),
-            Self::Replaced { .. } => Some("verify again"),
+            Self::Replaced { .. } => Some("run verify again".into()),
             Self::Cancelled { .. } => None,
         }
     }

@@ -1,4 +1,4 @@
-//! A snapshot's data files and rejects, held against their manifest and the dataset's declaration.
+//! Checks of a snapshot's data files and rejects against the manifest and the dataset's declaration.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -49,7 +49,7 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Size and hash; says whether both are right.
+    /// Checks size and hash; returns whether both match.
     fn check_bytes(&mut self, file: &DataFile, name: &str, mut opened: &File) -> Result<bool, VerifyError> {
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut sha256 = Sha256::new();
@@ -75,8 +75,8 @@ impl Verification<'_> {
         Ok(num_bytes == file.bytes && found == file.sha256)
     }
 
-    /// Footer, schema, and every value decoded once. `fields` is what the snapshot's files have to
-    /// agree on, once one was read.
+    /// Checks footer and schema, and decodes every value once. `fields` are the columns of the snapshot's first file,
+    /// which the others must have too.
     fn check_rows(
         &mut self,
         file: &DataFile,
@@ -122,8 +122,8 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// The declared columns, with or without the captured extra fields. Of a snapshot by another version
-    /// of the declaration all that is known is that its files are alike.
+    /// Returns the declared columns, with or without the captured extra fields. For a snapshot of another schema
+    /// version, those of its first file.
     fn expected_fields(&self, first_file: &Fields) -> Fields {
         if self.snapshot.manifest.schema_version != self.dataset().version {
             return first_file.clone();
@@ -175,7 +175,7 @@ impl Verification<'_> {
     }
 }
 
-/// Partition of a file by what the manifest says, and by its path.
+/// Returns the partition of a file by the manifest, and by its path.
 fn partitions(dataset: &Dataset, file: &DataFile) -> (String, String) {
     let describe = |column: &str, value: Option<&str>| match value {
         Some(value) => format!("{column}={value:?}"),
@@ -195,7 +195,7 @@ fn partitions(dataset: &Dataset, file: &DataFile) -> (String, String) {
     (expected.join(", "), found.join(", "))
 }
 
-/// The first column that differs, as expected and as found.
+/// Returns the first column that differs, as expected and as found.
 fn first_difference(expected: &Fields, found: &Fields) -> Option<(String, String)> {
     let describe = |field: Option<&Field>| match field {
         None => "no column".to_owned(),

@@ -1,4 +1,4 @@
-//! What a verification finds, and how it is said.
+//! What a verification finds, as data and as text.
 
 use std::fmt;
 
@@ -7,63 +7,62 @@ use serde::Serialize;
 
 use crate::snapshot::SnapshotId;
 
-/// What one snapshot was found to be.
+/// The result of verifying one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SnapshotReport {
     /// The snapshot.
     #[serde(serialize_with = "as_text")]
     pub snapshot: SnapshotId,
-    /// Files that the manifest lists.
+    /// Number of files that the manifest lists.
     pub files: u64,
-    /// Rows that were read from them.
+    /// Rows read from them.
     pub rows: u64,
-    /// Bytes that were read from them.
+    /// Bytes read from them.
     pub bytes: u64,
-    /// Rows beyond the first of their key; absent where keys were not asked for, or damage kept them
-    /// from being counted.
+    /// Rows beyond the first of their key; absent if keys were not to be checked, or damage prevented that.
     pub duplicate_keys: Option<u64>,
-    /// All damage, in the order of the checks.
+    /// All findings, in the order of the checks.
     pub findings: Vec<Finding>,
 }
 
-/// One piece of damage. File names are as seen from the lake's folder.
+/// One piece of damage. File names are relative to the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Finding {
-    /// A file that has to be there is not.
+    /// A file does not exist.
     Missing {
         /// The file.
         file: String,
     },
-    /// A file is there that nothing lists.
+    /// A file exists that no manifest lists.
     Unlisted {
         /// The file.
         file: String,
     },
-    /// A file cannot be read or is not what it should be at all.
+    /// A file cannot be read or parsed.
     Unreadable {
         /// The file.
         file: String,
         /// Why.
         reason: String,
     },
-    /// A file is not as the manifest, or the dataset's declaration, says.
+    /// A file differs from the manifest, or from the dataset's declaration.
     Differs {
         /// The file.
         file: String,
-        /// In what it differs.
+        /// The property that differs.
         what: Fact,
-        /// What it should be.
+        /// The value by the manifest or declaration.
         expected: String,
-        /// What it is.
+        /// The value of the file.
         found: String,
     },
-    /// Readers of the Delta log are led to a file that no manifest lists.
+    /// The Delta log lists a file that no manifest lists.
     OnlyInLog {
         /// The file.
         file: String,
     },
-    /// Readers of the Delta log do not find a file that a manifest lists.
+    /// A manifest lists a file that the Delta log does not list.
     NotInLog {
         /// The file.
         file: String,
@@ -72,14 +71,14 @@ pub enum Finding {
     Imbalance {
         /// The manifest.
         file: String,
-        /// What does not hold.
+        /// The contradiction.
         reason: String,
     },
     /// A published snapshot has no data folder.
     NoDataFolder {
-        /// Where it should be.
+        /// Path of the folder.
         folder: String,
-        /// The manifest that describes it.
+        /// The snapshot's manifest.
         manifest: String,
     },
     /// A data folder belongs to no snapshot.
@@ -87,21 +86,21 @@ pub enum Finding {
         /// The data folder.
         folder: String,
     },
-    /// A date holds more than one manifest.
+    /// A date has more than one manifest.
     SeveralManifests {
         /// The date.
         date: NaiveDate,
         /// The snapshots, oldest first.
         snapshots: Vec<String>,
     },
-    /// Data and manifest may not belong together: a run is publishing or removing, or was killed while it did.
+    /// Data and manifest may not match: a run is publishing or removing, or was killed while doing so.
     UnfinishedChange {
-        /// That run.
+        /// The run.
         run_id: String,
     },
 }
 
-/// In what a file can differ.
+/// A property of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fact {
@@ -121,11 +120,11 @@ pub enum Fact {
     Summary,
     /// Lines of the rejects file.
     Lines,
-    /// Size in bytes, as the Delta log has it.
+    /// Size in bytes in the Delta log.
     LoggedBytes,
-    /// Rows, as the Delta log has them.
+    /// Rows in the Delta log.
     LoggedRows,
-    /// The partition's values, as the Delta log has them.
+    /// The partition's values in the Delta log.
     LoggedPartition,
 }
 
@@ -156,19 +155,19 @@ impl fmt::Display for Finding {
             Self::Differs { file, what, expected, found } => {
                 write!(f, "{file}: {what}: expected {expected}, found {found}")
             }
-            Self::OnlyInLog { file } => write!(f, "{file}: in the Delta log, but in no manifest"),
+            Self::OnlyInLog { file } => write!(f, "{file}: in the Delta log, but not in any manifest"),
             Self::NotInLog { file } => write!(f, "{file}: listed in a manifest, but not in the Delta log"),
             Self::Imbalance { file, reason } => write!(f, "{file}: does not balance: {reason}"),
             Self::NoDataFolder { folder, manifest } => {
                 write!(f, "{folder}: missing, but described by {manifest}")
             }
-            Self::NoManifest { folder } => write!(f, "{folder}: no manifest describes it"),
+            Self::NoManifest { folder } => write!(f, "{folder}: not described by any manifest"),
             Self::SeveralManifests { date, snapshots } => {
                 write!(f, "{date}: more than one manifest: {}", snapshots.join(", "))
             }
             Self::UnfinishedChange { run_id } => write!(
                 f,
-                "run {run_id}: it is changing the table or was interrupted in that; the next ingest finishes or undoes it"
+                "run {run_id}: is changing the table or was interrupted while doing so; the next ingest finishes or undoes the change"
             ),
         }
     }

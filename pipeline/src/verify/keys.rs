@@ -1,4 +1,4 @@
-//! Rows whose key another row of the snapshot has too.
+//! Counts rows with the key of another row of the snapshot.
 
 use std::fs::File;
 
@@ -17,16 +17,16 @@ use super::verification::{BATCH_ROWS, Verification};
 use crate::lake::LakeError;
 use crate::manifest::DataFile;
 
-/// Fewer keys than this to a pass gain nothing.
+/// Minimum number of keys of a pass.
 const MIN_KEYS_PER_PASS: usize = 4096;
 
 impl Verification<'_> {
-    /// Counts the rows beyond the first of their key. Keys are compared by 128 bits of their SHA-256,
-    /// and each pass looks at the keys of one range of these.
+    /// Counts the rows beyond the first of their key. Keys are compared by 128 bits of their SHA-256, and each pass
+    /// handles one range of these.
     pub(super) fn count_duplicate_keys(&mut self, num_passes: u64) -> Result<(), VerifyError> {
         let snapshot = self.snapshot;
         let per_pass = usize::try_from(snapshot.manifest.totals.rows / num_passes).unwrap_or(usize::MAX);
-        let mut counter = DuplicateCounter::with_room_for(per_pass);
+        let mut counter = DuplicateCounter::with_capacity(per_pass);
         for pass in 0..num_passes {
             for file in &snapshot.manifest.files {
                 if let Err(error) = self.count_keys_of(file, pass, num_passes, &mut counter)? {
@@ -73,7 +73,7 @@ impl Verification<'_> {
     }
 }
 
-/// Why keys could not be read again.
+/// Why keys could not be read.
 #[derive(Debug, thiserror::Error)]
 enum KeyError {
     #[error("{}", .0.reason())]
@@ -82,17 +82,17 @@ enum KeyError {
     Parquet(#[from] ParquetError),
     #[error(transparent)]
     Arrow(#[from] ArrowError),
-    #[error("key column {column} is not as declared")]
+    #[error("key column {column} is missing or of another type than declared")]
     Column { column: &'static str },
 }
 
-/// A quarter of room to spare, see [`DuplicateCounter`].
+/// Returns the number of passes, with a quarter of the memory to spare: see [`DuplicateCounter`].
 pub(super) fn num_key_passes(rows: u64, memory_bytes: usize) -> u64 {
     let per_pass = (memory_bytes / size_of::<u128>() / 5 * 4).max(MIN_KEYS_PER_PASS);
     rows.div_ceil(per_pass as u64).max(1)
 }
 
-/// The key columns of one file.
+/// Reads the key columns of one file.
 fn key_batches(
     dataset: &'static Dataset,
     opened: File,
@@ -109,7 +109,7 @@ fn key_batches(
     Ok(builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?)
 }
 
-/// One hash for each row. Every value is framed: null, empty and neighbours cannot be confused.
+/// Hashes the key of each row. Every value is framed, so that null, empty and adjacent values differ.
 fn key_hashes(dataset: &Dataset, file: &DataFile, batch: &RecordBatch) -> impl Iterator<Item = u128> {
     let columns: Vec<_> = dataset
         .columns
@@ -184,18 +184,18 @@ fn frame(key: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
-/// Counts repeated hashes in bounded room: when it is full, all but the first of each are counted and
-/// thrown away. Different hashes spread evenly over the passes and leave a quarter of the room free, so
-/// that only repeated ones can fill it.
+/// Counts repeated hashes in bounded memory: when it is full, all but the first of each are counted and dropped.
+/// Distinct hashes spread evenly over the passes and leave a quarter of it free, so that only repeated ones can
+/// fill it.
 struct DuplicateCounter {
     hashes: Vec<u128>,
     num_duplicates: u64,
 }
 
 impl DuplicateCounter {
-    fn with_room_for(num_keys: usize) -> Self {
-        let room = num_keys.saturating_add(num_keys / 4).max(MIN_KEYS_PER_PASS);
-        Self { hashes: Vec::with_capacity(room), num_duplicates: 0 }
+    fn with_capacity(num_keys: usize) -> Self {
+        let capacity = num_keys.saturating_add(num_keys / 4).max(MIN_KEYS_PER_PASS);
+        Self { hashes: Vec::with_capacity(capacity), num_duplicates: 0 }
     }
 
     fn insert(&mut self, hash: u128) {
@@ -223,12 +223,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_repetitions_of_one_key_stay_in_bounded_room() {
-        let mut counter = DuplicateCounter::with_room_for(0);
-        let room = counter.hashes.capacity();
-        (0..10 * room).for_each(|index| counter.insert((index % 7) as u128));
-        assert_eq!(counter.hashes.capacity(), room);
+    fn repeated_keys_take_bounded_memory() {
+        let mut counter = DuplicateCounter::with_capacity(0);
+        let capacity = counter.hashes.capacity();
+        (0..10 * capacity).for_each(|index| counter.insert((index % 7) as u128));
+        assert_eq!(counter.hashes.capacity(), capacity);
         counter.end_pass();
-        assert_eq!(counter.num_duplicates, 10 * room as u64 - 7);
+        assert_eq!(counter.num_duplicates, 10 * capacity as u64 - 7);
     }
 }

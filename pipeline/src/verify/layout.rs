@@ -1,4 +1,4 @@
-//! What belongs to no snapshot, and manifests that are damaged or too many.
+//! Checks of a table as a whole: files of no snapshot, damaged manifests, dates with several manifests.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use crate::delta::LOG_FOLDER;
 use crate::lake::{self, LakeError, Table};
 use crate::snapshot::SnapshotId;
 
-/// Looks for what belongs to no snapshot, and for manifests that are damaged or too many.
+/// Finds files that belong to no snapshot, damaged manifests, and dates with several manifests.
 ///
 /// # Errors
 ///
-/// Fails where the table's folders cannot be listed.
+/// Fails if the table's folders cannot be listed.
 pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     let mut findings = Vec::new();
     for run_id in commit::unfinished_changes(table)? {
@@ -50,8 +50,8 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     Ok(findings)
 }
 
-/// Looks for files beside the data folders of published snapshots, which are `known`. Empty folders, and those
-/// of files that are no one's data, are none.
+/// Finds files outside of the data folders of published snapshots, which are `known`. Empty folders and ignored files
+/// are not findings.
 fn files_of_no_snapshot(table: &Table, known: &BTreeSet<String>) -> Result<Vec<Finding>, LakeError> {
     let prefix = format!("{}=", schema::SNAPSHOT_DATE.name);
     let mut names = BTreeSet::new();

@@ -1,11 +1,11 @@
-//! Reading back: is what was published still there, whole, and what the manifest says?
+//! Reads published snapshots back and compares them with their manifests.
 //!
-//! Takes a [`PublishedSnapshot`], gives a [`SnapshotReport`] with every [`Finding`]; [`verify_layout`]
-//! does the same for what belongs to no snapshot. Only reads, and takes no lock. Memory does not grow
-//! with the snapshot: files are hashed and decoded in passing, keys counted within a budget.
+//! Takes a [`PublishedSnapshot`], gives a [`SnapshotReport`] with every [`Finding`]; [`verify_layout`] and
+//! [`delta_log::verify_log`] check the table as a whole. Only reads, and takes no lock. Memory does not grow with the
+//! snapshot: files are hashed and decoded as streams, keys counted within a budget.
 //!
-//! A file is decoded only if its size and hash are right. What differs there is damaged whatever a
-//! decoder says, and decoders are not to be tried on bytes that we did not write.
+//! A file is decoded only if its size and hash match: a file that differs is damaged in any case, and decoders should
+//! not see bytes that this program did not write.
 
 pub mod delta_log;
 mod error;
@@ -24,8 +24,8 @@ pub use self::error::VerifyError;
 pub use self::finding::{Fact, Finding, SnapshotReport};
 use self::keys::num_key_passes;
 pub use self::layout::verify_layout;
-pub use self::verification::Progress;
 use self::verification::Verification;
+pub use self::verification::VerifyProgress;
 
 use crate::lake::{self, PublishedSnapshot, SUCCESS_FILE, Success, Table};
 use crate::snapshot::SnapshotId;
@@ -33,14 +33,14 @@ use crate::snapshot::SnapshotId;
 /// How to verify.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// Whether to count the rows whose key another row has too.
+    /// Whether to count the rows beyond the first of their key.
     pub keys: bool,
-    /// What counting keys may hold in memory, 16 bytes a key. Less means more passes over the files.
+    /// Memory for counting keys, 16 bytes a key. Less means more passes over the files.
     pub key_memory_bytes: usize,
 }
 
 impl VerifyOptions {
-    /// How often the files are read for their keys.
+    /// Returns how often the files are read for their keys.
     fn num_key_passes(&self, snapshot: &PublishedSnapshot) -> u64 {
         if self.keys { num_key_passes(snapshot.manifest.totals.rows, self.key_memory_bytes) } else { 0 }
     }
@@ -52,24 +52,24 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Bytes that [`verify_snapshot`] will deal with, by the manifest: what its progress runs to.
+/// Returns the bytes that [`verify_snapshot`] reads, by the manifest: the total of its progress.
 pub fn total_bytes(snapshot: &PublishedSnapshot, options: &VerifyOptions) -> u64 {
     let files = &snapshot.manifest.files;
     let listed_bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.bytes));
     listed_bytes.saturating_mul(2 + options.num_key_passes(snapshot))
 }
 
-/// Re-reads one published snapshot and holds it against its manifest and the dataset's declaration.
-/// `progress` is called about every batch; where it breaks off, so does the verification.
+/// Reads one published snapshot back and compares it with its manifest and the dataset's declaration. Calls `progress`
+/// about once a batch, and stops if it breaks.
 ///
 /// # Errors
 ///
-/// See [`VerifyError`]; damage is in the report.
+/// See [`VerifyError`]. Damage is in the report.
 pub fn verify_snapshot(
     table: &Table,
     snapshot: &PublishedSnapshot,
     options: &VerifyOptions,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+    progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
 ) -> Result<SnapshotReport, VerifyError> {
     let manifest = &snapshot.manifest;
     let total_bytes = total_bytes(snapshot, options);
@@ -82,7 +82,7 @@ pub fn verify_snapshot(
         findings: Vec::new(),
     };
     let mut verification =
-        Verification { table, snapshot, progress, done: Progress { bytes: 0, total_bytes }, report };
+        Verification { table, snapshot, progress, done: VerifyProgress { bytes: 0, total_bytes }, report };
     verification.check_manifest();
     if table.is_folder(&table.data_folder(snapshot.id.date()))? {
         verification.check_success();
@@ -98,7 +98,7 @@ pub fn verify_snapshot(
         verification.count_duplicate_keys(options.num_key_passes(snapshot))?;
     }
     let report = verification.report;
-    // A run may replace the snapshot at any time. Then there is no damage, only nothing to compare with.
+    // A run can replace the snapshot at any time, which is not damage.
     if !report.findings.is_empty()
         && table.read_snapshot(snapshot.id).is_ok_and(|now| now.as_ref() != Some(snapshot))
     {
@@ -136,7 +136,7 @@ impl Verification<'_> {
         }
     }
 
-    /// Looks for files that the manifest does not list.
+    /// Finds files that the manifest does not list.
     fn check_listing(&mut self) -> Result<(), VerifyError> {
         let folder = lake::data_folder_name(self.snapshot.id.date());
         let listed: BTreeSet<_> =

@@ -17,7 +17,7 @@ use crate::commit::tests::{NOON, data_file, lock, manifest, open_table, run_id, 
 use crate::digest::sha256_hex;
 use crate::manifest::Manifest;
 
-/// Device and vendor: the part of the key that the tests vary.
+/// Device and vendor: the columns of the key that the tests vary.
 type Row = (&'static str, Option<&'static str>);
 
 fn batch(extra_fields: bool, rows: &[Row]) -> RecordBatch {
@@ -49,7 +49,7 @@ fn batch(extra_fields: bool, rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
 }
 
-/// Publishes one file for each batch, and as many field rejects as asked for.
+/// Publishes one file for each batch, and `num_rejects` field rejects.
 fn publish(
     root: &Path,
     run: &str,
@@ -116,7 +116,7 @@ fn sound_snapshot_has_no_findings() {
     assert!(matches!(cancelled, Err(VerifyError::Cancelled { .. })));
 }
 
-/// Does damage to a sound snapshot, and compares the findings' text; `…` stands for any text.
+/// Damages a sound snapshot and compares the findings' text; `…` stands for any text.
 fn check(damage: impl Fn(&Table, &mut Manifest, &dyn Fn(&str) -> PathBuf), expected: &[&str]) {
     let temp = temp_dir();
     let (table, snapshot) = publish(temp.path(), "aaaaaaaa", &two_platforms(), 5);
@@ -170,7 +170,7 @@ fn damaged_bytes_are_found() {
     );
     check(
         |_, manifest, path| {
-            // Even the manifest agrees, and still it is no Parquet file.
+            // The manifest agrees, but it is not a Parquet file.
             fs::write(path(FILE), "PAR1, or so it says, PAR1").unwrap();
             manifest.files[1].sha256 = sha256_hex("PAR1, or so it says, PAR1");
             manifest.totals.bytes -= manifest.files[1].bytes - 25;
@@ -181,7 +181,7 @@ fn damaged_bytes_are_found() {
 }
 
 #[test]
-fn files_too_many_are_found() {
+fn unlisted_files_are_found() {
     check(
         |_, _, path| {
             fs::write(path(FOLDER).join("extra.parquet"), "").unwrap();
@@ -202,13 +202,13 @@ fn files_too_many_are_found() {
             "_defender/software_inventory/snapshots/notes: not listed in any manifest",
             "software_inventory/README: not listed in any manifest",
             "software_inventory/lost+found/x.parquet: not listed in any manifest",
-            "software_inventory/snapshot_date=2020-01-01: no manifest describes it",
+            "software_inventory/snapshot_date=2020-01-01: not described by any manifest",
         ],
     );
 }
 
 #[test]
-fn clutter_and_empty_folders_are_no_damage() {
+fn ignored_files_and_empty_folders_are_not_damage() {
     check(
         |_, _, path| {
             let places = [
@@ -275,7 +275,7 @@ fn disagreement_with_the_manifest_is_found() {
             fs::create_dir(&folder).unwrap();
             let mut older = manifest.clone();
             older.generated_time = snapshot_id("20210111T110000Z").generated_time();
-            // Verified as the first one found: all it says of itself is wrong now.
+            // Verified as the first one found, now with wrong facts.
             older.files.clear();
             older.parts.clear();
             older.totals = crate::manifest::Totals::default();
@@ -295,7 +295,7 @@ fn disagreement_with_the_manifest_is_found() {
 }
 
 #[test]
-fn missing_or_wrong_companions_are_found() {
+fn missing_or_wrong_success_and_rejects_are_found() {
     let success = format!("{FOLDER}/_SUCCESS");
     let rejects = format!("{SNAPSHOT}/rejects.ndjson.gz");
     check(|_, _, path| fs::remove_file(path(&success)).unwrap(), &[&format!("{success}: missing")]);
@@ -357,7 +357,7 @@ fn files_of_a_snapshot_have_the_declared_columns() {
 }
 
 #[test]
-fn snapshot_replaced_meanwhile_is_not_called_damaged() {
+fn snapshot_replaced_meanwhile_is_not_damaged() {
     let temp = temp_dir();
     let (_, snapshot) = publish(temp.path(), "aaaaaaaa", &two_platforms(), 0);
     let (table, _) = publish(temp.path(), "bbbbbbbb", &two_platforms(), 0);
@@ -366,7 +366,7 @@ fn snapshot_replaced_meanwhile_is_not_called_damaged() {
 }
 
 #[test]
-fn repeated_keys_are_counted_across_files_with_null_and_empty_apart() {
+fn repeated_keys_are_counted_across_files() {
     let temp = temp_dir();
     let rows = |rows: &[Row]| batch(false, rows);
     let platforms = [
@@ -384,7 +384,7 @@ fn repeated_keys_are_counted_across_files_with_null_and_empty_apart() {
 }
 
 #[test]
-fn keys_are_counted_in_as_many_passes_as_memory_asks_for() {
+fn less_memory_for_keys_means_more_passes() {
     let temp = temp_dir();
     let names: Vec<&'static str> =
         (0..20_000).map(|index| &*format!("device {}", index % 15_000).leak()).collect();

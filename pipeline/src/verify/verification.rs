@@ -1,4 +1,4 @@
-//! One verification under way: what is verified, how far it is, and what was found.
+//! The state of one verification: the snapshot, the progress and the findings.
 
 use std::ops::ControlFlow;
 
@@ -8,24 +8,24 @@ use super::error::VerifyError;
 use super::finding::{Fact, Finding, SnapshotReport};
 use crate::lake::{PublishedSnapshot, Table};
 
-/// Rows decoded at a time. A row may hold a record of 16 MiB, so this is far below what is fastest.
+/// Rows decoded at a time. A row can hold a record of 16 MiB, so this is far below the fastest value.
 pub(super) const BATCH_ROWS: usize = 1024;
 
-/// How far the verification of one snapshot is. Every file is read once to hash it, once to decode it,
-/// and once for each pass over the keys.
+/// The progress of verifying one snapshot. Every file is read once to hash it, once to decode it, and once for each
+/// pass over the keys.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Bytes of the files dealt with.
+pub struct VerifyProgress {
+    /// Bytes read so far.
     pub bytes: u64,
-    /// Bytes to deal with, by the manifest.
+    /// Bytes to read, by the manifest.
     pub total_bytes: u64,
 }
 
 pub(super) struct Verification<'a> {
     pub(super) table: &'a Table,
     pub(super) snapshot: &'a PublishedSnapshot,
-    pub(super) progress: &'a mut dyn FnMut(Progress) -> ControlFlow<()>,
-    pub(super) done: Progress,
+    pub(super) progress: &'a mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
+    pub(super) done: VerifyProgress,
     pub(super) report: SnapshotReport,
 }
 

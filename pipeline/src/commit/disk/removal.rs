@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::commit::Recovered;
     use crate::commit::tests::{
-        Content, NEXT_DAY, NOON, lock, open_table, picture, publish, run_id, snapshot_id, temp_dir,
+        Content, NEXT_DAY, NOON, list_tree, lock, open_table, publish, run_id, snapshot_id, temp_dir,
     };
     use crate::lake::local::faults::{self, Fault};
 
@@ -185,12 +185,12 @@ mod tests {
     fn removed_snapshots_leave_nothing_and_the_others_as_they_were() {
         let temp = temp_dir();
         let table = lake(temp.path());
-        let mut expected = picture(temp.path());
+        let mut expected = list_tree(temp.path());
         expected.retain(|name, _| {
             !["2021-01-11", "20210111", "2021-01-12", "20210112"].iter().any(|date| name.contains(date))
         });
         assert!(remove(&table, &[NOON, NEXT_DAY]).unwrap().left_over.is_none());
-        assert_eq!(picture(temp.path()), expected);
+        assert_eq!(list_tree(temp.path()), expected);
     }
 
     #[test]
@@ -208,13 +208,13 @@ mod tests {
         let table = lake(temp.path());
         let folder = table.data_folder(snapshot_id(NEXT_DAY).date());
         std::fs::write(folder.join("theirs.parquet"), "theirs").unwrap();
-        let before = picture(temp.path());
+        let before = list_tree(temp.path());
         let error = remove(&table, &[NOON, NEXT_DAY]).unwrap_err();
         assert!(
             matches!(&error, CommitError::ForeignFile { name, .. } if name == "theirs.parquet"),
             "{error}"
         );
-        assert_eq!(picture(temp.path()), before);
+        assert_eq!(list_tree(temp.path()), before);
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             for step in 0.. {
                 let temp = temp_dir();
                 let table = lake(temp.path());
-                let before = picture(temp.path());
+                let before = list_tree(temp.path());
                 let fault = if is_crash {
                     Fault { for_good: step, ..Fault::NONE }
                 } else {
@@ -234,7 +234,7 @@ mod tests {
                 let result = remove(&table, &[NOON, NEXT_DAY]);
                 let num_changes = faults::clear();
                 if !is_crash && result.is_err() {
-                    assert_eq!(picture(temp.path()), before, "failed at change {step}");
+                    assert_eq!(list_tree(temp.path()), before, "failed at change {step}");
                 }
                 let lock = lock(&table);
                 let recovered = lock.recover().unwrap();
@@ -246,7 +246,7 @@ mod tests {
                     is_removed = true;
                 } else {
                     assert!(!is_removed && result.is_err(), "once removed they stay away");
-                    assert_eq!(picture(temp.path()), before, "change {step}, crash: {is_crash}");
+                    assert_eq!(list_tree(temp.path()), before, "change {step}, crash: {is_crash}");
                 }
                 if num_changes <= step {
                     assert!(step > 5 && is_removed);
@@ -263,7 +263,7 @@ mod tests {
             for second in 0.. {
                 let temp = temp_dir();
                 let table = lake(temp.path());
-                let before = picture(temp.path());
+                let before = list_tree(temp.path());
                 faults::set(Fault { for_good: first, ..Fault::NONE });
                 let removed = remove(&table, &[NOON, NEXT_DAY]).is_ok();
                 num_changes = faults::clear();
@@ -272,7 +272,7 @@ mod tests {
                 let _ = held.map(|lock| lock.recover());
                 let num_later = faults::clear();
                 lock(&table).recover().unwrap();
-                let found = picture(temp.path());
+                let found = list_tree(temp.path());
                 assert!(found == before || table.snapshots().unwrap().len() == 1, "{first} {second}");
                 assert!(!removed || found != before);
                 if num_later <= second {

@@ -8,7 +8,7 @@ use super::StoreCommit;
 use super::journal::{JournalState, StoreJournal};
 use super::sweep::is_abandoned_claim;
 use crate::commit::CommitError;
-use crate::lake::store::{Put, Settled};
+use crate::lake::store::{Put, PutOutcome};
 use crate::lake::{Claim, LakeError, MAX_MANIFEST_BYTES, local};
 use crate::snapshot::{RunId, SnapshotId};
 
@@ -24,9 +24,11 @@ impl StoreCommit<'_> {
     /// that takes over from now on finds it.
     pub(super) fn open(&self, journal: &StoreJournal) -> Result<UpdateVersion, LakeError> {
         let path = self.journal_path();
-        match self.store.put_settled(&path, &journal.to_json(), &Put::Create)? {
-            Settled::Done(version) => self.lock.confirm().map(|()| version),
-            Settled::Refused(_) => Err(local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into())),
+        match self.store.put_confirmed(&path, &journal.to_json(), &Put::Create)? {
+            PutOutcome::Written(version) => self.lock.confirm().map(|()| version),
+            PutOutcome::Refused(_) => {
+                Err(local::io_error("create", &path)(io::ErrorKind::AlreadyExists.into()))
+            }
         }
     }
 
@@ -36,9 +38,9 @@ impl StoreCommit<'_> {
         let claim = Claim { claimed_by: run_id.clone() }.to_json();
         let mut put = Put::Create;
         loop {
-            let found = match self.store.put_settled(&path, &claim, &put)? {
-                Settled::Done(version) => return Ok(version),
-                Settled::Refused(found) => found,
+            let found = match self.store.put_confirmed(&path, &claim, &put)? {
+                PutOutcome::Written(version) => return Ok(version),
+                PutOutcome::Refused(found) => found,
             };
             put = match found {
                 None => Put::Create,
@@ -57,10 +59,10 @@ impl StoreCommit<'_> {
             return Err(self.undo_after(failure.into(), journal));
         }
         let decided =
-            self.store.put_settled(&self.journal_path(), &journal.to_json(), &Put::Update(open.clone()));
+            self.store.put_confirmed(&self.journal_path(), &journal.to_json(), &Put::Update(open.clone()));
         let failure = match decided {
-            Ok(Settled::Done(_)) => return Ok(()),
-            Ok(Settled::Refused(_)) => self.lock.lost(),
+            Ok(PutOutcome::Written(_)) => return Ok(()),
+            Ok(PutOutcome::Refused(_)) => self.lock.lost(),
             Err(failure) => failure,
         };
         match self.settle() {
@@ -104,8 +106,8 @@ impl StoreCommit<'_> {
         version: UpdateVersion,
     ) -> Result<Option<StoreJournal>, LakeError> {
         let undone = StoreJournal { state: JournalState::Undone, plan: None, ..journal };
-        let put = self.store.put_settled(&self.journal_path(), &undone.to_json(), &Put::Update(version))?;
-        Ok(matches!(put, Settled::Done(_)).then_some(undone))
+        let put = self.store.put_confirmed(&self.journal_path(), &undone.to_json(), &Put::Update(version))?;
+        Ok(matches!(put, PutOutcome::Written(_)).then_some(undone))
     }
 
     /// Gives up the uploads of a journal that is not decided, and removes its claim and then itself.

@@ -162,7 +162,7 @@ impl JournalUpload {
         Self {
             path: table.below_lake(&upload.path),
             id: upload.id.clone(),
-            parts: upload.parts.clone(),
+            parts: upload.chunks.clone(),
             bytes: upload.bytes,
             sha256: upload.sha256.clone(),
         }
@@ -172,7 +172,7 @@ impl JournalUpload {
         Upload {
             path: store.root().join(&self.path),
             id: self.id.clone(),
-            parts: self.parts.clone(),
+            chunks: self.parts.clone(),
             bytes: self.bytes,
             sha256: self.sha256.clone(),
         }

@@ -90,7 +90,7 @@ fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
 /// Checks what every reader may rely on at any time: a manifest and a log list files that are there. Notes the
 /// run of every manifest that was ever in place.
 fn check_readers(simulation: &Simulation, published_runs: &mut BTreeSet<String>) {
-    let picture = simulation.picture();
+    let picture = simulation.list_tree();
     let has = |path: &str| picture.contains_key(&format!("lake/software_inventory/{path}"));
     for (name, bytes) in &picture {
         if name.ends_with(MANIFEST_FILE) && Claim::parse(bytes).is_none() {
@@ -121,7 +121,7 @@ fn check_readers(simulation: &Simulation, published_runs: &mut BTreeSet<String>)
 
 /// Checks that the table is whole and nothing else is anywhere; returns the run of each snapshot.
 fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String> {
-    let picture = simulation.picture();
+    let picture = simulation.list_tree();
     let mut expected: BTreeSet<String> =
         picture.keys().filter(|name| name.contains("/_delta_log/")).cloned().collect();
     let mut in_manifests = BTreeSet::new();

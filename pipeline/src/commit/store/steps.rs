@@ -9,7 +9,7 @@ use super::journal::{JournalState, Plan, PlannedSnapshot, SeenObject, SeenVersio
 use crate::commit::delta_log::DeltaLog;
 use crate::commit::{CommitError, to_json};
 use crate::delta::{DeltaError, FileStatistics};
-use crate::lake::store::{Put, Settled, Upload};
+use crate::lake::store::{Put, PutOutcome, Upload};
 use crate::lake::{
     LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_SUCCESS_BYTES, REJECTS_FILE, SUCCESS_FILE,
 };
@@ -216,7 +216,9 @@ impl StoreCommit<'_> {
     ) -> Result<bool, CommitError> {
         let mut put = SeenVersion::put_over(seen);
         loop {
-            let Settled::Refused(found) = self.store.put_settled(path, bytes, &put)? else { return Ok(true) };
+            let PutOutcome::Refused(found) = self.store.put_confirmed(path, bytes, &put)? else {
+                return Ok(true);
+            };
             if !self.is_unfinished()? {
                 return Ok(false);
             }

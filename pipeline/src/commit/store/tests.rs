@@ -9,6 +9,7 @@ use crate::commit::tests::{
     Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
 };
 use crate::commit::unfinished_changes;
+use crate::exit_code::Diagnostic;
 use crate::lake::lease_times::LeaseTimes;
 use crate::lake::store::Put;
 use crate::lake::store::faulty::{Fault, Faulty, Ignored};
@@ -39,8 +40,8 @@ impl Scene {
     }
 
     /// The objects but for the lock, which a killed run leaves.
-    fn picture(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut picture = self.store.picture();
+    fn list_tree(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut picture = self.store.list_tree();
         picture.retain(|name, _| !name.ends_with("/lock"));
         picture
     }
@@ -88,9 +89,9 @@ fn published_lake_is_laid_out_as_on_a_disk() {
     let disk = temp_dir();
     let table = crate::commit::tests::open_table(disk.path());
     publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
-    let on_disk = crate::commit::tests::picture(disk.path());
+    let on_disk = crate::commit::tests::list_tree(disk.path());
     let on_disk = on_disk.into_iter().filter_map(|(name, bytes)| Some((format!("some/lake/{name}"), bytes?)));
-    assert_eq!(scene.store.picture(), on_disk.collect());
+    assert_eq!(scene.store.list_tree(), on_disk.collect());
     assert_eq!(local::list_names(&scene.temp.path().join("staging")).unwrap(), Vec::<String>::new());
 }
 
@@ -98,9 +99,9 @@ fn published_lake_is_laid_out_as_on_a_disk() {
 fn fault_at_any_change_leaves_the_old_or_the_new_snapshot_once_recovered() {
     for (before, content) in SCENES {
         let undisturbed = Scene::new(before);
-        let old = undisturbed.picture();
+        let old = undisturbed.list_tree();
         publish(&undisturbed.table(), EVENING, "bbbbbbbb", content).unwrap();
-        let new = undisturbed.picture();
+        let new = undisturbed.list_tree();
         undisturbed.check_whole();
         for (after, for_good) in faults() {
             let mut has_published = false;
@@ -112,13 +113,13 @@ fn fault_at_any_change_leaves_the_old_or_the_new_snapshot_once_recovered() {
                 let what =
                     format!("change {at} of {num_changes}, after: {after}, for good: {for_good}: {result:?}");
                 if let (Err(_), false) = (&result, for_good) {
-                    assert_eq!(scene.picture(), old, "undone at once: {what}");
+                    assert_eq!(scene.list_tree(), old, "undone at once: {what}");
                 }
                 let lock = scene.lock();
                 lock.recover().unwrap();
                 assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
                 drop(lock);
-                let found = scene.picture();
+                let found = scene.list_tree();
                 assert!(found == old || found == new, "{what}: {:#?}", found.keys());
                 assert!(result.is_err() || found == new, "{what}");
                 has_published |= found == new;
@@ -135,9 +136,9 @@ fn fault_at_any_change_leaves_the_old_or_the_new_snapshot_once_recovered() {
 fn fault_at_any_change_of_a_recovery_is_recovered() {
     for (before, content) in [SCENES[1], SCENES[2]] {
         let undisturbed = Scene::new(before);
-        let old = undisturbed.picture();
+        let old = undisturbed.list_tree();
         publish(&undisturbed.table(), EVENING, "bbbbbbbb", content).unwrap();
-        let new = undisturbed.picture();
+        let new = undisturbed.list_tree();
         for first in 0.. {
             let mut num_changes = 0;
             for second in 0.. {
@@ -149,7 +150,7 @@ fn fault_at_any_change_of_a_recovery_is_recovered() {
                 let _ = scene.table().lock(|| (), &|| false).map(|lock| lock.recover());
                 let num_later = scene.store.clear();
                 scene.lock().recover().unwrap();
-                let found = scene.picture();
+                let found = scene.list_tree();
                 assert!(
                     found == new || (result.is_err() && found == old),
                     "{first} {second} {:#?}",
@@ -172,7 +173,7 @@ fn removal_disturbed_at_any_change_takes_all_or_none() {
     for (after, for_good) in faults() {
         for at in 0.. {
             let scene = Scene::new(&before);
-            let old = scene.picture();
+            let old = scene.list_tree();
             scene.store.set(Fault { at, after, for_good });
             let removed = scene.table().lock(|| (), &|| false).map(|lock| {
                 lock.remove_snapshots(&run_id("cccccccc"), &[snapshot_id(NOON)])
@@ -180,7 +181,7 @@ fn removal_disturbed_at_any_change_takes_all_or_none() {
             });
             let num_changes = scene.store.clear();
             scene.lock().recover().unwrap();
-            let found = scene.picture();
+            let found = scene.list_tree();
             let mut new = old.clone();
             new.retain(|name, _| !name.contains("2021-01-11") && !name.contains("20210111"));
             assert!(found == old || found == new, "{at} {removed:?} {:#?}", found.keys());
@@ -215,30 +216,33 @@ fn run_that_lost_the_lock_publishes_nothing() {
     let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
     // A second run takes the lock over, and puts away what it finds.
     publish(&scene.table(), NOON, "bbbbbbbb", Content::Full).unwrap();
-    let before = scene.picture();
+    let before = scene.list_tree();
     let error = slow.publish(&manifest).unwrap_err();
     assert!(matches!(error, CommitError::Lake(LakeError::LeaseLost { .. })), "{error}");
-    assert_eq!(scene.picture(), before.into_iter().filter(|(name, _)| !name.contains("aaaaaaaa")).collect());
+    assert_eq!(
+        scene.list_tree(),
+        before.into_iter().filter(|(name, _)| !name.contains("aaaaaaaa")).collect()
+    );
     scene.check_whole();
 }
 
 #[test]
 fn upload_is_invisible_and_goes_when_it_is_not_published() {
     let scene = Scene::new(&[(NEXT_DAY, "aaaaaaaa", Content::Full)]);
-    let before = scene.picture();
+    let before = scene.list_tree();
     let (staging, _) = uploaded(&scene, NOON, "bbbbbbbb");
-    let mut during = scene.picture();
+    let mut during = scene.list_tree();
     during.retain(|name, _| !name.ends_with("staging/bbbbbbbb/journal.json"));
     assert_eq!(during, before);
     assert_eq!(unfinished_changes(&scene.table()).unwrap(), Vec::<String>::new());
     drop(staging);
-    assert_eq!(scene.picture(), before);
+    assert_eq!(scene.list_tree(), before);
 }
 
 #[test]
 fn upload_can_be_cancelled() {
     let scene = Scene::new(&[]);
-    let before = scene.picture();
+    let before = scene.list_tree();
     let (staging, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
     drop(staging);
     let lock = scene.lock();
@@ -246,7 +250,7 @@ fn upload_can_be_cancelled() {
     let error = staging.upload(&manifest, &|_, _| (), &|| true).unwrap_err();
     assert!(matches!(error, CommitError::Inconsistent { .. }), "it is another run's: {error}");
     drop((staging, lock));
-    assert_eq!(scene.picture(), before);
+    assert_eq!(scene.list_tree(), before);
 }
 
 #[test]
@@ -266,7 +270,7 @@ fn waiting_runs_take_turns_and_can_be_interrupted() {
             });
         }
     });
-    assert!(scene.store.picture().is_empty(), "the lock goes");
+    assert!(scene.store.list_tree().is_empty(), "the lock goes");
     let held = table().lock(|| (), &|| false).unwrap();
     let asked = AtomicBool::new(false);
     let mut waited = false;
@@ -279,17 +283,17 @@ fn waiting_runs_take_turns_and_can_be_interrupted() {
 fn store_without_conditional_writes_is_refused() {
     for ignored in [Ignored::IfNoneMatch, Ignored::IfMatch] {
         let scene = Scene::new(&[(NOON, "aaaaaaaa", Content::Full)]);
-        let before = scene.store.picture();
+        let before = scene.store.list_tree();
         scene.store.ignore(ignored);
         let error = scene.table().lock(|| (), &|| false).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the store has no conditional writes: it accepted a second lock at \
+            "the store does not support conditional writes: it accepted a second lock at \
              memory://bucket/some/lake/_defender/software_inventory/lock"
         );
         assert_eq!(error.exit_code(), crate::exit_code::ExitCode::Lake);
         assert!(error.hint().unwrap().contains("If-None-Match and If-Match"));
-        assert_eq!(scene.store.picture(), before, "{ignored:?}");
+        assert_eq!(scene.store.list_tree(), before, "{ignored:?}");
     }
 }
 
@@ -298,7 +302,7 @@ fn journal_that_is_not_ours_is_not_guessed_at() {
     let scene = Scene::new(&[(NOON, "aaaaaaaa", Content::Full)]);
     let table = scene.table();
     let crate::lake::Place::Store(store) = table.place() else { unreachable!() };
-    let before = scene.picture();
+    let before = scene.list_tree();
     let path = table.staging_root().join("bbbbbbbb").join(JOURNAL_FILE);
     let undecided = r#"{"state":"decided","manifest_path":null,"uploads":[],"plan":null}"#;
     let outside = r#"{"state":"undone","manifest_path":"../x","uploads":[],"plan":null}"#;
@@ -310,5 +314,5 @@ fn journal_that_is_not_ours_is_not_guessed_at() {
         assert!(matches!(error, CommitError::Unrecoverable { .. }), "{error}");
     }
     store.delete(&path).unwrap();
-    assert_eq!(scene.picture(), before);
+    assert_eq!(scene.list_tree(), before);
 }

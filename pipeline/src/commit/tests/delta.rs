@@ -10,11 +10,12 @@ use arrow_array::{RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
 use super::{
-    EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, picture, run_id, snapshot_id, temp_dir,
+    EVENING, NEXT_DAY, NOON, data_file, list_tree, lock, manifest, open_table, run_id, snapshot_id, temp_dir,
 };
 use crate::commit::delta_log::DeltaLog;
 use crate::commit::{CommitError, Published, Recovered};
 use crate::delta::LOG_FOLDER;
+use crate::exit_code::Diagnostic;
 use crate::lake::lease_times::LeaseTimes;
 use crate::lake::local::faults::{self, Fault};
 use crate::lake::store::Put;
@@ -119,7 +120,7 @@ impl Scene {
 
 /// A picture without the log, which has random and growing parts.
 fn picture_but_log(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
-    let mut picture = picture(root);
+    let mut picture = list_tree(root);
     picture.retain(|name, _| !name.contains(LOG_FOLDER));
     picture
 }
@@ -316,7 +317,7 @@ fn table_in(store: &Faulty, temp: &Path) -> Table {
 
 /// The objects but for the log, and for the lock that a killed run leaves.
 fn objects(store: &Faulty) -> BTreeMap<String, Vec<u8>> {
-    let mut picture = store.picture();
+    let mut picture = store.list_tree();
     picture.retain(|name, _| !name.contains(LOG_FOLDER) && !name.ends_with("/lock"));
     picture
 }
@@ -427,7 +428,7 @@ fn unreadable_old_file_leaves_a_plain_table_plain() {
     let temp = temp_dir();
     let table = open_table(&temp.path().join("lake"));
     plain_with_unreadable_file(&table, |path| std::fs::write(path, vec![b'x'; 4096]).unwrap());
-    let before = picture(temp.path());
+    let before = list_tree(temp.path());
     let check = |error: CommitError| {
         let text = error.to_string();
         assert!(
@@ -435,7 +436,7 @@ fn unreadable_old_file_leaves_a_plain_table_plain() {
             "{text}"
         );
         assert!(error.hint().unwrap().starts_with("run verify to see what is damaged"));
-        assert!(picture(temp.path()) == before, "{:?}", picture(temp.path()).keys());
+        assert!(list_tree(temp.path()) == before, "{:?}", list_tree(temp.path()).keys());
         assert_eq!(table.kind().unwrap(), TableKind::Plain);
     };
     check(publish(&table, TableKind::Delta, "20210113T120000Z", "bbbbbbbb", &["Linux"]).unwrap_err());
@@ -479,11 +480,11 @@ fn append_only_table_keeps_what_it_has() {
     let text = std::fs::read_to_string(&first).unwrap();
     let append_only = "\"configuration\":{\"delta.appendOnly\":\"true\"}";
     std::fs::write(&first, text.replace("\"configuration\":{}", append_only)).unwrap();
-    let before = picture(temp.path());
+    let before = list_tree(temp.path());
     let expected = "the Delta table is append-only, and the files of 2021-01-11 would be removed";
     let check = |error: CommitError| {
         assert_eq!(error.to_string(), expected);
-        assert!(picture(temp.path()) == before, "{:?}", picture(temp.path()).keys());
+        assert!(list_tree(temp.path()) == before, "{:?}", list_tree(temp.path()).keys());
     };
     check(publish(&table, TableKind::Delta, EVENING, "bbbbbbbb", &["Linux"]).unwrap_err());
     let checked = lock(&table).check_publishable(snapshot_id(EVENING));
@@ -515,7 +516,7 @@ fn append_journals_of_earlier_versions_are_recovered() {
     let temp = temp_dir();
     let table = open_table(temp.path());
     publish(&table, TableKind::Delta, NOON, "aaaaaaaa", &["Linux"]).unwrap();
-    let before = picture(temp.path());
+    let before = list_tree(temp.path());
     let folder = table.staging_root().join("bbbbbbbb");
     std::fs::create_dir_all(&folder).unwrap();
     let mut published = table.snapshots().unwrap().remove(0).manifest;
@@ -529,5 +530,5 @@ fn append_journals_of_earlier_versions_are_recovered() {
     std::fs::write(folder.join("journal.json"), journal.to_string()).unwrap();
     let expected = Recovered::Removed { run_id: "bbbbbbbb".to_owned() };
     assert_eq!(lock(&table).recover().unwrap(), [expected]);
-    assert_eq!(picture(temp.path()), before);
+    assert_eq!(list_tree(temp.path()), before);
 }

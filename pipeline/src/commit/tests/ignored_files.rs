@@ -7,6 +7,7 @@ use super::{
     temp_dir,
 };
 use crate::commit::*;
+use crate::exit_code::Diagnostic;
 use crate::lake::lease_times::LeaseTimes;
 use crate::lake::local;
 use crate::lake::store::Put;
@@ -153,7 +154,9 @@ fn partition_whose_name_is_taken_gets_another_spelling() {
     let place = staging.destination().data_folder().display();
     assert_eq!(
         error.to_string(),
-        format!("the file system takes \"OSPlatform=é\" in {place} for the name of another folder")
+        format!(
+            "cannot create folder \"OSPlatform=é\" in {place}: to the file system it is the name of another folder"
+        )
     );
-    assert!(error.hint().unwrap().starts_with("choose a --lake on a file system that tells upper case"));
+    assert!(error.hint().unwrap().starts_with("choose a --lake on a case-sensitive file system"));
 }

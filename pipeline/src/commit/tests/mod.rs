@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::exit_code::Diagnostic;
 use crate::lake::local::faults::{self, Fault};
 use crate::lake::{Lake, LakeError, local};
 use crate::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals};
@@ -117,7 +118,7 @@ pub(crate) fn publish_under(
 }
 
 /// Every folder and file below `root` with its content.
-pub(crate) fn picture(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+pub(crate) fn list_tree(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_path_buf()];
     while let Some(folder) = todo.pop() {
@@ -136,7 +137,7 @@ pub(crate) fn picture(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
 
 /// Names alone, for readable failures.
 fn names(root: &Path) -> Vec<String> {
-    picture(root).into_keys().collect()
+    list_tree(root).into_keys().collect()
 }
 
 #[test]
@@ -195,14 +196,14 @@ fn snapshots_replace_on_their_date_and_gather_over_dates() {
     let text = names(temp.path()).join("\n");
     assert!(!text.contains("bbbbbbbb") && !text.contains("cccccccc"), "{text}");
 
-    let before = picture(temp.path());
+    let before = list_tree(temp.path());
     let error = publish(&table, NOON, "eeeeeeee", Content::Full).unwrap_err();
     assert!(matches!(error, CommitError::Superseded { .. }));
     assert_eq!(
         error.to_string(),
         "snapshot 20210111T120000Z is older than 20210111T180000Z, which is published on the same date"
     );
-    assert_eq!(picture(temp.path()), before);
+    assert_eq!(list_tree(temp.path()), before);
 }
 
 #[test]
@@ -218,11 +219,11 @@ fn foreign_files_are_left_alone() {
         let folder = table.data_folder(snapshot_id(NOON).date());
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(file), "theirs").unwrap();
-        let before = picture(temp.path());
+        let before = list_tree(temp.path());
         let error = publish(&table, EVENING, "bbbbbbbb", Content::Full).unwrap_err();
         assert!(matches!(&error, CommitError::ForeignFile { name, .. } if name == file), "{error}");
         assert!(error.hint().is_some());
-        assert_eq!(picture(temp.path()), before);
+        assert_eq!(list_tree(temp.path()), before);
     }
 }
 
@@ -324,7 +325,7 @@ fn full_disk_names_the_path_and_says_what_to_do() {
     assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
     file.write_all(&[0; 8]).unwrap();
     let error = file.finish().unwrap_err();
-    assert_eq!(error.hint(), Some("free space or choose another --lake"));
+    assert_eq!(error.hint().as_deref(), Some("free space or choose another --lake"));
     drop((staging, lock));
     assert!(!root.exists());
 }
@@ -378,9 +379,9 @@ impl Scene {
         let temp = temp_dir();
         let root = temp.path().join("lake");
         let table = self.set(&root);
-        let old = picture(&root);
+        let old = list_tree(&root);
         self.act(&table).unwrap();
-        let pictures = [old, picture(&root)];
+        let pictures = [old, list_tree(&root)];
         for after in 0.. {
             let temp = temp_dir();
             let root = temp.path().join("lake");
@@ -405,7 +406,7 @@ fn failure_at_any_change_leaves_the_lake_as_it_was() {
                 Err(error) => {
                     assert_eq!(num_published, 0, "no error after success");
                     assert!(error.hint().is_some(), "{error}");
-                    assert_eq!(&picture(root), old, "failed at change {after}");
+                    assert_eq!(&list_tree(root), old, "failed at change {after}");
                     assert_eq!(root.exists(), scene.before.is_some());
                 }
                 Ok(published) => {
@@ -415,7 +416,7 @@ fn failure_at_any_change_leaves_the_lake_as_it_was() {
                     }
                     // A fault while the lock is dropped leaves an empty folder or the lock file.
                     drop(lock(table));
-                    assert_eq!(&picture(root), new, "change {after} failed after publishing");
+                    assert_eq!(&list_tree(root), new, "change {after} failed after publishing");
                 }
             }
             if num_changes <= after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -435,7 +436,7 @@ fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
             lock.recover().unwrap();
             assert_eq!(lock.recover().unwrap(), [], "recovery is complete");
             drop(lock);
-            let found = picture(root);
+            let found = list_tree(root);
             if &found == new {
                 is_new = true;
             } else {
@@ -479,7 +480,7 @@ fn crash_of_an_undo_or_a_recovery_is_recovered() {
                     num_later = faults::clear();
                 }
                 lock(&table).recover().unwrap();
-                let found = picture(&root);
+                let found = list_tree(&root);
                 let is_whole = if result.is_ok() { &found == new } else { &found == old || &found == new };
                 assert!(is_whole, "{first} {second} {:?}", names(&root));
                 if num_later <= second {
@@ -536,7 +537,7 @@ fn swap_journals_of_earlier_versions_are_recovered() {
         let temp = temp_dir();
         let table = open_table(temp.path());
         publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
-        let before = picture(temp.path());
+        let before = list_tree(temp.path());
         let manifest = leave_staged(&table, "bbbbbbbb", "intent.json");
         let staged = table.staging_root().join("bbbbbbbb/snapshot_date=2021-01-11");
         if is_swapped {
@@ -555,7 +556,7 @@ fn swap_journals_of_earlier_versions_are_recovered() {
             assert_eq!(published.manifest, manifest);
             assert!(table.is_complete(&published).unwrap());
         } else {
-            assert_eq!(picture(temp.path()), before);
+            assert_eq!(list_tree(temp.path()), before);
         }
     }
 }
@@ -565,7 +566,7 @@ fn removal_journals_of_earlier_versions_are_recovered() {
     let temp = temp_dir();
     let table = open_table(temp.path());
     publish(&table, NOON, "aaaaaaaa", Content::Full).unwrap();
-    let before = picture(temp.path());
+    let before = list_tree(temp.path());
     let folder = table.staging_root().join("bbbbbbbb");
     std::fs::create_dir_all(&folder).unwrap();
     let journal =
@@ -576,7 +577,7 @@ fn removal_journals_of_earlier_versions_are_recovered() {
     assert_eq!(unfinished_changes(&table).unwrap(), ["bbbbbbbb"]);
     let expected = Recovered::PutBack { run_id: "bbbbbbbb".to_owned() };
     assert_eq!(lock(&table).recover().unwrap(), [expected]);
-    assert_eq!(picture(temp.path()), before);
+    assert_eq!(list_tree(temp.path()), before);
 }
 
 #[test]

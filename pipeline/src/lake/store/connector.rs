@@ -1,5 +1,5 @@
-//! How the object stores' library sends its requests: through the program's own HTTP client, with its TLS, proxies and
-//! timeouts, and under the same rule: in the clear only to this machine.
+//! Sends the requests of `object_store` through the program's own HTTP client, with its TLS, proxies and timeouts, and
+//! with the same rule: plain http only to this machine.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,27 +20,28 @@ use crate::http::{
 };
 use crate::http::{is_loopback, is_private};
 
-/// What is nearby accepts a connection at once, or is not there.
+/// Services on this machine or network accept a connection at once, or do not exist.
 const NEARBY_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Silence of a store. All parts in flight go over one line, and an answer comes when a part is through: at
-/// 4 Mbit/s they still make it.
+/// Maximum silence of a store. All chunks in flight share the bandwidth, and each is answered when it has arrived:
+/// 4 Mbit/s are enough for all of them.
 const READ_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Where the clouds' machines learn who they are, in the clear and next door. Google names its own.
+/// Google's host of the instance metadata service, which is reached by plain http. The others use a link-local
+/// address.
 const GOOGLE_METADATA_HOST: &str = "metadata.google.internal";
 
-/// Makes the library's clients ours.
+/// Gives the library the program's HTTP client.
 #[derive(Debug, Clone, Default)]
 pub struct Connector {
-    /// Known once the store is built.
+    /// Set once the store is built.
     pub(in crate::lake) signer: Arc<OnceLock<Signer>>,
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         let failed = |error| object_store::Error::Generic { store: "HTTP", source: Box::new(error) };
-        Ok(HttpClient::new(Service {
+        Ok(HttpClient::new(ConnectorService {
             outside: OwnClient::try_new(READ_TIMEOUT).map_err(failed)?,
             nearby: OwnClient::try_direct(NEARBY_CONNECT_TIMEOUT, READ_TIMEOUT).map_err(failed)?,
             signer: Arc::clone(&self.signer),
@@ -49,17 +50,17 @@ impl HttpConnector for Connector {
 }
 
 #[derive(Debug)]
-struct Service {
+struct ConnectorService {
     outside: OwnClient,
-    /// Never by a proxy.
+    /// Never uses a proxy.
     nearby: OwnClient,
     signer: Arc<OnceLock<Signer>>,
 }
 
 #[async_trait::async_trait]
-impl HttpService for Service {
+impl HttpService for ConnectorService {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let request = delete_version::redirect(request, self.signer.get())
+        let request = delete_version::as_deletion(request, self.signer.get())
             .await
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         let (parts, body) = request.into_parts();
@@ -75,18 +76,18 @@ impl HttpService for Service {
             &self.outside
         } else {
             let refused =
-                io::Error::other("in the clear only to this machine: give the store's endpoint with https");
+                io::Error::other("plain http is only allowed to this machine; use an https endpoint");
             return Err(HttpError::new(HttpErrorKind::Unknown, refused));
         };
         let request = client.request(parts.method, &url).headers(parts.headers);
         let response = request.body(reqwest::Body::wrap(body)).send().await.map_err(to_http_error)?;
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         let response = HttpResponse::from_parts(parts, HttpResponseBody::new(body.map_err(to_http_error)));
-        Ok(delete_version::answered(response))
+        Ok(delete_version::keep_response(response))
     }
 }
 
-/// This machine, and what answers beside it.
+/// Whether a URL leads to this machine or to its metadata service.
 fn is_nearby(url: &Url) -> bool {
     let is_link_local = match url.host() {
         Some(Host::Ipv4(address)) => Ipv4Addr::is_link_local(&address),
@@ -96,16 +97,16 @@ fn is_nearby(url: &Url) -> bool {
     is_loopback(url) || (url.scheme() == "http" && is_link_local)
 }
 
-/// A store whose certificate is not one to trust. Below it is what the TLS library said.
+/// A store whose certificate is not trusted, with the text of the TLS library.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(super) struct UntrustedStore {
-    /// Why not.
+    /// Why it is not trusted.
     pub problem: CertificateProblem,
     text: String,
 }
 
-/// What the library decides on whether to send again.
+/// Maps an error to what the library decides on whether to retry.
 fn to_http_error(error: reqwest::Error) -> HttpError {
     if let Some(problem) = certificate_problem(&error) {
         let text = error_chain(&error.without_url());
@@ -120,7 +121,7 @@ fn to_http_error(error: reqwest::Error) -> HttpError {
     } else {
         HttpErrorKind::Interrupted
     };
-    // As text: the library shows the first of a chain only.
+    // As text: the library shows only the first error of a chain.
     HttpError::new(kind, io::Error::other(error_chain(&error.without_url())))
 }
 
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_and_its_identity_are_asked_in_the_clear() {
+    fn plain_http_is_for_this_machine_and_its_metadata() {
         let is_sent = |url: &str| {
             let url = Url::parse(url).unwrap();
             is_nearby(&url) || is_private(&url)

@@ -1,10 +1,10 @@
-//! Removing one version of an object and no other, which the library has no call for.
+//! Deletes one version of an object, which `object_store` has no method for.
 //!
-//! All three services take a condition on a DELETE. The library's own client is asked for the object's head
-//! under that condition, and the connector sends a DELETE to the same address in its place: address, retries
-//! and credentials stay the library's. Signatures cover the method, so such a request is signed again.
+//! All three services support a condition on DELETE. The library is told to request the object's head with that
+//! condition, and the connector sends a DELETE to the same URL instead: URL, retries and credentials remain the
+//! library's. Signatures cover the method, so the request is signed again.
 //!
-//! A server that ignores the condition removes whatever is there, as it would have without one.
+//! A server that ignores the condition deletes any version, as it would without one.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,18 +19,18 @@ use object_store::client::{
 use object_store::path::Path as Key;
 use object_store::{Error, GetOptions, ObjectStore, Result, UpdateVersion};
 
-/// How Google's service takes the condition.
+/// The header of the condition at Google.
 const GENERATION: HeaderName = HeaderName::from_static("x-goog-if-generation-match");
 
-/// Removes one version of an object and no other.
+/// Deletes one version of an object.
 #[async_trait::async_trait]
 pub(crate) trait DeleteVersion: Send + Sync {
-    /// Says whether the object is gone; false if it has another version by now.
+    /// Returns whether the object no longer exists; false if it has another version by now.
     async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool>;
 }
 
 tokio::task_local! {
-    /// The deletion that the request under way stands for.
+    /// The deletion that the current request stands for.
     static DELETION: Deletion;
 }
 
@@ -42,10 +42,10 @@ struct Deletion {
 
 /// [`DeleteVersion`] for the library's stores.
 #[derive(Debug)]
-pub(crate) struct ByHead(pub Arc<dyn ObjectStore>);
+pub(crate) struct DeleteByHead(pub Arc<dyn ObjectStore>);
 
 #[async_trait::async_trait]
-impl DeleteVersion for ByHead {
+impl DeleteVersion for DeleteByHead {
     async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool> {
         let deletion = Deletion { generation: version.version.clone(), status: Arc::default() };
         let options = GetOptions { head: true, if_match: version.e_tag.clone(), ..GetOptions::default() };
@@ -62,7 +62,7 @@ impl DeleteVersion for ByHead {
     }
 }
 
-/// Who signs a request whose signature covers its method.
+/// Signs requests whose signature covers the method.
 #[derive(Debug)]
 pub(crate) enum Signer {
     Azure { credentials: Arc<dyn CredentialProvider<Credential = AzureCredential>>, account: String },
@@ -83,8 +83,8 @@ impl Signer {
     }
 }
 
-/// Turns a request for an object's head into its deletion if it stands for one.
-pub(crate) async fn redirect(request: HttpRequest, signer: Option<&Signer>) -> Result<HttpRequest> {
+/// Turns a HEAD request into a DELETE if it stands for a deletion.
+pub(crate) async fn as_deletion(request: HttpRequest, signer: Option<&Signer>) -> Result<HttpRequest> {
     let Ok(deletion) = DELETION.try_with(Clone::clone) else { return Ok(request) };
     if request.method() != Method::HEAD {
         return Ok(request);
@@ -100,7 +100,7 @@ pub(crate) async fn redirect(request: HttpRequest, signer: Option<&Signer>) -> R
         request.headers_mut().insert(GENERATION, generation);
     }
     match (head.headers.get(AUTHORIZATION), signer) {
-        // A token holds for every method.
+        // A token is valid for every method.
         (Some(token), _) if token.as_bytes().starts_with(b"Bearer ") => {
             request.headers_mut().insert(AUTHORIZATION, token.clone());
             for (name, value) in head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-ms-")) {
@@ -108,14 +108,14 @@ pub(crate) async fn redirect(request: HttpRequest, signer: Option<&Signer>) -> R
             }
         }
         (Some(_), Some(signer)) => signer.sign(&mut request).await?,
-        // A signature in the address, or none.
+        // A SAS in the URL, or none.
         _ => {}
     }
     Ok(request)
 }
 
-/// Keeps the answer to a deletion, and gives the library one that ends its request.
-pub(crate) fn answered(mut response: HttpResponse) -> HttpResponse {
+/// Keeps the response to a deletion, and returns one that ends the library's request.
+pub(crate) fn keep_response(mut response: HttpResponse) -> HttpResponse {
     let Ok(deletion) = DELETION.try_with(Clone::clone) else { return response };
     let status = response.status();
     if status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::PRECONDITION_FAILED) {
@@ -124,7 +124,7 @@ pub(crate) fn answered(mut response: HttpResponse) -> HttpResponse {
         *response.body_mut() =
             HttpResponseBody::new(http_body_util::Empty::new().map_err(|never| match never {}));
     } else if status == StatusCode::CONFLICT {
-        // Two conditional requests at once: the library sends it again.
+        // Two conditional requests at once: the library retries.
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response

@@ -1,4 +1,4 @@
-//! What a store said, fit to be shown: whether it is worth another attempt, and without secrets.
+//! Errors of a store: whether a retry can help, and their text without secrets.
 
 use object_store::client::{HttpError, HttpErrorKind};
 
@@ -9,23 +9,23 @@ use crate::http::CertificateProblem;
 use crate::http::secret::quotable;
 use crate::redact::place;
 
-/// What a store said, fit to be shown.
+/// An error of a store, without secrets.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub struct StoreError {
-    kind: Kind,
+    kind: StoreErrorKind,
     text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum StoreErrorKind {
     Missing,
     NotAuthorised,
     Unsupported,
     Untrusted(CertificateProblem),
-    /// The store or the line to it failed for now. A closed list: see [`is_transient`].
+    /// The store or the network failed, and a retry can help. A closed list: see [`is_transient`].
     Transient,
-    /// What the store will say again.
+    /// The store will answer the same again.
     Refused,
 }
 
@@ -35,25 +35,25 @@ impl From<&object_store::Error> for StoreError {
             NotFound, NotImplemented, NotSupported, PermissionDenied, Unauthenticated,
         };
         let kind = match error {
-            NotFound { .. } => Kind::Missing,
-            error if let Some(problem) = untrusted(error) => Kind::Untrusted(problem),
-            // The authority could not be asked: that says nothing about us.
+            NotFound { .. } => StoreErrorKind::Missing,
+            error if let Some(problem) = untrusted(error) => StoreErrorKind::Untrusted(problem),
+            // The authority did not answer, which is not about the credentials.
             Unauthenticated { source, .. }
                 if source
                     .downcast_ref::<AuthError>()
                     .is_some_and(|err| err.exit_code() == ExitCode::Source) =>
             {
-                Kind::Transient
+                StoreErrorKind::Transient
             }
-            PermissionDenied { .. } | Unauthenticated { .. } => Kind::NotAuthorised,
-            NotImplemented { .. } | NotSupported { .. } => Kind::Unsupported,
-            // Of a listing and of what it asks for credentials the library keeps the status in words only.
+            PermissionDenied { .. } | Unauthenticated { .. } => StoreErrorKind::NotAuthorised,
+            NotImplemented { .. } | NotSupported { .. } => StoreErrorKind::Unsupported,
+            // For listings and requests for credentials, the library keeps the status in the text only.
             error => match error.to_string().split_once(STATUS_MARK).map(|(_, status)| status.get(..3)) {
-                Some(Some("404")) => Kind::Missing,
-                Some(Some("401" | "403")) => Kind::NotAuthorised,
-                Some(Some(status)) if TRANSIENT_STATUSES.contains(&status) => Kind::Transient,
-                None if is_transient(error) => Kind::Transient,
-                _ => Kind::Refused,
+                Some(Some("404")) => StoreErrorKind::Missing,
+                Some(Some("401" | "403")) => StoreErrorKind::NotAuthorised,
+                Some(Some(status)) if TRANSIENT_STATUSES.contains(&status) => StoreErrorKind::Transient,
+                None if is_transient(error) => StoreErrorKind::Transient,
+                _ => StoreErrorKind::Refused,
             },
         };
         Self { kind, text: explain(error) }
@@ -62,39 +62,37 @@ impl From<&object_store::Error> for StoreError {
 
 impl StoreError {
     pub(in crate::lake) fn is_missing(&self) -> bool {
-        self.kind == Kind::Missing
+        self.kind == StoreErrorKind::Missing
     }
 
     pub(in crate::lake) fn is_not_authorised(&self) -> bool {
-        self.kind == Kind::NotAuthorised
+        self.kind == StoreErrorKind::NotAuthorised
     }
 
     pub(in crate::lake) fn is_transient(&self) -> bool {
-        self.kind == Kind::Transient
+        self.kind == StoreErrorKind::Transient
     }
 
-    /// Whether the store will say the same again, and not for want of rights.
+    /// Whether the store will answer the same again, and not for lack of permissions.
     pub(in crate::lake) fn is_refused(&self) -> bool {
-        matches!(self.kind, Kind::Missing | Kind::Refused)
+        matches!(self.kind, StoreErrorKind::Missing | StoreErrorKind::Refused)
     }
 
     pub(in crate::lake) fn hint(&self) -> &'static str {
         match self.kind {
-            Kind::Missing => "make the container or bucket first, and check its name in --lake",
-            Kind::NotAuthorised => {
-                "check the store's credentials in the environment, and that they may read, write, list and delete there"
+            StoreErrorKind::Missing => "create the container or bucket, or correct its name in --lake",
+            StoreErrorKind::NotAuthorised => {
+                "check the store's credentials in the environment, which must allow to read, write, list and delete"
             }
-            Kind::Unsupported => "choose a store with conditional writes for --lake",
-            Kind::Untrusted(problem) => problem.hint(),
-            Kind::Transient => "check the store's name and the network, and run again",
-            Kind::Refused => {
-                "check that --lake and the environment name the right store, and see what it says"
-            }
+            StoreErrorKind::Unsupported => "choose a store for --lake that supports conditional writes",
+            StoreErrorKind::Untrusted(problem) => problem.hint(),
+            StoreErrorKind::Transient => "check the store's name and the network, and run again",
+            StoreErrorKind::Refused => "check that --lake and the environment name the right store",
         }
     }
 }
 
-/// Why the certificate of a store, or of the authority that signs in to it, is not one to trust.
+/// Returns why the certificate of a store, or of the authority that issues its tokens, is not trusted.
 fn untrusted(error: &object_store::Error) -> Option<CertificateProblem> {
     let mut causes =
         std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
@@ -107,16 +105,16 @@ fn untrusted(error: &object_store::Error) -> Option<CertificateProblem> {
     })
 }
 
-/// What stands before the status of an answer, in the library's words.
+/// What precedes the status of a response in the library's error texts.
 const STATUS_MARK: &str = "status code: ";
 
-/// Answers of a store that is busy or not well, and may be again.
+/// Statuses of a store that is busy or failing, which a retry can outlast.
 const TRANSIENT_STATUSES: [&str; 6] = ["408", "429", "500", "502", "503", "504"];
 
-/// The same as codes in the body of an answer that began well, as S3 gives them.
+/// The same as error codes, which S3 sends in the body of a response with status 200.
 const TRANSIENT_CODES: [&str; 4] = ["InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
 
-/// Whether no answer came, or one without a status that says that the store is busy.
+/// Whether there was no response, or one with status 200 and an error code of a busy store.
 fn is_transient(error: &object_store::Error) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
@@ -129,8 +127,8 @@ fn is_transient(error: &object_store::Error) -> bool {
     TRANSIENT_CODES.iter().any(|code| text.contains(&format!("<Code>{code}</Code>")))
 }
 
-/// What the library says, in one line and without its frames around a request: of a service's XML its code
-/// and message, of URLs no query.
+/// Returns the library's error text in one line, without its prefixes: of a service's XML the code and message, of
+/// URLs everything but the query.
 pub(in crate::lake) fn explain(error: &object_store::Error) -> String {
     if let object_store::Error::Unauthenticated { source, .. } = error
         && let Some(token_error) = source.downcast_ref::<AuthError>()
@@ -159,7 +157,7 @@ mod tests {
 
     #[test]
     fn errors_are_one_line_without_secrets() {
-        let check = |text: &str, expected: &str, kind: Kind| {
+        let check = |text: &str, expected: &str, kind: StoreErrorKind| {
             let error = object_store::Error::Generic { store: "S3", source: text.into() };
             let error = StoreError::from(&error);
             assert_eq!(error.to_string(), expected);
@@ -172,22 +170,30 @@ mod tests {
              <AuthenticationErrorDetail>sig=SECRET</AuthenticationErrorDetail></Error>",
             "GET https://a.blob.core.windows.net/c in 1s - Server returned non-2xx status code: 403 Forbidden: \
              AuthenticationFailed: Server failed to authenticate the request.",
-            Kind::NotAuthorised,
+            StoreErrorKind::NotAuthorised,
         );
-        check("status code: 404 Not Found", "Generic S3 error: status code: 404 Not Found", Kind::Missing);
-        check("the line is dead", "Generic S3 error: the line is dead", Kind::Refused);
+        check(
+            "status code: 404 Not Found",
+            "Generic S3 error: status code: 404 Not Found",
+            StoreErrorKind::Missing,
+        );
+        check(
+            "the connection is closed",
+            "Generic S3 error: the connection is closed",
+            StoreErrorKind::Refused,
+        );
         for (status, kind) in [
-            ("400 Bad Request", Kind::Refused),
-            ("405 Method Not Allowed", Kind::Refused),
-            ("409 Conflict", Kind::Refused),
-            ("501 Not Implemented", Kind::Refused),
-            ("505 HTTP Version Not Supported", Kind::Refused),
-            ("408 Request Timeout", Kind::Transient),
-            ("429 Too Many Requests", Kind::Transient),
-            ("500 Internal Server Error", Kind::Transient),
-            ("502 Bad Gateway", Kind::Transient),
-            ("503 Service Unavailable", Kind::Transient),
-            ("504 Gateway Timeout", Kind::Transient),
+            ("400 Bad Request", StoreErrorKind::Refused),
+            ("405 Method Not Allowed", StoreErrorKind::Refused),
+            ("409 Conflict", StoreErrorKind::Refused),
+            ("501 Not Implemented", StoreErrorKind::Refused),
+            ("505 HTTP Version Not Supported", StoreErrorKind::Refused),
+            ("408 Request Timeout", StoreErrorKind::Transient),
+            ("429 Too Many Requests", StoreErrorKind::Transient),
+            ("500 Internal Server Error", StoreErrorKind::Transient),
+            ("502 Bad Gateway", StoreErrorKind::Transient),
+            ("503 Service Unavailable", StoreErrorKind::Transient),
+            ("504 Gateway Timeout", StoreErrorKind::Transient),
         ] {
             let text = format!("Server returned non-2xx status code: {status}: ");
             check(&text, &format!("Generic S3 error: {}", text.trim_end()), kind);

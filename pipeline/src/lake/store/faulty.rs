@@ -1,4 +1,4 @@
-//! A store in memory whose changes fail where a test wants it.
+//! A store in memory in which a test chooses the changes that fail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,17 +26,17 @@ use crate::lake::{Lake, Place};
 pub(crate) struct Fault {
     /// The number of the change.
     pub at: u32,
-    /// Whether the change is made all the same, and only its answer lost.
+    /// Whether the change is made nevertheless, and only its response lost.
     pub after: bool,
-    /// Whether from then on nothing gets through any more, not even a question.
+    /// Whether every later request fails too, reads included.
     pub for_good: bool,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct FaultyState {
     fault: Option<Fault>,
     count: u32,
-    /// Conditions of writes that are passed over, as some servers do.
+    /// The condition of writes that is ignored, as some servers do.
     ignored: Option<Ignored>,
 }
 
@@ -51,11 +51,12 @@ pub(crate) enum Ignored {
 #[derive(Debug, Clone)]
 pub(crate) struct Faulty {
     inner: Arc<InMemory>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FaultyState>>,
 }
 
 fn failure() -> Error {
-    let source = HttpError::new(HttpErrorKind::Interrupted, std::io::Error::other("the line is dead"));
+    let source =
+        HttpError::new(HttpErrorKind::Interrupted, std::io::Error::other("the connection is closed"));
     Error::Generic { store: "faulty", source: Box::new(source) }
 }
 
@@ -77,10 +78,10 @@ impl Faulty {
     }
 
     pub(crate) fn set(&self, fault: Fault) {
-        *self.state.lock().unwrap() = State { fault: Some(fault), ..State::default() };
+        *self.state.lock().unwrap() = FaultyState { fault: Some(fault), ..FaultyState::default() };
     }
 
-    /// Passes over a condition of writes from now on.
+    /// Ignores a condition of writes from now on.
     pub(crate) fn ignore(&self, condition: Ignored) {
         self.state.lock().unwrap().ignored = Some(condition);
     }
@@ -90,21 +91,21 @@ impl Faulty {
         std::mem::take(&mut *self.state.lock().unwrap()).count
     }
 
-    /// Every object with its content.
-    pub(crate) fn picture(&self) -> BTreeMap<String, Vec<u8>> {
+    /// Lists every object with its content.
+    pub(crate) fn list_tree(&self) -> BTreeMap<String, Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut picture = BTreeMap::new();
+            let mut tree = BTreeMap::new();
             let objects: Vec<ObjectMeta> = self.inner.list(None).try_collect().await.unwrap();
             for object in objects {
                 let bytes = self.inner.get(&object.location).await.unwrap().bytes().await.unwrap();
-                picture.insert(object.location.to_string(), bytes.to_vec());
+                tree.insert(object.location.to_string(), bytes.to_vec());
             }
-            picture
+            tree
         })
     }
 
-    /// Whether a question gets through.
+    /// Whether a read gets through.
     fn ask(&self) -> Result<()> {
         let state = self.state.lock().unwrap();
         match state.fault {
@@ -113,7 +114,7 @@ impl Faulty {
         }
     }
 
-    /// Whether a change gets through, and whether its answer comes back.
+    /// Whether a change gets through, and whether its response arrives.
     fn change(&self) -> (bool, bool) {
         let mut state = self.state.lock().unwrap();
         let count = state.count;
@@ -190,7 +191,7 @@ impl ObjectStore for Faulty {
     }
 }
 
-/// Removes a version of an object in memory; the test that runs alone there is the one that changes it.
+/// Deletes a version of an object in memory, which no other thread changes meanwhile.
 pub(crate) async fn delete_version(inner: &InMemory, key: &Key, version: &UpdateVersion) -> Result<bool> {
     match inner.head(key).await {
         Ok(found) if found.e_tag != version.e_tag => Ok(false),
@@ -207,7 +208,7 @@ impl DeleteVersion for Faulty {
     }
 }
 
-/// Uploads that are not known, as the real stores say it.
+/// Turns errors of unknown uploads into those of the real stores.
 fn unknown<T>(result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::NotFound { path: String::new(), source: Box::new(error) })
 }

@@ -1,7 +1,7 @@
-//! A lake in an object store: blocking calls for the rest of the program, above the library's own.
+//! A lake in an object store: blocking calls on top of `object_store`.
 //!
-//! Takes paths that begin with the lake's URL, gives their objects. Sends again what fails in passing, as
-//! the library does. What it says of errors holds no secret: see [`explain`].
+//! Takes paths that begin with the lake's URL, gives their objects. Retries transient failures of requests that
+//! the library sends only once. Its errors contain no secrets: see [`explain`].
 
 pub mod connector;
 pub(crate) mod delete_version;
@@ -28,7 +28,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersi
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use self::delete_version::{ByHead, DeleteVersion};
+use self::delete_version::{DeleteByHead, DeleteVersion};
 pub use self::error::StoreError;
 pub(super) use self::error::explain;
 pub(crate) use self::upload::Upload;
@@ -38,40 +38,40 @@ use super::lease_times::LeaseTimes;
 use super::paths::MAX_MANIFEST_BYTES;
 use crate::threads;
 
-/// Requests in flight that carry no bytes to speak of.
+/// Small requests in flight, at most.
 const REQUESTS_IN_FLIGHT: usize = 16;
 
-/// Attempts at what the library sends once, as it cannot know that a second time does no harm.
+/// Attempts at requests that the library sends once, since it cannot know that they are idempotent.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// Between the first two of them; longer between later ones.
+/// Pause before the second attempt; longer before later ones.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits before the next attempt; stores in memory are not waited for.
+/// Waits before the next attempt, except in unit tests.
 async fn pause(attempts: u32) {
     if !cfg!(test) {
         tokio::time::sleep(PAUSE * attempts).await;
     }
 }
 
-/// What [`Store::put_settled`] reads back: a manifest at the most, and a journal twice that.
-const MAX_SETTLED_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
+/// Limit of what [`Store::put_confirmed`] reads back: a journal, which holds a manifest and as much for its uploads.
+const MAX_CONFIRMED_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
 
-/// How an object is written.
+/// The condition of a write.
 #[derive(Debug, Clone)]
 pub(crate) enum Put {
-    /// Where there is none.
+    /// The object does not exist.
     Create,
-    /// In place of this version and no other.
+    /// The object has this version.
     Update(UpdateVersion),
 }
 
-/// Whether an object was written that only one of several may have written.
+/// The outcome of a conditional write.
 #[derive(Debug)]
-pub(crate) enum Settled {
-    /// It is in place, by this call or by one whose answer was lost.
-    Done(UpdateVersion),
-    /// It is not, and another object is in its place, or none.
+pub(crate) enum PutOutcome {
+    /// The object is in place, by this request or by an earlier attempt whose response was lost.
+    Written(UpdateVersion),
+    /// The condition failed; what is in place instead.
     Refused(Option<(Vec<u8>, UpdateVersion)>),
 }
 
@@ -82,17 +82,17 @@ pub(crate) struct Store {
     runtime: Arc<OwnRuntime>,
     /// The lake's URL, which all paths begin with.
     root: PathBuf,
-    /// The lake's place in the store.
+    /// The lake's prefix in the store.
     prefix: Key,
     /// See [`super::Lake::with_work_dir`].
     pub(super) work_dir: PathBuf,
     /// See [`super::Lake::with_upload_bytes`].
     pub(super) upload_bytes: u64,
-    /// How runs take turns.
+    /// When leases are renewed and expire.
     pub(super) lease_times: LeaseTimes,
 }
 
-/// The library's store, by each of the ways to ask it.
+/// The library's store, by its interfaces.
 #[derive(Clone)]
 pub(crate) struct Objects {
     pub(crate) whole: Arc<dyn ObjectStore>,
@@ -101,10 +101,10 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
-    /// One of the library's stores, whose connector is [`self::connector::Connector`].
+    /// Wraps one of the library's stores, whose connector must be a [`connector::Connector`].
     pub(super) fn of<S: ObjectStore + MultipartStore>(store: S) -> Self {
         let store = Arc::new(store);
-        let delete_version = Arc::new(ByHead(store.clone()));
+        let delete_version = Arc::new(DeleteByHead(store.clone()));
         Self { whole: store.clone(), multipart: store, delete_version }
     }
 }
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Objects {
     }
 }
 
-/// The threads of a store's requests. Their end waits for nobody: it can come from one of them.
+/// The threads of a store's requests. Dropping it does not wait for them, since one of them can drop it.
 #[derive(Debug)]
 struct OwnRuntime(Option<Runtime>);
 
@@ -134,16 +134,16 @@ impl Drop for OwnRuntime {
 }
 
 impl Store {
-    /// A store whose lake has the URL `root` and lies below `prefix`.
+    /// Creates a store whose lake has the URL `root` and the prefix `prefix`.
     ///
     /// # Errors
     ///
-    /// Where the system gives no threads.
+    /// Fails if threads cannot be started.
     pub(super) fn try_new(root: PathBuf, prefix: Key, objects: Objects) -> io::Result<Self> {
         Ok(Self::new(root, prefix, objects, OwnRuntime::start()?))
     }
 
-    /// The same on a runtime that is there.
+    /// Creates a store on an existing runtime.
     fn new(root: PathBuf, prefix: Key, objects: Objects, runtime: Arc<OwnRuntime>) -> Self {
         let work_dir = crate::environment::temp_dir();
         let lease_times = LeaseTimes::from_env();
@@ -155,12 +155,12 @@ impl Store {
         &self.root
     }
 
-    /// Where files wait on their way.
+    /// The folder of files on their way to or from the store.
     pub(crate) fn work_dir(&self) -> &Path {
         &self.work_dir
     }
 
-    /// The threads that its requests run on.
+    /// The runtime of its requests.
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
         self.runtime.0.as_ref().expect("there until dropped").handle()
     }
@@ -173,7 +173,7 @@ impl Store {
         self.runtime().spawn(future)
     }
 
-    /// Where `path` is in the library's words.
+    /// Returns the object key of `path`.
     pub(crate) fn key(&self, path: &Path) -> Result<Key, LakeError> {
         let unsafe_name = || LakeError::UnsafeName { name: path.to_string_lossy().into_owned() };
         let below = path.strip_prefix(&self.root).ok().and_then(Path::to_str).ok_or_else(unsafe_name)?;
@@ -186,13 +186,13 @@ impl Store {
         &self.objects.whole
     }
 
-    /// A place in the library's words, as it is below the lake's.
+    /// Returns an object key relative to the lake.
     pub(crate) fn below_prefix(&self, key: &str) -> String {
         key.strip_prefix(self.prefix.as_ref()).unwrap_or(key).trim_start_matches('/').to_owned()
     }
 
-    /// The names directly below a folder, sorted. By all objects below, not by a listing of one level: where
-    /// folders are kept as such (Azure's hierarchical namespace) that has those that are empty by now.
+    /// Lists the names directly below a folder, sorted. Lists all objects below and not one level, which would
+    /// include empty folders of stores with real folders (Azure's hierarchical namespace).
     pub(super) fn list_names(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
         let files = self.list_files(folder)?.into_keys();
         let mut names: Vec<_> =
@@ -202,7 +202,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Every object below a folder, but for markers of folders: path from there → size in bytes.
+    /// Lists every object below a folder, folder markers aside: path from there → size in bytes.
     pub(super) fn list_files(&self, folder: &Path) -> Result<BTreeMap<String, u64>, LakeError> {
         let key = self.key(folder)?;
         let objects = self.block_on(self.objects.whole.list(Some(&key)).try_collect::<Vec<_>>());
@@ -216,7 +216,7 @@ impl Store {
         Ok(files)
     }
 
-    /// The names of the folders directly below one, sorted. Where folders are kept as such they may be empty.
+    /// Lists the folders directly below one by name, sorted. They can be empty in stores with real folders.
     pub(crate) fn list_folders(&self, folder: &Path) -> Result<Vec<String>, LakeError> {
         let key = self.key(folder)?;
         let listed = self.block_on(self.objects.whole.list_with_delimiter(Some(&key)));
@@ -224,14 +224,14 @@ impl Store {
         Ok(folders.iter().filter_map(|folder| Some(folder.filename()?.to_owned())).collect())
     }
 
-    /// The version of an object; nothing if there is none.
+    /// Returns the version of an object; nothing if it does not exist.
     pub(crate) fn version(&self, path: &Path) -> Result<Option<UpdateVersion>, LakeError> {
         let key = self.key(path)?;
         let found = self.block_on(self.objects.whole.head(&key)).map_err(store_error("read", path));
         Ok(optional(found)?.map(|found| UpdateVersion { e_tag: found.e_tag, version: found.version }))
     }
 
-    /// Reads a small object and its version; nothing where there is none.
+    /// Reads a small object and its version; returns nothing if it does not exist.
     pub(crate) fn read(
         &self,
         path: &Path,
@@ -240,7 +240,7 @@ impl Store {
         self.block_on(self.read_async(path, max_bytes))
     }
 
-    /// Reads small objects; nothing in the place of each that is not there.
+    /// Reads small objects; returns nothing in the place of each that does not exist.
     pub(super) fn read_all(
         &self,
         paths: &[PathBuf],
@@ -268,7 +268,7 @@ impl Store {
         Ok(Some((bytes.into(), version)))
     }
 
-    /// Fetches an object into a file without a name, which goes when it is closed.
+    /// Fetches an object into an unnamed file, which is deleted when it is closed.
     pub(super) fn fetch(&self, path: &Path) -> Result<File, LakeError> {
         let key = self.key(path)?;
         let number = getrandom::u64().map_err(io::Error::other);
@@ -293,7 +293,7 @@ impl Store {
         Ok(file)
     }
 
-    /// Writes a small object; returns its version, or nothing where `put` forbids it.
+    /// Writes a small object; returns its version, or nothing if the condition `put` fails.
     pub(crate) fn put(
         &self,
         path: &Path,
@@ -323,26 +323,31 @@ impl Store {
         }
     }
 
-    /// Writes a small object whose bytes no other run writes, and finds out whether it is in place where an
-    /// answer was lost. `put` says what may be replaced.
+    /// Writes a small object whose bytes no other run writes, retries transient failures, and reads the object back
+    /// to find out whether an attempt without a response succeeded.
     ///
     /// # Errors
     ///
-    /// Whether it is in place is unknown then, unless the store refused the request.
-    pub(crate) fn put_settled(&self, path: &Path, bytes: &[u8], put: &Put) -> Result<Settled, LakeError> {
+    /// After an error it is unknown whether the object was written, unless the store refused the request.
+    pub(crate) fn put_confirmed(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        put: &Put,
+    ) -> Result<PutOutcome, LakeError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             let failure = match self.put(path, bytes.to_vec(), put.clone()) {
-                Ok(Some(version)) => return Ok(Settled::Done(version)),
+                Ok(Some(version)) => return Ok(PutOutcome::Written(version)),
                 Ok(None) => None,
                 Err(error) if !error.is_transient() || attempts == MAX_ATTEMPTS => return Err(error),
                 Err(error) => Some(error),
             };
-            // An answer that was lost, and an attempt that another one was ahead of, look alike.
-            match (self.read(path, MAX_SETTLED_BYTES)?, failure) {
-                (Some((found, version)), _) if found == bytes => return Ok(Settled::Done(version)),
-                (found, None) => return Ok(Settled::Refused(found)),
+            // A lost response and a failed condition look alike.
+            match (self.read(path, MAX_CONFIRMED_BYTES)?, failure) {
+                (Some((found, version)), _) if found == bytes => return Ok(PutOutcome::Written(version)),
+                (found, None) => return Ok(PutOutcome::Refused(found)),
                 (_, Some(error)) => {
                     tracing::debug!(error = %error, "an object could not be written; trying again");
                     self.block_on(pause(attempts));
@@ -351,7 +356,7 @@ impl Store {
         }
     }
 
-    /// Removes a version of an object, and no other. Says whether the object is gone.
+    /// Deletes one version of an object. Returns whether the object no longer exists.
     pub(crate) fn delete_version(&self, path: &Path, version: &UpdateVersion) -> Result<bool, LakeError> {
         self.block_on(self.delete_version_async(path, version))
     }
@@ -375,12 +380,12 @@ impl Store {
         }
     }
 
-    /// Removes an object if it is there, whoever wrote it: for names that no other run uses.
+    /// Deletes an object in any version, if it exists: for names that no other run uses.
     pub(crate) fn delete(&self, path: &Path) -> Result<(), LakeError> {
         self.delete_all(&[path.to_path_buf()])
     }
 
-    /// Removes objects that may be there, in no order.
+    /// Deletes objects in any order, if they exist.
     pub(crate) fn delete_all(&self, paths: &[PathBuf]) -> Result<(), LakeError> {
         let keys = paths.iter().map(|path| self.key(path)).collect::<Result<Vec<_>, _>>()?;
         self.block_on(async {
@@ -388,7 +393,7 @@ impl Store {
             loop {
                 attempts += 1;
                 let keys = stream::iter(keys.clone().into_iter().map(Ok)).boxed();
-                // What is gone stays gone, and what is not there need not go.
+                // Deletes are idempotent: an object that does not exist counts as deleted.
                 let removed =
                     self.objects.whole.delete_stream(keys).filter_map(async |removed| match removed {
                         Err(object_store::Error::NotFound { .. }) | Ok(_) => None,
@@ -406,7 +411,7 @@ impl Store {
     }
 }
 
-/// Makes a folder that only its owner can look into.
+/// Creates a folder that only its owner can access.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -1,8 +1,8 @@
 //! A store in memory whose requests a seeded scheduler lets through one at a time.
 //!
-//! Several runs, each on a thread of its own, ask it. No run goes on before the scheduler has chosen its
-//! request, and the scheduler chooses only when every run waits or has ended: a seed is a schedule. A request
-//! can be held for as long as others work, its answer can be lost, it can arrive after its run has given it up,
+//! Several runs send requests, each on a thread of its own. No run continues before the scheduler has chosen its
+//! request, and the scheduler chooses only when every run waits or has ended: a seed determines the schedule. A
+//! request can be delayed while others work, its response can be lost, it can arrive after its run has given it up,
 //! and a run can be killed at it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,40 +28,40 @@ use super::{Objects, OwnRuntime, Store};
 use crate::lake::lease_times::LeaseTimes;
 use crate::lake::{Lake, Place};
 
-/// A schedule that takes more requests than this never ends.
+/// A schedule with more requests than this does not end.
 const MAX_STEPS: u32 = 20_000;
 
-/// All runs' requests, which run on the threads that wait for them.
+/// The runtime of all requests, which run on the threads that wait for them.
 static RUNTIME: LazyLock<Arc<OwnRuntime>> = LazyLock::new(|| OwnRuntime::start().unwrap());
 
-/// What goes wrong in a schedule: `switch` in percent of the requests, and ten times as often before a change
+/// How often things go wrong in a schedule: `switch` in percent of the requests, and ten times as often before a change
 /// that others may see; the rest in thousandths.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Odds {
-    /// Another run goes on.
+    /// Another run continues.
     pub switch: u32,
-    /// The answer to a change is lost.
+    /// The response to a change is lost.
     pub lost: u32,
-    /// A change is given up by its run, and arrives later.
+    /// A change times out for its run, and arrives later.
     pub late: u32,
     /// The run is killed.
     pub killed: u32,
 }
 
-/// A change of the store, as it is on its way.
+/// A change of the store, as it is sent.
 #[derive(Debug, Clone)]
 enum Change {
     Put(Key, PutPayload, PutOptions),
     Delete(Key),
     DeleteVersion(Key, UpdateVersion),
     Begin,
-    Part(Key, MultipartId, usize, PutPayload),
+    Chunk(Key, MultipartId, usize, PutPayload),
     Complete(Key, MultipartId, Vec<String>),
     Abort(MultipartId),
 }
 
 impl Change {
-    /// Whether other runs name the object too.
+    /// Whether other runs write the same object.
     fn is_shared(&self) -> bool {
         let (Self::Put(key, ..) | Self::Delete(key) | Self::DeleteVersion(key, _)) = self else {
             return false;
@@ -95,44 +95,44 @@ enum Verdict {
     Killed { arrives: bool },
 }
 
-/// What a request is to the scheduler.
+/// The scheduler's view of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Question,
+enum RequestKind {
+    Read,
     Change,
-    /// A change of an object that several runs name, or of a journal: where to let others go first.
+    /// A change of an object that several runs write, or of a journal: the best place to let others go first.
     SharedChange,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Working,
-    /// At a request.
-    Waiting(Kind),
+    /// Has sent a request.
+    Waiting(RequestKind),
     Granted(Verdict),
     Dead,
     Ended,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ScheduleState {
     phases: Vec<Phase>,
     late: Vec<Change>,
     killed: BTreeSet<usize>,
-    /// Whether readers see something else than before.
+    /// Whether readers see something different than before.
     is_changed: bool,
     trace: Vec<String>,
 }
 
-/// Parts of uploads, as the store keeps them.
+/// Chunks of uploads, as the store keeps them.
 #[derive(Debug, Default)]
-struct Parts {
-    /// Azure's way: parts belong to a name and not to an upload, which cannot be given up.
+struct Chunks {
+    /// As on Azure: chunks belong to a name and not to an upload, which cannot be aborted.
     by_name: bool,
     next: u64,
-    /// Upload or name → id of a part → its bytes.
+    /// Upload or name → id of a chunk → its bytes.
     waiting: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
-    /// Name → the parts that it is made of.
+    /// Name → the chunks that it consists of.
     completed: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
 }
 
@@ -140,8 +140,8 @@ struct Parts {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Simulation {
     inner: Arc<InMemory>,
-    parts: Arc<Mutex<Parts>>,
-    state: Arc<Mutex<State>>,
+    chunks: Arc<Mutex<Chunks>>,
+    state: Arc<Mutex<ScheduleState>>,
     changed: Arc<Condvar>,
 }
 
@@ -149,7 +149,7 @@ pub(crate) struct Simulation {
 #[derive(Debug, Clone)]
 struct Seat {
     simulation: Simulation,
-    /// Nothing for who asks before and after the schedule.
+    /// Nothing for requests before and after the schedule.
     run: Option<usize>,
 }
 
@@ -174,11 +174,11 @@ impl Simulation {
     /// `by_name`: whether uploads are as Azure has them.
     pub(crate) fn new(by_name: bool) -> Self {
         let simulation = Self::default();
-        simulation.parts.lock().unwrap().by_name = by_name;
+        simulation.chunks.lock().unwrap().by_name = by_name;
         simulation
     }
 
-    /// A lake in this store: that of a run, or of who looks before and after.
+    /// A lake in this store: that of a run, or one for requests before and after the schedule.
     pub(crate) fn lake(&self, work_dir: &Path, run: Option<usize>) -> Lake {
         let seat = Arc::new(Seat { simulation: self.clone(), run });
         let objects = Objects { whole: seat.clone(), multipart: seat.clone(), delete_version: seat };
@@ -187,17 +187,17 @@ impl Simulation {
         Lake::at(Place::Store(Store { work_dir, lease_times: LeaseTimes::SCHEDULED, ..store }))
     }
 
-    /// Every object with its content.
-    pub(crate) fn picture(&self) -> BTreeMap<String, Vec<u8>> {
+    /// Lists every object with its content.
+    pub(crate) fn list_tree(&self) -> BTreeMap<String, Vec<u8>> {
         let objects: Vec<ObjectMeta> = now(self.inner.list(None).try_collect()).unwrap();
         let read = |object: &ObjectMeta| now(async { self.inner.get(&object.location).await?.bytes().await });
         objects.iter().map(|object| (object.location.to_string(), read(object).unwrap().to_vec())).collect()
     }
 
-    /// Uploads that were begun and neither completed nor given up.
+    /// Number of uploads that were started and neither completed nor aborted.
     pub(crate) fn num_uploads(&self) -> usize {
-        let parts = self.parts.lock().unwrap();
-        if parts.by_name { 0 } else { parts.waiting.len() }
+        let chunks = self.chunks.lock().unwrap();
+        if chunks.by_name { 0 } else { chunks.waiting.len() }
     }
 
     /// Whether a run of the schedule was killed.
@@ -205,13 +205,13 @@ impl Simulation {
         self.state.lock().unwrap().killed.contains(&run)
     }
 
-    /// What happened, a line a request.
+    /// Returns a line for each request.
     pub(crate) fn trace(&self) -> String {
         self.state.lock().unwrap().trace.join("\n")
     }
 
-    /// Lets each of `runs` work on a thread of its own, in the order of `seed`; calls `after_change` whenever
-    /// something that readers look at has changed. Requests that are late arrive in the end at the latest.
+    /// Runs each of `runs` on a thread of its own, scheduled by `seed`; calls `after_change` whenever something that
+    /// readers see has changed. Late requests arrive at the end at the latest.
     pub(crate) fn schedule<T: Send>(
         &self,
         seed: u64,
@@ -233,10 +233,10 @@ impl Simulation {
                 })
                 .collect();
             let mut current = 0;
-            // Stands still until the others have ended, or nearly so.
+            // This run does not continue until the others have ended, or nearly so.
             let mut stalled = None;
             for step in 0.. {
-                assert!(step < MAX_STEPS, "the schedule never ends:\n{}", self.trace());
+                assert!(step < MAX_STEPS, "the schedule does not end:\n{}", self.trace());
                 let mut state = self.all_wait();
                 if std::mem::take(&mut state.is_changed) {
                     after_change();
@@ -248,7 +248,7 @@ impl Simulation {
                     break;
                 }
                 let mut one_in_thousand = |times: u32| random.next_u32() % 1000 < times;
-                let is_shared = state.phases[current] == Phase::Waiting(Kind::SharedChange);
+                let is_shared = state.phases[current] == Phase::Waiting(RequestKind::SharedChange);
                 let is_switched = one_in_thousand(odds.switch * if is_shared { 100 } else { 10 });
                 let (is_lost, is_late) = (one_in_thousand(odds.lost), one_in_thousand(odds.late));
                 let is_killed = one_in_thousand(odds.killed);
@@ -273,8 +273,10 @@ impl Simulation {
                     state.is_changed = true;
                     let _ = self.apply(change);
                 }
-                let is_change =
-                    matches!(state.phases[current], Phase::Waiting(Kind::Change | Kind::SharedChange));
+                let is_change = matches!(
+                    state.phases[current],
+                    Phase::Waiting(RequestKind::Change | RequestKind::SharedChange)
+                );
                 let verdict = match (is_killed, is_lost && is_change, is_late && is_change) {
                     (true, _, _) => Verdict::Killed { arrives },
                     (_, true, _) => Verdict::Lost,
@@ -300,14 +302,14 @@ impl Simulation {
     }
 
     /// Waits until no run is at work.
-    fn all_wait(&self) -> MutexGuard<'_, State> {
+    fn all_wait(&self) -> MutexGuard<'_, ScheduleState> {
         let is_at_work = |phase: &Phase| matches!(phase, Phase::Working | Phase::Granted(_));
         let state = self.state.lock().unwrap();
         self.changed.wait_while(state, |state| state.phases.iter().any(is_at_work)).unwrap()
     }
 
-    /// What happens to a request of a run.
-    fn await_verdict(&self, run: Option<usize>, kind: Kind, what: &dyn Fn() -> String) -> Verdict {
+    /// Waits for the scheduler's verdict on a request.
+    fn await_verdict(&self, run: Option<usize>, kind: RequestKind, what: &dyn Fn() -> String) -> Verdict {
         let Some(run) = run else { return Verdict::Through };
         let mut state = self.state.lock().unwrap();
         if state.phases[run] == Phase::Dead {
@@ -328,65 +330,65 @@ impl Simulation {
     }
 
     fn apply(&self, change: Change) -> Result<Answer> {
-        let mut parts = self.parts.lock().unwrap();
+        let mut chunks = self.chunks.lock().unwrap();
         match change {
             Change::Put(key, payload, options) => {
                 let put = now(self.inner.put_opts(&key, payload, options))?;
-                parts.completed.remove(key.as_ref());
-                if parts.by_name {
-                    parts.waiting.remove(key.as_ref());
+                chunks.completed.remove(key.as_ref());
+                if chunks.by_name {
+                    chunks.waiting.remove(key.as_ref());
                 }
                 Ok(Answer::Put(put))
             }
             Change::Delete(key) => {
-                parts.completed.remove(key.as_ref());
+                chunks.completed.remove(key.as_ref());
                 now(self.inner.delete(&key)).map(|()| Answer::Done)
             }
             Change::DeleteVersion(key, version) => {
                 let is_deleted = now(super::faulty::delete_version(&self.inner, &key, &version))?;
                 if is_deleted {
-                    parts.completed.remove(key.as_ref());
+                    chunks.completed.remove(key.as_ref());
                 }
                 Ok(Answer::Deleted(is_deleted))
             }
             Change::Begin => {
-                parts.next += 1;
-                let id = if parts.by_name { String::new() } else { parts.next.to_string() };
-                if !parts.by_name {
-                    parts.waiting.insert(id.clone(), BTreeMap::new());
+                chunks.next += 1;
+                let id = if chunks.by_name { String::new() } else { chunks.next.to_string() };
+                if !chunks.by_name {
+                    chunks.waiting.insert(id.clone(), BTreeMap::new());
                 }
                 Ok(Answer::Text(id))
             }
-            Change::Part(key, id, index, payload) => {
-                parts.next += 1;
-                let part = format!("{index}-{}", parts.next);
+            Change::Chunk(key, id, index, payload) => {
+                chunks.next += 1;
+                let part = format!("{index}-{}", chunks.next);
                 let bytes = payload.iter().flat_map(|bytes| bytes.to_vec()).collect();
-                if parts.by_name {
-                    parts.waiting.entry(key.to_string()).or_default().insert(part.clone(), bytes);
+                if chunks.by_name {
+                    chunks.waiting.entry(key.to_string()).or_default().insert(part.clone(), bytes);
                 } else {
-                    parts.waiting.get_mut(&id).ok_or_else(|| refused(&key))?.insert(part.clone(), bytes);
+                    chunks.waiting.get_mut(&id).ok_or_else(|| refused(&key))?.insert(part.clone(), bytes);
                 }
                 Ok(Answer::Text(part))
             }
             Change::Complete(key, id, ids) => {
-                let upload = if parts.by_name { key.to_string() } else { id };
-                let mut known = parts.waiting.get(&upload).cloned().unwrap_or_default();
-                if parts.by_name {
-                    known.extend(parts.completed.get(key.as_ref()).cloned().unwrap_or_default());
+                let upload = if chunks.by_name { key.to_string() } else { id };
+                let mut known = chunks.waiting.get(&upload).cloned().unwrap_or_default();
+                if chunks.by_name {
+                    known.extend(chunks.completed.get(key.as_ref()).cloned().unwrap_or_default());
                 }
                 let made: Option<BTreeMap<_, _>> =
                     ids.iter().map(|part| Some((part.clone(), known.get(part)?.clone()))).collect();
-                if !parts.by_name && !parts.waiting.contains_key(&upload) {
+                if !chunks.by_name && !chunks.waiting.contains_key(&upload) {
                     return Err(refused(&key));
                 }
                 let made = made.ok_or_else(|| refused(&key))?;
                 let bytes: Vec<u8> = ids.iter().flat_map(|part| made[part].clone()).collect();
-                parts.waiting.remove(&upload);
-                parts.completed.insert(key.to_string(), made);
+                chunks.waiting.remove(&upload);
+                chunks.completed.insert(key.to_string(), made);
                 now(self.inner.put(&key, bytes.into())).map(Answer::Put)
             }
             Change::Abort(id) => {
-                if parts.by_name || parts.waiting.remove(&id).is_some() {
+                if chunks.by_name || chunks.waiting.remove(&id).is_some() {
                     return Ok(Answer::Done);
                 }
                 Err(refused(&Key::default()))
@@ -410,14 +412,14 @@ impl Drop for End<'_> {
 
 impl Seat {
     fn ask(&self, what: &dyn Fn() -> String) -> Result<()> {
-        match self.simulation.await_verdict(self.run, Kind::Question, what) {
+        match self.simulation.await_verdict(self.run, RequestKind::Read, what) {
             Verdict::Killed { .. } => Err(dead()),
             _ => Ok(()),
         }
     }
 
     fn change(&self, change: Change) -> Result<Answer> {
-        let kind = if change.is_shared() { Kind::SharedChange } else { Kind::Change };
+        let kind = if change.is_shared() { RequestKind::SharedChange } else { RequestKind::Change };
         let verdict = self.simulation.await_verdict(self.run, kind, &|| format!("{change:?}"));
         if change.is_seen_by_readers() {
             self.simulation.state.lock().unwrap().is_changed = true;
@@ -511,7 +513,7 @@ impl MultipartStore for Seat {
     }
 
     async fn put_part(&self, key: &Key, id: &MultipartId, part: usize, data: PutPayload) -> Result<PartId> {
-        let content_id = self.text(Change::Part(key.clone(), id.clone(), part, data))?;
+        let content_id = self.text(Change::Chunk(key.clone(), id.clone(), part, data))?;
         Ok(PartId { content_id })
     }
 

@@ -1,4 +1,4 @@
-//! Uploads in parts, which a store shows only once they are completed.
+//! Multipart uploads, which a store shows only once they are completed.
 
 use std::fs::File;
 use std::future::Future;
@@ -17,29 +17,29 @@ use sha2::{Digest, Sha256};
 use super::{MAX_ATTEMPTS, REQUESTS_IN_FLIGHT, Store, pause, store_error};
 use crate::lake::error::{LakeError, io_error};
 
-/// Bytes of a part of an upload: all stores take at least 5 MiB, and all parts but the last alike.
-const PART_BYTES: u64 = 8 << 20;
+/// Size of a chunk: all stores require at least 5 MiB, and the same size for all chunks but the last.
+const CHUNK_BYTES: u64 = 8 << 20;
 
-/// Parts of one upload, at most: S3 takes no more.
-const MAX_PARTS: u64 = 10_000;
+/// Maximum number of chunks of an upload: the limit of S3.
+const MAX_CHUNKS: u64 = 10_000;
 
-/// Parts in flight, at most: more are no faster. By then row groups are written and gone.
-const MAX_PARTS_IN_FLIGHT: u64 = 8;
-/// How often a transfer looks whether it was told to stop.
+/// Maximum number of chunks in flight: more are not faster. Row groups no longer take memory at that time.
+const MAX_CHUNKS_IN_FLIGHT: u64 = 8;
+/// How often a transfer checks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
-/// A file on its way into the store, invisible until completed.
+/// A file being uploaded, invisible until completed.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
-    /// Where it will be.
+    /// Path of the object.
     pub path: PathBuf,
-    /// How the store calls it.
+    /// The store's id of the upload.
     pub id: String,
-    /// How the store calls its parts, once they are there.
-    pub parts: Vec<String>,
-    /// Size of the whole.
+    /// The store's ids of the chunks, once they are sent.
+    pub chunks: Vec<String>,
+    /// Size of the file.
     pub bytes: u64,
-    /// Digest of the whole, if other runs use the same name: then an object there proves nothing.
+    /// SHA-256 of the file if other runs upload to the same path, where an object of the same size proves nothing.
     pub sha256: Option<String>,
 }
 
@@ -47,22 +47,22 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 pub(crate) struct IncompleteError {
     pub error: LakeError,
-    /// Whether the store does not have the upload any more, so that no one can complete it.
+    /// Whether the store no longer knows the upload, so that it can never be completed.
     pub is_gone: bool,
 }
 
 impl Store {
-    /// Begins an upload for each of `files`, a path and its size.
+    /// Starts an upload for each of `files`, a path and its size.
     pub(crate) fn begin(&self, files: Vec<(PathBuf, u64)>) -> Result<Vec<Upload>, LakeError> {
         self.each(files.into_iter().map(|(path, bytes)| async move {
             let id = self.objects.multipart.create_multipart(&self.key(&path)?).await;
-            let id = id.map_err(store_error("begin", &path))?;
-            Ok(Upload { path, id, parts: Vec::new(), bytes, sha256: None })
+            let id = id.map_err(store_error("start the upload of", &path))?;
+            Ok(Upload { path, id, chunks: Vec::new(), bytes, sha256: None })
         }))
     }
 
-    /// Sends all parts of `uploads`, each from its file in `sources`. `on_bytes` is told the bytes that are
-    /// through and all bytes, part by part.
+    /// Sends all chunks of `uploads`, each from its file in `sources`. Calls `on_bytes` with the bytes sent and all
+    /// bytes, after every chunk.
     pub(crate) fn send(
         &self,
         uploads: &mut [Upload],
@@ -73,23 +73,23 @@ impl Store {
         let total_bytes = uploads.iter().map(|upload| upload.bytes).sum();
         let mut done_bytes = 0;
         on_bytes(done_bytes, total_bytes);
-        let mut parts = Vec::new();
+        let mut chunks = Vec::new();
         for (index, upload) in uploads.iter_mut().enumerate() {
-            let part_bytes = part_bytes(upload.bytes);
-            let num_parts = upload.bytes.div_ceil(part_bytes).max(1);
-            upload.parts = vec![String::new(); usize::try_from(num_parts).unwrap_or(usize::MAX)];
-            parts.extend((0..num_parts).map(|part| (index, part, part * part_bytes)));
+            let chunk_bytes = chunk_bytes(upload.bytes);
+            let num_chunks = upload.bytes.div_ceil(chunk_bytes).max(1);
+            upload.chunks = vec![String::new(); usize::try_from(num_chunks).unwrap_or(usize::MAX)];
+            chunks.extend((0..num_chunks).map(|chunk| (index, chunk, chunk * chunk_bytes)));
         }
         let shared: &[Upload] = uploads;
-        let sent = parts.into_iter().map(|(index, part, start)| async move {
+        let sent = chunks.into_iter().map(|(index, chunk, start)| async move {
             let (upload, source) = (&shared[index], &sources[index]);
-            let num_bytes = part_bytes(upload.bytes).min(upload.bytes - start);
+            let num_bytes = chunk_bytes(upload.bytes).min(upload.bytes - start);
             let source = source.try_clone().map_err(io_error("read", &upload.path))?;
-            let id = self.send_part(upload, source, part, start, num_bytes).await?;
-            Ok::<_, LakeError>((index, part, num_bytes, id))
+            let id = self.send_chunk(upload, source, chunk, start, num_bytes).await?;
+            Ok::<_, LakeError>((index, chunk, num_bytes, id))
         });
-        let largest = shared.iter().map(|upload| part_bytes(upload.bytes)).max().unwrap_or(PART_BYTES);
-        let num_in_flight = (self.upload_bytes / largest).clamp(1, MAX_PARTS_IN_FLIGHT);
+        let largest = shared.iter().map(|upload| chunk_bytes(upload.bytes)).max().unwrap_or(CHUNK_BYTES);
+        let num_in_flight = (self.upload_bytes / largest).clamp(1, MAX_CHUNKS_IN_FLIGHT);
         let num_in_flight = usize::try_from(num_in_flight).expect("a handful");
         let mut done = Vec::new();
         self.block_on(async {
@@ -97,11 +97,11 @@ impl Store {
             let mut ticks = tokio::time::interval(CANCEL_POLL);
             loop {
                 tokio::select! {
-                    part = sent.next() => match part.transpose()? {
-                        Some((index, part, num_bytes, id)) => {
+                    chunk = sent.next() => match chunk.transpose()? {
+                        Some((index, chunk, num_bytes, id)) => {
                             done_bytes += num_bytes;
                             on_bytes(done_bytes, total_bytes);
-                            done.push((index, part, id));
+                            done.push((index, chunk, id));
                         }
                         None => return Ok(()),
                     },
@@ -111,17 +111,17 @@ impl Store {
                 }
             }
         })?;
-        for (index, part, id) in done {
-            uploads[index].parts[usize::try_from(part).expect("an index of the list")] = id;
+        for (index, chunk, id) in done {
+            uploads[index].chunks[usize::try_from(chunk).expect("an index of the list")] = id;
         }
         Ok(())
     }
 
-    async fn send_part(
+    async fn send_chunk(
         &self,
         upload: &Upload,
         source: File,
-        part: u64,
+        chunk: u64,
         start: u64,
         num_bytes: u64,
     ) -> Result<String, LakeError> {
@@ -132,15 +132,15 @@ impl Store {
         };
         let read =
             tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(io::Error::other(error)));
-        let bytes = read.map_err(io_error("read what is staged for", &upload.path))?;
+        let bytes = read.map_err(io_error("read the staged file of", &upload.path))?;
         let key = self.key(&upload.path)?;
-        let index = usize::try_from(part).expect("below the most of an upload");
+        let index = usize::try_from(chunk).expect("at most MAX_CHUNKS");
         let sent = self.objects.multipart.put_part(&key, &upload.id, index, bytes.into()).await;
         Ok(sent.map_err(store_error("write", &upload.path))?.content_id)
     }
 
-    /// Makes whole files of uploads, and visible; all that can be. One that is there by an earlier attempt is
-    /// well.
+    /// Completes uploads, which makes their objects visible; tries all of them even if some fail. An upload that an
+    /// earlier attempt has completed counts as completed.
     pub(crate) fn complete(&self, uploads: &[Upload]) -> Result<(), IncompleteError> {
         let requests = uploads.iter().map(|upload| self.complete_one(upload));
         let results: Vec<_> = self.block_on(stream::iter(requests).buffered(REQUESTS_IN_FLIGHT).collect());
@@ -158,14 +158,14 @@ impl Store {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let parts = upload.parts.iter().map(|id| PartId { content_id: id.clone() }).collect();
-            let completed = self.objects.multipart.complete_multipart(&key, &upload.id, parts).await;
+            let chunks = upload.chunks.iter().map(|id| PartId { content_id: id.clone() }).collect();
+            let completed = self.objects.multipart.complete_multipart(&key, &upload.id, chunks).await;
             let Err(error) = completed.map_err(store_error("complete", &upload.path)) else { return Ok(()) };
             if error.is_transient() && attempts < MAX_ATTEMPTS {
                 pause(attempts).await;
                 continue;
             }
-            // No such upload any more, each store in its words: an answer was lost, or it was a run before.
+            // The store no longer knows the upload if a response was lost, or if another run has completed it.
             return match self.is_whole(&key, upload).await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(IncompleteError { is_gone: error.is_refused(), error }),
@@ -174,7 +174,7 @@ impl Store {
         }
     }
 
-    /// Whether an upload's object is in its place.
+    /// Whether an upload's object exists and is complete.
     async fn is_whole(&self, key: &Key, upload: &Upload) -> object_store::Result<bool> {
         match self.objects.whole.head(key).await {
             Ok(found) if found.size == upload.bytes => {}
@@ -190,13 +190,13 @@ impl Store {
         Ok(crate::digest::hex(&digest.finalize()) == *sha256)
     }
 
-    /// Gives uploads up. What the store cannot drop by itself it drops in time, and shows to nobody.
+    /// Aborts uploads. Azure has no such request: it drops incomplete uploads after a week, and never shows them.
     pub(crate) fn abort(&self, uploads: &[Upload]) -> Result<(), LakeError> {
         self.each(uploads.iter().map(|upload| async move {
             let key = self.key(&upload.path)?;
             let aborted = self.objects.multipart.abort_multipart(&key, &upload.id).await;
-            // Completed or given up before, in the words of each store.
-            match aborted.map_err(store_error("give up", &upload.path)) {
+            // Other errors mean that it was completed or aborted before.
+            match aborted.map_err(store_error("abort", &upload.path)) {
                 Err(error) if error.is_transient() => Err(error),
                 _ => Ok(()),
             }
@@ -213,9 +213,9 @@ impl Store {
     }
 }
 
-/// All parts of an upload have this size, but the last.
-fn part_bytes(bytes: u64) -> u64 {
-    PART_BYTES.max(bytes.div_ceil(MAX_PARTS))
+/// Returns the size of all chunks of an upload but the last.
+fn chunk_bytes(bytes: u64) -> u64 {
+    CHUNK_BYTES.max(bytes.div_ceil(MAX_CHUNKS))
 }
 
 #[cfg(test)]
@@ -227,40 +227,42 @@ mod tests {
     use crate::lake::store::faulty::Faulty;
 
     #[test]
-    fn upload_of_several_parts_is_the_file() {
+    fn upload_of_several_chunks_is_the_file() {
         let temp = tempfile::tempdir().unwrap();
         let faulty = Faulty::new();
         let lake = faulty.lake(temp.path(), LeaseTimes::IMPATIENT);
         let table = lake.table(schema::DATASETS[0]);
         let Place::Store(store) = table.place() else { panic!("it is one") };
-        let bytes: Vec<u8> = (0..251).cycle().take(usize::try_from(2 * PART_BYTES + 1).unwrap()).collect();
+        let bytes: Vec<u8> = (0..251).cycle().take(usize::try_from(2 * CHUNK_BYTES + 1).unwrap()).collect();
         std::fs::write(temp.path().join("staged"), &bytes).unwrap();
         let source = File::open(temp.path().join("staged")).unwrap();
         let path = store.root().join("table/file");
         let mut uploads = store.begin(vec![(path.clone(), bytes.len() as u64)]).unwrap();
-        let told = std::cell::RefCell::new(Vec::new());
+        let reported = std::cell::RefCell::new(Vec::new());
         store
-            .send(&mut uploads, &[source], &|done, total| told.borrow_mut().push((done, total)), &|| false)
+            .send(&mut uploads, &[source], &|done, total| reported.borrow_mut().push((done, total)), &|| {
+                false
+            })
             .unwrap();
-        assert_eq!(uploads[0].parts.len(), 3);
-        assert_eq!(told.borrow().len(), 4);
-        assert_eq!(told.borrow().last(), Some(&(bytes.len() as u64, bytes.len() as u64)));
-        assert!(faulty.picture().is_empty(), "nobody sees it");
+        assert_eq!(uploads[0].chunks.len(), 3);
+        assert_eq!(reported.borrow().len(), 4);
+        assert_eq!(reported.borrow().last(), Some(&(bytes.len() as u64, bytes.len() as u64)));
+        assert!(faulty.list_tree().is_empty(), "invisible until completed");
         store.complete(&uploads).unwrap();
-        assert!(faulty.picture()["some/lake/table/file"] == bytes);
+        assert!(faulty.list_tree()["some/lake/table/file"] == bytes);
         store.complete(&uploads).unwrap();
         let mut fetched = Vec::new();
         io::Read::read_to_end(&mut store.fetch(&path).unwrap(), &mut fetched).unwrap();
         assert!(fetched == bytes);
-        assert_eq!(local::list_names(temp.path()).unwrap(), ["staged"], "what was fetched has no name");
+        assert_eq!(local::list_names(temp.path()).unwrap(), ["staged"], "a fetched file has no name");
     }
 
     #[test]
-    fn large_files_have_larger_parts() {
-        assert_eq!(part_bytes(0), PART_BYTES);
-        assert_eq!(part_bytes(PART_BYTES * MAX_PARTS), PART_BYTES);
+    fn large_files_have_larger_chunks() {
+        assert_eq!(chunk_bytes(0), CHUNK_BYTES);
+        assert_eq!(chunk_bytes(CHUNK_BYTES * MAX_CHUNKS), CHUNK_BYTES);
         let terabyte = 1 << 40;
-        assert!(part_bytes(terabyte) * MAX_PARTS >= terabyte);
-        assert!(terabyte.div_ceil(part_bytes(terabyte)) <= MAX_PARTS);
+        assert!(chunk_bytes(terabyte) * MAX_CHUNKS >= terabyte);
+        assert!(terabyte.div_ceil(chunk_bytes(terabyte)) <= MAX_CHUNKS);
     }
 }
