@@ -12,7 +12,7 @@ mod claims;
 mod managed_identity;
 mod transport;
 
-use std::path::PathBuf;
+use std::{borrow::Cow, path::PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
@@ -22,7 +22,7 @@ use self::chain::Chain;
 pub use self::claims::TokenClaims;
 use crate::{
     environment,
-    exit_code::ExitCode,
+    exit_code::{Diagnostic, ExitCode},
     http::{CertificateProblem, HttpError, RedactedUrl, Secret, is_private},
 };
 
@@ -244,9 +244,10 @@ impl AuthError {
             Self::Unreachable { .. } => true,
         }
     }
+}
 
-    /// How a run that fails with this ends.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for AuthError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             // The authority is down: that says nothing about us.
             Self::Refused { .. } if self.is_transient() => ExitCode::Source,
@@ -259,8 +260,7 @@ impl AuthError {
         }
     }
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::MissingVariables { .. } => {
                 Some("they belong together: set all of them, or choose another way with --auth".into())

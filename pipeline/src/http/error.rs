@@ -1,8 +1,10 @@
 //! Why a request could not be sent, or its answer not be read: without the URL's secrets, and without a word on
 //! what the service meant by its answer.
 
+use std::borrow::Cow;
+
 use super::{CertificateProblem, NoAuthorities, RedactedUrl, certificate_problem};
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 
 /// Why a request could not be sent, or its answer not be read.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +59,10 @@ impl HttpError {
             | Self::TooLarge { .. } => false,
         }
     }
+}
 
-    /// How a run that fails with this ends.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for HttpError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Client { .. } => ExitCode::Internal,
             Self::NotPrivate { .. } => ExitCode::Usage,
@@ -67,14 +70,13 @@ impl HttpError {
         }
     }
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Cow<'static, str>> {
         let problem = match self {
             Self::NoAuthorities { .. } => Some(CertificateProblem::NoAuthorities),
             Self::Transport { source, .. } => certificate_problem(source),
             Self::Client { .. } | Self::NotPrivate { .. } | Self::TooLarge { .. } => None,
         };
-        problem.map(|problem| problem.hint().to_owned())
+        problem.map(|problem| problem.hint().into())
     }
 }
 

@@ -164,7 +164,7 @@ impl Diagnostic for IngestError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Source(error) => return error.hint().map(Into::into),
+            Self::Source(error) => return error.hint(),
             Self::Part { source: DecodeError::Text(FramingError::NotAnExport { found }), .. } => found.hint(),
             Self::RejectedPart { rejected, records, .. } if rejected == records => {
                 "read their reasons there; leave the part out if it is not of the export"

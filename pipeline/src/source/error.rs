@@ -1,9 +1,17 @@
 //! Why an export could not be delivered.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{EnvelopeError, LocalError};
-use crate::{exit_code::ExitCode, fetch::FetchError, http::RedactedUrl, manifest::Route, spool::SpoolError};
+use crate::{
+    exit_code::{Diagnostic, ExitCode},
+    fetch::FetchError,
+    http::RedactedUrl,
+    manifest::Route,
+    spool::SpoolError,
+};
 
 /// Why an export could not be delivered.
 #[derive(Debug, thiserror::Error)]
@@ -156,30 +164,30 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// How a run that fails with this ends.
-    pub fn exit_code(&self) -> ExitCode {
+    /// Whether what was fetched is not, or no longer, what the service lists: a run may start over.
+    pub fn is_other_snapshot(&self) -> bool {
+        matches!(self, Self::SnapshotReplaced { .. } | Self::PartsChanged { .. })
+    }
+}
+
+impl Diagnostic for SourceError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Fetch(err) => err.exit_code(),
             Self::PartFailed { source, .. } => source.exit_code(),
             Self::Local(err) => err.exit_code(),
             Self::NoRoute { .. } => ExitCode::Usage,
             Self::Task(_) => ExitCode::Internal,
-            // The work dir too: it is where a snapshot's parts are made whole, without it there is none.
+            Self::Spool(err) => err.exit_code(),
             _ => ExitCode::Source,
         }
     }
 
-    /// Whether what was fetched is not, or no longer, what the service lists: a run may start over.
-    pub fn is_other_snapshot(&self) -> bool {
-        matches!(self, Self::SnapshotReplaced { .. } | Self::PartsChanged { .. })
-    }
-
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Fetch(err) => err.hint(),
             Self::PartFailed { source, .. } => Some(match source.hint() {
-                Some(hint) => format!("{hint}; whole parts are kept"),
+                Some(hint) => format!("{hint}; whole parts are kept").into(),
                 None => "run again: whole parts are kept".into(),
             }),
             Self::Local(err) => err.hint(),
@@ -187,11 +195,11 @@ impl SourceError {
             Self::NoRoute { .. } => Some("pass --via files".into()),
             Self::ValueRefused { option: "--sas-valid-hours", value, .. } if *value > 6 => Some(format!(
                 "several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of {value}"
-            )),
+            ).into()),
             Self::ValueRefused { option, value, .. } => {
-                Some(format!("if the service does not allow {option} {value}, pass a lower value"))
+                Some(format!("if the service does not allow {option} {value}, pass a lower value").into())
             }
-            Self::Spool(_) => Some("check --work-dir and the space on its disk".into()),
+            Self::Spool(err) => err.hint(),
             Self::EmptyExport => {
                 Some("the tenant has no data yet, or the export is not ready; run again later".into())
             }

@@ -119,6 +119,7 @@ fn parse_generated_time(text: &str) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit_code::{Diagnostic, ExitCode};
 
     fn parse(body: &str) -> Result<(DateTime<Utc>, Vec<RedactedUrl>), SourceError> {
         let rules = UrlRules::new(&["blob.core.windows.net".into()], false);
@@ -162,7 +163,7 @@ mod tests {
             let err = parse(body).unwrap_err();
             assert_eq!(err.to_string(), expected);
             assert!(!format!("{err:?}").contains("SECRET"), "{err:?}");
-            assert_eq!(err.exit_code(), crate::exit_code::ExitCode::Source);
+            assert_eq!(err.exit_code(), ExitCode::Source);
         };
         check(&listing(&[], time), "the export lists no files; nothing published");
         let twice = listing(&[url, &url.replace("SECRET", "OTHER")], time);

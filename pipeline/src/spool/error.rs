@@ -1,6 +1,8 @@
 //! Why the work dir cannot be used.
 
-use std::{io, path::PathBuf};
+use std::{borrow::Cow, io, path::PathBuf};
+
+use crate::exit_code::{Diagnostic, ExitCode};
 
 /// A file of the work dir that could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,5 +20,16 @@ impl SpoolError {
     pub(super) fn new(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self { action, path, source }
+    }
+}
+
+impl Diagnostic for SpoolError {
+    fn exit_code(&self) -> ExitCode {
+        // A snapshot's parts are completed in the work dir: without it there is no snapshot.
+        ExitCode::Source
+    }
+
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some("check --work-dir and the space on its disk".into())
     }
 }

@@ -4,7 +4,7 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use super::connector::UntrustedStore;
 use crate::auth::AuthError;
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 use crate::http::CertificateProblem;
 use crate::http::secret::quotable;
 use crate::redact::place;

@@ -1,6 +1,7 @@
 //! Why files on this machine cannot be ingested.
 
 use std::{
+    borrow::Cow,
     fs::Metadata,
     io,
     os::unix::fs::FileTypeExt,
@@ -9,7 +10,7 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use crate::exit_code::ExitCode;
+use crate::exit_code::{Diagnostic, ExitCode};
 
 /// Why files are no export.
 #[derive(Debug, thiserror::Error)]
@@ -100,17 +101,15 @@ pub enum LocalError {
     },
 }
 
-impl LocalError {
-    /// How a run that fails with this ends.
-    pub fn exit_code(&self) -> ExitCode {
+impl Diagnostic for LocalError {
+    fn exit_code(&self) -> ExitCode {
         match self {
             Self::Unreadable { .. } => ExitCode::Source,
             _ => ExitCode::Usage,
         }
     }
 
-    /// What a person can do about it.
-    pub fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NoTime { .. } => Some("pass --generated-time, as 2021-01-11T11:01:00Z".into()),
             Self::TwoSnapshots { .. } => Some("ingest one snapshot at a time".into()),

@@ -6,7 +6,11 @@ use super::{
     LocalError,
     find::{find, time_of_path},
 };
-use crate::{exit_code::ExitCode, manifest::GeneratedTimeFrom, source::Export};
+use crate::{
+    exit_code::{Diagnostic, ExitCode},
+    manifest::GeneratedTimeFrom,
+    source::Export,
+};
 
 fn tree(files: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use self::server::{Reply, TestServer, reply};
 use super::*;
 use crate::{
     auth::{AuthMethod, Credentials},
-    exit_code::ExitCode,
+    exit_code::{Diagnostic, ExitCode},
     http::Secret,
     manifest::Proof,
 };
