@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::display::grouped;
 use crate::printable::{printable, printable_json};
 use crate::source::FetchProgress;
 
@@ -57,7 +58,7 @@ impl Progress {
 }
 
 /// How progress is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProgressMode {
     /// Bars where stderr is a terminal, else plain lines.
@@ -333,9 +334,4 @@ impl Facts {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for display")]
 fn rate(amount: u64, seconds: f64) -> u64 {
     (amount as f64 / seconds.max(0.001)) as u64
-}
-
-/// Writes a number with a comma between its thousands.
-pub fn grouped(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
 }

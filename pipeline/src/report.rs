@@ -9,10 +9,10 @@ use schema::ddl;
 use serde::Serialize;
 use url::Url;
 
+use crate::display::{count, grouped};
 use crate::lake::TableKind;
 use crate::manifest::{GeneratedTimeFrom, Manifest, Route, rfc3339_seconds};
 use crate::printable::printable;
-use crate::progress::grouped;
 use crate::snapshot::SnapshotId;
 
 /// How a run ended that ended well.
@@ -219,12 +219,6 @@ fn shown_platform(text: &str) -> String {
         shown.push('…');
     }
     shown
-}
-
-/// `1 part`, `2 parts`.
-pub fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", grouped(number))
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ use crate::{
 const RENEW_BEFORE_END: TimeDelta = TimeDelta::minutes(5);
 
 /// How the caller proves who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthMethod {
     /// The first of the others that the environment has what it takes for, in their order.
     #[default]

@@ -12,12 +12,12 @@ use super::output::{after_change, print, print_json};
 use super::runtime::start_runtime;
 use super::snapshots::snapshots_table;
 use super::table_options::{TableOptions, lake_or_default};
+use crate::display::count;
 use crate::exit_code::ExitCode;
 use crate::expire::{self, ExpirePlan, Retention};
 use crate::lake::PublishedSnapshot;
 use crate::printable::printable_lines;
 use crate::progress::LogWriter;
-use crate::report::count;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]

@@ -64,7 +64,7 @@ pub struct IngestOptions {
     pub scope: Option<String>,
     /// How to prove who we are, with the standard AZURE_* variables [default: auto]
     #[arg(long, value_enum, help_heading = "Service")]
-    pub auth: Option<Auth>,
+    pub auth: Option<AuthMethod>,
     /// Suffix of hosts that parts may be fetched from; repeatable [default: by --cloud]
     #[arg(long, value_name = "SUFFIX", help_heading = "Service")]
     pub blob_host: Vec<String>,
@@ -143,42 +143,6 @@ pub enum ExtraFields {
     Drop,
     /// Counted, and kept as JSON text in column `ExtraFields`
     Capture,
-}
-
-/// `AuthMethod` as the command line and the file spell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Auth {
-    #[default]
-    Auto,
-    ClientSecret,
-    ClientCertificate,
-    WorkloadIdentity,
-    ManagedIdentity,
-    AzureCli,
-}
-
-impl From<Auth> for AuthMethod {
-    fn from(auth: Auth) -> Self {
-        match auth {
-            Auth::Auto => Self::Auto,
-            Auth::ClientSecret => Self::ClientSecret,
-            Auth::ClientCertificate => Self::ClientCertificate,
-            Auth::WorkloadIdentity => Self::WorkloadIdentity,
-            Auth::ManagedIdentity => Self::ManagedIdentity,
-            Auth::AzureCli => Self::AzureCli,
-        }
-    }
-}
-
-impl clap::ValueEnum for Cloud {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
 }
 
 impl IngestOptions {
@@ -369,7 +333,7 @@ impl IngestOptions {
             sister_hosts: preset.sister_hosts,
             login_url: url(&self.login_url, preset.login_url),
             scope,
-            auth: self.auth.unwrap_or_default().into(),
+            auth: self.auth.unwrap_or_default(),
             credentials: Credentials::from_env(),
         };
         Ok(match self.via.unwrap_or_default() {

@@ -14,6 +14,7 @@ mod schema;
 #[cfg(feature = "history")]
 mod history;
 mod ingest_options;
+mod choices;
 mod table_options;
 mod config_file;
 mod runtime;

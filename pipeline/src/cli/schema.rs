@@ -1,14 +1,13 @@
 //! `schema`: prints a dataset's contract.
 
 use clap::ValueEnum;
-use comfy_table::Table as TextTable;
-use comfy_table::presets::NOTHING;
 use schema::ddl::ExtraFields;
 
 use super::failure::{Failure, lake_error, usage};
 use super::output::print;
 use super::table_options::{find_dataset, lake_or_default};
 use crate::ddl;
+use crate::display::TextTable;
 use crate::exit_code::ExitCode;
 use crate::lake::{Lake, check_location};
 use crate::report::reader_path;
@@ -69,12 +68,9 @@ fn statement_path(lake: &str) -> anyhow::Result<String> {
 }
 
 fn schema_table(dataset: &schema::Dataset) -> String {
-    let mut table = TextTable::new();
-    table.load_style(NOTHING);
-    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    table.set_header(["column", "type", "null", "from", "meaning"]);
+    let mut table = TextTable::new(&["column", "type", "null", "from", "meaning"], |_| false).wrapped();
     for column in schema::docs::all_columns(dataset) {
-        table.add_row([
+        table.push([
             column.name.to_owned(),
             column.column_type.to_string(),
             schema::docs::nullability(column).to_owned(),
@@ -82,7 +78,7 @@ fn schema_table(dataset: &schema::Dataset) -> String {
             column.doc_line(),
         ]);
     }
-    format!("{}: {}\n\n{}\n", dataset.name, dataset.doc, table.trim_fmt())
+    format!("{}: {}\n\n{table}", dataset.name, dataset.doc)
 }
 
 fn schema_json(dataset: &schema::Dataset) -> serde_json::Value {

@@ -4,17 +4,14 @@ use std::fmt::Write as _;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table as TextTable};
 
 use super::failure::lake_error;
 use super::log::{LogFormat, start_log_at};
 use super::output::{print, print_json};
 use super::table_options::TableOptions;
+use crate::display::{count, grouped, table, time_cell};
 use crate::exit_code::ExitCode;
 use crate::lake::PublishedSnapshot;
-use crate::progress::grouped;
-use crate::report::count;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SnapshotsOptions {
@@ -42,28 +39,21 @@ pub(super) fn run(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
 
 /// What the lake holds. Ages are from when the service generated a snapshot until `now`.
 pub(super) fn snapshots_table(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
-    let mut table = TextTable::new();
-    table.load_style(NOTHING);
-    table.set_header(["date", "generated", "age", "rows", "files", "bytes", "rejected", "field rejects"]);
-    for index in 2..8 {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for PublishedSnapshot { id, manifest, .. } in snapshots {
+    let header = ["date", "generated", "age", "rows", "files", "bytes", "rejected", "field rejects"];
+    let rows = snapshots.iter().map(|PublishedSnapshot { id, manifest, .. }| {
         let totals = &manifest.totals;
-        table.add_row([
+        vec![
             id.date().to_string(),
-            manifest.generated_time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
+            time_cell(&manifest.generated_time),
             age(now - manifest.generated_time),
             grouped(totals.rows),
             grouped(totals.files),
             ByteSize(totals.bytes).to_string(),
             grouped(totals.rejected_records),
             grouped(totals.field_rejects),
-        ]);
-    }
-    format!("{}\n", table.trim_fmt())
+        ]
+    });
+    table(&header, 2, rows)
 }
 
 /// Counts and sizes of all, and how far the newest is behind.

@@ -9,11 +9,11 @@ use super::failure::{Failure, failed, lake_error, lake_failure};
 use super::log::{LogOptions, start_log};
 use super::output::{print, print_json};
 use super::table_options::TableOptions;
+use crate::display::count;
 use crate::exit_code::ExitCode;
 use crate::lake::PublishedSnapshot;
 use crate::printable::printable;
 use crate::progress::ByteProgress;
-use crate::report::count;
 use crate::verify::{self, Finding, VerifyOptions};
 
 #[derive(Debug, clap::Args)]

@@ -33,19 +33,6 @@ pub struct Preset {
 }
 
 impl Cloud {
-    /// All of them, in the order of the help.
-    pub const ALL: [Self; 4] = [Self::Worldwide, Self::Gcc, Self::GccHigh, Self::Dod];
-
-    /// Returns the name as the command line spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Worldwide => "worldwide",
-            Self::Gcc => "gcc",
-            Self::GccHigh => "gcc-high",
-            Self::Dod => "dod",
-        }
-    }
-
     /// Returns what the cloud presets.
     pub fn preset(self) -> Preset {
         match self {

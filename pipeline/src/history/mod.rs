@@ -48,7 +48,7 @@ pub enum HistoryError {
         scheme: String,
     },
     /// Two are compared.
-    #[error("the lake has {} of {dataset} to compare; a diff takes two", crate::report::count(*found, "snapshot"))]
+    #[error("the lake has {} of {dataset} to compare; a diff takes two", crate::display::count(*found, "snapshot"))]
     TooFewSnapshots {
         /// The table.
         dataset: &'static str,

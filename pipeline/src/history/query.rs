@@ -6,8 +6,6 @@
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table as TextTable};
 use polars::error::set_warning_function;
 use polars::prelude::*;
 use polars::sql::SQLContext;
@@ -15,9 +13,9 @@ use polars::sql::SQLContext;
 use super::table_scan::scan;
 use super::{HistoryError, is_io, nearest, text};
 use crate::cancel::Cancel;
+use crate::display::{TextTable, count};
 use crate::lake::Lake;
-use crate::printable::printable;
-use crate::report::count;
+
 use crate::threads::ThreadError;
 
 /// A query that has been understood.
@@ -163,24 +161,13 @@ const MAX_SHOWN: usize = 100;
 /// What [`Query::run`] returns.
 pub fn table(query: Query, memory_bytes: u64, cancel: &Cancel) -> Result<String, HistoryError> {
     let names: Vec<String> = query.schema.iter_names().map(ToString::to_string).collect();
-    let mut table = TextTable::new();
-    table.load_style(NOTHING);
-    table.set_header(names.iter().map(|name| printable(name).into_owned()));
-    for (index, data_type) in query.schema.iter_values().enumerate() {
-        if data_type.is_primitive_numeric()
-            && let Some(column) = table.column_mut(index)
-        {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    let data_types: Vec<_> = query.schema.iter_values().collect();
+    let mut table = TextTable::new(&names, |index| data_types[index].is_primitive_numeric());
     let mut num_rows = 0;
     query.run(memory_bytes, cancel, |frame| {
         for row in 0..frame.height().min(MAX_SHOWN - num_rows.min(MAX_SHOWN)) {
-            let cells = frame
-                .columns()
-                .iter()
-                .map(|column| Ok(printable(&text::cell(&column.get(row)?)).into_owned()));
-            table.add_row(cells.collect::<PolarsResult<Vec<_>>>()?);
+            let cells = frame.columns().iter().map(|column| Ok(text::cell(&column.get(row)?)));
+            table.push(cells.collect::<PolarsResult<Vec<_>>>()?);
         }
         num_rows += frame.height();
         Ok(num_rows <= MAX_SHOWN)
@@ -190,5 +177,5 @@ pub fn table(query: Query, memory_bytes: u64, cancel: &Cancel) -> Result<String,
     } else {
         format!("{}\n", count(num_rows as u64, "row"))
     };
-    Ok(format!("{}\n\n{more}", table.trim_fmt()))
+    Ok(format!("{table}\n{more}"))
 }

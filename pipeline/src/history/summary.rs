@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table as TextTable};
 use polars::prelude::*;
 use serde::Serialize;
 
 use super::HistoryError;
 use super::change_filter::ChangeFilter;
 use super::diff::{KINDS, PRESENCE};
+use crate::display::{count, grouped, named, table, time_cell};
 use crate::printable::printable;
-use crate::progress::grouped;
-use crate::report::count;
 
 /// Products, and software out of support, that a summary names.
 const MOST_NAMED: usize = 10;
@@ -205,7 +202,7 @@ impl Summary {
 
     /// The summary for people.
     pub fn text(&self) -> String {
-        let date = |compared: &Compared| compared.generated_time.format("%Y-%m-%d %H:%M:%SZ").to_string();
+        let date = |compared: &Compared| time_cell(&compared.generated_time);
         let total: u64 = self.changes.values().map(|counts| counts.total).sum();
         let mut text = format!(
             "{}: {} from {} to {}\n",
@@ -259,27 +256,6 @@ impl Summary {
         }
         text
     }
-}
-
-/// Null has a name in tables.
-pub(super) fn named(text: Option<&str>) -> String {
-    text.unwrap_or("(none)").to_owned()
-}
-
-/// A table for people: names on the left, numbers on the right.
-pub(super) fn table(header: &[&str], num_names: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = TextTable::new();
-    table.load_style(NOTHING);
-    table.set_header(header);
-    for index in num_names..header.len() {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
-    }
-    format!("{}\n", table.trim_fmt())
 }
 
 /// A small frame, row by row.

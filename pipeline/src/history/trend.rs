@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use polars::prelude::*;
 
 use super::counts::{self, SnapshotCounts, Values};
-use super::summary::{FrameRows, named, table};
+use super::summary::FrameRows;
 use super::{HistoryError, SnapshotReader, change_filter};
 use crate::cancel::Cancel;
+use crate::display::{grouped, named, table};
 use crate::lake::{PublishedSnapshot, Table};
-use crate::progress::grouped;
 
 /// What numbers can be had for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Each platform
     Platform,
@@ -120,7 +120,7 @@ fn overall(trend: &DataFrame) -> Result<String, HistoryError> {
         rows.push(cells);
     }
     rows.push(std::iter::once(String::new()).chain(series.iter().map(|series| sparkline(series))).collect());
-    Ok(table(&header, 1, rows.into_iter()))
+    Ok(table(&header, 1, rows))
 }
 
 /// The measures of one value, snapshot by snapshot; nothing where a snapshot has no such rows.

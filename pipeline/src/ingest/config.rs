@@ -46,7 +46,7 @@ pub struct IngestConfig {
 }
 
 /// What to do with a snapshot that the lake has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IfPublished {
     /// Nothing.

@@ -76,7 +76,7 @@ pub struct Table {
 }
 
 /// How readers find a table's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableKind {
     /// By name: all Parquet files below the table's root.
