@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::oracle::agreement::{Reading, check, check_all, decode_part};
+use crate::oracle::agreement::{Reading, check, check_all, decode_part, sort_by_partition};
 
 const NAMES: &[&str] = &[
     "DeviceId",
@@ -370,12 +370,18 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn reading() -> impl Strategy<Value = Reading> {
-    (prop_oneof![1..80_usize, Just(4096), Just(1 << 20)], any::<bool>(), any::<bool>()).prop_map(
-        |(buffer_bytes, gzip, capture_extra_fields)| Reading { buffer_bytes, gzip, capture_extra_fields },
+    (prop_oneof![1..80_usize, Just(4096), Just(1 << 20)], any::<[bool; 3]>()).prop_map(
+        |(buffer_bytes, [gzip, capture_extra_fields, plain_text])| Reading {
+            buffer_bytes,
+            gzip,
+            capture_extra_fields,
+            plain_text,
+        },
     )
 }
 
-const WHOLE: Reading = Reading { buffer_bytes: 1 << 20, gzip: false, capture_extra_fields: true };
+const WHOLE: Reading =
+    Reading { buffer_bytes: 1 << 20, gzip: false, capture_extra_fields: true, plain_text: false };
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
@@ -424,6 +430,7 @@ proptest! {
             coerced += part.coerced;
             duplicate_names += part.duplicate_names;
         }
+        sort_by_partition(&mut rows);
         prop_assert_eq!(rows, whole.rows);
         prop_assert_eq!(rejects, whole.rejects.into_iter().map(|reject| (reject.field, reject.raw)).collect::<Vec<_>>());
         prop_assert_eq!((coerced, duplicate_names), (whole.coerced, whole.duplicate_names));

@@ -3,21 +3,17 @@
 //!
 //! The data is the synthetic tenant, seed 1; no IO but memory.
 
-use std::convert::Infallible;
 use std::io::{Cursor, Read, sink};
 use std::sync::{Arc, LazyLock};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
 use chrono::DateTime;
-use codec::decode::column::Columns;
-use codec::decode::field_map::FieldMap;
+use codec::batch_layout::{BatchLayout, BatchOptions};
 use codec::decode::framing::{Framer, Next, Place};
 use codec::decode::inflate::Inflate;
-use codec::decode::reject::Reject;
-use codec::decode::{PartDecoder, Sink};
 use codec::encode::RowGroupEncoder;
-use codec::row_group::{BatchLayout, Batcher, RowGroupLimits, RowGroups};
+use codec::part_reader::PartReader;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use fixtures::{PartFormat, Tenant, TenantOptions};
@@ -53,9 +49,9 @@ static PART: LazyLock<Part> = LazyLock::new(|| {
     Part { plain: written(PartFormat::Plain), gzip: written(PartFormat::GZIP) }
 });
 
-static FIELD_MAP: LazyLock<FieldMap> = LazyLock::new(|| FieldMap::new(schema::DATASETS[0], false));
-static LAYOUT: LazyLock<BatchLayout<'static>> =
-    LazyLock::new(|| BatchLayout::new(&FIELD_MAP, DateTime::UNIX_EPOCH));
+static LAYOUT: LazyLock<Arc<BatchLayout>> = LazyLock::new(|| {
+    Arc::new(BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, BatchOptions::default()))
+});
 
 fn main() {
     // Not within the first sample.
@@ -94,40 +90,10 @@ fn framing(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// Columns by partition, as a run gathers them.
-struct Gathered<'g>(Batcher<'g>);
-
-impl Sink for Gathered<'_> {
-    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
-        self.0.columns(partition)
-    }
-
-    fn reject(&mut self, reject: Reject) {
-        panic!("the tenant has no rejects: {reject:?}");
-    }
-}
-
 fn batches(part: &[u8]) -> Vec<RecordBatch> {
-    let row_groups = RowGroups::new(&LAYOUT, RowGroupLimits::none());
-    let mut decoder = PartDecoder::try_new(part, &FIELD_MAP).expect("memory is read");
-    let mut gathered = Gathered(row_groups.batcher());
-    let mut batches = Vec::new();
-    let mut more = true;
-    while more {
-        more = decoder.decode_some(&mut gathered).expect("the part is whole");
-        while let Some(due) = gathered.0.next_due().expect("nothing is spilled") {
-            due.write(|_, batch| batches.push(batch.clone()));
-        }
-    }
-    drop(gathered);
-    for last in row_groups.finish() {
-        let write = |_, batch: &RecordBatch| {
-            batches.push(batch.clone());
-            Ok::<_, Infallible>(())
-        };
-        last.write(write, |_| Ok(())).expect("nothing is spilled");
-    }
-    batches
+    let mut reader = PartReader::try_new(part, Arc::clone(&LAYOUT)).expect("memory is read");
+    let batches = reader.batches(|reject| panic!("the tenant has no rejects: {reject:?}"));
+    batches.map(|batch| batch.expect("the part is whole").1).collect()
 }
 
 /// Text to columns, as batches of whole row groups.

@@ -8,41 +8,26 @@
 use std::error::Error;
 use std::fs::File;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use chrono::DateTime;
-use codec::decode::column::Columns;
-use codec::decode::field_map::FieldMap;
-use codec::decode::reject::Reject;
-use codec::decode::{PartDecoder, Sink};
-use codec::row_group::{BatchLayout, Batcher, RowGroupLimits, RowGroups};
-
-struct Batches<'g>(Batcher<'g>);
-
-impl Sink for Batches<'_> {
-    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
-        self.0.columns(partition)
-    }
-
-    fn reject(&mut self, reject: Reject) {
-        black_box(reject);
-    }
-}
+use codec::batch_layout::{BatchLayout, BatchOptions};
+use codec::part_reader::PartReader;
+use codec::row_group::{RowGroupLimits, RowGroups};
 
 #[expect(clippy::print_stdout, reason = "the result of the program")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let field_map = FieldMap::new(schema::DATASETS[0], false);
-    let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
-    let row_groups =
-        RowGroups::new(&layout, RowGroupLimits { max_open_bytes: 96 << 20, ..RowGroupLimits::none() });
+    let layout = BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, BatchOptions::default());
+    let limits = RowGroupLimits { max_open_bytes: 96 << 20, ..RowGroupLimits::none() };
+    let row_groups = Arc::new(RowGroups::new(Arc::new(layout), limits));
     for path in std::env::args().skip(1) {
-        let mut sink = Batches(row_groups.batcher());
-        let mut decoder = PartDecoder::try_new(File::open(&path)?, &field_map)?;
-        while decoder.decode_some(&mut sink)? {
-            while let Some(due) = sink.0.next_due()? {
+        let mut reader = PartReader::with_row_groups(File::open(&path)?, Arc::clone(&row_groups))?;
+        while reader.decode_some(|reject| drop(black_box(reject)))? {
+            while let Some(due) = reader.next_due()? {
                 due.write(|_, batch| drop(black_box(batch.clone())));
             }
         }
-        println!("{path}: {:?}", decoder.counts());
+        println!("{path}: {:?}", reader.counts());
     }
     black_box(row_groups.finish());
     Ok(())

@@ -11,6 +11,8 @@
 //! rows that wait on disk go through [`spill::SpillFile`], which the caller implements.
 
 pub mod decode;
+pub mod part_reader;
+pub mod batch_layout;
 pub mod row_group;
 pub mod spill;
 pub mod memory_pool;

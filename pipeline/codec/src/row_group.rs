@@ -9,22 +9,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
-use arrow_schema::SchemaRef;
-use chrono::{DateTime, Utc};
-use schema::{Column, ColumnType, Origin};
+use arrow_array::RecordBatch;
 
-use crate::decode::column::{self, Columns, FinishedColumns};
-use crate::decode::field_map::FieldMap;
+use crate::batch_layout::BatchLayout;
+use crate::decode::column::{self, Columns};
 use crate::memory_pool::{MemoryPool, Reservation, encode_cost};
 use crate::partition::PartitionKey;
 use crate::spill::{NoSpill, Spill, SpillFile, SpilledRows};
-
-/// Rows of which those of one product stand together. Exports have a device's rows together, and
-/// its products in no order: who asks for a product then reads every page of every column. Sorting
-/// whole row groups would help that question more, and the one for all of a device would pay for it.
-/// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: pipeline/benches/RESULTS.md#queries.
-const BLOCK_ROWS: usize = 15 * 2048;
 
 /// Rows that a row group has at least unless it is the last, or its rows are large.
 pub const MIN_ROW_GROUP_ROWS: usize = 50_000;
@@ -32,122 +23,17 @@ pub const MIN_ROW_GROUP_ROWS: usize = 50_000;
 /// The share of what all may hold, as a divisor, from which on few rows are enough for a row group.
 const LARGE_SHARE: usize = 2;
 
-/// How a dataset's columns become batches.
-#[derive(Debug)]
-pub struct BatchLayout<'b> {
-    field_map: &'b FieldMap,
-    file_schema: SchemaRef,
-    /// That of the files, with text as dictionaries.
-    schema: SchemaRef,
-    fields: Vec<Filled>,
-    /// Properties that rows are ordered by inside a block, the coarsest first.
-    cluster_by: Vec<usize>,
-    generated_time: DateTime<Utc>,
-}
-
-/// What fills a column of the files.
-#[derive(Debug, Clone, Copy)]
-enum Filled {
-    Property(usize),
-    GeneratedTime,
-    ExtraFields,
-}
-
-impl<'b> BatchLayout<'b> {
-    /// Lays out the files of one export.
-    ///
-    /// # Panics
-    ///
-    /// Where the field_map is of another dataset than it says: a mistake of ours.
-    pub fn new(field_map: &'b FieldMap, generated_time: DateTime<Utc>) -> Self {
-        let dataset = field_map.dataset();
-        let filled = |column: &'static Column| match column.origin {
-            Origin::Property => Filled::Property(field_map.property_of(column).expect("a property is bound")),
-            Origin::Export => Filled::GeneratedTime,
-            Origin::Undocumented => Filled::ExtraFields,
-        };
-        let position = |name: &&str| {
-            let mut properties = field_map.properties().iter();
-            properties.position(|column| column.name == *name).expect("schema's tests hold this")
-        };
-        let extra = field_map.captures_extra_fields().then_some(&schema::EXTRA_FIELDS);
-        Self {
-            field_map,
-            file_schema: schema::arrow::file_schema(dataset, field_map.captures_extra_fields()),
-            schema: schema::arrow::batch_schema(dataset, field_map.captures_extra_fields()),
-            fields: dataset.file_columns().chain(extra).map(filled).collect(),
-            cluster_by: dataset.layout.cluster_by.iter().map(position).collect(),
-            generated_time,
-        }
-    }
-
-    /// The Arrow schema of the files.
-    pub fn file_schema(&self) -> &SchemaRef {
-        &self.file_schema
-    }
-
-    fn batch(&self, columns: &mut Columns) -> RecordBatch {
-        let order = self.order(columns);
-        let FinishedColumns { mut properties, extra_fields, num_rows } = columns.finish(&order);
-        let columns = self
-            .fields
-            .iter()
-            .map(|filled| match filled {
-                Filled::Property(index) => properties[*index].take().expect("each fills one column"),
-                Filled::ExtraFields => Arc::clone(&extra_fields),
-                Filled::GeneratedTime => self.generated_times(num_rows),
-            })
-            .collect();
-        RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
-    }
-
-    /// Where each row of the batch is taken from.
-    fn order(&self, columns: &Columns) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
-        let mut sorted = vec![0; order.len().min(BLOCK_ROWS)];
-        // Stable sorts from the finest column to the coarsest, each by counting.
-        for property in self.cluster_by.iter().rev() {
-            let (ranks, num_ranks) = columns.ranks(*property);
-            let mut ends = vec![0; num_ranks];
-            for block in order.chunks_mut(BLOCK_ROWS) {
-                ends.fill(0);
-                for row in &*block {
-                    ends[ranks[*row as usize] as usize] += 1;
-                }
-                let mut end = 0;
-                for count in &mut ends {
-                    end += *count;
-                    *count = end;
-                }
-                for row in block.iter().rev() {
-                    let end = &mut ends[ranks[*row as usize] as usize];
-                    *end -= 1;
-                    sorted[*end] = *row;
-                }
-                block.copy_from_slice(&sorted[..block.len()]);
-            }
-        }
-        order
-    }
-
-    fn generated_times(&self, num_rows: usize) -> ArrayRef {
-        let micros = self.generated_time.timestamp_micros();
-        let data_type = schema::arrow::data_type(ColumnType::TimestampMicros);
-        Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_data_type(data_type))
-    }
-}
-
 /// Row groups that are being gathered, shared by all threads.
 #[derive(Debug)]
-pub struct RowGroups<'b, F = NoSpill> {
-    layout: &'b BatchLayout<'b>,
+pub struct RowGroups<F = NoSpill> {
+    layout: Arc<BatchLayout>,
     idle: Mutex<Idle>,
     /// One thread at a time waits for room to encode, so that no more than one row group does.
     leaving: Mutex<()>,
     limits: RowGroupLimits,
     /// Where rows go that are too few for a row group when there is no room for them. Without it they
     /// become row groups all the same.
-    spill: Option<Arc<Spill<F>>>,
+    spill: Option<Spill<F>>,
 }
 
 /// What row groups may take.
@@ -204,23 +90,28 @@ impl DueRowGroup {
     }
 }
 
-impl<'b> RowGroups<'b> {
+impl RowGroups {
     /// Begins with none.
-    pub fn new(layout: &'b BatchLayout<'b>, limits: RowGroupLimits) -> Self {
+    pub fn new(layout: Arc<BatchLayout>, limits: RowGroupLimits) -> Self {
         Self { layout, idle: Mutex::default(), leaving: Mutex::default(), limits, spill: None }
     }
 
     /// Spills rows that are too few for a row group to `file` when there is no room for them.
-    pub fn with_spill<F: SpillFile>(self, file: F) -> RowGroups<'b, F> {
+    pub fn with_spill<F: SpillFile>(self, file: F) -> RowGroups<F> {
         let Self { layout, idle, leaving, limits, spill: _ } = self;
-        RowGroups { layout, idle, leaving, limits, spill: Some(Arc::new(Spill::new(file))) }
+        RowGroups { layout, idle, leaving, limits, spill: Some(Spill::new(file)) }
     }
 }
 
-impl<'b, F: SpillFile> RowGroups<'b, F> {
+impl<F: SpillFile> RowGroups<F> {
     /// Row groups for one thread to add to.
-    pub fn batcher(&self) -> Batcher<'_, F> {
-        Batcher { row_groups: self, held: Vec::new(), index: HashMap::new(), last: 0 }
+    pub(crate) fn batcher(self: &Arc<Self>) -> Batcher<F> {
+        Batcher { row_groups: Arc::clone(self), held: Vec::new(), index: HashMap::new(), last: 0 }
+    }
+
+    /// How batches are laid out.
+    pub(crate) fn layout(&self) -> &Arc<BatchLayout> {
+        &self.layout
     }
 
     /// Counts the partitions that rows came for.
@@ -230,20 +121,16 @@ impl<'b, F: SpillFile> RowGroups<'b, F> {
 
     /// Takes all that are left, those of one partition that fit into one row group together; no
     /// thread may be adding to one.
-    pub fn finish(self) -> Vec<LastRowGroup<'b, F>> {
-        let Self { layout, idle, limits, spill, .. } = self;
-        let Idle { partitions, .. } = idle.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let limits = Arc::new(limits);
+    pub fn finish(self: &Arc<Self>) -> Vec<LastRowGroup<F>> {
+        let Idle { partitions, .. } = std::mem::take(&mut *self.idle());
         let mut last = Vec::new();
         for (key, Gathered { columns, spilled }) in partitions {
             let columns = columns.into_iter().filter(|columns| columns.num_rows() > 0).map(Rows::Columns);
             let rows: Vec<_> = columns.chain(spilled.into_iter().map(Rows::Spilled)).collect();
-            let groups = pack(rows, limits.max_open_bytes);
+            let groups = pack(rows, self.limits.max_open_bytes);
             let num_left = Arc::new(AtomicUsize::new(groups.len()));
             last.extend(groups.into_iter().map(|rows| LastRowGroup {
-                layout,
-                limits: Arc::clone(&limits),
-                spill: spill.clone(),
+                row_groups: Arc::clone(self),
                 key: key.clone(),
                 rows,
                 num_left: Arc::clone(&num_left),
@@ -260,7 +147,8 @@ impl<'b, F: SpillFile> RowGroups<'b, F> {
     /// Makes a batch of columns once there is room to encode it.
     fn due(&self, key: PartitionKey, columns: &mut Columns) -> DueRowGroup {
         let room = self.limits.encode_room.take(encode_cost(columns.num_bytes()));
-        DueRowGroup { key, batch: self.layout.batch(columns), room }
+        let batch = self.layout.batch(&key, columns);
+        DueRowGroup { key, batch, room }
     }
 
     /// Whether the rows are enough for a row group, or what they take is.
@@ -317,10 +205,8 @@ fn pack(mut rows: Vec<Rows>, max_bytes: usize) -> Vec<Vec<Rows>> {
 
 /// What several threads have gathered for one row group in the end.
 #[derive(Debug)]
-pub struct LastRowGroup<'b, F = NoSpill> {
-    layout: &'b BatchLayout<'b>,
-    limits: Arc<RowGroupLimits>,
-    spill: Option<Arc<Spill<F>>>,
+pub struct LastRowGroup<F = NoSpill> {
+    row_groups: Arc<RowGroups<F>>,
     key: PartitionKey,
     /// The largest first.
     rows: Vec<Rows>,
@@ -328,7 +214,7 @@ pub struct LastRowGroup<'b, F = NoSpill> {
     num_left: Arc<AtomicUsize>,
 }
 
-impl<F: SpillFile> LastRowGroup<'_, F> {
+impl<F: SpillFile> LastRowGroup<F> {
     /// Makes a batch of it once there is room to encode it, gives it to `write`, and calls `close` if it was
     /// the last of its partition.
     ///
@@ -344,7 +230,8 @@ impl<F: SpillFile> LastRowGroup<'_, F> {
         write: impl FnOnce(PartitionKey, &RecordBatch) -> Result<(), E>,
         close: impl FnOnce(&PartitionKey) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { layout, limits, spill, key, rows, num_left } = self;
+        let Self { row_groups, key, rows, num_left } = self;
+        let RowGroups { layout, limits, spill, .. } = &*row_groups;
         let room = limits.encode_room.take(encode_cost(rows.iter().map(Rows::columns_bytes).sum()));
         let mut all: Option<Columns> = None;
         for rows in rows {
@@ -352,7 +239,7 @@ impl<F: SpillFile> LastRowGroup<'_, F> {
                 Rows::Columns(columns) => columns,
                 Rows::Spilled(spilled) => {
                     let spill = spill.as_ref().expect("there are rows in it");
-                    let mut columns = Columns::new(layout.field_map);
+                    let mut columns = Columns::new(layout.field_map());
                     spill.read(&spilled, &mut columns)?;
                     columns
                 }
@@ -362,7 +249,7 @@ impl<F: SpillFile> LastRowGroup<'_, F> {
                 none => *none = Some(columns),
             }
         }
-        let batch = layout.batch(&mut all.expect("a row group has rows"));
+        let batch = layout.batch(&key, &mut all.expect("a row group has rows"));
         let partition = key.clone();
         DueRowGroup { key, batch, room }.write(write)?;
         if num_left.fetch_sub(1, Ordering::AcqRel) == 1 { close(&partition) } else { Ok(()) }
@@ -371,8 +258,8 @@ impl<F: SpillFile> LastRowGroup<'_, F> {
 
 /// The row groups that one thread is adding to.
 #[derive(Debug)]
-pub struct Batcher<'g, F: SpillFile = NoSpill> {
-    row_groups: &'g RowGroups<'g, F>,
+pub(crate) struct Batcher<F: SpillFile = NoSpill> {
+    row_groups: Arc<RowGroups<F>>,
     held: Vec<Held>,
     index: HashMap<PartitionKey, usize>,
     /// The last row's: a device's rows stand together, so the next row mostly has it too.
@@ -387,9 +274,9 @@ struct Held {
     counted_bytes: usize,
 }
 
-impl<F: SpillFile> Batcher<'_, F> {
+impl<F: SpillFile> Batcher<F> {
     /// The columns that a row with this partition goes to.
-    pub fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
+    pub(crate) fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
         if self.held.get(self.last).is_none_or(|held| held.key.value() != partition) {
             self.last = self.hold(PartitionKey::new(partition));
         }
@@ -402,7 +289,7 @@ impl<F: SpillFile> Batcher<'_, F> {
         }
         let columns = self.row_groups.idle().take(&key);
         let counted_bytes = columns.as_ref().map_or(0, Columns::num_bytes);
-        let columns = columns.unwrap_or_else(|| Columns::new(self.row_groups.layout.field_map));
+        let columns = columns.unwrap_or_else(|| Columns::new(self.row_groups.layout.field_map()));
         self.index.insert(key.clone(), self.held.len());
         self.held.push(Held { key, columns, counted_bytes });
         self.held.len() - 1
@@ -415,9 +302,9 @@ impl<F: SpillFile> Batcher<'_, F> {
     /// # Errors
     ///
     /// What the disk says that rows are spilled to.
-    pub fn next_due(&mut self) -> Result<Option<DueRowGroup>, F::Error> {
+    pub(crate) fn next_due(&mut self) -> Result<Option<DueRowGroup>, F::Error> {
         self.index.clear();
-        let row_groups = self.row_groups;
+        let row_groups = &self.row_groups;
         while let Some(mut held) = self.held.pop() {
             let due = (held.columns.num_rows() >= column::MAX_ROWS).then(|| {
                 let _alone = row_groups.leaving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -452,7 +339,7 @@ impl<F: SpillFile> Batcher<'_, F> {
     }
 }
 
-impl<F: SpillFile> Drop for Batcher<'_, F> {
+impl<F: SpillFile> Drop for Batcher<F> {
     fn drop(&mut self) {
         let mut idle = self.row_groups.idle();
         self.held.drain(..).for_each(|held| idle.put(held));
@@ -497,7 +384,17 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
+    use chrono::DateTime;
+    use schema::Column;
+
+    use crate::batch_layout::BatchOptions;
+    use crate::decode::field_map::FieldMap;
     use crate::decode::value::{JsonValue, List};
+
+    fn layout(extra_fields: bool) -> Arc<BatchLayout> {
+        let options = BatchOptions { extra_fields, ..BatchOptions::default() };
+        Arc::new(BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, options))
+    }
 
     #[derive(Debug)]
     struct TempFile(File);
@@ -515,7 +412,7 @@ mod tests {
     }
 
     fn push(
-        batcher: &mut Batcher<'_>,
+        batcher: &mut Batcher,
         field_map: &FieldMap,
         device: &str,
         product: Option<&str>,
@@ -527,7 +424,7 @@ mod tests {
     /// A device's row: its product, and a path of that name where it has a number.
     fn push_to<F: SpillFile>(
         platform: &str,
-        batcher: &mut Batcher<'_, F>,
+        batcher: &mut Batcher<F>,
         field_map: &FieldMap,
         device: &str,
         product: Option<&str>,
@@ -555,15 +452,15 @@ mod tests {
 
     #[test]
     fn what_threads_gathered_is_one_row_group_ordered_by_product() {
-        let field_map = FieldMap::new(schema::DATASETS[0], true);
-        let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
-        let row_groups = RowGroups::new(&layout, RowGroupLimits::none());
+        let layout = layout(true);
+        let field_map = layout.field_map();
+        let row_groups = Arc::new(RowGroups::new(Arc::clone(&layout), RowGroupLimits::none()));
         let (mut one, mut other) = (row_groups.batcher(), row_groups.batcher());
-        push(&mut one, &field_map, "d1", Some("zsh"), Some(7));
-        push(&mut one, &field_map, "d2", Some("bash"), None);
-        push(&mut one, &field_map, "d1", Some("zsh"), None);
-        push(&mut other, &field_map, "d3", Some("bash"), Some(1));
-        push(&mut other, &field_map, "d3", None, None);
+        push(&mut one, field_map, "d1", Some("zsh"), Some(7));
+        push(&mut one, field_map, "d2", Some("bash"), None);
+        push(&mut one, field_map, "d1", Some("zsh"), None);
+        push(&mut other, field_map, "d3", Some("bash"), Some(1));
+        push(&mut other, field_map, "d3", None, None);
         assert!(one.next_due().unwrap().is_none() && other.next_due().unwrap().is_none(), "none is due");
         drop((one, other));
         let mut last = row_groups.finish();
@@ -600,9 +497,7 @@ mod tests {
     }
 
     /// What a last row group gives to be written, and the partition that is to be closed after it.
-    fn written<F: SpillFile<Error: std::fmt::Debug>>(
-        last: LastRowGroup<'_, F>,
-    ) -> (RecordBatch, Option<String>) {
+    fn written<F: SpillFile<Error: std::fmt::Debug>>(last: LastRowGroup<F>) -> (RecordBatch, Option<String>) {
         let (mut batch, mut closed) = (None, None);
         let write = |_, given: &RecordBatch| {
             batch = Some(given.clone());
@@ -618,12 +513,12 @@ mod tests {
 
     #[test]
     fn largest_row_group_is_due_if_all_hold_too_much() {
-        let field_map = FieldMap::new(schema::DATASETS[0], false);
-        let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
+        let layout = layout(false);
+        let field_map = layout.field_map();
         let limits = RowGroupLimits { max_open_bytes: 0, ..RowGroupLimits::none() };
-        let row_groups = RowGroups::new(&layout, limits);
+        let row_groups = Arc::new(RowGroups::new(Arc::clone(&layout), limits));
         let mut batcher = row_groups.batcher();
-        push(&mut batcher, &field_map, "d1", Some("zsh"), None);
+        push(&mut batcher, field_map, "d1", Some("zsh"), None);
         let due = batcher.next_due().unwrap().expect("it is over");
         assert_eq!(due.write(|_, batch| batch.num_rows()), 1);
         assert!(batcher.next_due().unwrap().is_none());
@@ -633,16 +528,17 @@ mod tests {
 
     #[test]
     fn few_rows_are_spilled_and_come_back_as_one_row_group() {
-        let field_map = FieldMap::new(schema::DATASETS[0], false);
-        let layout = BatchLayout::new(&field_map, DateTime::UNIX_EPOCH);
-        let max_open_bytes = 5 * Columns::new(&field_map).num_bytes();
+        let layout = layout(false);
+        let field_map = layout.field_map();
+        let max_open_bytes = 5 * Columns::new(field_map).num_bytes();
         let limits = RowGroupLimits { max_open_bytes, ..RowGroupLimits::none() };
-        let row_groups = RowGroups::new(&layout, limits).with_spill(TempFile(tempfile::tempfile().unwrap()));
+        let row_groups = RowGroups::new(Arc::clone(&layout), limits);
+        let row_groups = Arc::new(row_groups.with_spill(TempFile(tempfile::tempfile().unwrap())));
         let mut batcher = row_groups.batcher();
         let devices: Vec<String> = (0..600).map(|device| format!("d{device:04}")).collect();
         for (device, number) in devices.iter().zip(0_usize..) {
             let product = [Some("zsh"), Some("bash"), None][number % 3];
-            push_to(["a", "b", "c", "d"][number % 4], &mut batcher, &field_map, device, product, None);
+            push_to(["a", "b", "c", "d"][number % 4], &mut batcher, field_map, device, product, None);
             let due = batcher.next_due().unwrap();
             assert!(due.is_none(), "too few for a row group");
             assert!(row_groups.idle().num_bytes <= max_open_bytes);

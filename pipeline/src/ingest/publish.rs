@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use chrono::{SubsecRound, Utc};
-use codec::decode::field_map::FieldMap;
+use codec::batch_layout::{BatchLayout, BatchOptions};
 use codec::memory_pool::MemoryPool;
-use codec::row_group::{BatchLayout, RowGroupLimits, RowGroups};
+use codec::row_group::{RowGroupLimits, RowGroups};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::sync::Notify;
 
@@ -95,8 +95,8 @@ impl Run<'_> {
             tracing::info!(%num_threads, wanted = %config.threads, "--memory is too small for all threads");
         }
         let pool = threads::start_pool(num_threads.get())?;
-        let field_map = FieldMap::new(config.dataset, config.capture_extra_fields);
-        let layout = BatchLayout::new(&field_map, snapshot.generated_time());
+        let options = BatchOptions { extra_fields: config.capture_extra_fields, ..BatchOptions::default() };
+        let layout = Arc::new(BatchLayout::new(config.dataset, snapshot.generated_time(), options));
         let limits = WriterLimits {
             max_open_bytes: budget.open_files_bytes(),
             max_encoder_bytes: budget.encode_bytes() / (ENCODERS_SHARE * num_threads.get()),
@@ -107,11 +107,11 @@ impl Run<'_> {
             max_open_bytes: budget.row_groups_bytes(),
             encode_room: MemoryPool::new(budget.encode_bytes()),
         };
-        let row_groups = RowGroups::new(&layout, limits).with_spill(destination.create_spill()?);
+        let row_groups = RowGroups::new(Arc::clone(&layout), limits);
+        let row_groups = Arc::new(row_groups.with_spill(destination.create_spill()?));
         let decode = Decode {
             run: self,
-            field_map: &field_map,
-            row_groups: &row_groups,
+            row_groups: Arc::clone(&row_groups),
             writer: &writer,
             rejects: Rejects::new(destination),
             parts: Mutex::default(),

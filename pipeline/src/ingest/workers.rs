@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use codec::decode::column::Columns;
-use codec::decode::field_map::{FieldMap, OTHER_NAMES};
+use codec::decode::field_map::OTHER_NAMES;
 use codec::decode::reject::{Reject, RejectKind};
-use codec::decode::{DecodeCounts, DecodeError, PartDecoder, Sink};
+use codec::decode::{DecodeCounts, DecodeError};
 use codec::memory_pool::MemoryPool;
-use codec::row_group::{Batcher, DueRowGroup, RowGroups};
+use codec::part_reader::PartReader;
+use codec::row_group::{DueRowGroup, RowGroups};
 use rayon::{Scope, ThreadPool};
 use tokio::sync::{Notify, mpsc};
 
@@ -37,8 +37,7 @@ const MAX_UNDOCUMENTED_NAMES: usize = 4096;
 /// The part of a run between fetch and staging, shared by its threads.
 pub(super) struct Decode<'d> {
     pub(super) run: &'d Run<'d>,
-    pub(super) field_map: &'d FieldMap,
-    pub(super) row_groups: &'d RowGroups<'d, Spill>,
+    pub(super) row_groups: Arc<RowGroups<Spill>>,
     pub(super) writer: &'d SnapshotWriter<'d>,
     pub(super) rejects: Rejects<'d>,
     pub(super) parts: Mutex<Vec<(u64, PartFacts)>>,
@@ -195,42 +194,37 @@ impl Decode<'_> {
                 return Ok(());
             }
         };
-        let mut sink = PartSink {
-            batcher: self.row_groups.batcher(),
-            rejects: &self.rejects,
-            part: &part.name,
-            is_untouched: true,
-            first_reject: None,
-            failure: None,
-        };
-        let decoded = self.decode(&part, file, &mut sink, scope);
-        let is_untouched = sink.is_untouched;
-        drop(sink);
-        match decoded {
+        let mut is_untouched = true;
+        match self.decode(&part, file, &mut is_untouched, scope) {
             Err(IngestError::Part { source, .. }) => self.damaged(part, source, is_untouched),
             decoded => decoded,
         }
     }
 
+    /// Decodes a part into the row groups of the run; `is_untouched` is made false once something came of it.
     fn decode<'s>(
         &'s self,
         part: &StoredPart,
         file: File,
-        sink: &mut PartSink<'_, '_>,
+        is_untouched: &mut bool,
         scope: &Scope<'s>,
     ) -> Result<(), IngestError> {
         let progress = self.run.progress;
         let route = self.run.export.route;
         let damaged = |source| IngestError::Part { part: part.name.clone(), route, source };
-        let mut decoder = PartDecoder::try_new(file, self.field_map).map_err(damaged)?;
-        decoder = decoder.with_turns(self.large_records.clone());
-        let mut before = decoder.counts();
+        let reader = PartReader::with_row_groups(file, Arc::clone(&self.row_groups)).map_err(damaged)?;
+        let mut reader = reader.with_turns(self.large_records.clone());
+        let mut rejects =
+            PartRejects { rejects: &self.rejects, part: &part.name, first: None, failure: None };
+        let mut before = reader.counts();
         loop {
-            let more = decoder.decode_some(sink).map_err(damaged)?;
-            if let Some(error) = sink.failure.take() {
+            let decoded = reader.decode_some(|reject| rejects.take(&reject));
+            *is_untouched = reader.is_untouched();
+            let more = decoded.map_err(damaged)?;
+            if let Some(error) = rejects.failure.take() {
                 return Err(error.into());
             }
-            while let Some(due) = sink.batcher.next_due()? {
+            while let Some(due) = reader.next_due()? {
                 self.row_group(due, scope)?;
             }
             if let Some(column) = self.run.config.dataset.partition_by
@@ -238,7 +232,7 @@ impl Decode<'_> {
             {
                 return Err(WriteError::TooManyPartitions { column }.into());
             }
-            let counts = decoder.counts();
+            let counts = reader.counts();
             let rejected = counts.rejected_records - before.rejected_records;
             progress.rows.fetch_add(counts.records - before.records - rejected, Ordering::Relaxed);
             before = counts;
@@ -249,10 +243,10 @@ impl Decode<'_> {
                 return Ok(());
             }
         }
-        self.count_undocumented(decoder.undocumented());
-        self.note_lost_columns(part, decoder.lost_columns());
-        let counts = decoder.counts();
-        if let Some(first) = sink.first_reject.take() {
+        self.count_undocumented(reader.undocumented());
+        self.note_lost_columns(part, reader.lost_columns());
+        let counts = reader.counts();
+        if let Some(first) = rejects.first.take() {
             self.note_rejected_part(part, &counts, first);
         }
         let facts = PartFacts {
@@ -358,30 +352,21 @@ impl Decode<'_> {
     }
 }
 
-/// Where one part's rows and rejects go.
-struct PartSink<'p, 'd> {
-    batcher: Batcher<'d, Spill>,
+/// Where one part's rejects go.
+struct PartRejects<'p, 'd> {
     rejects: &'p Rejects<'d>,
     part: &'p str,
-    /// Whether nothing came yet.
-    is_untouched: bool,
-    first_reject: Option<FirstReject>,
+    first: Option<FirstReject>,
     failure: Option<LakeError>,
 }
 
-impl Sink for PartSink<'_, '_> {
-    fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
-        self.is_untouched = false;
-        self.batcher.columns(partition)
-    }
-
-    fn reject(&mut self, reject: Reject) {
-        self.is_untouched = false;
-        if reject.kind == RejectKind::Record && self.first_reject.is_none() {
-            self.first_reject = Some(FirstReject { line: reject.line, reason: reject.reason.clone() });
+impl PartRejects<'_, '_> {
+    fn take(&mut self, reject: &Reject) {
+        if reject.kind == RejectKind::Record && self.first.is_none() {
+            self.first = Some(FirstReject { line: reject.line, reason: reject.reason.clone() });
         }
         if self.failure.is_none() {
-            self.failure = self.rejects.write(self.part, &reject).err();
+            self.failure = self.rejects.write(self.part, reject).err();
         }
     }
 }

@@ -167,15 +167,10 @@ pub struct Framer<R> {
 impl<R: Read> Framer<R> {
     /// Begins at the start of a part's text.
     pub fn new(reader: R) -> Self {
-        Self::with_buffer_bytes(reader, BUFFER_BYTES)
-    }
-
-    /// Begins with a buffer of this size, at least one byte; it grows where a record needs more.
-    pub fn with_buffer_bytes(reader: R, buffer_bytes: usize) -> Self {
         Self {
             reader,
-            buffer: vec![0; buffer_bytes.max(1)],
-            least_bytes: buffer_bytes.max(1),
+            buffer: vec![0; BUFFER_BYTES],
+            least_bytes: BUFFER_BYTES,
             turns: None,
             turn: None,
             start: 0,
@@ -185,6 +180,18 @@ impl<R: Read> Framer<R> {
             line: 1,
             shape: Shape::Unknown,
         }
+    }
+
+    /// Takes a buffer of this size, at least one byte, before anything is read; it grows if a record needs more.
+    ///
+    /// # Panics
+    ///
+    /// If something has been read.
+    #[must_use]
+    pub fn with_buffer_bytes(self, buffer_bytes: usize) -> Self {
+        assert_eq!(self.end, 0, "a buffer is chosen before anything is read");
+        let buffer_bytes = buffer_bytes.max(1);
+        Self { buffer: vec![0; buffer_bytes], least_bytes: buffer_bytes, ..self }
     }
 
     /// Waits for a turn of these wherever a record needs a larger buffer than [`BUFFER_BYTES`].

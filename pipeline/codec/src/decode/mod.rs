@@ -49,6 +49,7 @@ mod lost_columns;
 pub mod reject;
 
 use std::io::Read;
+use std::sync::Arc;
 
 use column::Columns;
 use field_map::{FieldMap, Names};
@@ -101,7 +102,7 @@ pub struct DecodeCounts {
 }
 
 /// Where rows and rejects go.
-pub trait Sink {
+pub(crate) trait RowSink {
     /// Gives the columns that the next row goes to: those of its partition, null where there is none.
     fn columns(&mut self, partition: Option<&str>) -> &mut Columns;
     /// Takes a reject.
@@ -110,8 +111,8 @@ pub trait Sink {
 
 /// Decodes one part, a stretch at a time.
 #[derive(Debug)]
-pub struct PartDecoder<'b, R> {
-    field_map: &'b FieldMap,
+pub(crate) struct PartDecoder<R> {
+    field_map: Arc<FieldMap>,
     framer: Framer<Inflate<R>>,
     is_gzip: bool,
     template: RecordTemplate,
@@ -131,41 +132,19 @@ const STRETCH_BYTES: u64 = 1024 * 1024;
 /// Rejects after which [`PartDecoder::decode_some`] returns, so that they never pile up.
 const STRETCH_REJECTS: u64 = 256;
 
-impl<'b, R: Read> PartDecoder<'b, R> {
+impl<R: Read> PartDecoder<R> {
     /// Looks at the first bytes of a part.
     ///
     /// # Errors
     ///
     /// [`DecodeError::Empty`] and [`DecodeError::Open`].
-    pub fn try_new(reader: R, field_map: &'b FieldMap) -> Result<Self, DecodeError> {
-        Self::with_framer(reader, field_map, Framer::new)
-    }
-
-    /// As [`Self::try_new`] with a text buffer of the given size: what is decoded does not depend on it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::try_new`].
-    pub fn with_buffer_bytes(
-        reader: R,
-        field_map: &'b FieldMap,
-        buffer_bytes: usize,
-    ) -> Result<Self, DecodeError> {
-        Self::with_framer(reader, field_map, |inflate| Framer::with_buffer_bytes(inflate, buffer_bytes))
-    }
-
-    fn with_framer(
-        reader: R,
-        field_map: &'b FieldMap,
-        framer: impl FnOnce(Inflate<R>) -> Framer<Inflate<R>>,
-    ) -> Result<Self, DecodeError> {
+    pub(crate) fn try_new(reader: R, field_map: Arc<FieldMap>) -> Result<Self, DecodeError> {
         let inflate = Inflate::try_new(reader)
             .map_err(|source| DecodeError::Open { source })?
             .ok_or(DecodeError::Empty)?;
         Ok(Self {
-            field_map,
             is_gzip: inflate.is_gzip(),
-            framer: framer(inflate),
+            framer: Framer::new(inflate),
             template: RecordTemplate::default(),
             tape: TapeReader::default(),
             names: Names::new(),
@@ -173,29 +152,37 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             lost_columns: LostColumns::new(field_map.properties().len()),
             partition: None,
             error_body: None,
+            field_map,
         })
+    }
+
+    /// Takes a text buffer of the given size, before anything is decoded: what is decoded does not depend on it.
+    #[must_use]
+    pub(crate) fn with_buffer_bytes(mut self, buffer_bytes: usize) -> Self {
+        self.framer = self.framer.with_buffer_bytes(buffer_bytes);
+        self
     }
 
     /// Waits for a turn of `turns` before each record that needs a large buffer. The turn lasts until what
     /// comes of the record was taken from the sink: until the next call of [`Self::decode_some`].
     #[must_use]
-    pub fn with_turns(mut self, turns: MemoryPool) -> Self {
+    pub(crate) fn with_turns(mut self, turns: MemoryPool) -> Self {
         self.framer.take_turns(turns);
         self
     }
 
     /// What has been counted so far; whole once [`Self::decode_some`] has returned false.
-    pub fn counts(&self) -> DecodeCounts {
+    pub(crate) fn counts(&self) -> DecodeCounts {
         DecodeCounts { json_bytes: self.framer.num_bytes(), ..self.counts }
     }
 
     /// Undocumented names so far, with the number of rows that had each.
-    pub fn undocumented(&self) -> impl Iterator<Item = (&str, u64)> {
+    pub(crate) fn undocumented(&self) -> impl Iterator<Item = (&str, u64)> {
         self.names.undocumented()
     }
 
     /// Columns that are null in every row so far because what the records have of them was rejected.
-    pub fn lost_columns(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn lost_columns(&self) -> impl Iterator<Item = &'static str> {
         self.lost_columns.lost().map(|property| self.field_map.properties()[property].name)
     }
 
@@ -205,7 +192,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
     /// # Errors
     ///
     /// The part is damaged; what the sink was given of it must not be used.
-    pub fn decode_some(&mut self, sink: &mut impl Sink) -> Result<bool, DecodeError> {
+    pub(crate) fn decode_some(&mut self, sink: &mut impl RowSink) -> Result<bool, DecodeError> {
         self.framer.end_turn();
         let until = self.framer.num_bytes() + STRETCH_BYTES;
         let rejects = |counts: &DecodeCounts| counts.rejected_records + counts.field_rejects;
@@ -230,7 +217,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         }
     }
 
-    fn step(&mut self, sink: &mut impl Sink) -> Result<Step, FramingError> {
+    fn step(&mut self, sink: &mut impl RowSink) -> Result<Step, FramingError> {
         let place = self.framer.seek()?;
         if let Some(reject) = self.error_body.take() {
             if place == Place::End {
@@ -257,7 +244,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
 
     /// Reads the next records by prediction, if they can be.
     #[inline]
-    fn predicted(&mut self, place: Place, sink: &mut impl Sink) -> Option<Step> {
+    fn predicted(&mut self, place: Place, sink: &mut impl RowSink) -> Option<Step> {
         let are_lines = match place {
             Place::Line => true,
             Place::Element => false,
@@ -273,7 +260,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         let mut decode = |partition: Option<&str>| {
             let columns = sink.columns(partition);
             let names = &mut self.names;
-            let run = self.template.decode(text, are_lines, partition, columns, self.field_map, names)?;
+            let run = self.template.decode(text, are_lines, partition, columns, &self.field_map, names)?;
             Ok((run, columns.num_rows() >= column::MAX_ROWS))
         };
         let mut decoded = decode(self.partition.as_deref());
@@ -285,14 +272,14 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             Ok((MatchedRun { len, num_lines, num_rows }, is_full)) => {
                 self.framer.pass(len, num_lines);
                 self.counts.records += num_rows as u64;
-                self.template.note_values(num_rows, self.field_map, &mut self.lost_columns);
+                self.template.note_values(num_rows, &self.field_map, &mut self.lost_columns);
                 Some(Step::Row { is_full })
             }
             Err(_) => None,
         }
     }
 
-    fn framed(&mut self, next: Next, sink: &mut impl Sink) -> Result<Step, FramingError> {
+    fn framed(&mut self, next: Next, sink: &mut impl RowSink) -> Result<Step, FramingError> {
         match next {
             Next::End => Ok(Step::End),
             Next::TooLong { head, offset, line, num_bytes } => {
@@ -311,7 +298,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             }
             Next::Frame(frame) => {
                 let record = self.framer.bytes(&frame);
-                let (field_map, partition) = (self.field_map, &mut self.partition);
+                let (field_map, partition) = (&*self.field_map, &mut self.partition);
                 let lost_columns = &mut self.lost_columns;
                 let row = |values: &[JsonValue<'_>]| {
                     lost_columns.note_row(values);
@@ -337,7 +324,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
         }
     }
 
-    fn careful(&mut self, frame: &Frame, sink: &mut impl Sink) -> Step {
+    fn careful(&mut self, frame: &Frame, sink: &mut impl RowSink) -> Step {
         let record = self.framer.bytes(frame);
         let reject = |kind, field, reason| Reject {
             line: frame.line,
@@ -348,7 +335,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
             raw: record.to_vec(),
         };
         self.counts.records += 1;
-        let step = match coerce::decode(record, self.field_map, &mut self.names) {
+        let step = match coerce::decode(record, &self.field_map, &mut self.names) {
             Ok(row) => {
                 self.counts.field_rejects += row.field_rejects.len() as u64;
                 self.counts.coerced += row.num_coerced;
@@ -356,7 +343,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
                 let extra_fields = row.extra_fields.as_deref();
                 let values = row.json_values();
                 self.lost_columns.note_row(&values);
-                let step = push(&values, extra_fields, self.field_map, &mut self.partition, sink);
+                let step = push(&values, extra_fields, &self.field_map, &mut self.partition, sink);
                 for (index, reason) in row.field_rejects {
                     self.lost_columns.note_reject(index);
                     let column = self.field_map.properties()[index];
@@ -368,7 +355,7 @@ impl<'b, R: Read> PartDecoder<'b, R> {
                 self.counts.rejected_records += 1;
                 let reject = reject(RejectKind::Record, None, reason);
                 if self.counts.records == 1
-                    && file_type::is_error_body(record, self.field_map, &mut self.names)
+                    && file_type::is_error_body(record, &self.field_map, &mut self.names)
                 {
                     self.error_body = Some(reject);
                 } else {
@@ -400,7 +387,7 @@ fn push(
     extra_fields: Option<&str>,
     field_map: &FieldMap,
     partition: &mut Option<Box<str>>,
-    sink: &mut impl Sink,
+    sink: &mut impl RowSink,
 ) -> Step {
     let value = match values[field_map.partition()] {
         JsonValue::Text(text) if !text.is_empty() => Some(text),

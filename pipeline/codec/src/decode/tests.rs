@@ -26,7 +26,7 @@ struct Collect {
     rejects: Vec<String>,
 }
 
-impl Sink for Collect {
+impl RowSink for Collect {
     fn columns(&mut self, partition: Option<&str>) -> &mut Columns {
         self.partitions.push((self.columns.num_rows(), partition.map(str::to_owned)));
         &mut self.columns
@@ -74,8 +74,8 @@ fn value(column: &dyn Array, row: usize) -> Option<String> {
 }
 
 fn decode_with(bytes: &[u8], buffer_bytes: usize) -> Result<(Collected, DecodeCounts), DecodeError> {
-    let field_map = FieldMap::new(schema::DATASETS[0], false);
-    let mut decoder = PartDecoder::with_buffer_bytes(bytes, &field_map, buffer_bytes)?;
+    let field_map = Arc::new(FieldMap::new(schema::DATASETS[0], false));
+    let mut decoder = PartDecoder::try_new(bytes, Arc::clone(&field_map))?.with_buffer_bytes(buffer_bytes);
     let mut collect =
         Collect { columns: Columns::new(&field_map), partitions: Vec::new(), rejects: Vec::new() };
     while decoder.decode_some(&mut collect)? {}
@@ -262,8 +262,8 @@ fn error_body_before_other_records_is_a_reject() {
 #[test]
 fn columns_that_are_null_by_rejects_alone_are_named() {
     let lost = |text: &str| {
-        let field_map = FieldMap::new(schema::DATASETS[0], false);
-        let mut decoder = PartDecoder::try_new(text.as_bytes(), &field_map).unwrap();
+        let field_map = Arc::new(FieldMap::new(schema::DATASETS[0], false));
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), Arc::clone(&field_map)).unwrap();
         let mut collect =
             Collect { columns: Columns::new(&field_map), partitions: Vec::new(), rejects: Vec::new() };
         while decoder.decode_some(&mut collect).unwrap() {}

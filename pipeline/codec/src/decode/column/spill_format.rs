@@ -80,11 +80,13 @@ mod tests {
     use super::*;
     use crate::decode::field_map::FieldMap;
     use crate::decode::reject::Reject;
-    use crate::decode::{PartDecoder, Sink};
+    use std::sync::Arc;
+
+    use crate::decode::{PartDecoder, RowSink};
 
     struct OnePartition(Columns);
 
-    impl Sink for OnePartition {
+    impl RowSink for OnePartition {
         fn columns(&mut self, _: Option<&str>) -> &mut Columns {
             &mut self.0
         }
@@ -94,16 +96,16 @@ mod tests {
         }
     }
 
-    fn decode(text: &str, field_map: &FieldMap) -> Columns {
+    fn decode(text: &str, field_map: &Arc<FieldMap>) -> Columns {
         let mut sink = OnePartition(Columns::new(field_map));
-        let mut decoder = PartDecoder::try_new(text.as_bytes(), field_map).unwrap();
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), Arc::clone(field_map)).unwrap();
         while decoder.decode_some(&mut sink).unwrap() {}
         sink.0
     }
 
     #[test]
     fn columns_come_back_from_their_bytes() {
-        let field_map = FieldMap::new(schema::DATASETS[0], true);
+        let field_map = Arc::new(FieldMap::new(schema::DATASETS[0], true));
         let text = concat!(
             r#"{"DeviceId":"a","SoftwareName":"x\u00e9\\","DiskPaths":["p",null,"q"],"NumberOfWeaknesses":-3}"#,
             "\n",

@@ -1,0 +1,252 @@
+//! How a dataset's columns become record batches: which columns there are, in which order its rows stand, and
+//! what text is.
+
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_array::{
+    ArrayRef, Date32Array, DictionaryArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
+};
+use arrow_schema::{DataType, Schema, SchemaRef};
+use chrono::{DateTime, Utc};
+use schema::{Column, ColumnType, Dataset, Origin};
+
+use crate::decode::column::{Columns, FinishedColumns};
+use crate::decode::field_map::FieldMap;
+use crate::partition::PartitionKey;
+
+/// Rows of which those of one product stand together. Exports have a device's rows together, and
+/// its products in no order: who asks for a product then reads every page of every column. Sorting
+/// whole row groups would help that question more, and the one for all of a device would pay for it.
+/// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: pipeline/benches/RESULTS.md#queries.
+const BLOCK_ROWS: usize = 15 * 2048;
+
+/// What record batches are to be like; by default as data files are written from them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BatchOptions {
+    /// Whether undocumented fields become the column [`schema::EXTRA_FIELDS`].
+    pub extra_fields: bool,
+    /// Type of text.
+    pub text: TextType,
+    /// Whether the partition columns, whose values are in the names of folders, are columns too: the last ones.
+    pub partition_columns: bool,
+    /// Order of the rows of a batch.
+    pub order: RowOrder,
+}
+
+/// Type of text in record batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TextType {
+    /// `Dictionary(UInt32, Utf8)`: each text once.
+    #[default]
+    Dictionary,
+    /// `Utf8`.
+    Plain,
+}
+
+/// Order of the rows of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowOrder {
+    /// By [`schema::Layout::cluster_by`] inside blocks of rows.
+    #[default]
+    Clustered,
+    /// As in the part.
+    AsRead,
+}
+
+/// How the record batches of one export are laid out.
+#[derive(Debug)]
+pub struct BatchLayout {
+    field_map: Arc<FieldMap>,
+    file_schema: SchemaRef,
+    schema: SchemaRef,
+    fields: Vec<Filled>,
+    /// Properties that rows are ordered by inside a block, the coarsest first.
+    cluster_by: Vec<usize>,
+    generated_time: DateTime<Utc>,
+    text: TextType,
+}
+
+/// What fills a column.
+#[derive(Debug, Clone, Copy)]
+enum Filled {
+    Property(usize),
+    GeneratedTime,
+    ExtraFields,
+    SnapshotDate,
+    Partition,
+}
+
+impl BatchLayout {
+    /// Lays out the batches of an export of `dataset` that was generated at `generated_time`.
+    ///
+    /// # Panics
+    ///
+    /// If the declaration breaks what the tests of crate `schema` hold it to.
+    pub fn new(dataset: &'static Dataset, generated_time: DateTime<Utc>, options: BatchOptions) -> Self {
+        let BatchOptions { extra_fields, text, partition_columns, order } = options;
+        let field_map = FieldMap::new(dataset, extra_fields);
+        let filled = |column: &'static Column| match column.origin {
+            Origin::Property => {
+                Filled::Property(field_map.property_of(column).expect("a property is mapped"))
+            }
+            Origin::Export => Filled::GeneratedTime,
+            Origin::Undocumented => Filled::ExtraFields,
+        };
+        let position = |name: &&str| {
+            let mut properties = field_map.properties().iter();
+            properties.position(|column| column.name == *name).expect("schema's tests hold this")
+        };
+        let cluster_by = match order {
+            RowOrder::Clustered => dataset.layout.cluster_by,
+            RowOrder::AsRead => &[],
+        };
+        let extra = extra_fields.then_some(&schema::EXTRA_FIELDS);
+        let mut fields: Vec<Filled> = dataset.file_columns().chain(extra).map(filled).collect();
+        let file_schema = schema::arrow::file_schema(dataset, extra_fields);
+        let mut schema = match text {
+            TextType::Dictionary => schema::arrow::batch_schema(dataset, extra_fields),
+            TextType::Plain => Arc::clone(&file_schema),
+        };
+        if partition_columns {
+            fields.push(Filled::SnapshotDate);
+            fields.extend(dataset.partition_by.map(|_| Filled::Partition));
+            let partition_fields = dataset.partition_columns().map(|column| {
+                let field = schema::arrow::field(column);
+                match text {
+                    TextType::Dictionary if *field.data_type() == DataType::Utf8 => {
+                        field.with_data_type(schema::arrow::dictionary())
+                    }
+                    _ => field,
+                }
+            });
+            let files = schema.fields().iter().map(|field| field.as_ref().clone());
+            schema = Arc::new(Schema::new(files.chain(partition_fields).collect::<Vec<_>>()));
+        }
+        Self {
+            file_schema,
+            schema,
+            fields,
+            cluster_by: cluster_by.iter().map(position).collect(),
+            field_map: Arc::new(field_map),
+            generated_time,
+            text,
+        }
+    }
+
+    /// The Arrow schema of the data files.
+    pub fn file_schema(&self) -> &SchemaRef {
+        &self.file_schema
+    }
+
+    /// The Arrow schema of the record batches.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Which property of a record fills which column.
+    pub fn field_map(&self) -> &Arc<FieldMap> {
+        &self.field_map
+    }
+
+    /// Makes a batch of the rows of one partition, which are then gone from `columns`.
+    pub(crate) fn batch(&self, key: &PartitionKey, columns: &mut Columns) -> RecordBatch {
+        let order = self.order(columns);
+        let FinishedColumns { mut properties, extra_fields, num_rows } = columns.finish(&order);
+        let columns = self
+            .fields
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(filled, field)| {
+                let array = match filled {
+                    Filled::Property(index) => properties[*index].take().expect("each fills one column"),
+                    Filled::ExtraFields => Arc::clone(&extra_fields),
+                    Filled::GeneratedTime => self.generated_times(num_rows),
+                    Filled::SnapshotDate => self.snapshot_dates(num_rows),
+                    Filled::Partition => partition_values(key, num_rows),
+                };
+                match self.text {
+                    TextType::Dictionary => array,
+                    TextType::Plain => plain(array, field.data_type()),
+                }
+            })
+            .collect();
+        RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
+    }
+
+    /// Where each row of the batch is taken from.
+    fn order(&self, columns: &Columns) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+        let mut sorted = vec![0; order.len().min(BLOCK_ROWS)];
+        // Stable sorts from the finest column to the coarsest, each by counting.
+        for property in self.cluster_by.iter().rev() {
+            let (ranks, num_ranks) = columns.ranks(*property);
+            let mut ends = vec![0; num_ranks];
+            for block in order.chunks_mut(BLOCK_ROWS) {
+                ends.fill(0);
+                for row in &*block {
+                    ends[ranks[*row as usize] as usize] += 1;
+                }
+                let mut end = 0;
+                for count in &mut ends {
+                    end += *count;
+                    *count = end;
+                }
+                for row in block.iter().rev() {
+                    let end = &mut ends[ranks[*row as usize] as usize];
+                    *end -= 1;
+                    sorted[*end] = *row;
+                }
+                block.copy_from_slice(&sorted[..block.len()]);
+            }
+        }
+        order
+    }
+
+    fn generated_times(&self, num_rows: usize) -> ArrayRef {
+        let micros = self.generated_time.timestamp_micros();
+        let data_type = schema::arrow::data_type(ColumnType::TimestampMicros);
+        Arc::new(TimestampMicrosecondArray::from_value(micros, num_rows).with_data_type(data_type))
+    }
+
+    fn snapshot_dates(&self, num_rows: usize) -> ArrayRef {
+        let days = self.generated_time.date_naive().signed_duration_since(DateTime::UNIX_EPOCH.date_naive());
+        let days = i32::try_from(days.num_days()).expect("a year of chrono is no such number of days");
+        Arc::new(Date32Array::from_value(days, num_rows))
+    }
+}
+
+/// One text for all rows.
+fn partition_values(key: &PartitionKey, num_rows: usize) -> ArrayRef {
+    match key.value() {
+        None => new_null_array(&schema::arrow::dictionary(), num_rows),
+        Some(value) => Arc::new(DictionaryArray::new(
+            UInt32Array::from_value(0, num_rows),
+            Arc::new(StringArray::from_iter_values([value])),
+        )),
+    }
+}
+
+/// Writes out text that is in dictionaries, for a column of `data_type`.
+fn plain(array: ArrayRef, data_type: &DataType) -> ArrayRef {
+    match data_type {
+        DataType::Utf8 => Arc::new(plain_strings(array.as_dictionary())),
+        DataType::List(element) if *element.data_type() == DataType::Utf8 => {
+            let (_, offsets, elements, nulls) = array.as_list::<i32>().clone().into_parts();
+            let elements = Arc::new(plain_strings(elements.as_dictionary()));
+            Arc::new(ListArray::new(Arc::clone(element), offsets, elements, nulls))
+        }
+        _ => array,
+    }
+}
+
+fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
+    let values = texts.values().as_string::<i32>();
+    let num_bytes = texts.keys().iter().flatten().map(|key| values.value_length(key as usize) as usize).sum();
+    let mut strings = StringBuilder::with_capacity(texts.len(), num_bytes);
+    texts.keys().iter().for_each(|key| strings.append_option(key.map(|key| values.value(key as usize))));
+    strings.finish()
+}
