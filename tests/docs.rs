@@ -403,25 +403,6 @@ fn is_test(sources: &str, name: &str) -> bool {
     }
 }
 
-/// The table of failures names the test of each.
-#[test]
-fn tests_in_the_table_of_failures_exist() {
-    let sources = test_sources();
-    let text = std::fs::read_to_string(repository().join("pipeline/src/fetch/mod.rs")).unwrap();
-    let mut num_tests = 0;
-    let mut problems = Vec::new();
-    for line in text.lines().filter(|line| line.starts_with("//! |")) {
-        for name in line.split('`').skip(1).step_by(2).filter(|code| code.contains("::")) {
-            num_tests += 1;
-            if !is_test(&sources, name) {
-                problems.push(format!("there is no test {name}"));
-            }
-        }
-    }
-    assert!(num_tests > 30, "{num_tests}");
-    assert_none(&problems);
-}
-
 /// The catalogue lists every fixture, and the tests that it names exist.
 #[test]
 fn catalogue_of_fixtures_is_complete() {
