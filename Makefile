@@ -126,10 +126,11 @@ test-programs:
 test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION)
 	@:
 
+# With `--examples` the docs have the features of what clippy has checked; else all dependencies are checked again.
 check: cargo-deny ## Format, lints, docs and licences, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps $(FEATURES) --quiet
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --lib --bins --examples $(FEATURES) --quiet
 	@! $(CARGO) tree --locked -p codec -e normal --prefix none | grep -E '^(reqwest|object_store|tokio|clap) ' || \
 	  { echo 'codec must not depend on the network, the lake or the command line' >&2; exit 1; }
 	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
@@ -244,10 +245,12 @@ node_modules/.azurite-$(AZURITE_VERSION):
 nextest:
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install cargo-nextest --locked --version $(NEXTEST_VERSION)
 
-# Unoptimised it builds in a minute and checks in a second; the features left out are for advisories.
+# Built as debug builds without debug information: in under a minute, and fast enough. Features left out are for advisories.
+INSTALL_DEBUG := CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --debug --locked
+
 cargo-deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || \
-	  $(CARGO) install cargo-deny --locked --version $(CARGO_DENY_VERSION) --no-default-features --debug
+	  $(INSTALL_DEBUG) cargo-deny --version $(CARGO_DENY_VERSION) --no-default-features
 
 cargo-fuzz:
-	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(INSTALL_DEBUG) cargo-fuzz --version $(CARGO_FUZZ_VERSION)
