@@ -14,7 +14,7 @@ fn command(sandbox: &Sandbox, emulator: &Emulator) -> Command {
     for name in ["AZURE_CLIENT_SECRET", "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT"] {
         command.env_remove(name);
     }
-    // No Azure CLI, and no machine's identity service, of whoever runs the tests.
+    // Neither the Azure CLI nor the identity service of the machine that runs the tests.
     command.env("PATH", sandbox.path()).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9");
     command
 }
@@ -78,7 +78,7 @@ fn a_strangers_certificate_is_refused() {
 }
 
 #[test]
-fn what_is_no_certificate_says_what_it_is() {
+fn invalid_certificate_file_says_what_it_is() {
     let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
     let half = Emulator::CERTIFICATE_PEM.split_once("-----BEGIN CERTIFICATE").unwrap().0;
     for (text, expected) in [

@@ -166,9 +166,9 @@ fn tenant() -> Tenant {
     Tenant::new(TenantOptions { devices: 60, parts: 6, ..TenantOptions::default() })
 }
 
-/// A run against both: signatures that hold, that have ended, and that end for ever; then one that resumes.
+/// A run against both: signatures that are valid, that expired once, and that expire every time; then a run that resumes.
 #[test]
-fn a_real_blob_server_is_read_signed_expired_and_resumed() {
+fn azurite_parts_are_signed_expired_and_resumed() {
     let (azurite, emulator, tenant) = (Azurite::start(), unlimited(tenant()), tenant());
     azurite.upload(&tenant);
     let (hour, now) = (TimeDelta::hours(1), Utc::now());
@@ -192,7 +192,7 @@ fn a_real_blob_server_is_read_signed_expired_and_resumed() {
     assert!(run.stderr.contains("403: AuthorizationFailure"), "{}", run.stderr);
     assert_eq!(sandbox.rows().len() as u64, tenant.num_records());
 
-    // All of them, for ever.
+    // All of them, every time.
     let failing = unlimited(tenant.clone());
     failing.list_urls(Some(expired));
     let sandbox = Sandbox::new();
@@ -204,7 +204,7 @@ fn a_real_blob_server_is_read_signed_expired_and_resumed() {
 }
 
 /// Parts cut short in the spool, as a killed run leaves them, are taken up by range; one that was replaced since is
-/// begun anew.
+/// started again.
 fn resumes_by_range_with_if_match(azurite: &Azurite, emulator: &Emulator, tenant: &Tenant) {
     let sandbox = Sandbox::new();
     sandbox.ingest_via(emulator, &["--keep-parts"]).expect(0);

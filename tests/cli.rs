@@ -103,7 +103,7 @@ fn empty_lake_has_no_snapshots_and_no_damage() {
 }
 
 #[test]
-fn log_that_nobody_reads_does_not_end_the_run() {
+fn closed_stderr_does_not_end_the_run() {
     let sandbox = Sandbox::new();
     let emulator = crate::support::unlimited(crate::support::tenant(20));
     let mut child = sandbox.spawn_ingest(&emulator, &["-vv"]);

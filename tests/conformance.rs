@@ -26,9 +26,9 @@ macro_rules! on_every_store {
 
 on_every_store! {
     publishes_skips_replaces_and_is_superseded
-    killed_at_any_moment_leaves_a_whole_snapshot_and_the_next_run_cleans_up
+    killed_at_any_moment_leaves_a_whole_snapshot
     interrupted_run_leaves_the_lake_as_it_was
-    of_two_runs_one_publishes_and_the_other_skips
+    of_two_runs_one_publishes_the_other_skips
     damage_is_named
     expired_snapshots_leave_nothing
     dry_run_touches_nothing
@@ -153,7 +153,7 @@ fn publishes_skips_replaces_and_is_superseded(store: &Store) {
 }
 
 /// Moments all over a run, by how long one takes there.
-fn killed_at_any_moment_leaves_a_whole_snapshot_and_the_next_run_cleans_up(store: &Store) {
+fn killed_at_any_moment_leaves_a_whole_snapshot(store: &Store) {
     store.ingest(NOON, &[]).expect(0);
     let begun = std::time::Instant::now();
     store.ingest(NOON, &["--if-published", "replace"]).expect(0);
@@ -196,11 +196,11 @@ fn interrupted_run_leaves_the_lake_as_it_was(store: &Store) {
     }
 }
 
-fn of_two_runs_one_publishes_and_the_other_skips(store: &Store) {
+fn of_two_runs_one_publishes_the_other_skips(store: &Store) {
     store.ingest(NOON, &[]).expect(0);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // All the while somebody reads.
+        // Meanwhile another thread reads.
         let reader = scope.spawn(|| {
             let mut seen = BTreeSet::new();
             while !done.load(Ordering::Relaxed) {
@@ -289,8 +289,8 @@ fn dry_run_touches_nothing(store: &Store) {
     assert!(store.run("snapshots", &[]).expect(0).stdout.contains("No snapshots"));
 }
 
-/// Over a line that cuts connections, refuses and stalls, runs end well or leave the lake as it was.
-fn bad_line_is_survived(kind: Kind) {
+/// Over connections that are cut, refused and stalled, a run publishes or leaves the lake as it was.
+fn unreliable_connection_is_survived(kind: Kind) {
     let store = Store::start(kind);
     let mut num_faults = 0;
     let mut num_published = 0;
@@ -305,7 +305,7 @@ fn bad_line_is_survived(kind: Kind) {
             num_published += 1;
         } else {
             run.expect(6);
-            // Whatever could not be undone over that line is undone by the next run over a good one.
+            // What could not be undone over that connection is undone by the next run over a good one.
             store.ingest(NEXT_DAY, &["--if-published", "replace"]).expect(0);
             let has_noon = |manifests: &[Value]| manifests.iter().any(|one| one["generated_time"] == NOON);
             assert!(
@@ -316,18 +316,18 @@ fn bad_line_is_survived(kind: Kind) {
     }
     store.ingest(NEXT_DAY, &["--if-published", "replace"]).expect(0);
     store.check_whole();
-    assert!(num_faults > 5, "the line was bad");
+    assert!(num_faults > 5, "the connection was unreliable");
     assert!(num_published > 2, "{num_published} of 6 runs published");
 }
 
 #[test]
-fn bad_line_to_azure_is_survived() {
-    bad_line_is_survived(Kind::Azure);
+fn unreliable_connection_to_azure_is_survived() {
+    unreliable_connection_is_survived(Kind::Azure);
 }
 
 #[test]
-fn bad_line_to_s3_is_survived() {
-    bad_line_is_survived(Kind::S3);
+fn unreliable_connection_to_s3_is_survived() {
+    unreliable_connection_is_survived(Kind::S3);
 }
 
 /// With its own S3 client off, DuckDB reads by Arrow's: its extension for S3 is not to be had for its version.

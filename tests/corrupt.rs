@@ -255,12 +255,12 @@ fn text_after_a_page_publishes_nothing() {
 }
 
 #[test]
-fn answer_for_one_entity_is_no_page() {
+fn answer_for_one_entity_is_not_a_page() {
     check_damage("page-of-one-entity.json", "line 1, byte 126: the page has no `value`");
 }
 
 #[test]
-fn page_whose_value_is_no_array_publishes_nothing() {
+fn page_whose_value_is_not_an_array_publishes_nothing() {
     check_damage("page-value-no-array.json", "line 1, byte 30: the page has a `value` that is no array");
 }
 
@@ -270,11 +270,11 @@ fn page_with_two_values_publishes_nothing() {
 }
 
 #[test]
-fn page_that_is_no_json_publishes_nothing() {
+fn page_that_is_not_json_publishes_nothing() {
     check_damage("page-not-json.json", "line 1, byte 22: the page is not JSON");
 }
 
-/// An export of nothing but empty parts says more of the service than of the tenant.
+/// If all parts of an export are empty, the service is at fault, not the tenant.
 #[test]
 fn export_without_records_publishes_nothing() {
     let sandbox = lake_with_a_snapshot();
@@ -311,7 +311,7 @@ fn check_rejects(file: &str, rejected: u64, records: u64) -> String {
     let limit = rejected.to_string();
     let run = fresh.run("ingest", &ingest_args(&paths, &["--max-rejects", &limit]));
     if rejected == records {
-        // Every record was rejected: there is no row to publish, and the snapshot is an empty one.
+        // Every record was rejected, so the snapshot is empty.
         return kept.swap_remove(0).join("\n");
     }
     let report = run.expect(0).report();
@@ -324,12 +324,12 @@ fn check_rejects(file: &str, rejected: u64, records: u64) -> String {
 }
 
 #[test]
-fn line_that_is_no_json_is_rejected() {
+fn line_that_is_not_json_is_rejected() {
     insta::assert_snapshot!(check_rejects("not-json.ndjson", 1, 3));
 }
 
 #[test]
-fn line_that_is_no_object_is_rejected() {
+fn line_that_is_not_an_object_is_rejected() {
     insta::assert_snapshot!(check_rejects("not-objects.ndjson", 4, 6));
 }
 
@@ -368,7 +368,7 @@ fn record_without_usable_device_id_is_rejected() {
     insta::assert_snapshot!(check_rejects("no-device-id.ndjson", 7, 8));
 }
 
-/// Rejected fields are no rejected records: they pass any `--max-rejects`.
+/// Rejected fields are not rejected records: they pass any `--max-rejects`.
 #[track_caller]
 fn check_field_rejects(file: &str) -> String {
     let sandbox = Sandbox::new();
@@ -379,11 +379,11 @@ fn check_field_rejects(file: &str) -> String {
 }
 
 #[test]
-fn values_that_cannot_become_their_column_are_null_and_rejected() {
+fn unconvertible_values_are_null_and_rejected() {
     insta::assert_snapshot!(check_field_rejects("wrong-values.ndjson"));
 }
 
 #[test]
-fn platform_that_no_directory_can_be_named_after_is_null_and_rejected() {
+fn platform_too_long_for_a_directory_is_rejected() {
     insta::assert_snapshot!(check_field_rejects("platform-too-long.ndjson"));
 }

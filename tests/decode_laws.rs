@@ -392,7 +392,7 @@ proptest! {
     }
 
     #[test]
-    fn decoder_agrees_with_the_oracle_on_records_that_are_alike(text in alike(), reading in reading()) {
+    fn decoder_agrees_with_the_oracle_on_alike_records(text in alike(), reading in reading()) {
         check(text.as_bytes(), reading);
     }
 
@@ -402,7 +402,7 @@ proptest! {
     }
 
     #[test]
-    fn any_split_of_lines_into_parts_gives_the_same_rows_and_rejects(
+    fn any_split_into_parts_gives_the_same_rows(
         lines in vec((record(), select(&["\n", "\r\n", " \n\n"][..])), 1..8),
         splits in vec(any::<prop::sample::Index>(), 0..4),
     ) {
@@ -418,7 +418,7 @@ proptest! {
         splits.extend([0, lines.len()]);
         splits.sort_unstable();
         let decode = |lines: &[String]| decode_part(&crate::oracle::agreement::gzip(lines.concat().as_bytes()), WHOLE)
-            .expect("lines are no damage").0;
+            .expect("a line never damages its part").0;
         let whole = decode(&lines);
         let mut rows = Vec::new();
         let mut rejects = Vec::new();
@@ -440,7 +440,7 @@ proptest! {
 /// Whether `record` is one object to the decoder wherever it stands, and no page.
 fn is_whole(record: &str) -> bool {
     let object = format!("{{}}\n{record}\n");
-    let (decoded, _) = decode_part(object.as_bytes(), WHOLE).expect("lines are no damage");
+    let (decoded, _) = decode_part(object.as_bytes(), WHOLE).expect("a line never damages its part");
     let whole = record.trim_end_matches([' ', '\t', '\r', '\n']).len();
     decoded.records == 2
         && decoded.rejects.iter().skip(1).all(|reject| reject.raw.len() == whole)

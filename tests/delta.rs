@@ -23,7 +23,7 @@ fn num_commits(sandbox: &Sandbox) -> usize {
 }
 
 #[test]
-fn plain_lake_becomes_a_delta_table_in_place_and_stays_one() {
+fn plain_lake_becomes_a_delta_table_in_place() {
     let sandbox = Sandbox::new();
     for hours in [24, 0, 48] {
         sandbox.ingest_via(&unlimited(tenant_later(40, hours)), &[]).expect(0);
@@ -46,7 +46,7 @@ fn plain_lake_becomes_a_delta_table_in_place_and_stays_one() {
     }
     sandbox.run("verify", &[]).expect(0);
 
-    // Once one, it needs not be said again; and the other way is refused.
+    // A Delta table stays one without the option, and the way back is refused.
     let newer = unlimited(tenant_later(40, 54));
     let refused = sandbox.ingest_via(&newer, &["--table", "plain"]).expect(2);
     assert!(refused.error().contains("is a Delta table"), "{}", refused.error());
@@ -55,7 +55,7 @@ fn plain_lake_becomes_a_delta_table_in_place_and_stays_one() {
     assert_eq!(num_commits(&sandbox), 2);
     assert!(commit(&sandbox, 1).iter().any(|line| !line["remove"].is_null()));
     sandbox.ingest_via(&newer, &["--table", "delta"]).expect(0);
-    assert_eq!(num_commits(&sandbox), 2, "a rerun is no commit");
+    assert_eq!(num_commits(&sandbox), 2, "a rerun does not commit");
     sandbox.run("verify", &[]).expect(0);
 }
 
@@ -133,7 +133,7 @@ fn run_that_publishes_nothing_makes_no_delta_table() {
 }
 
 #[test]
-fn replaced_backfilled_and_expired_snapshots_are_in_the_log() {
+fn replaced_and_expired_snapshots_are_in_the_log() {
     let sandbox = Sandbox::new();
     let now = unlimited(tenant(40));
     sandbox.ingest_via(&now, &["--table", "delta"]).expect(0);

@@ -152,17 +152,17 @@ fn names_the_part(fault: Fault, expected: &str) {
 }
 
 #[test]
-fn a_part_whose_md5_never_fits_is_named_and_the_others_are_kept() {
+fn part_with_a_wrong_md5_is_named_others_are_kept() {
     names_the_part(Fault::WrongMd5, "Content-MD5 is AAAAAAAAAAAAAAAAAAAAAA==, the bytes have ");
 }
 
 #[test]
-fn a_part_that_stays_damaged_is_named_and_the_others_are_kept() {
+fn part_that_stays_damaged_is_named_others_are_kept() {
     names_the_part(Fault::Short { bytes: 2000 }, "gzip is damaged: after ");
 }
 
 #[test]
-fn a_part_that_stays_html_is_named_and_the_others_are_kept() {
+fn part_that_stays_html_is_named_others_are_kept() {
     names_the_part(
         Fault::Body("<html>nope</html>\n".to_owned()),
         "the part is HTML; expected JSON records in UTF-8",
@@ -177,7 +177,7 @@ fn a_part_that_stays_an_error_body_is_named() {
 }
 
 #[test]
-fn a_part_that_is_no_export_is_fetched_again() {
+fn part_that_is_not_an_export_is_fetched_again() {
     for body in ["PK\x03\x04", "<?xml version=\"1.0\"?><Error/>", r#"{"error":{}}"#, "upstream connect error"]
     {
         let emulator = emulator();
@@ -237,7 +237,7 @@ fn a_page_without_a_row_is_fetched_again() {
 }
 
 #[test]
-fn a_run_that_is_interrupted_while_it_waits_for_a_part_to_get_well_ends_at_once() {
+fn interrupted_wait_for_a_damaged_part_ends_at_once() {
     let (emulator, sandbox) = (emulator(), Sandbox::new());
     emulator.script(At::Part(1), u32::MAX, Fault::WrongMd5);
     let mut child = sandbox.spawn_ingest(&emulator, &[]);
@@ -419,7 +419,7 @@ fn a_lifetime_that_the_service_refuses_has_a_hint() {
 }
 
 #[test]
-fn a_part_that_is_cut_before_its_first_row_is_fetched_again() {
+fn part_cut_before_its_first_row_is_fetched_again() {
     let emulator = emulator();
     emulator.script(At::Part(3), 1, Fault::Short { bytes: 20 });
     let (_, run) = survives(&emulator, &[]);
@@ -428,7 +428,7 @@ fn a_part_that_is_cut_before_its_first_row_is_fetched_again() {
 }
 
 #[test]
-fn a_short_body_and_a_failed_crc_start_the_run_over_once() {
+fn short_body_or_bad_crc_starts_the_run_over_once() {
     // Large enough that rows are out before the damage is met.
     let tenant = Tenant::new(TenantOptions { devices: 120, parts: 3, ..TenantOptions::default() });
     let num_bytes = |index| {
@@ -458,7 +458,7 @@ fn an_expired_url_is_listed_again() {
 }
 
 #[test]
-fn urls_about_to_expire_are_listed_again_before_they_do() {
+fn urls_about_to_expire_are_listed_again() {
     let options = EmulatorOptions {
         sas_lifetime: Some(TimeDelta::seconds(3)),
         rate_limits: None,
@@ -536,7 +536,7 @@ fn an_empty_export_leaves_yesterdays_snapshot_alone() {
 }
 
 #[test]
-fn what_is_no_listing_is_said_without_being_quoted() {
+fn invalid_listing_is_not_quoted() {
     for (body, expected) in [
         ("<html>", "unexpected json at line 1 column 1"),
         (r#"{"exportFiles":["x?sig=LEAK"]}"#, "no `generatedTime`"),
@@ -748,7 +748,7 @@ fn links_to_the_clouds_other_hosts_stay_at_the_api() {
 }
 
 #[test]
-fn pages_stay_on_their_snapshot_when_a_new_one_is_generated() {
+fn pages_stay_on_their_snapshot_if_it_is_replaced() {
     let emulator = emulator();
     emulator.script(At::Page, 1, Fault::Nothing);
     emulator.script(At::Page, 1, Fault::NewSnapshot(later()));
@@ -756,7 +756,7 @@ fn pages_stay_on_their_snapshot_when_a_new_one_is_generated() {
     assert_eq!(sandbox.manifests()[0]["generated_time"], "2021-01-11T11:01:00Z");
 }
 
-/// Speaks TLS with a certificate that nobody vouches for, and counts what it is sent under it.
+/// Speaks TLS with a certificate that no authority has signed, and counts what it receives.
 fn stranger() -> (String, std::thread::JoinHandle<usize>) {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
     use std::io::Read as _;
@@ -787,7 +787,7 @@ fn stranger() -> (String, std::thread::JoinHandle<usize>) {
 }
 
 #[test]
-fn a_server_that_nobody_vouches_for_gets_no_token() {
+fn untrusted_server_gets_no_token() {
     let (emulator, (url, server)) = (emulator(), stranger());
     let error = fails(&emulator, &["--api-url", &url], 4);
     check_error(&error, &["the transfer failed", "invalid peer certificate"]);

@@ -183,7 +183,7 @@ fn answers_are_those_of_duckdb() {
 }
 
 #[test]
-fn every_place_and_kind_of_table_gives_the_same_answers() {
+fn every_store_and_table_gives_the_same_answers() {
     const SQL: &str = "SELECT OSPlatform, count(*) AS num_rows FROM software_inventory GROUP BY OSPlatform ORDER BY OSPlatform";
     let answers = |command: &dyn Fn(&str) -> Command, folder: &Path, is_local: bool| {
         let run =
@@ -250,7 +250,7 @@ fn files_of(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn little_memory_takes_turns_and_gives_the_same_changes() {
+fn little_memory_gives_the_same_changes() {
     let (sandbox, _) = lake_of_days(60, &[0, 30]);
     let table = Lake::open(sandbox.lake()).unwrap().table(schema::DATASETS[0]);
     let snapshots = table.snapshots().unwrap();
@@ -386,7 +386,7 @@ fn devices_change_with_one_row_each() {
 }
 
 #[test]
-fn summary_tells_new_devices_from_those_that_were_there() {
+fn summary_tells_new_devices_from_known_ones() {
     let sandbox = Sandbox::new();
     publish(&sandbox, 0, &[record("a", "v", "p", "1", &json!({})), record("b", "v", "p", "1", &json!({}))]);
     let ended = json!({"EndOfSupportStatus": "EOS Version"});
@@ -472,7 +472,7 @@ fn files_that_conditions_rule_out_are_not_opened() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_a_usage_error_that_says_what_was_meant() {
+fn unknown_names_are_usage_errors_with_suggestions() {
     let sandbox = Sandbox::new();
     let check = |command: &str, args: &[&str], expected: &str| {
         let run = sandbox.run(command, args).expect(2);

@@ -104,7 +104,7 @@ fn damaged_part_publishes_nothing() {
 }
 
 #[test]
-fn too_many_rejects_publish_nothing_and_leave_their_file() {
+fn too_many_rejects_publish_nothing_and_are_kept() {
     let sandbox = Sandbox::new();
     let path = format!("{CORRUPT}/not-json.ndjson");
     let from = [&["--from", &path], &TIME[..]].concat();
@@ -136,7 +136,7 @@ fn gunzip(path: &str) -> String {
 }
 
 #[test]
-fn missing_permission_and_wrong_secret_are_not_authorised() {
+fn missing_role_and_wrong_secret_are_not_authorised() {
     let options =
         fixtures::EmulatorOptions { roles: Vec::new(), ..fixtures::EmulatorOptions::new(tenant(10)) };
     let emulator = fixtures::Emulator::start(options);

@@ -22,7 +22,7 @@ fn footer(sandbox: &Sandbox, platform: &str) -> ParquetMetaData {
 }
 
 #[test]
-fn files_have_the_declared_columns_and_the_index_that_engines_use() {
+fn files_have_the_declared_columns_and_indexes() {
     let sandbox = Sandbox::new();
     sandbox.ingest_via(&unlimited(tenant(200)), &[]).expect(0);
     let footer = footer(&sandbox, "Windows11");

@@ -44,7 +44,7 @@ fn another_date_leaves_the_first_alone() {
 }
 
 #[test]
-fn published_snapshot_is_skipped_replaced_or_fails_as_told() {
+fn published_snapshot_is_skipped_replaced_or_fails() {
     let emulator = unlimited(tenant(40));
     let sandbox = Sandbox::new();
     sandbox.ingest_via(&emulator, &[]).expect(0);
@@ -67,7 +67,7 @@ fn published_snapshot_is_skipped_replaced_or_fails_as_told() {
 }
 
 #[test]
-fn of_two_runs_one_publishes_and_the_other_waits_and_skips() {
+fn of_two_runs_one_publishes_the_other_skips() {
     let emulator = unlimited(tenant(200));
     let sandbox = Sandbox::new();
     let mut outcomes = Vec::new();
@@ -100,7 +100,7 @@ fn end_at_many_moments(signal: Signal, check: impl Fn(&Sandbox, Run)) {
         if !published && signal != Signal::KILL {
             assert_eq!(sandbox.lake_listing(), before, "round {round}: the lake is as it was");
         }
-        // A reader sees a whole snapshot, the old one or the new one, whatever has happened.
+        // A reader sees a whole snapshot at any time, the old one or the new one.
         let data = sandbox.lake().join("software_inventory/snapshot_date=2021-01-11");
         let mut runs: Vec<String> = Vec::new();
         for partition in std::fs::read_dir(&data).unwrap() {
@@ -115,7 +115,7 @@ fn end_at_many_moments(signal: Signal, check: impl Fn(&Sandbox, Run)) {
         runs.dedup();
         assert_eq!(runs.len(), 1, "round {round}: files of one run");
     }
-    // The next run cleans up, whatever was left.
+    // The next run removes what was left.
     sandbox.ingest_via(&first, &[]).expect(0);
     assert!(sandbox.staged_runs().is_empty());
     assert_eq!(sandbox.rows(), rows);
@@ -123,7 +123,7 @@ fn end_at_many_moments(signal: Signal, check: impl Fn(&Sandbox, Run)) {
 }
 
 #[test]
-fn killed_at_any_moment_leaves_a_whole_snapshot_and_the_next_run_cleans_up() {
+fn killed_at_any_moment_leaves_a_whole_snapshot() {
     end_at_many_moments(Signal::KILL, |_, run| assert!([0, 137].contains(&run.code), "{}", run.stderr));
 }
 

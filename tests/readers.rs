@@ -81,12 +81,12 @@ fn spark_reads_every_partition_value() {
 }
 
 #[test]
-fn pyarrow_reads_every_partition_value_but_the_null_marker() {
+fn pyarrow_reads_partition_values_but_null() {
     check_partition_values("pyarrow");
 }
 
 #[test]
-fn polars_reads_every_partition_value_but_the_null_marker() {
+fn polars_reads_partition_values_but_null() {
     check_partition_values("polars");
 }
 
@@ -120,7 +120,7 @@ fn delta_table_is_read_like_a_plain_one() {
 }
 
 #[test]
-fn plain_table_that_was_made_a_delta_table_is_read_like_one() {
+fn converted_plain_table_is_read_as_a_delta_table() {
     let sandbox = Sandbox::new();
     let parts = [sample("partition-values.ndjson")];
     ingest(&sandbox, &parts);

@@ -101,7 +101,7 @@ fn what_the_spool_holds_is_checked_and_not_trusted() {
 }
 
 #[test]
-fn what_the_spool_holds_is_held_against_the_servers_md5() {
+fn spooled_part_is_checked_against_the_servers_md5() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
     emulator.script(At::Part(0), u32::MAX, Fault::Status(400));
     sandbox.ingest_via(&emulator, &[]).expect(4);
@@ -174,7 +174,7 @@ fn two_runs_at_once_publish_one_snapshot() {
 }
 
 #[test]
-fn what_a_killed_run_left_of_an_older_snapshot_is_swept_and_kept_parts_are_not() {
+fn leftovers_are_removed_and_kept_parts_stay() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
     let generated_time = ten_parts().options().generated_time;
     sandbox.ingest_via(&emulator, &["--keep-parts"]).expect(0);

@@ -102,7 +102,7 @@ fn objects_may_follow_each_other_on_a_line() {
 }
 
 #[test]
-fn byte_order_mark_carriage_returns_and_blank_lines_are_passed_over() {
+fn bom_carriage_returns_and_blank_lines_are_skipped() {
     insta::assert_snapshot!(check("bom-crlf-blank-lines.ndjson"));
 }
 
@@ -196,7 +196,7 @@ fn texts_as_long_as_a_chunk_become_rows() {
 
 /// Directory, manifest and row of every platform that a directory's name could trip over.
 #[test]
-fn platforms_have_one_directory_each_and_the_manifest_says_which() {
+fn platforms_have_one_directory_each() {
     let sandbox = Sandbox::new();
     let paths = [format!("{FIXTURES}/samples/software-inventory/partition-values.ndjson")];
     let report = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(0).report();

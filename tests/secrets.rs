@@ -57,7 +57,7 @@ fn emulator() -> Emulator {
 }
 
 #[test]
-fn in_success_there_is_no_secret_anywhere() {
+fn success_shows_no_secret() {
     for route in ["files", "json"] {
         for format in ["text", "json"] {
             let (emulator, sandbox) = (emulator(), Sandbox::new());
@@ -81,7 +81,7 @@ fn in_success_there_is_no_secret_anywhere() {
 }
 
 #[test]
-fn in_failures_there_is_no_secret_anywhere() {
+fn failures_show_no_secret() {
     let leak = "https://evil.example/p?sig=LEAK&token=eyJhbGciOi.x.y".to_owned();
     let always = u32::MAX;
     let cases: Vec<(&str, At, u32, Fault, i32)> = vec![
@@ -116,7 +116,7 @@ fn in_failures_there_is_no_secret_anywhere() {
 }
 
 #[test]
-fn in_failures_of_pages_there_is_no_secret_anywhere() {
+fn failed_pages_show_no_secret() {
     // A page is kept as it came, so the link in it is none of the words that are searched for in the spool.
     let leak = "https://evil.example/p?$skiptoken=LEAK".to_owned();
     for fault in [
@@ -235,7 +235,7 @@ fn typed_secrets_are_never_shown() {
                 command.arg("--config").arg(&path).env_remove("DEFENDER_LAKE");
             }
             command.args(args.iter().chain(*more)).envs(env.iter().copied());
-            // A case that is no usage error meets no service.
+            // A case that is not a usage error meets no service.
             command
                 .env("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
                 .env("PATH", sandbox.path());

@@ -13,7 +13,7 @@ use crate::support::{Run, Sandbox, rows_of, tenant, unlimited};
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/samples/software-inventory");
 
 #[test]
-fn same_tenant_through_every_source_gives_the_same_table() {
+fn every_source_gives_the_same_table() {
     let tenant = tenant(300);
     let emulator = unlimited(tenant.clone());
     let parts = Sandbox::new();
@@ -54,7 +54,7 @@ fn same_tenant_through_every_source_gives_the_same_table() {
 }
 
 #[test]
-fn parts_are_fetched_without_bearer_and_api_calls_with_it() {
+fn only_api_calls_carry_the_bearer_token() {
     let emulator = unlimited(tenant(60));
     Sandbox::new().ingest_via(&emulator, &[]).expect(0);
     let calls = emulator.calls();
@@ -67,7 +67,7 @@ fn parts_are_fetched_without_bearer_and_api_calls_with_it() {
 }
 
 #[test]
-fn single_page_without_skip_token_takes_the_time_of_the_response() {
+fn single_page_takes_the_time_of_the_response() {
     let emulator = unlimited(tenant(20));
     let sandbox = Sandbox::new();
     let report = sandbox.ingest_via(&emulator, &["--json", "--via", "json"]).expect(0).report();
@@ -78,7 +78,7 @@ fn single_page_without_skip_token_takes_the_time_of_the_response() {
 /// What a tenant that is spelt by hand sends is what the declaration reads: a misspelt property in
 /// either would leave its column empty here.
 #[test]
-fn tenant_fills_every_column_and_leaves_every_optional_one_null() {
+fn tenant_fills_and_empties_every_optional_column() {
     let emulator = unlimited(tenant(500));
     for route in ["files", "json"] {
         let sandbox = Sandbox::new();
@@ -127,7 +127,7 @@ fn dates_timestamps_and_lists_are_what_the_wire_says() {
 }
 
 #[test]
-fn local_parts_of_unknown_or_mixed_time_are_a_usage_error() {
+fn local_parts_of_mixed_time_are_a_usage_error() {
     let sandbox = Sandbox::new();
     let sample = format!("{SAMPLES}/files-route.ndjson");
     let unknown = sandbox.run("ingest", &["--from", &sample]).expect(2);

@@ -75,7 +75,7 @@ fn stall_before_the_decision_publishes_nothing() {
 }
 
 #[test]
-fn stall_before_the_decision_keeps_what_it_would_replace() {
+fn stall_before_the_decision_keeps_the_old_files() {
     let store = Store::start(Kind::S3);
     store.ingest(NOON, &[]).expect(0);
     let command = store.ingest_command(EVENING, &[]);
@@ -88,7 +88,7 @@ fn stall_before_the_decision_keeps_what_it_would_replace() {
 }
 
 #[test]
-fn stall_after_the_decision_is_finished_by_the_next_run() {
+fn stall_after_the_decision_is_recovered() {
     for at in [MANIFEST, SUCCESS] {
         let store = Store::start(Kind::S3);
         store.ingest(NOON, &[]).expect(0);
@@ -97,14 +97,14 @@ fn stall_after_the_decision_is_finished_by_the_next_run() {
 }
 
 #[test]
-fn stall_before_the_delta_commit_is_finished_by_the_next_run() {
+fn stall_before_the_delta_commit_is_recovered() {
     let store = Store::start(Kind::S3).delta();
     store.ingest(NOON, &[]).expect(0);
     store.check_ingest(LOG, true);
 }
 
 #[test]
-fn stall_while_a_plain_table_is_converted_loses_nothing() {
+fn stall_during_a_conversion_loses_nothing() {
     let plain = Store::start(Kind::S3);
     plain.ingest(NOON, &[]).expect(0);
     plain.delta().check_ingest(LOG, true);

@@ -1,4 +1,4 @@
-//! What the integration tests share: a place of their own, the real program, and the lake read back.
+//! What the integration tests share: a sandbox, the real program, and the lake read back.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,7 +47,7 @@ impl Sandbox {
         self.path().join("work")
     }
 
-    /// The program with this sandbox's folders and nothing of the caller's environment that it reads.
+    /// The program with this sandbox's folders and without the caller's variables that it would read.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_defender-lake"));
         for (name, _) in std::env::vars_os() {
@@ -83,7 +83,7 @@ impl Sandbox {
         self.ingest_command(emulator, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Ingests from the emulator in this process, giving up so soon that a test can wait for it.
+    /// Ingests from the emulator in this process, with limits so short that a test can wait for them.
     pub fn ingest_impatiently(&self, emulator: &Emulator) -> Result<RunReport, IngestError> {
         let options = IngestOptions {
             lake: Some(self.lake().to_str().unwrap().to_owned()),
@@ -119,7 +119,7 @@ impl Sandbox {
         listing
     }
 
-    /// Names of the runs that have left something in staging.
+    /// Names of runs that left files in staging.
     pub fn staged_runs(&self) -> Vec<String> {
         let staging = self.lake().join("_defender/software_inventory/staging");
         match std::fs::read_dir(staging) {
@@ -191,7 +191,7 @@ impl Run {
         }
     }
 
-    /// Checks the exit code, showing the error where it is another.
+    /// Checks the exit code, and shows the output if it is another.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
@@ -205,7 +205,7 @@ impl Run {
         serde_json::from_str(&self.stdout).unwrap()
     }
 
-    /// The line that says what failed.
+    /// The error line.
     #[track_caller]
     pub fn error(&self) -> &str {
         let errors: Vec<_> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();

@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 
 use super::{Decoded, EXTRA_FIELDS, Reject, Row, Value};
 
-/// How the real decoder is to read a text: whatever these are, the result is the same.
+/// How the real decoder reads a text; the result is the same for all of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
     pub buffer_bytes: usize,
@@ -138,7 +138,7 @@ pub fn gzip(text: &[u8]) -> Vec<u8> {
 ///
 /// Where they do not.
 pub fn check(text: &[u8], reading: Reading) {
-    // A part without a byte is no part, and one that begins as gzip does is no text.
+    // A part without a byte is not a part, and one that begins as gzip does is not text.
     if !reading.gzip && matches!(text.first(), None | Some(0x1f)) {
         return;
     }

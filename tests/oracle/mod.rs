@@ -168,7 +168,7 @@ fn trim_end(text: &[u8]) -> &[u8] {
     &text[..len]
 }
 
-/// Where the next byte that is no white space stands.
+/// Returns the position of the next byte that is not white space.
 fn skip_space(text: &[u8], from: usize) -> usize {
     text[from..].iter().position(|byte| !is_space(*byte)).map_or(text.len(), |len| from + len)
 }

@@ -5,7 +5,7 @@ import duckdb_extensions
 
 from by_duckdb import TEXT, TYPES, read  # noqa: F401
 
-# The log has the value itself, whatever the directory's name.
+# The log has the value itself, so the directory's name does not matter.
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
 

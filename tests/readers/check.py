@@ -27,7 +27,7 @@ def utc(*parts):
     return datetime.datetime(*parts, tzinfo=datetime.timezone.utc)
 
 
-# Of the hand-written samples, by SoftwareName: what a row must hold whatever any decoder thinks.
+# Of the hand-written samples, by SoftwareName: what a row must hold, stated without a decoder.
 LANDMARKS = [
     ("date_with_offset", "EndOfSupportDate", datetime.date(2021, 5, 11)),
     ("date_alone", "EndOfSupportDate", datetime.date(2020, 12, 30)),

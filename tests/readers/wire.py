@@ -1,6 +1,6 @@
 """What a reader must find in the lake, decoded from the parts by Python's own gzip and json.
 
-Follows the documented rules for clean records and shares nothing with the program: whatever is not clean is an error here.
+Follows the documented rules for clean records and shares nothing with the program: anything else is an error here.
 """
 
 import datetime

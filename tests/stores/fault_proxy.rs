@@ -1,4 +1,4 @@
-//! A bad line to a store: connections that are cut, answered with 503, or slow, by a seed.
+//! An unreliable connection to a store: requests are cut, answered with 503, or slow, chosen by a seed.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

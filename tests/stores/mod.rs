@@ -1,4 +1,4 @@
-//! The places that a lake can be in, as the conformance tests need them: started, looked into past the program, damaged.
+//! The stores that a lake can be in, as the conformance tests need them: started, read without the program, damaged.
 
 mod fault_proxy;
 mod stall_proxy;
@@ -103,7 +103,7 @@ impl Store {
         }
     }
 
-    /// What the environment has to say for [`Self::url`] to lead here, by way of `port`.
+    /// Environment variables with which [`Self::url`] leads here, through `port` if given.
     pub fn env(&self, port: Option<u16>) -> Vec<(&'static str, String)> {
         match &self.place {
             Place::Disk => Vec::new(),
@@ -124,7 +124,7 @@ impl Store {
         }
     }
 
-    /// The program on this lake. A run that was killed is given up after two seconds.
+    /// The program on this lake. The lease of a killed run expires after two seconds.
     pub fn command(&self, subcommand: &str) -> Command {
         let mut command = self.sandbox.command(subcommand);
         command.env("DEFENDER_LAKE", self.url()).envs(self.env(None)).env("DEFENDER_LEASE_SECS", "2");
@@ -185,7 +185,7 @@ impl Store {
         }
     }
 
-    /// A request past the program.
+    /// A request that the program does not make.
     fn send(&self, method: Method, path: &str, query: &[(&str, &str)], body: &[u8]) -> (u16, Vec<u8>) {
         let container = match &self.place {
             Place::Disk => panic!("a disk takes no requests"),
@@ -198,7 +198,7 @@ impl Store {
             url.query_pairs_mut().extend_pairs(query);
         }
         self.runtime.block_on(async {
-            // moto asks who it is, and believes it.
+            // moto wants credentials and accepts any.
             let credential = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20210111/us-east-1/s3/aws4_request, \
                               SignedHeaders=host, Signature=none";
             let mut request = self.client.request(method, &url).body(body.to_vec());
@@ -229,7 +229,7 @@ fn list_disk(root: &std::path::Path) -> BTreeMap<String, u64> {
     files
 }
 
-/// The Python that `make test` has set up.
+/// The Python that `make test` installs.
 pub fn python() -> PathBuf {
     std::env::var_os("DEFENDER_LAKE_PYTHON").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python")),
@@ -260,7 +260,7 @@ impl Moto {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("moto did not begin to listen within a minute: `make test` installs it");
+        panic!("moto did not listen within a minute; `make test` installs it");
     }
 }
 

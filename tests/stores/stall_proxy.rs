@@ -1,4 +1,4 @@
-//! A line to a store that stands still: everything is held from one request on, until it is released.
+//! A connection to a store that stalls: everything is held from one request on, until it is released.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,7 +22,7 @@ struct Line {
 
 #[derive(Default)]
 struct State {
-    /// Requests that are still to be let through before the line stands still.
+    /// Requests that are still to be let through before the connection stalls.
     num_before: usize,
     is_held: bool,
     is_released: bool,
@@ -55,7 +55,7 @@ impl StallProxy {
         Self { port, line }
     }
 
-    /// Waits until the line stands still.
+    /// Waits until the connection stalls.
     #[track_caller]
     pub fn wait_until_held(&self) {
         let state = self.line.state.lock().unwrap();
