@@ -18,7 +18,7 @@ DELTA_VENV := .venv-delta
 SPARK3_VENV := .venv-spark3
 LAKE := $(or $(DEFENDER_LAKE),./lake)
 
-# Tools that are installed where they are missing. Versions of the readers: tests/readers/requirements.txt.
+# Tools that are installed if they are missing. Versions of the readers: tests/readers/requirements.txt.
 AZURITE_VERSION := 3.37.0
 NEXTEST_VERSION := 0.9.143
 CARGO_DENY_VERSION := 0.20.2
@@ -27,13 +27,13 @@ NEXTEST_PROFILE := $(if $(CI),ci,default)
 
 # Options that go on to the program: make ingest INGEST_ARGS='--via json -v'
 INGEST_ARGS ?=
-# Options of the sample tenant, whose day is today's: make ingest EMULATOR_ARGS='--day 1', after '--day 0'
+# Options of the sample tenant, today's unless a day is given: make ingest EMULATOR_ARGS='--day 1', after '--day 0'
 EMULATOR_ARGS ?=
 VERIFY_ARGS ?=
 INSTRUCTIONS_ARGS ?=
 DIFF_ARGS ?=
 TREND_ARGS ?=
-# A question of your own: make query SQL='FROM software_inventory LIMIT 5'
+# Your own query: make query SQL='FROM software_inventory LIMIT 5'
 SQL ?=
 FUZZ_SECONDS ?= 60
 
@@ -44,33 +44,33 @@ help: ## Print the verbs
 
 # ---- the program ----
 
-# Built with the emulator even where it is not needed: another set of packages would be another build.
+# Always with the emulator: another set of packages has other features, and would be built from the start.
 .PHONY: program
 program:
 	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins
 
-# Whoever has set any of these means a tenant; the program says what is missing. Sample rows never go into that lake.
+# If any of these is set, a real tenant is meant, and the program names what is missing. Sample rows never go into its lake.
 TENANT_NAMED = $${AZURE_TENANT_ID:-}$${AZURE_CLIENT_ID:-}$${AZURE_CLIENT_SECRET:-}$${AZURE_CLIENT_CERTIFICATE_PATH:-}$${AZURE_FEDERATED_TOKEN_FILE:-}
 
-ingest: program ## Take an export, publish a snapshot: your tenant's if AZURE_* is set, else a sample; INGEST_ARGS='…'
+ingest: program ## Ingest an export of your tenant if AZURE_* is set, else of a sample tenant; INGEST_ARGS='…'
 	@if [ -n "$(TENANT_NAMED)" ]; then \
 	  exec $(PROGRAM) ingest $(INGEST_ARGS); \
 	fi; \
 	echo 'No AZURE_* credentials in the environment: taking the sample tenant of an emulator on this machine.' >&2; \
 	exec $(EMULATOR) $(EMULATOR_ARGS) -- $(PROGRAM) ingest $(INGEST_ARGS)
 
-verify: program ## Read the lake back and hold it against its manifests; VERIFY_ARGS='--keys'
+verify: program ## Read the lake back and compare it with its manifests; VERIFY_ARGS='--keys'
 	@$(PROGRAM) verify $(VERIFY_ARGS)
 
-# With the engine of `diff`, `trend` and `query`: ten minutes and more, once, and never on the way of `make ingest`.
+# With the engine of `diff`, `trend` and `query`: takes ten minutes or more to build, once; `make ingest` does without.
 .PHONY: program-with-history
 program-with-history:
 	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins --features pipeline/history
 
-diff: program-with-history ## Say what changed since the snapshot before; DIFF_ARGS='--out changes.parquet'
+diff: program-with-history ## Show what changed since the previous snapshot; DIFF_ARGS='--out changes.parquet'
 	@$(PROGRAM) diff $(DIFF_ARGS)
 
-trend: program-with-history ## Say how the numbers went; TREND_ARGS='--by vendor'
+trend: program-with-history ## Show how counts developed across snapshots; TREND_ARGS='--by vendor'
 	@$(PROGRAM) trend $(TREND_ARGS)
 
 define QUERY
@@ -99,12 +99,12 @@ endef
 export DEFAULT_SQL
 export SQL
 
-query: program $(VENV)/.duckdb ## Ask the lake with DuckDB: what is installed widely and has weaknesses; SQL='…'
+query: program $(VENV)/.duckdb ## Query the lake with DuckDB: widely installed products with weaknesses; SQL='…'
 	@$(VENV)/bin/python -c "$$QUERY" $(PROGRAM) "$(LAKE)" "$${SQL:-$$DEFAULT_SQL}"
 
 # ---- tests and checks ----
 
-# All of it is tested, also what `make ingest` does not build.
+# Everything is tested, also what `make ingest` does not build.
 FEATURES := --features pipeline/history
 
 TESTS := --locked --workspace --all-targets $(FEATURES)
@@ -127,7 +127,7 @@ test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node
 	@:
 
 # With `--examples` the docs have the features of what clippy has checked; else all dependencies are checked again.
-check: cargo-deny ## Format, lints, docs and licences, warnings denied
+check: cargo-deny ## Check format, lints, docs and licences; warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --lib --bins --examples $(FEATURES) --quiet
@@ -136,7 +136,7 @@ check: cargo-deny ## Format, lints, docs and licences, warnings denied
 	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
 	$(CARGO) clippy --locked --manifest-path pipeline/codec/fuzz/Cargo.toml -- -D warnings
 
-generate: ## Rewrite the files that derive from the declared datasets
+generate: ## Rewrite the files that are generated from the declared datasets
 	$(CARGO) run --locked --quiet -p schema --example generate
 
 # About 1.3 million rows and 800 MB of JSON.
@@ -144,7 +144,7 @@ BENCH_DEVICES ?= 11200
 BENCH := $(TARGET)/bench
 BENCH_PARTS := $(BENCH)/$(BENCH_DEVICES)-devices
 
-bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, whole runs against DuckDB, chDB, Polars and pyarrow, and queries
+bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, queries, and whole runs beside DuckDB, chDB, Polars and pyarrow
 	@$(CARGO) build --locked --release -p codec --example inflate
 	@$(CARGO) bench --locked -p codec --bench stages --no-run
 	@{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
@@ -163,7 +163,7 @@ $(BENCH_PARTS):
 HISTORY_DEVICES ?= 42000
 HISTORY_LAKE := $(BENCH)/$(HISTORY_DEVICES)-devices-two-days
 
-bench-history: program-with-history $(VENV)/.bench $(HISTORY_LAKE) ## Measure diff against DuckDB on two days of a large tenant
+bench-history: program-with-history $(VENV)/.bench $(HISTORY_LAKE) ## Compare diff with DuckDB on two days of a large tenant
 	$(VENV)/bin/python pipeline/benches/history.py --program $(PROGRAM) --lake $(HISTORY_LAKE) --out $(BENCH)/history.md
 
 $(HISTORY_LAKE):
@@ -175,17 +175,17 @@ $(HISTORY_LAKE):
 	@rm -rf $@.parts
 	@mv $@.unfinished $@
 
-bench-memory: program ## Measure what runs take of memory, hold it against --memory
+bench-memory: program ## Measure the memory of runs and compare it with --memory
 	@$(PYTHON) pipeline/benches/memory.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant
 
-instructions: program ## Count the instructions of a row, hold them against their budget; INSTRUCTIONS_ARGS=--renew
+instructions: program ## Count the instructions per row and compare them with the budget; INSTRUCTIONS_ARGS=--renew
 	@command -v valgrind >/dev/null || { echo 'needs valgrind (Debian: valgrind)' >&2; exit 1; }
 	@$(PYTHON) pipeline/benches/instructions.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant $(INSTRUCTIONS_ARGS)
 
-# FUZZ_BUILD=--dev builds in a third of the time and runs slower: what CI does, for the corpus above all.
+# FUZZ_BUILD=--dev builds in a third of the time and runs slower. CI does that: it is there for the corpus above all.
 FUZZ_BUILD ?=
 
-fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each, its corpus first
+fuzz: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS (60), its corpus first
 	@cd pipeline/codec && for target in $$($(CARGO) fuzz list); do \
 	  echo "fuzz: $$target, $(FUZZ_SECONDS) seconds"; \
 	  dictionary=fuzz/$$target.dict; \
@@ -193,7 +193,7 @@ fuzz: cargo-fuzz ## Fuzz every target for FUZZ_SECONDS (60) each, its corpus fir
 	    $$([ -f $$dictionary ] && echo -dict=$$dictionary); \
 	done
 
-clean: ## Remove what was built or set up; never the lake
+clean: ## Remove what was built or installed; never the lake
 	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) node_modules
 	$(CARGO) clean
 
@@ -234,7 +234,7 @@ $(VENV)/bin/python $(DELTA_VENV)/bin/python $(SPARK3_VENV)/bin/python:
 	@$(PYTHON) -m venv $(@:/bin/python=) || \
 	  { rm -rf $(@:/bin/python=); echo 'needs Python 3.11 or newer with its venv module (Debian: python3-venv)' >&2; exit 1; }
 
-# Azure's own storage emulator, for tests against a real blob server; they find it by AZURITE.
+# Azure's storage emulator, for tests against a real blob server; AZURITE names it to the tests.
 node_modules/.azurite-$(AZURITE_VERSION):
 	@command -v $(NPM) >/dev/null || { echo 'the tests need Node.js and npm for azurite: install them and run again' >&2; exit 1; }
 	@echo 'installing azurite'
