@@ -4,7 +4,7 @@
 //! `super`, an imported module or a child module. A name counts for the file that defines it, so a `mod.rs`
 //! may re-export what its children define and the children may use it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
@@ -37,10 +37,11 @@ fn sources_have_no_circles() {
     let mut circles = Vec::new();
     for name in ["schema", "fixtures", "pipeline", "pipeline/codec"] {
         let imports = crate_sources(name).imports();
-        let of_files = circles_of(imports.iter().map(|import| (import.from.join("::"), import.to.join("::"))));
-        circles.extend(of_files.into_iter().map(|circle| format!("{name}: files: {circle}")));
-        let of_rooms = circles_of(imports.iter().map(|import| (import.from_room(), import.to_room())));
-        circles.extend(of_rooms.into_iter().map(|circle| format!("{name}: rooms: {circle}")));
+        let of_files =
+            imports.iter().map(|import| (import.from.join("::"), import.to.join("::"), &*import.name));
+        circles.extend(circles_of(of_files).into_iter().map(|circle| format!("{name}: files: {circle}")));
+        let of_rooms = imports.iter().map(|import| (import.from_room(), import.to_room(), &*import.name));
+        circles.extend(circles_of(of_rooms).into_iter().map(|circle| format!("{name}: rooms: {circle}")));
     }
     assert!(circles.is_empty(), "\n{}\n", circles.join("\n"));
 }
@@ -78,11 +79,12 @@ fn only_cli_names_clap() {
 /// A module's path from the crate, without `crate`.
 type ModulePath = Vec<String>;
 
-/// One file imports from another.
+/// One file imports a name from another.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Import {
     from: ModulePath,
     to: ModulePath,
+    name: String,
 }
 
 impl Import {
@@ -145,7 +147,9 @@ impl Sources {
             let globs = globs.map(|path| child(path, "*"));
             for path in uses.map(|one| one.path.clone()).chain(globs).chain(file.paths.iter().cloned()) {
                 match self.resolve(&path, 0) {
-                    Some(to) if to != *from => drop(imports.insert(Import { from: from.clone(), to })),
+                    Some((to, name)) if to != *from => {
+                        imports.insert(Import { from: from.clone(), to, name });
+                    }
                     _ => {}
                 }
             }
@@ -153,8 +157,8 @@ impl Sources {
         imports
     }
 
-    /// The file that defines what `path` names; none if it is a module.
-    fn resolve(&self, path: &[String], depth: usize) -> Option<ModulePath> {
+    /// The file that defines what `path` names, and the name there; none if it is a module.
+    fn resolve(&self, path: &[String], depth: usize) -> Option<(ModulePath, String)> {
         let num_modules =
             (0..=path.len()).rev().find(|num| *num == 0 || self.files.contains_key(&path[..*num]))?;
         let (module, rest) = path.split_at(num_modules);
@@ -167,11 +171,11 @@ impl Sources {
             for glob in &file.globs {
                 let found = self.files.get(glob).is_some_and(|file| file.defines(name));
                 if found {
-                    return Some(glob.clone());
+                    return Some((glob.clone(), name.clone()));
                 }
             }
         }
-        Some(module.to_vec())
+        Some((module.to_vec(), name.clone()))
     }
 }
 
@@ -281,7 +285,7 @@ fn absolute(
         head if modules.contains(&child(module, head)) => base = module.to_vec(),
         _ => return None,
     }
-    base.truncate(base.len().min(module.len()).max(0));
+    base.truncate(module.len());
     Some([&base, rest].concat())
 }
 
@@ -454,7 +458,8 @@ fn without_tests(tokens: &[String]) -> (Vec<String>, Vec<String>) {
         if tokens[index] == "#" && tokens.get(index + 1).is_some_and(|next| next == "[") {
             let end = matching(tokens, index + 1, "[", "]");
             let attribute = tokens[index + 2..end].join(" ");
-            if attribute == "test" || attribute == "cfg ( test )" || attribute.starts_with("cfg ( all ( test") {
+            if attribute == "test" || attribute == "cfg ( test )" || attribute.starts_with("cfg ( all ( test")
+            {
                 let item = item_end(tokens, end + 1);
                 if let [.., keyword, name, end] = &tokens[..item]
                     && keyword == "mod"
@@ -478,9 +483,11 @@ fn item_end(tokens: &[String], start: usize) -> usize {
     while tokens.get(index).is_some_and(|token| token == "#") {
         index = matching(tokens, index + 1, "[", "]") + 1;
     }
-    let ends_with_semicolon =
-        tokens[index..].iter().take(5).any(|token| ["use", "const", "static", "let"].contains(&token.as_str()))
-            && !tokens[index..].iter().take(6).any(|token| token == "fn");
+    let ends_with_semicolon = tokens[index..]
+        .iter()
+        .take(5)
+        .any(|token| ["use", "const", "static", "let"].contains(&token.as_str()))
+        && !tokens[index..].iter().take(6).any(|token| token == "fn");
     let mut depth = 0;
     while let Some(token) = tokens.get(index) {
         match token.as_str() {
@@ -515,43 +522,51 @@ fn matching(tokens: &[String], start: usize, open: &str, close: &str) -> usize {
     tokens.len()
 }
 
-/// One shortest circle through each group of nodes that reach each other.
-fn circles_of(edges: impl Iterator<Item = (String, String)>) -> Vec<String> {
-    let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (from, to) in edges.filter(|(from, to)| from != to) {
-        graph.entry(from).or_default().insert(to);
+/// A shortest circle through each node that is in one and in none of those before, with the names imported.
+fn circles_of<'a>(edges: impl Iterator<Item = (String, String, &'a str)>) -> Vec<String> {
+    let mut graph: BTreeMap<String, BTreeMap<String, BTreeSet<&str>>> = BTreeMap::new();
+    for (from, to, name) in edges.filter(|(from, to, _)| from != to) {
+        graph.entry(from).or_default().entry(to).or_default().insert(name);
     }
     let mut circles = Vec::new();
     let mut seen = BTreeSet::new();
     for start in graph.keys() {
-        if seen.contains(start) {
+        if seen.contains(start.as_str()) {
             continue;
         }
         if let Some(circle) = shortest_circle(&graph, start) {
-            seen.extend(circle.iter().cloned());
-            circles.push(circle.join(" → "));
+            let imports = circle.windows(2).map(|pair| {
+                let names: Vec<_> = graph[pair[0]][pair[1]].iter().copied().collect();
+                format!("{} imports {} ({})", shown(pair[0]), shown(pair[1]), names.join(", "))
+            });
+            circles.push(imports.collect::<Vec<_>>().join(", "));
+            seen.extend(circle);
         }
     }
     circles
 }
 
-fn shortest_circle(graph: &BTreeMap<String, BTreeSet<String>>, start: &str) -> Option<Vec<String>> {
+fn shown(module: &str) -> &str {
+    if module.is_empty() { "lib" } else { module }
+}
+
+fn shortest_circle<'a>(
+    graph: &'a BTreeMap<String, BTreeMap<String, BTreeSet<&str>>>,
+    start: &'a str,
+) -> Option<Vec<&'a str>> {
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut todo = std::collections::VecDeque::from([start]);
+    let mut todo = VecDeque::from([start]);
     while let Some(node) = todo.pop_front() {
-        for next in graph.get(node).into_iter().flatten() {
+        for next in graph.get(node).into_iter().flat_map(BTreeMap::keys) {
             if next == start {
-                let mut circle = vec![start.to_owned(), node.to_owned()];
-                let mut node = node;
-                while node != start {
-                    node = before[node];
-                    circle.push(node.to_owned());
+                let mut circle = vec![start, node];
+                while let Some(previous) = before.get(circle[circle.len() - 1]) {
+                    circle.push(previous);
                 }
-                circle.dedup();
                 circle.reverse();
                 return Some(circle);
             }
-            if next != start && !before.contains_key(next.as_str()) {
+            if !before.contains_key(next.as_str()) {
                 before.insert(next, node);
                 todo.push_back(next);
             }

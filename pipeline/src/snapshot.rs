@@ -1,8 +1,7 @@
-//! Identities: which snapshot, which run, and which part.
+//! The ids of snapshots, runs, tasks and parts.
 //!
-//! A snapshot is identified by its dataset and the time that the service generated it, never by
-//! the clock of a run. A run has an id of its own, so that no file name ever comes back with
-//! other bytes.
+//! A snapshot is identified by its dataset and the time at which the service generated it, never by the clock of a
+//! run. Every run has a new id, so that a file name never returns with other bytes.
 
 use std::fmt;
 
@@ -17,7 +16,7 @@ pub struct SnapshotId(DateTime<Utc>);
 const FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 impl SnapshotId {
-    /// Cuts `generated_time` to whole seconds.
+    /// Truncates `generated_time` to whole seconds.
     pub fn new(generated_time: DateTime<Utc>) -> Self {
         Self(generated_time.trunc_subsecs(0))
     }
@@ -52,11 +51,11 @@ impl fmt::Display for SnapshotId {
 pub struct RunId(String);
 
 impl RunId {
-    /// Draws a new id from the system's randomness.
+    /// Returns a random id.
     ///
     /// # Errors
     ///
-    /// Fails where the system has none to give.
+    /// Fails if the system returns no random number.
     pub fn try_new() -> std::io::Result<Self> {
         Ok(Self(format!("{:08x}", getrandom::u32()?)))
     }
@@ -74,17 +73,17 @@ impl fmt::Display for RunId {
 }
 
 /// Identifies one attempt at a task of a run whose parts are read by several tasks: eight lower-case hexadecimal
-/// digits. No two attempts write files of one name.
+/// digits. Two attempts never write files of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(String);
 
 impl TaskId {
-    /// Draws a new id from the system's randomness.
+    /// Returns a random id.
     ///
     /// # Errors
     ///
-    /// Fails if the system has none to give.
+    /// Fails if the system returns no random number.
     pub fn try_new() -> std::io::Result<Self> {
         Ok(Self(format!("{:08x}", getrandom::u32()?)))
     }

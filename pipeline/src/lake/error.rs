@@ -87,10 +87,10 @@ pub enum LakeError {
         /// Its name.
         name: String,
     },
-    /// The wait for the lock was interrupted.
-    #[error("interrupted while another run holds {}", path.display())]
+    /// The wait for a lock or an upload was interrupted.
+    #[error("interrupted while waiting for {}", path.display())]
     Cancelled {
-        /// The lock.
+        /// The lock, or the lake.
         path: PathBuf,
     },
 }

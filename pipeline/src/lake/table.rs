@@ -228,7 +228,7 @@ mod tests {
             let table = Lake::open(location).unwrap().table(schema::DATASETS[0]);
             let root = table.root().display().to_string();
             assert_eq!(root, format!("{}/software_inventory", location.trim_end_matches('/')));
-            let Place::Store(store) = table.place() else { panic!("{location} is no folder") };
+            let Place::Store(store) = table.place() else { panic!("{location} names an object store") };
             let key = store.key(&table.root().join("a=%3A b/x.parquet")).unwrap();
             assert!(key.as_ref().ends_with("lake/software_inventory/a=%3A b/x.parquet"), "{key}");
             assert!(store.key(&table.root().join("../x")).is_err());
