@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use codec::decode::DecodeError;
 use codec::decode::framing::FramingError;
 
-use super::generated_time::{TimeProblem, rfc3339};
 use super::max_rejects::MaxRejects;
+use super::time_problem::{TimeProblem, rfc3339};
 use crate::commit::CommitError;
 use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::LakeError;

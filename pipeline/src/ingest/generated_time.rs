@@ -1,31 +1,14 @@
 //! Which generated times a snapshot can have.
 
-use chrono::{DateTime, Datelike, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
 use super::error::IngestError;
+use super::time_problem::TimeProblem;
 use crate::manifest::Route;
 use crate::source::Export;
 
-/// Why a generated time is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TimeProblem {
-    /// A snapshot's name has four digits for the year.
-    #[error("the year is not one of 0001 to 9999")]
-    Year,
-    /// Days are counted back from the newest snapshot: one far ahead makes all others old.
-    #[error("more than two days ahead of the clock, which says {}", rfc3339(now))]
-    Future {
-        /// What the clock says.
-        now: DateTime<Utc>,
-    },
-}
-
 /// Clocks differ, and time zones are mixed up; more than this is a mistake.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(2);
-
-pub(super) fn rfc3339(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
 
 /// Holds a generated time against the years that a snapshot's name can have, and against the clock.
 pub(super) fn check_generated_time(

@@ -6,6 +6,7 @@
 mod config;
 mod max_rejects;
 mod generated_time;
+mod time_problem;
 mod context;
 mod publish;
 mod workers;
@@ -18,8 +19,9 @@ use tokio::runtime::Runtime;
 
 pub use self::config::{IfPublished, IngestConfig, MIN_MEMORY_BYTES};
 pub use self::error::IngestError;
-pub use self::generated_time::{TimeProblem, is_year_of_four_digits};
+pub use self::generated_time::is_year_of_four_digits;
 pub use self::max_rejects::MaxRejects;
+pub use self::time_problem::TimeProblem;
 
 use self::context::{Run, wait};
 use self::error::internal;

@@ -24,6 +24,7 @@
 
 mod error;
 mod facts;
+mod finish;
 mod part_writer;
 mod sweep;
 mod work_dir;
@@ -44,6 +45,7 @@ use std::{
 
 use bytesize::ByteSize;
 
+pub(crate) use self::work_dir::KEPT;
 pub use self::{
     error::SpoolError,
     facts::{PartialFacts, Spooled, SpooledFacts},
@@ -52,17 +54,12 @@ pub use self::{
 use self::{
     part_writer::sum_up,
     sweep::{sweep, try_lock},
-    work_dir::{check_free, create_private_dir, dataset_dir, folder, part_path},
+    work_dir::{MAX_FOLDERS, check_free, create_private_dir, dataset_dir, folder, part_path},
 };
 use crate::snapshot::{PartKey, SnapshotId};
 
 /// Most bytes that a spool takes. Real exports have some GB; beyond this something else is going on.
 const MAX_SPOOL_BYTES: u64 = 256 << 30;
-/// Says that a spool was kept on purpose.
-pub(crate) const KEPT: &str = ".kept";
-/// Folders of one snapshot, of which all but the last are kept ones. Each holds a whole export: whoever
-/// keeps as many of one snapshot has a scheduler that went wrong.
-const MAX_FOLDERS: u32 = 16;
 /// How often a run looks whether the other one, which holds the spool, is done.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 

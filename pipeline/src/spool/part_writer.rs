@@ -9,7 +9,6 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
 };
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use crc32fast::Hasher;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{
-    PartialFacts, Spool, SpoolError, Spooled, SpooledFacts,
+    PartialFacts, SpoolError,
     work_dir::{check_free, dataset_dir},
 };
 
@@ -57,20 +56,20 @@ pub struct PartWriter {
     /// Chunks that are not yet with the disk.
     batch: Vec<Bytes>,
     batch_bytes: usize,
-    bytes: u64,
+    pub(super) bytes: u64,
     /// The first of them, which says whether they are gzip.
     first_byte: Option<u8>,
     is_noted: bool,
-    is_finished: bool,
+    pub(super) is_finished: bool,
     /// Tells other runs that this one is alive; its drop is its use.
     lock: Option<fs::File>,
 }
 
 /// The file of a part, and the CRC-32 of what is in it.
 #[derive(Debug)]
-struct PartFile {
+pub(super) struct PartFile {
     file: fs::File,
-    crc32: Hasher,
+    pub(super) crc32: Hasher,
 }
 
 /// Where the file is.
@@ -202,7 +201,7 @@ impl PartWriter {
     }
 
     /// The file, once what was handed to the disk is written.
-    async fn take_file(&mut self) -> Result<PartFile, SpoolError> {
+    pub(super) async fn take_file(&mut self) -> Result<PartFile, SpoolError> {
         let file = match &mut self.disk {
             Disk::Writing(writing) => writing.await.map_err(io::Error::other).flatten(),
             disk => match std::mem::replace(disk, Disk::Failed) {
@@ -214,7 +213,7 @@ impl PartWriter {
         file.map_err(SpoolError::new("write", &self.path))
     }
 
-    fn forget_note(&mut self) {
+    pub(super) fn forget_note(&mut self) {
         if std::mem::take(&mut self.is_noted) {
             // One that stays is of no harm: the server would refuse what it says.
             let _ = fs::remove_file(self.note_path());
@@ -243,35 +242,6 @@ impl PartWriter {
     /// Where it is too full.
     pub fn check_free(&self, bytes: u64) -> Result<(), SpoolError> {
         check_free(self.path.parent().unwrap_or(Path::new(".")), bytes)
-    }
-
-    /// Puts the whole part into `spool`. Size and CRC of `facts` are filled in here.
-    ///
-    /// # Errors
-    ///
-    /// Where the disk does not take it.
-    pub async fn finish(mut self, spool: &Spool, facts: SpooledFacts) -> Result<Spooled, SpoolError> {
-        self.flush().await?;
-        let crc32 = self.take_file().await?.crc32.finalize();
-        let facts = SpooledFacts { bytes: self.bytes, written_crc32: crc32, ..facts };
-        let (path, facts_path) = (spool.part_path(&facts.name), spool.facts_path(&facts.name));
-        // First the old facts go, so that they never stand beside other bytes.
-        match fs::remove_file(&facts_path) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                return Err(SpoolError::new("remove", facts_path)(err));
-            }
-            _ => {}
-        }
-        fs::rename(&self.path, &path).map_err(SpoolError::new("rename", &self.path))?;
-        self.is_finished = true;
-        self.forget_note();
-        let facts_partial = facts_path.with_extension("json.partial");
-        let text = serde_json::to_vec(&facts).map_err(io::Error::from);
-        text.and_then(|text| fs::write(&facts_partial, text))
-            .map_err(SpoolError::new("write", &facts_partial))?;
-        fs::rename(&facts_partial, &facts_path).map_err(SpoolError::new("rename", &facts_partial))?;
-        spool.inner.bytes.fetch_add(facts.bytes, Ordering::Relaxed);
-        Ok(Spooled { path, facts })
     }
 }
 

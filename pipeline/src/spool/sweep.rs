@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::{KEPT, MAX_FOLDERS, SpoolError, work_dir::folder};
+use super::{
+    SpoolError,
+    work_dir::{KEPT, MAX_FOLDERS, folder},
+};
 use crate::snapshot::SnapshotId;
 
 /// Removes what runs that were killed left of snapshots before `current`. What cannot be removed is

@@ -14,6 +14,13 @@ use crate::{
     snapshot::{PartKey, SnapshotId},
 };
 
+/// Says that a spool was kept on purpose.
+pub(crate) const KEPT: &str = ".kept";
+
+/// Folders of one snapshot, of which all but the last are kept ones. Each holds a whole export: whoever
+/// keeps as many of one snapshot has a scheduler that went wrong.
+pub(super) const MAX_FOLDERS: u32 = 16;
+
 /// What is left free on the disk of the work dir: others write there too.
 const MIN_FREE_BYTES: u64 = 256 << 20;
 

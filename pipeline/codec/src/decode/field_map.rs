@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::column::Columns;
+use super::column::can_hold;
 use schema::{Column, Dataset, Origin, Presence};
 
 /// Most properties that a dataset may declare; rows are gathered in an array of this length.
@@ -45,12 +45,7 @@ impl FieldMap {
             panic!("{} has no partition column", dataset.name)
         };
         for column in &properties {
-            assert!(
-                Columns::can_hold(column.column_type),
-                "{}: no decoder for {}",
-                column.name,
-                column.column_type
-            );
+            assert!(can_hold(column.column_type), "{}: no decoder for {}", column.name, column.column_type);
         }
         let position = |wanted: &dyn Fn(&Column) -> bool| {
             properties.iter().position(|column| wanted(column)).expect("schema's tests hold this")

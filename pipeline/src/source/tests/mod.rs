@@ -14,11 +14,13 @@ use super::*;
 use crate::{
     auth::{AuthMethod, Credentials},
     exit_code::{Diagnostic, ExitCode},
+    fetch::{MinThroughput, RetryPolicy},
     http::Secret,
-    manifest::Proof,
+    manifest::{GeneratedTimeFrom, Proof, Route},
 };
 use base64::prelude::*;
-use std::time::Duration;
+use chrono::Utc;
+use std::{num::NonZeroUsize, sync::atomic::Ordering, time::Duration};
 use tokio::sync::mpsc;
 use url::Url;
 

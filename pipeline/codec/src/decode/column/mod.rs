@@ -7,7 +7,10 @@ pub(super) mod dictionary;
 mod string;
 mod list;
 mod primitive;
+mod column_type;
+mod spill;
 mod spill_format;
+mod unpredicted;
 
 use std::sync::Arc;
 
@@ -15,6 +18,8 @@ use arrow_array::ArrayRef;
 use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
 use schema::ColumnType;
 
+pub(super) use self::column_type::can_hold;
+pub use self::unpredicted::Unpredicted;
 use super::field_map::FieldMap;
 use super::spans::Run;
 use super::value::JsonValue;
@@ -29,10 +34,6 @@ pub const MAX_ROWS: usize = 122_880;
 
 /// What a set of columns holds before its first row, about.
 const EMPTY_BYTES: usize = 8 * 1024;
-
-/// The value is not just as documented.
-#[derive(Debug)]
-pub struct Unpredicted;
 
 /// Rows of one partition on their way into a row group, as columns.
 #[derive(Debug)]
@@ -71,22 +72,6 @@ impl Columns {
         };
         let properties = field_map.properties().iter().enumerate().map(column).collect();
         Self { properties, extra_fields: StringColumn::new(), num_rows: 0 }
-    }
-
-    /// Whether there is a column for values of a type.
-    pub(super) fn can_hold(column_type: ColumnType) -> bool {
-        match column_type {
-            ColumnType::Utf8
-            | ColumnType::Utf8List
-            | ColumnType::Int32
-            | ColumnType::TimestampMicros
-            | ColumnType::Date32 => true,
-            ColumnType::Int64
-            | ColumnType::Float64
-            | ColumnType::Boolean
-            | ColumnType::Json
-            | ColumnType::StructList(_) => false,
-        }
     }
 
     /// Rows held.

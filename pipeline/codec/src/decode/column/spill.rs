@@ -1,0 +1,113 @@
+//! Columns of rows as bytes and back: what waits on disk until a row group is large enough.
+//!
+//! Read by the run that wrote them alone, so there is no version, and what cannot be read is a mistake of ours.
+
+use super::spill_format::{Bytes, put};
+use super::{Column, Columns};
+
+impl Columns {
+    /// Appends all rows to `out`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        put(self.num_rows(), out);
+        for column in self.properties.iter().flatten() {
+            match column {
+                Column::Utf8(column) => column.write_to(out),
+                Column::Utf8List(column) => column.write_to(out),
+                Column::Int32(column) => column.write_to(out),
+                Column::TimestampMicros(column) => column.write_to(out),
+                Column::Date32(column) => column.write_to(out),
+            }
+        }
+        self.extra_fields.write_to(out);
+    }
+
+    /// Reads rows that were written by [`Self::write_to`] into columns without rows.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes are not those of columns with the same field_map, or there are rows.
+    pub fn read_from(&mut self, bytes: &[u8]) {
+        assert_eq!(self.num_rows(), 0, "columns begin with what is read");
+        let mut bytes = Bytes(bytes);
+        self.num_rows = bytes.number();
+        for column in self.properties.iter_mut().flatten() {
+            match column {
+                Column::Utf8(column) => column.read_from(&mut bytes),
+                Column::Utf8List(column) => column.read_from(&mut bytes),
+                Column::Int32(column) => {
+                    column.read_from(&mut bytes, |number| i32::try_from(number).expect("written as such"));
+                }
+                Column::TimestampMicros(column) => column.read_from(&mut bytes, |number| number),
+                Column::Date32(column) => {
+                    column.read_from(&mut bytes, |number| i32::try_from(number).expect("written as such"));
+                }
+            }
+        }
+        self.extra_fields.read_from(&mut bytes);
+        assert!(bytes.0.is_empty(), "all that was written is read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::field_map::FieldMap;
+    use crate::decode::reject::Reject;
+    use std::sync::Arc;
+
+    use crate::decode::{PartDecoder, RowSink};
+
+    struct OnePartition(Columns);
+
+    impl RowSink for OnePartition {
+        fn columns(&mut self, _: Option<&str>) -> &mut Columns {
+            &mut self.0
+        }
+
+        fn reject(&mut self, reject: Reject) {
+            panic!("{reject:?}");
+        }
+    }
+
+    fn decode(text: &str, field_map: &Arc<FieldMap>) -> Columns {
+        let mut sink = OnePartition(Columns::new(field_map));
+        let mut decoder = PartDecoder::try_new(text.as_bytes(), Arc::clone(field_map)).unwrap();
+        while decoder.decode_some(&mut sink).unwrap() {}
+        sink.0
+    }
+
+    #[test]
+    fn columns_come_back_from_their_bytes() {
+        let field_map = Arc::new(FieldMap::new(schema::DATASETS[0], true));
+        let text = concat!(
+            r#"{"DeviceId":"a","SoftwareName":"x\u00e9\\","DiskPaths":["p",null,"q"],"NumberOfWeaknesses":-3}"#,
+            "\n",
+            r#"{"DeviceId":"b","DiskPaths":[],"Unknown":[1,2]}"#,
+            "\n",
+            r#"{"DeviceId":"c","DiskPaths":["q"],"EndOfSupportDate":"2020-12-30","SoftwareName":"","#,
+            r#""SoftwareFirstSeenTimestamp":"1960-01-01 00:00:01"}"#,
+            "\n",
+            r#"{"DeviceId":"a"}"#,
+        );
+        let mut columns = decode(text, &field_map);
+        let mut bytes = Vec::new();
+        columns.write_to(&mut bytes);
+        let mut again = Columns::new(&field_map);
+        again.read_from(&bytes);
+        let order = [3, 1, 0, 2];
+        let (expected, found) = (columns.finish(&order), again.finish(&order));
+        assert_eq!(found.num_rows, 4);
+        assert_eq!(found.properties, expected.properties);
+        assert_eq!(&found.extra_fields, &expected.extra_fields);
+    }
+
+    #[test]
+    fn no_rows_come_back_as_none() {
+        let field_map = FieldMap::new(schema::DATASETS[0], false);
+        let mut bytes = Vec::new();
+        Columns::new(&field_map).write_to(&mut bytes);
+        let mut again = Columns::new(&field_map);
+        again.read_from(&bytes);
+        assert_eq!(again.num_rows(), 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! What to read and how: the route, and the bounds of requests and retries.
+
+use std::{num::NonZeroUsize, path::Path};
+
+use chrono::{DateTime, Utc};
+use schema::Dataset;
+
+use super::SourceError;
+use crate::{
+    fetch::{
+        FetchError, MinThroughput, RetryPolicy,
+        api::{ApiClient, ApiConfig, BudgetConfig},
+        budget::{CallRate, Keeping},
+    },
+    http::is_loopback,
+    manifest::Route,
+};
+
+/// What to read, and from where.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// The road.
+    pub route: RouteConfig,
+    /// Parts that are downloaded at the same time.
+    pub downloads: NonZeroUsize,
+    /// Bounds of the retries of API calls.
+    pub api_retry: RetryPolicy,
+    /// Bounds of the retries of parts and pages.
+    pub part_retry: RetryPolicy,
+    /// What a transfer must keep up.
+    pub min_throughput: MinThroughput,
+    /// Whether an API on this machine, which is an emulator, may be called more often than the service.
+    pub unlimited_calls: bool,
+}
+
+impl SourceConfig {
+    /// The client of one of the dataset's calls, at the documented rate of `budget`.
+    fn client(
+        &self,
+        api: &ApiConfig,
+        dataset: &'static Dataset,
+        mut budget: BudgetConfig<'_>,
+    ) -> Result<ApiClient, FetchError> {
+        if self.unlimited_calls && is_loopback(&api.api_url) {
+            budget.rate = CallRate::UNLIMITED;
+        }
+        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
+    }
+
+    pub(super) fn files_client(
+        &self,
+        api: &ApiConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+        keeping: Keeping,
+    ) -> Result<ApiClient, SourceError> {
+        let rate = CallRate::LISTINGS;
+        let path = dataset.routes.files;
+        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route: Route::Files })?;
+        Ok(self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })?)
+    }
+
+    pub(super) fn pages_client(
+        &self,
+        api: &ApiConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+        keeping: Keeping,
+    ) -> Result<ApiClient, SourceError> {
+        let rate = CallRate::PAGES;
+        let path = dataset.routes.json;
+        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route: Route::Json })?;
+        Ok(self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })?)
+    }
+}
+
+/// The three roads.
+#[derive(Debug, Clone)]
+pub enum RouteConfig {
+    /// Signed download URLs of the files export.
+    Files {
+        /// The API.
+        api: ApiConfig,
+        /// Lifetime to ask for.
+        sas_valid_hours: u8,
+        /// Suffixes of the hosts that parts may come from.
+        blob_hosts: Vec<String>,
+    },
+    /// Pages of the JSON API.
+    Json {
+        /// The API.
+        api: ApiConfig,
+        /// Records to ask for on a page.
+        page_size: u32,
+    },
+    /// Files on this machine.
+    Local {
+        /// Files, folders and globs.
+        patterns: Vec<String>,
+        /// The snapshot's time; `None` to read it from the paths.
+        generated_time: Option<DateTime<Utc>>,
+    },
+}
