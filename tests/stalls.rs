@@ -1,5 +1,5 @@
-//! Runs on an object store that stand still at one request for longer than the lease, while another run comes
-//! and goes: what was decided stands, what was not leaves nothing, and no one removes what another has written.
+//! Runs on an object store that are suspended at one request for longer than the lease, while another run publishes:
+//! what was decided stands, what was not leaves nothing, and no run removes what another has written.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ const NOON: &str = "2021-01-11T12:00:00Z";
 const EVENING: &str = "2021-01-11T18:00:00Z";
 const NEXT_DAY: &str = "2021-01-12T12:00:00Z";
 
-/// A request that the line is held at.
+/// A request that the proxy holds.
 #[derive(Debug, Clone, Copy)]
 struct At {
     method: &'static str,
@@ -27,8 +27,8 @@ const SUCCESS: At = At { method: "PUT", needle: "/_SUCCESS", num_before: 0 };
 const LOG: At = At { method: "PUT", needle: "/_delta_log/", num_before: 0 };
 
 impl Store {
-    /// Starts `command`'s run with its line held at a request; calls `meanwhile` while it stands still, and
-    /// returns how it ended.
+    /// Starts `command`'s run with one request held; calls `meanwhile` while the run is suspended, and returns how the
+    /// run ended.
     fn stalled(&self, mut command: std::process::Command, at: At, meanwhile: impl FnOnce()) -> Run {
         let proxy = StallProxy::start(self.port(), at.method, at.needle, at.num_before);
         command.envs(self.env(Some(proxy.port)));
@@ -43,7 +43,7 @@ impl Store {
         self.manifests().iter().map(|one| one["generated_time"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// A run of `EVENING` stands still, and another day's is published meanwhile.
+    /// A run of `EVENING` is suspended, and another day's is published meanwhile.
     fn check_ingest(&self, at: At, is_decided: bool) {
         let command = self.ingest_command(EVENING, &["--json"]);
         let stalled = self.stalled(command, at, || {
@@ -60,7 +60,7 @@ impl Store {
         times.retain(|time| time != NOON);
         assert_eq!(times, expected, "{at:?}");
         self.run("verify", &["--keys"]).expect(0);
-        // The date can be published, and nothing is left.
+        // The date can be published, and staging is empty.
         self.ingest(EVENING, &["--if-published", "replace"]).expect(0);
         assert_eq!(self.times(), [EVENING, NEXT_DAY]);
         self.check_whole();
@@ -151,7 +151,7 @@ fn late_completion_on_azure_leaves_no_file() {
     store.check_ingest(At { method: "PUT", needle: "comp=blocklist", num_before: 0 }, true);
 }
 
-/// A store that has nothing and answers every change with this status.
+/// An empty store that answers every change with this status.
 fn refusing_store(status: &'static str) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

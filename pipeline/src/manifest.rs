@@ -1,7 +1,6 @@
 //! The manifest: what one snapshot was made from and what it consists of, as JSON.
 //!
-//! Its balances are what "nothing lost" means: [`Manifest::imbalance`] names the first that does
-//! not hold.
+//! [`Manifest::imbalance`] checks that no record is lost: records = rows + rejected records, and totals = sums.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +23,7 @@ pub struct Manifest {
     /// When the service generated the export, UTC, whole seconds.
     #[serde(with = "rfc3339_seconds")]
     pub generated_time: DateTime<Utc>,
-    /// Where `generated_time` was read.
+    /// Where `generated_time` comes from.
     pub generated_time_from: GeneratedTimeFrom,
     /// The run that published the snapshot; part of every file name.
     pub run_id: RunId,
@@ -56,7 +55,7 @@ pub enum Route {
     Local,
 }
 
-/// Where a generated time was read.
+/// Where a generated time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GeneratedTimeFrom {
@@ -79,17 +78,17 @@ pub struct PartFacts {
     pub name: String,
     /// Size as it came.
     pub bytes: u64,
-    /// `Content-MD5` as the server gave it, base64; absent where it gave none.
+    /// `Content-MD5` as the server sent it, base64; absent if it sent none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub md5: Option<String>,
-    /// What shows that the part is whole; absent in manifests of versions before there was this field.
+    /// What shows that the part is whole; absent in manifests of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
     /// Size of the JSON text.
     pub json_bytes: u64,
     /// Records read: rows and rejected records.
     pub records: u64,
-    /// Records that became no row.
+    /// Records that were rejected.
     pub rejected_records: u64,
     /// Fields that became null with a reject.
     pub field_rejects: u64,
@@ -103,18 +102,18 @@ pub struct PartFacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
-    /// The server gave the MD5 of the whole part, and the bytes have it.
+    /// The server sent the MD5 of the whole part, and it matches.
     Md5,
-    /// It is gzip, and each of its members has the checksum and the length that its trailer says.
+    /// It is gzip, and checksum and length of each member match its trailer.
     Gzip,
-    /// The server announced so many bytes (`Content-Length`, the total of `Content-Range`, or the answer to
-    /// a `HEAD`), and so many came.
+    /// The server announced its length (`Content-Length`, the total of `Content-Range`, or the response to a `HEAD`),
+    /// and as many bytes arrived.
     Length,
-    /// The server sent it in chunks, and the chunk that says that it is the last one came.
+    /// The server used chunked encoding, and the last chunk arrived.
     Chunked,
-    /// The JSON page ends where its object is closed. A page alone is that: of lines, any number is whole.
+    /// The JSON page ends with the end of its object. For pages only: any number of lines would be complete.
     Json,
-    /// A file, or what a pipe gave until it was closed, on this machine: there was no transfer to check.
+    /// A local file or pipe: there was no transfer to check.
     Local,
 }
 
@@ -125,7 +124,7 @@ pub struct DataFile {
     pub path: String,
     /// Date partition.
     pub snapshot_date: NaiveDate,
-    /// Platform partition's value, unescaped; null where the rows have none.
+    /// Platform partition's value, unescaped; null if the rows have none.
     pub os_platform: Option<String>,
     /// Rows in the file.
     pub rows: u64,
@@ -146,7 +145,7 @@ pub struct Totals {
     pub records: u64,
     /// Rows written.
     pub rows: u64,
-    /// Records that became no row.
+    /// Records that were rejected.
     pub rejected_records: u64,
     /// Fields that became null with a reject.
     pub field_rejects: u64,
@@ -201,6 +200,13 @@ pub fn imbalance(parts: &[PartFacts], files: &[DataFile], totals: &Totals) -> Op
         ));
     }
     None
+}
+
+/// Returns the text of a manifest, or of a small file beside it.
+pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("text keys and plain values serialise");
+    bytes.push(b'\n');
+    bytes
 }
 
 /// `2021-01-11T11:01:00Z`, also read with fractions and offsets.

@@ -1,7 +1,7 @@
 //! The log of a Delta table, for callers that block.
 //!
-//! Brings [`DeltaTable`], which knows stores and nothing of lakes, together with a lake's [`Table`]: where
-//! its log lies, what its snapshots are, and which of them the log has not seen yet.
+//! Applies [`DeltaTable`], which knows stores but not lakes, to a lake's [`Table`]: where its log is, what its
+//! snapshots are, and which of them the log does not have yet.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,14 +34,14 @@ pub(crate) struct DeltaLog<'t> {
     /// The table's root in the store.
     root: Key,
     executor: Executor,
-    /// Snapshots that the next commit brings in, oldest first, with the statistics of their files.
+    /// Snapshots that the next commit adds, oldest first, with the statistics of their files.
     unseen: Vec<(Manifest, Vec<FileStatistics>)>,
 }
 
 /// Where requests run.
 #[derive(Debug)]
 enum Executor {
-    /// On this thread, for a disk: its requests wait for no one, and need no runtime.
+    /// On this thread, for a disk: its requests never wait, and need no runtime.
     Here,
     /// On the store's own threads.
     Store(Handle),
@@ -65,7 +65,7 @@ impl Executor {
 }
 
 impl<'t> DeltaLog<'t> {
-    /// Reads the log of a Delta table; nothing where the table is a plain one.
+    /// Reads the log of a Delta table; `None` if the table is plain.
     pub(crate) fn open(table: &'t Table) -> Result<Option<Self>, LakeError> {
         match table.kind()? {
             TableKind::Plain => Ok(None),
@@ -73,7 +73,7 @@ impl<'t> DeltaLog<'t> {
         }
     }
 
-    /// Reads the log of a table that is or becomes a Delta table. On a disk its folder has to be there.
+    /// Reads the log of a table that is or becomes a Delta table. On a disk the table's root has to exist.
     pub(super) fn open_or_new(table: &'t Table) -> Result<Self, LakeError> {
         let (store, root, executor): (Arc<dyn ObjectStore>, _, _) = match table.place() {
             Place::Disk(_) => {
@@ -93,13 +93,13 @@ impl<'t> DeltaLog<'t> {
         Ok(Self { table, delta, store, root, executor, unseen: Vec::new() })
     }
 
-    /// The table as the log has it.
+    /// Returns the table as the log has it.
     pub(crate) fn delta(&self) -> &DeltaTable {
         &self.delta
     }
 
-    /// Commits the snapshots that the table holds and the log has not seen, without touching their files: what
-    /// makes a Delta table of a plain one. One commit brings all of them, or nothing is changed.
+    /// Commits the snapshots that the log does not have, without touching their files; this turns a plain table into
+    /// a Delta table. One commit adds all of them.
     pub(super) fn adopt_snapshots(&mut self) -> Result<(), CommitError> {
         self.read_unseen(None)?;
         let Some(finished_at) = self.unseen.iter().map(|(manifest, _)| manifest.finished_at).max() else {
@@ -113,9 +113,9 @@ impl<'t> DeltaLog<'t> {
         committed
     }
 
-    /// Reads the snapshots that the table holds and the log has not seen, and the footers of all their files.
-    /// [`Self::publish`] then commits them with the new snapshot, whose date is `published_on`: what is
-    /// there of that date goes, and need not be readable.
+    /// Reads the snapshots that the log does not have, and the footers of all their files. [`Self::publish`] then
+    /// commits them with the new snapshot, whose date is `published_on`; a snapshot of that date is replaced, and need
+    /// not be readable.
     pub(super) fn read_unseen(&mut self, published_on: Option<NaiveDate>) -> Result<(), CommitError> {
         let newest: BTreeMap<NaiveDate, SnapshotId> =
             self.table.snapshot_ids()?.into_iter().map(|id| (id.date(), id)).collect();
@@ -125,7 +125,7 @@ impl<'t> DeltaLog<'t> {
                 continue;
             }
             let Some(snapshot) = self.table.read_snapshot(id)? else { continue };
-            // What somebody has deleted by hand is not in the lake, whatever the manifest says.
+            // Data that was deleted by hand is not in the lake, even if its manifest is.
             if self.table.is_complete(&snapshot)? {
                 manifests.push(snapshot.manifest);
             }
@@ -147,7 +147,7 @@ impl<'t> DeltaLog<'t> {
         !self.unseen.is_empty()
     }
 
-    /// Statistics of files that are in their places, in order.
+    /// Reads the statistics of published files, in order.
     pub(super) fn fetch_statistics<'f>(
         &self,
         files: impl IntoIterator<Item = &'f DataFile>,
@@ -162,8 +162,8 @@ impl<'t> DeltaLog<'t> {
         fetched.map_err(|source| error(table, source))
     }
 
-    /// Commits a snapshot, and what [`Self::read_unseen`] has read; `statistics` are those of the manifest's
-    /// files, in order.
+    /// Commits a snapshot, and those that [`Self::read_unseen`] has read; `statistics` are of the manifest's files,
+    /// in order.
     pub(super) fn publish(
         &mut self,
         manifest: &Manifest,
@@ -202,7 +202,7 @@ impl<'t> DeltaLog<'t> {
             Ok(_) => {
                 if !unseen.is_empty() {
                     let num_adopted = unseen.len();
-                    tracing::info!(num_adopted, "snapshots that the Delta log had not seen are in it now");
+                    tracing::info!(num_adopted, "snapshots were added to the Delta log");
                 }
                 self.write_checkpoint(finished_at);
                 Ok(())
@@ -219,7 +219,7 @@ impl<'t> DeltaLog<'t> {
         self.delta.check_publishable(date).map_err(|source| error(self.table, source))
     }
 
-    /// Fails if the snapshots of these dates cannot go.
+    /// Fails if the snapshots of these dates cannot be removed.
     pub(super) fn check_removable(
         &self,
         dates: impl IntoIterator<Item = NaiveDate>,
@@ -232,7 +232,7 @@ impl<'t> DeltaLog<'t> {
         self.delta.has_committed(manifest.snapshot_id(), transaction, &manifest.files)
     }
 
-    /// Commits that the snapshots of these dates go.
+    /// Commits the removal of all files of these dates.
     pub(super) fn remove_dates(
         &mut self,
         dates: impl IntoIterator<Item = NaiveDate>,
@@ -245,7 +245,7 @@ impl<'t> DeltaLog<'t> {
         Ok(())
     }
 
-    /// Commits that these files go, from the table's root.
+    /// Commits the removal of these files; paths are from the table's root.
     pub(super) fn remove_files(&mut self, paths: &[String], at: DateTime<Utc>) -> Result<(), LakeError> {
         let paths = paths.iter().map(String::as_str).collect();
         let removed = self.executor.block_on(self.delta.remove_files(&paths, at));
@@ -254,14 +254,14 @@ impl<'t> DeltaLog<'t> {
         Ok(())
     }
 
-    /// A checkpoint spares readers time, and the next run tries again.
+    /// Writes a checkpoint if one is due. A failure is logged and not returned: the next run tries again.
     fn write_checkpoint(&mut self, at: DateTime<Utc>) {
         if !self.delta.is_checkpoint_due() {
             return;
         }
         let written = self.executor.block_on(self.delta.write_checkpoint(at));
         if let Err(error) = written.map_err(|source| error(self.table, source)) {
-            tracing::warn!(error = %error, "no checkpoint of the Delta log was written; the next run tries again");
+            tracing::warn!(error = %error, "cannot write a checkpoint of the Delta log; the next run tries again");
         }
     }
 }
@@ -270,18 +270,24 @@ fn new_files<'f>(manifest: &'f Manifest, statistics: &'f [FileStatistics]) -> Ve
     manifest.files.iter().zip(statistics).map(|(facts, statistics)| NewFile { facts, statistics }).collect()
 }
 
-/// Removes what runs that were killed have left in the log's folder on a disk.
+/// Removes temporary files that killed runs have left in the log's folder on a disk.
 pub(super) fn remove_unfinished(table: &Table) -> Result<(), LakeError> {
     let folder = log_folder(table);
     local_objects::remove_unfinished(&folder, is_log_file)?;
-    // One that was made for a first commit which never came.
+    // A folder made for a first commit that was never written.
     if local::is_folder(&folder)? && local::list_names(&folder)?.is_empty() {
         local::remove_empty_dir(&folder)?;
     }
     Ok(())
 }
 
-/// Statistics of files that are still below `staged`.
+/// Removes the root of a table, and its log's folder, if they are empty.
+pub(super) fn remove_empty_root(table: &Table) -> Result<(), LakeError> {
+    local::remove_empty_dir(&log_folder(table))?;
+    local::remove_empty_dir(&table.root())
+}
+
+/// Reads the statistics of staged files, which are at their paths below `staged`.
 pub(super) fn staged_statistics(
     table: &Table,
     staged: &std::path::Path,
@@ -294,7 +300,7 @@ pub(super) fn staged_statistics(
     manifest.files.iter().map(|file| read(&file.path)).collect()
 }
 
-/// The folder of a table's log.
+/// Returns the folder of a table's log.
 pub(super) fn log_folder(table: &Table) -> PathBuf {
     table.root().join(LOG_FOLDER)
 }
@@ -303,8 +309,7 @@ fn store_error(action: &'static str, path: &Key, source: object_store::Error) ->
     DeltaError::Store { action, path: path.to_string(), source }
 }
 
-/// What the log's errors are to a lake: those of a disk as the system gave them, those of a store without
-/// what may be secret.
+/// Converts an error of the log into one of the lake: of a disk with the system's error, of a store without URLs.
 fn error(table: &Table, error: DeltaError) -> LakeError {
     let DeltaError::Store { action, path, source } = error else {
         return LakeError::Delta(Box::new(error));

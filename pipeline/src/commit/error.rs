@@ -7,7 +7,8 @@ use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::LakeError;
 use crate::snapshot::SnapshotId;
 
-/// Why a snapshot was not published. The lake is as it was, but after [`CommitError::UndoFailed`].
+/// Why a change of a table failed. The lake is as it was, except after [`CommitError::UndoFailed`] and
+/// [`CommitError::CommitStateUnknown`].
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Storage failed.
@@ -29,7 +30,7 @@ pub enum CommitError {
         /// The one that stays.
         published: SnapshotId,
     },
-    /// Something that no manifest lists is where the snapshot belongs.
+    /// The snapshot's data folder holds a file that no manifest lists.
     #[error("{} holds {name:?}, which no manifest of this lake lists", folder.display())]
     ForeignFile {
         /// The snapshot's data folder.
@@ -43,8 +44,8 @@ pub enum CommitError {
         /// Where the snapshot belongs.
         path: PathBuf,
     },
-    /// An earlier run's publish was interrupted, and its data folder is nowhere.
-    #[error("the interrupted publish in {} can neither be finished nor undone", folder.display())]
+    /// An earlier run was interrupted, and its data is missing or its journal is not one that we wrote.
+    #[error("cannot finish or roll back the interrupted change in {}", folder.display())]
     Unrecoverable {
         /// The staging folder of that run.
         folder: PathBuf,
@@ -55,20 +56,20 @@ pub enum CommitError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// The commit to the Delta log failed, and whether it got through could not be found out.
-    #[error("{failure}, and whether it was done could not be found out")]
+    /// Committing failed, and it is unknown whether the commit succeeded all the same.
+    #[error("{failure}; whether the commit succeeded is unknown")]
     CommitStateUnknown {
         /// Why committing failed.
         failure: String,
-        /// Why the log could not be asked, or what was done not be undone.
+        /// Why the state could not be read, or the change not be rolled back.
         source: Box<LakeError>,
     },
-    /// Publishing failed, and so did undoing it.
-    #[error("{failure}, and what was done could not be undone")]
+    /// A change failed, and so did rolling it back.
+    #[error("{failure}, and rolling back failed")]
     UndoFailed {
-        /// Why publishing failed.
+        /// Why the change failed.
         failure: Box<LakeError>,
-        /// Why undoing failed.
+        /// Why rolling back failed.
         source: Box<LakeError>,
     },
 }
@@ -89,10 +90,10 @@ impl Diagnostic for CommitError {
                 Some("move it out of the table's folder, or choose another --lake")
             }
             Self::Unrecoverable { .. } => Some(
-                "its data was moved or deleted by hand: move the folder out of the lake and ingest again",
+                "move the folder out of the lake and ingest again: its data was moved or deleted by hand",
             ),
             Self::UndoFailed { .. } | Self::CommitStateUnknown { .. } => {
-                Some("once the lake can be written again, the next ingest puts the table in order")
+                Some("run ingest again once the lake can be written: it recovers the table")
             }
             Self::Inconsistent { .. } | Self::Superseded { .. } | Self::ConcurrentPublish { .. } => None,
         };

@@ -1,11 +1,11 @@
-//! Publishing: from staging to the final place, all or nothing.
+//! Commit: changes a table under its lock, all or nothing.
 //!
-//! Takes the data files that a run wrote into its [`Staging`] and their manifest, gives a published
-//! snapshot; never opens a data file. Staging is on a local disk always. From there a snapshot gets to its
-//! place under the table's lock, in one of two ways: on a local disk folders are exchanged (`exchange.rs`); in
-//! an object store, which renames nothing, new objects appear beside the old ones and one of them decides
-//! (`objects.rs`). A Delta table on a local disk is published beside what is there too, since its log and not
-//! a folder decides (`beside.rs`); `log.rs` is where the others write it.
+//! Takes a run's [`StagedSnapshot`] and its manifest, gives a [`Published`] snapshot; removes snapshots; and recovers
+//! what interrupted runs left. Never opens a data file, the footers that the Delta log wants statistics of aside.
+//!
+//! On a local disk (`disk/`) folders change places, or a Delta log decides. In an object store (`store/`), which
+//! renames nothing, new objects appear beside the old ones and a journal decides. `protocol.md` has the states of both,
+//! and what recovery does.
 
 mod error;
 mod outcome;
@@ -14,8 +14,6 @@ mod staged_snapshot;
 pub(crate) mod delta_log;
 mod disk;
 mod store;
-
-use serde::Serialize;
 
 use self::delta_log::DeltaLog;
 pub use self::error::CommitError;
@@ -35,12 +33,12 @@ pub(crate) fn unfinished_changes(table: &Table) -> Result<Vec<String>, LakeError
 }
 
 impl TableLock {
-    /// Puts the table in order after runs that were killed: finishes or undoes their publish, and
-    /// removes what they staged. Comes before anything else under the lock.
+    /// Recovers the table after runs that were killed: finishes or rolls back their changes, and removes what they
+    /// staged. To be called before anything else under the lock.
     ///
     /// # Errors
     ///
-    /// Storage, and [`CommitError::Unrecoverable`]. Recovery can be interrupted and repeated at will.
+    /// Storage, and [`CommitError::Unrecoverable`]. Recovery can be interrupted and repeated.
     pub fn recover(&self) -> Result<Vec<Recovered>, CommitError> {
         match self.table().place() {
             Place::Disk(_) => disk::recover(self),
@@ -48,12 +46,12 @@ impl TableLock {
         }
     }
 
-    /// Brings the snapshots that the log of a Delta table has not seen into it, without touching their data:
-    /// all of a plain table that is to become one. Does nothing for a plain table.
+    /// Adds the snapshots that the Delta log does not have to it, without touching their data: all of them if a plain
+    /// table is to become a Delta table. Does nothing if the table stays plain.
     ///
     /// # Errors
     ///
-    /// Storage, and a log that does not take them.
+    /// Storage, and a log that refuses the commit.
     pub fn adopt_snapshots(&self, run_id: &RunId) -> Result<(), CommitError> {
         let table = self.table();
         // Without snapshots there may be no folder either, and the first one makes the table.
@@ -65,13 +63,17 @@ impl TableLock {
             Place::Disk(_) => log.adopt_snapshots(),
             Place::Store(store) => {
                 log.read_unseen(None)?;
-                if log.has_unseen() { StoreCommit::new(self, store, run_id).adopt() } else { Ok(()) }
+                if log.has_unseen() {
+                    StoreCommit::of_run(self, store, run_id.as_str()).adopt()
+                } else {
+                    Ok(())
+                }
             }
         }
     }
 
-    /// Says early what [`StagedSnapshot::publish`] would refuse: a date that holds a newer snapshot, or
-    /// somebody else's files.
+    /// Checks early what [`StagedSnapshot::publish`] would refuse: a date that holds a newer snapshot, or files that no
+    /// manifest lists.
     ///
     /// # Errors
     ///
@@ -80,7 +82,7 @@ impl TableLock {
         self.unless_lost(publishable::check(self.table(), snapshot))
     }
 
-    /// To a run that has lost the table, what the next one writes is neither newer nor foreign.
+    /// Returns `result`, or that the lock was lost if it was: what the next run writes then looks newer or foreign.
     fn unless_lost<T>(&self, result: Result<T, CommitError>) -> Result<T, CommitError> {
         result.or_else(|error| {
             self.confirm()?;
@@ -92,7 +94,7 @@ impl TableLock {
     ///
     /// # Errors
     ///
-    /// Storage; a run id that is staged already.
+    /// Storage; a run that has a staging folder already.
     pub fn stage(&self, run_id: &RunId, snapshot: SnapshotId) -> Result<StagedSnapshot, LakeError> {
         let destination = Destination::create(self.table(), snapshot, run_id, None)?;
         Ok(StagedSnapshot::new(self.clone(), destination))
@@ -120,15 +122,11 @@ impl TableLock {
         }
         match table.place() {
             Place::Disk(_) => disk::removal::remove_snapshots(table, run_id, &published, snapshots),
-            Place::Store(store) => StoreCommit::new(self, store, run_id).remove(&published, snapshots),
+            Place::Store(store) => {
+                StoreCommit::of_run(self, store, run_id.as_str()).remove(&published, snapshots)
+            }
         }
     }
-}
-
-fn to_json(value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec_pretty(value).expect("text keys and plain values serialise");
-    bytes.push(b'\n');
-    bytes
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a change of a table came to.
+//! Results of changes and of recovery.
 
 use std::path::PathBuf;
 
@@ -8,25 +8,25 @@ use crate::snapshot::SnapshotId;
 /// What [`crate::lake::TableLock::recover`] did about one earlier run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovered {
-    /// Its snapshot was as good as published, and now is.
+    /// Its snapshot was committed but not finalised, and now is.
     Finished {
         /// The run.
         run_id: String,
         /// Its snapshot.
         snapshot: SnapshotId,
     },
-    /// What it had staged was removed.
+    /// Its staged files were removed.
     Removed {
         /// The run.
         run_id: String,
     },
-    /// The snapshots that it was bringing into the log of a Delta table are in it.
+    /// The snapshots that it was adding to the Delta log are in it.
     Adopted {
         /// The run.
         run_id: String,
     },
     /// The snapshots that it was removing are back.
-    PutBack {
+    RolledBack {
         /// The run.
         run_id: String,
     },
@@ -38,18 +38,18 @@ pub enum Recovered {
 }
 
 impl Recovered {
-    /// Tells the log.
+    /// Logs what was recovered.
     pub fn log(&self) {
         match self {
             Self::Finished { run_id, snapshot } => {
-                tracing::warn!(run_id, %snapshot, "finished what an earlier run had as good as published");
+                tracing::warn!(run_id, %snapshot, "finalised a snapshot that an earlier run had committed");
             }
-            Self::Removed { run_id } => tracing::warn!(run_id, "removed what an earlier run had staged"),
+            Self::Removed { run_id } => tracing::warn!(run_id, "removed staged files of an earlier run"),
             Self::Adopted { run_id } => {
-                tracing::warn!(run_id, "finished the Delta log that an earlier run had begun");
+                tracing::warn!(run_id, "added the snapshots of an earlier run to the Delta log");
             }
-            Self::PutBack { run_id } => {
-                tracing::warn!(run_id, "put back the snapshots that an interrupted run was removing");
+            Self::RolledBack { run_id } => {
+                tracing::warn!(run_id, "restored the snapshots that an interrupted run was removing");
             }
             Self::Expired { run_id } => {
                 tracing::warn!(run_id, "removed the snapshots that an interrupted run was removing");
@@ -58,10 +58,10 @@ impl Recovered {
     }
 }
 
-/// What was removed.
+/// Snapshots that were removed.
 #[derive(Debug)]
 pub struct RemovedSnapshots {
-    /// Why some of it still takes space; the next run tries again. Readers do not see it.
+    /// Why some of their files could not be deleted yet; the next run tries again. Readers do not see them.
     pub left_over: Option<LakeError>,
 }
 
@@ -70,9 +70,8 @@ pub struct RemovedSnapshots {
 pub struct Published {
     /// The manifest's path.
     pub manifest_path: PathBuf,
-    /// Snapshots that it took the place of.
+    /// Snapshots that it replaced.
     pub replaced: Vec<SnapshotId>,
-    /// Why some of what was replaced could not be removed; the next run tries again. The snapshot is
-    /// published all the same.
+    /// Why some of what was replaced could not be removed; the next run tries again.
     pub left_over: Option<LakeError>,
 }

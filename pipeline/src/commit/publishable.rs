@@ -1,4 +1,4 @@
-//! Whether a snapshot may be published on its date.
+//! Checks whether a snapshot may be published on its date.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub(super) fn check(table: &Table, snapshot: SnapshotId) -> Result<(), CommitErr
     }
 }
 
-/// Whether the data folder of `date` holds nothing but what the manifests of `published` list.
+/// Checks that the data folder of `date` holds only files that the manifests of `published` list.
 ///
 /// # Errors
 ///

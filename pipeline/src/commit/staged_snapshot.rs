@@ -7,13 +7,13 @@ use crate::lake::{self, Place, TableKind, TableLock, local};
 use crate::manifest::Manifest;
 use crate::staging::Destination;
 
-/// A snapshot being written, under the table's lock. Dropped unpublished, it leaves nothing.
+/// A snapshot being written, under the table's lock. If it is dropped unpublished, its files are removed.
 #[derive(Debug)]
 pub struct StagedSnapshot {
     destination: Destination,
-    /// What is in an object store already, and invisible there.
+    /// Uploads to an object store, which readers do not see yet.
     uploaded: Option<Uploaded>,
-    /// Dropped last: what is staged goes under the lock.
+    /// Dropped last: staged files are removed under the lock.
     lock: TableLock,
 }
 
@@ -27,13 +27,13 @@ impl StagedSnapshot {
         &self.destination
     }
 
-    /// Brings the staged files into an object store, where nobody sees them before [`StagedSnapshot::publish`].
-    /// Calls `on_bytes` with the bytes that are through and all bytes, and stops when `cancelled` says so. On a local disk there is
-    /// nothing to do.
+    /// Uploads the staged files to an object store, where readers do not see them before [`Self::publish`]. Does
+    /// nothing on a local disk. Calls `on_bytes` with the bytes sent and the bytes in total; stops once `cancelled`
+    /// returns true.
     ///
     /// # Errors
     ///
-    /// What [`StagedSnapshot::publish`] refuses, storage, and [`LakeError::Cancelled`]. The lake is then as it was.
+    /// What [`Self::publish`] refuses, storage, and [`lake::LakeError::Cancelled`]. The lake is then as it was.
     pub fn upload(
         &mut self,
         manifest: &Manifest,
@@ -41,7 +41,7 @@ impl StagedSnapshot {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), CommitError> {
         if let Place::Store(store) = self.lock.table().place() {
-            let run = StoreCommit::new(&self.lock, store, self.destination.run_id());
+            let run = StoreCommit::of_run(&self.lock, store, self.destination.run_id().as_str());
             self.uploaded = Some(self.upload_by(&run, manifest, on_bytes, cancelled)?);
         }
         Ok(())
@@ -59,7 +59,7 @@ impl StagedSnapshot {
         run.upload(self.destination.folder(), manifest, on_bytes, cancelled)
     }
 
-    /// Puts the snapshot in place, with what it replaces gone.
+    /// Publishes the snapshot, and removes what it replaces.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl StagedSnapshot {
                 publish(&lock, &mut self.destination, manifest)
             }
             Place::Store(store) => {
-                let run = StoreCommit::new(&lock, store, self.destination.run_id());
+                let run = StoreCommit::of_run(&lock, store, self.destination.run_id().as_str());
                 let uploaded = match self.uploaded.take() {
                     Some(uploaded) => uploaded,
                     None => self.upload_by(&run, manifest, &|_, _| (), &|| false)?,
@@ -88,7 +88,7 @@ impl StagedSnapshot {
         }
     }
 
-    /// Holds the manifest against what was staged.
+    /// Checks the manifest against the staged files.
     fn check(&self, manifest: &Manifest) -> Result<(), CommitError> {
         let fail =
             |reason: String| Err(CommitError::Inconsistent { snapshot: self.destination.snapshot(), reason });
@@ -140,7 +140,7 @@ impl StagedSnapshot {
 impl Drop for StagedSnapshot {
     fn drop(&mut self) {
         if let (Some(uploaded), Place::Store(store)) = (self.uploaded.take(), self.lock.table().place()) {
-            StoreCommit::new(&self.lock, store, self.destination.run_id()).give_up(&uploaded);
+            StoreCommit::of_run(&self.lock, store, self.destination.run_id().as_str()).give_up(&uploaded);
         }
         if self.destination.is_removed_on_drop {
             disk::discard_journal(self.destination.folder());

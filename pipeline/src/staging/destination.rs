@@ -1,6 +1,6 @@
 //! The folder that the files of a snapshot are written in.
 //!
-//! Below the table's `staging/` for a lake on a local disk, in the work dir for one in an object store. Making one
+//! Below the table's `staging/` for a lake on a local disk, in the work dir for one in an object store. Creating one
 //! takes no lock, so that several tasks of a run can write at once: each has a folder and file names of its own.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub struct Destination {
     task_id: Option<TaskId>,
     folder: PathBuf,
     data_folder: PathBuf,
-    /// Folders of partitions, as asked for and as they are called.
+    /// Folders of partitions: the requested name and the name on disk.
     partition_dirs: Mutex<BTreeMap<String, String>>,
     /// False once the folder may hold the only copy of published files.
     pub(crate) is_removed_on_drop: bool,
@@ -33,11 +33,11 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Makes the folder of a run, or of one task of it.
+    /// Creates the folder of a run, or of one task of it.
     ///
     /// # Errors
     ///
-    /// Storage; a run or task that has a folder already.
+    /// Storage; a run or task that already has a folder.
     pub fn create(
         table: &Table,
         snapshot: SnapshotId,
@@ -101,9 +101,9 @@ impl Destination {
         }
     }
 
-    /// Creates one data file. `partition_dir` is the escaped folder below the date's,
-    /// `OSPlatform=Windows10`. On a file system that takes it for another partition's, or that forbids it, the
-    /// folder gets a name that means the same, `OSPlatform=%57indows10`.
+    /// Creates one data file. `partition_dir` is the escaped folder below the date's, `OSPlatform=Windows10`. If the
+    /// file system forbids that name, or does not distinguish it from another partition's, the folder gets another
+    /// spelling of the same value, `OSPlatform=%57indows10`.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Destination {
         StagedFile::create(self.data_folder.join(name), table_path)
     }
 
-    /// Makes a partition's folder, once; returns its name.
+    /// Creates a partition's folder, once; returns its name.
     fn make_partition_dir(&self, wanted: &str) -> Result<String, LakeError> {
         let mut made = self.partition_dirs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(name) = made.get(wanted) {
@@ -174,7 +174,7 @@ impl Destination {
         local::open_file(&self.folder.join(path))
     }
 
-    /// Creates the file of the rejects, gzipped NDJSON. Only a snapshot that has some gets one.
+    /// Creates the rejects file, gzipped NDJSON. Only a snapshot with rejects has one.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Destination {
         StagedFile::create(self.rejects_path(), REJECTS_FILE.to_owned())
     }
 
-    /// Creates a file for what has no room in memory, without a name by then: nothing is left of it.
+    /// Creates a file for rows that do not fit in memory, and unlinks it, so that it needs no clean-up.
     ///
     /// # Errors
     ///
@@ -196,7 +196,7 @@ impl Destination {
         Ok(Spill::new(file, path))
     }
 
-    /// Where the rejects are while staged, for a run that has to keep them without publishing.
+    /// Returns the path of the staged rejects, for a run that keeps them without publishing.
     pub fn rejects_path(&self) -> PathBuf {
         self.folder.join("snapshot").join(REJECTS_FILE)
     }
@@ -211,7 +211,7 @@ impl Drop for Destination {
     }
 }
 
-/// Makes `staging/<run id>`, or `staging/<run id>/tasks/<task id>`.
+/// Creates `staging/<run id>`, or `staging/<run id>/tasks/<task id>`.
 fn create_staged_folder(
     table: &Table,
     run_id: &RunId,
@@ -232,7 +232,7 @@ fn create_staged_folder(
     Ok(folder)
 }
 
-/// Whether the system may mean that it forbids the name. Programs (FUSE) say that there is no such file.
+/// Whether the error may mean that the name is forbidden. FUSE programs report a missing file then.
 fn is_forbidden_name(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, NotFound};
     matches!(error.kind(), InvalidFilename | InvalidInput | NotFound)

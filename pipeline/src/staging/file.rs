@@ -1,4 +1,4 @@
-//! A file of a snapshot being written: counted and hashed on its way to a local disk.
+//! A staged file: its bytes are counted and hashed as they are written to a local disk.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,14 +13,14 @@ use crate::lake::{LakeError, local};
 /// One write to the system. Every open data file has such a buffer, and there is one per platform.
 pub const WRITE_BUFFER_BYTES: usize = 64 << 10;
 
-/// A file of a snapshot being written. Counts and hashes what goes through it.
+/// A staged file that is being written. Counts and hashes its bytes.
 #[derive(Debug)]
 pub struct StagedFile {
     pub(crate) table_path: String,
     pub(crate) writer: BufWriter<HashingFile>,
 }
 
-/// What a finished file is.
+/// The facts of a finished file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishedFile {
     /// Path below the table root, as the manifest has it; the bare name for the rejects.
@@ -38,18 +38,18 @@ impl StagedFile {
         Ok(Self { table_path, writer: BufWriter::with_capacity(WRITE_BUFFER_BYTES, hashing) })
     }
 
-    /// Brings the file to disk and says what it is.
+    /// Closes and syncs the file; returns its facts.
     ///
     /// # Errors
     ///
-    /// Storage. A file that is dropped unfinished stays in staging, and is no part of any manifest.
+    /// Storage. A file that is dropped unfinished stays in staging, and no manifest lists it.
     pub fn finish(self) -> Result<FinishedFile, LakeError> {
         let (finished, unsynced) = self.close()?;
         unsynced.sync()?;
         Ok(finished)
     }
 
-    /// As [`Self::finish`], but for bringing it to disk.
+    /// Closes the file without syncing it.
     ///
     /// # Errors
     ///
@@ -66,16 +66,16 @@ impl StagedFile {
     }
 }
 
-/// A whole file that the disk may not have yet.
+/// A closed file that is not synced yet.
 #[derive(Debug)]
-#[must_use = "a snapshot is published when the disk has all of it"]
+#[must_use = "a snapshot is published only once all its files are synced"]
 pub struct UnsyncedFile {
     file: File,
     path: PathBuf,
 }
 
 impl UnsyncedFile {
-    /// Brings the file to disk.
+    /// Syncs the file.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl Write for StagedFile {
     }
 }
 
-/// Writes through to a file. Its errors are [`LakeError`]s in [`io::Error`]'s clothes, of the same kind,
-/// so that a full disk has a path however many layers of writers are above.
+/// Writes to a file. Its errors are [`LakeError`]s wrapped in an [`io::Error`] of the same kind, so that the path is
+/// known even under several layers of writers.
 #[derive(Debug)]
 pub(crate) struct HashingFile {
     pub(crate) file: File,
@@ -127,7 +127,7 @@ impl Write for HashingFile {
     }
 }
 
-/// Gets the [`LakeError`] back out of what [`HashingFile`] returned.
+/// Unwraps the [`LakeError`] that [`HashingFile`] wrapped.
 fn unwrap_io(error: io::Error, path: &Path) -> LakeError {
     error.downcast::<LakeError>().unwrap_or_else(|error| local::io_error("write", path)(error))
 }

@@ -1,6 +1,7 @@
-//! Staging: where the files of a snapshot are while a run writes them, and what they are.
+//! Staging: the folders that a run writes a snapshot's files in, and the facts of what it wrote.
 //!
-//! Takes a table and a snapshot, gives [`Destination`]s to write files in, without the table's lock. Publishes nothing.
+//! Takes a table and a snapshot, gives a [`Destination`] for files and, from the [`WrittenPart`]s of all tasks, a
+//! [`WrittenSnapshot`]. Needs no lock and publishes nothing.
 
 mod destination;
 mod file;

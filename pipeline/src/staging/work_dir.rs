@@ -1,4 +1,4 @@
-//! Folders in the work dir, where files wait on their way to an object store.
+//! Folders in the work dir, for files that are uploaded to an object store.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use crate::lake::LakeError;
 use crate::lake::local;
 use crate::lake::store::private_folder;
 
-/// Makes the folder `name` and locks it for as long as it is in use; removes those that no run has locked.
+/// Creates the folder `name`, locked for as long as the returned file is open; removes folders that no run has locked.
 pub(super) fn create_folder(work_dir: &Path, name: &str) -> Result<(PathBuf, File), LakeError> {
     let parent = work_dir.join("staging");
     private_folder(&parent).map_err(local::io_error("create", &parent))?;
@@ -18,7 +18,7 @@ pub(super) fn create_folder(work_dir: &Path, name: &str) -> Result<(PathBuf, Fil
         local::create_dir(&folder)?;
         let opened = File::open(&folder).and_then(|open| open.lock().map(|()| open));
         match opened {
-            // Between the two another run may have thought it left behind.
+            // Another run may have removed it between the two.
             Ok(open) if is_at(&open, &folder) => {
                 sweep(&parent);
                 return Ok((folder, open));
@@ -37,7 +37,7 @@ fn is_at(open: &File, path: &Path) -> bool {
     }
 }
 
-/// Removes the folders that no run has locked. What cannot be removed is tried again by the next run.
+/// Removes the folders that no run has locked. Best effort: the next run tries again.
 fn sweep(parent: &Path) {
     for name in local::list_names(parent).unwrap_or_default() {
         let folder = parent.join(name);
@@ -45,7 +45,7 @@ fn sweep(parent: &Path) {
             && open.try_lock().is_ok()
             && local::remove_tree(&folder).is_ok()
         {
-            tracing::info!(folder = %folder.display(), "removed what an earlier run had staged");
+            tracing::info!(folder = %folder.display(), "removed staged files of an earlier run");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Takes rejects from any thread; gives the rejects file, gzipped NDJSON, written as they come.
+//! Takes rejects from any thread; writes them to the rejects file, gzipped NDJSON, as they come.
 //!
-//! The only place that keeps raw records. Without a reject there is no file.
+//! The only place that keeps raw records. The file is created with the first reject.
 
 use std::io::BufWriter;
 use std::io::Write;
@@ -13,7 +13,7 @@ use flate2::write::GzEncoder;
 use crate::lake::LakeError;
 use crate::staging::{Destination, FinishedFile, StagedFile};
 
-/// Lines gathered before they are compressed.
+/// Bytes of lines that are buffered before they are compressed.
 const LINE_BUFFER_BYTES: usize = 64 * 1024;
 
 type RejectsWriter = BufWriter<GzEncoder<StagedFile>>;
@@ -26,7 +26,7 @@ pub struct Rejects<'s> {
 }
 
 impl<'s> Rejects<'s> {
-    /// Begins without a file.
+    /// Creates no file yet.
     pub fn new(destination: &'s Destination) -> Self {
         Self { destination, file: Mutex::new(None) }
     }
@@ -69,7 +69,7 @@ impl<'s> Rejects<'s> {
     }
 }
 
-/// Gets the error of storage back that compression has passed through.
+/// Unwraps the error of storage that compression has passed through.
 fn to_lake_error(destination: &Destination, error: std::io::Error) -> LakeError {
     match error.downcast::<LakeError>() {
         Ok(error) => error,

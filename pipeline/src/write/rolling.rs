@@ -1,4 +1,4 @@
-//! The files of one partition: one is open, and closed when it has reached its size.
+//! The files of one partition: one is open, and is closed once it has reached its target size.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataReader;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::{FileFormat, OpenFiles, Partition, WriteError};
+use super::error::WriteError;
+use super::file_format::{FileFormat, OPEN_FILE_BYTES};
+use super::partition::Partition;
 use crate::manifest::DataFile;
-use crate::staging::{StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
+use crate::staging::{StagedFile, UnsyncedFile};
 
 /// Size at which a data file is closed and the next one begun.
 pub const TARGET_FILE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Rows of the row groups of a file, on average, if it has several: fewer are more for readers to open than
-/// they are worth.
+/// Mean rows a row group, at least, of a file with several: smaller ones cost readers more to open than they save.
 const MIN_MEAN_ROW_GROUP_ROWS: u64 = MIN_ROW_GROUP_ROWS as u64;
 
 /// A partition's open file, and the facts of those before it.
@@ -26,7 +27,7 @@ const MIN_MEAN_ROW_GROUP_ROWS: u64 = MIN_ROW_GROUP_ROWS as u64;
 pub(super) struct RollingFile {
     open: Option<OpenFile>,
     finished: Vec<DataFile>,
-    /// Those that the disk may not have yet.
+    /// Closed files that are not synced yet.
     unsynced: Vec<UnsyncedFile>,
 }
 
@@ -34,24 +35,8 @@ struct OpenFile {
     writer: SerializedFileWriter<StagedFile>,
     num_rows: u64,
     num_row_groups: u64,
-    /// What its buffers and its footer take, about.
+    /// Approximate bytes of its buffers and its footer.
     held_bytes: usize,
-}
-
-/// What an open file takes before its first row group.
-const OPEN_FILE_BYTES: usize = WRITE_BUFFER_BYTES + 16 * 1024;
-
-impl OpenFiles {
-    fn add(&self, num_bytes: usize) {
-        self.num_bytes.fetch_add(num_bytes, Ordering::Relaxed);
-    }
-
-    /// Whether all hold more than they may, and a file with `held_bytes` not less than most of them.
-    fn is_to_close(&self, held_bytes: usize) -> bool {
-        let num_bytes = self.num_bytes.load(Ordering::Relaxed);
-        num_bytes > self.max_bytes
-            && held_bytes.saturating_mul(self.num_files.load(Ordering::Relaxed)) >= num_bytes
-    }
 }
 
 impl std::fmt::Debug for RollingFile {

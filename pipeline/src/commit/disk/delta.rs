@@ -1,12 +1,12 @@
 //! Publishing a snapshot of a Delta table on a local disk: new files beside old ones, and the log decides.
 //!
-//! 1. Everything is written and synced; the journal comes last. It names what comes and what goes, and has
+//! 1. Everything is written and synced; the journal comes last. It names the new and the replaced files, and has
 //!    the transaction number of the commit.
 //! 2. The new files move to their places. No other file ever had their names, and readers of the log do not
 //!    see them.
 //! 3. The log commit. **This decides.**
 //! 4. The manifest changes places with the old one, and `_SUCCESS` moves in.
-//! 5. What was replaced goes, manifests before files; then the staging folder.
+//! 5. What was replaced is removed, manifests before files; then the staging folder.
 //!
 //! An error before step 3 is rolled back at once. After it nothing can be rolled back, and what is left is done by
 //! this run or the next. After a crash the next run looks for the transaction in the log: if it is there, the run
@@ -18,14 +18,13 @@ use std::path::{Path, PathBuf};
 use super::change::Change;
 use super::journal::{self, DeltaAppendJournal, DiskJournal};
 use super::placement::Placement;
-use super::remove_empty_root;
-use crate::commit::delta_log::{DeltaLog, staged_statistics};
+use crate::commit::delta_log::{DeltaLog, remove_empty_root, staged_statistics};
 use crate::commit::{CommitError, Published, Recovered};
 use crate::lake::{LakeError, MANIFEST_FILE, Table, TableLock, local};
 use crate::manifest::Manifest;
 use crate::staging::Destination;
 
-/// Publishes what is staged, after the snapshots that the log has not seen. Once that cannot be rolled back, the
+/// Publishes what is staged, with the snapshots that the log does not have. Once that cannot be rolled back, the
 /// folder is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
@@ -81,7 +80,7 @@ fn publish_in_root(
     Ok(Published { manifest_path, replaced, left_over })
 }
 
-/// One snapshot that comes, by this run or an interrupted one.
+/// The publish of one snapshot, by this run or an interrupted one.
 pub(super) struct DeltaAppend<'a> {
     pub table: &'a Table,
     /// `staging/<run id>`.
@@ -130,8 +129,8 @@ impl DeltaAppend<'_> {
         Ok(log.is_some_and(|log| log.has_committed(manifest, *transaction)))
     }
 
-    /// After a failure: returns whether the commit is in the log all the same. If it is not, everything is rolled
-    /// back. If that cannot be said or done, the next run has to.
+    /// Returns, after a failure, whether the commit is in the log all the same; rolls everything back if it is not.
+    /// If either fails, the next run has to.
     fn settle(&self, failure: &CommitError, destination: &mut Destination) -> Result<bool, CommitError> {
         let settled = self.is_in_log().and_then(|is_in_log| {
             if !is_in_log {

@@ -1,4 +1,4 @@
-//! The journal of a change on a local disk: `staging/<run id>/journal.json`, which says what comes and what goes.
+//! The journal of a change on a local disk, `staging/<run id>/journal.json`: what it adds and removes.
 //!
 //! It appears by one rename, once everything that it names is on the disk. It does not say whether the change is
 //! decided: the place of a folder or the Delta log does.
@@ -8,9 +8,9 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::commit::{CommitError, to_json};
+use crate::commit::CommitError;
 use crate::lake::{LakeError, MAX_MANIFEST_BYTES, Table, check_name, data_folder_name, local};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, to_json};
 
 const JOURNAL_FILE: &str = "journal.json";
 
@@ -30,11 +30,11 @@ const MAX_JOURNAL_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::commit) enum DiskJournal {
-    /// A snapshot of a plain table comes.
+    /// A snapshot of a plain table is published.
     Swap(SwapJournal),
-    /// A snapshot of a Delta table comes.
+    /// A snapshot of a Delta table is published.
     DeltaAppend(DeltaAppendJournal),
-    /// Snapshots go.
+    /// Snapshots are removed.
     Removal(RemovalJournal),
 }
 
@@ -46,9 +46,9 @@ pub(in crate::commit) struct SwapJournal {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::commit) struct DeltaAppendJournal {
-    /// The number of the commit.
+    /// The transaction number of the commit.
     pub transaction: i64,
-    /// Data files that go, from the table's root.
+    /// Data files that it replaces; paths are from the table's root.
     pub replaced: Vec<String>,
     /// The new snapshot.
     pub manifest: Manifest,
@@ -56,14 +56,14 @@ pub(in crate::commit) struct DeltaAppendJournal {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::commit) struct RemovalJournal {
-    pub snapshots: Vec<RemovedSnapshot>,
+    pub snapshots: Vec<RemovalEntry>,
     /// Whether the table is a Delta table.
     #[serde(default)]
     pub is_delta: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in crate::commit) struct RemovedSnapshot {
+pub(in crate::commit) struct RemovalEntry {
     #[serde(with = "crate::manifest::rfc3339_seconds")]
     pub generated_time: DateTime<Utc>,
     /// Whether the data folder of the date is this snapshot's, and not a newer one's.
@@ -83,7 +83,7 @@ impl DiskJournal {
     ///
     /// # Errors
     ///
-    /// Storage, [`CommitError::Unrecoverable`] for a journal that is not ours.
+    /// Storage, [`CommitError::Unrecoverable`] for a journal that we did not write.
     pub(super) fn read(table: &Table, folder: &Path) -> Result<Option<Self>, CommitError> {
         if let Some(bytes) = local::read_bounded(&folder.join(JOURNAL_FILE), MAX_JOURNAL_BYTES)? {
             let journal = serde_json::from_slice(&bytes)
@@ -118,12 +118,12 @@ impl DiskJournal {
     }
 }
 
-/// Whether `folder` has a journal. One that cannot be looked for may be there.
+/// Whether `folder` has a journal, or may have one because it cannot be read.
 pub(super) fn is_in(folder: &Path) -> bool {
     FILES.iter().any(|file| local::exists(&folder.join(file)).unwrap_or(true))
 }
 
-/// Removes the journal in `folder` for good, if there is one.
+/// Removes the journal in `folder`, if there is one, and syncs the folder.
 pub(super) fn remove(folder: &Path) -> Result<(), LakeError> {
     for file in FILES {
         let path = folder.join(file);

@@ -1,8 +1,7 @@
 //! Changes of a table on a local disk, and how one that was interrupted ends.
 //!
 //! A run writes everything below `staging/<run id>/`, and then a [`DiskJournal`] that says what is about to
-//! change. With a journal in place, [`recover`] finishes the change or rolls it back; without one, the folder is
-//! removed. `../protocol.md` has the states. A plain table's snapshot is swapped in (`swap.rs`), a Delta table's is
+//! change. [`recover`] finishes a change that has a journal or rolls it back; a folder without a journal is removed. `../protocol.md` has the states. A plain table's snapshot is swapped in (`swap.rs`), a Delta table's is
 //! appended (`delta.rs`), and snapshots are moved out (`removal.rs`).
 
 mod change;
@@ -19,7 +18,7 @@ use self::delta::DeltaAppend;
 use self::journal::DiskJournal;
 use self::removal::Removal;
 use self::swap::Swap;
-use super::delta_log::{self, log_folder};
+use super::delta_log::{self, remove_empty_root};
 use super::{CommitError, Recovered};
 use crate::lake::{LakeError, Table, TableLock, local};
 
@@ -57,20 +56,14 @@ fn settle(change: &impl Change, run_id: String) -> Result<Recovered, CommitError
     Ok(change.recovered(run_id, is_decided))
 }
 
-/// The runs that have a journal: they are changing the table, or were interrupted in that.
+/// Returns the runs that have a journal: they are changing the table, or were interrupted while they did.
 pub(super) fn unfinished_runs(table: &Table) -> Result<Vec<String>, LakeError> {
     let mut runs = table.place().list_folders(&table.staging_root())?;
     runs.retain(|run| journal::is_in(&table.staging_root().join(run)));
     Ok(runs)
 }
 
-/// Removes the folders of a table that has nothing in it.
-fn remove_empty_root(table: &Table) -> Result<(), LakeError> {
-    local::remove_empty_dir(&log_folder(table))?;
-    local::remove_empty_dir(&table.root())
-}
-
-/// Removes the journal in `folder` before the rest of it: with a journal the rest has to be complete. Best
+/// Removes the journal in `folder` before the rest of it: while there is a journal the rest has to be complete. Best
 /// effort: an error is ignored, the next run cleans up.
 pub(super) fn discard_journal(folder: &Path) {
     let _ = journal::remove(folder);

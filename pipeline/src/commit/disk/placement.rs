@@ -13,11 +13,10 @@ use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 
-use crate::commit::to_json;
 use crate::lake::{
     LakeError, MANIFEST_FILE, SUCCESS_FILE, Table, TableLock, data_folder_name, is_ignored_file, local,
 };
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, to_json};
 
 /// The folders of one snapshot. Its methods look at what is already done before they act.
 pub(super) struct Placement<'a> {
@@ -56,8 +55,8 @@ impl Placement<'_> {
         self.folder.join("replaced_snapshot")
     }
 
-    /// Whether `folder` is the new data folder: it holds the files whose names carry our run. A snapshot
-    /// without files is told by `_SUCCESS`, which it gets last and which the replaced one has.
+    /// Whether `folder` is the new data folder: it holds the files whose names have this run's id. A snapshot without
+    /// files is recognised by `_SUCCESS`, which it gets last and which the replaced one has.
     pub(super) fn data_is_in(&self, folder: &Path) -> Result<bool, LakeError> {
         let found = local::list_files(folder)?;
         let prefix = data_folder_name(self.date());
@@ -83,7 +82,7 @@ impl Placement<'_> {
         }
     }
 
-    /// Writes the manifest and `_SUCCESS` into staging, and brings all that was staged to disk.
+    /// Writes the manifest and `_SUCCESS` into staging, and syncs everything that was staged.
     pub(super) fn stage_manifest(&self, lock: &TableLock) -> Result<(), LakeError> {
         let snapshot = self.manifest_staged();
         local::write_new(&snapshot.join(MANIFEST_FILE), &to_json(self.manifest))?;

@@ -1,17 +1,16 @@
 //! Removing published snapshots from a local disk, all that were asked for or none.
 //!
-//! Each is moved out of readers' sight by one rename of its data folder and one of its manifest's, and is then
-//! deleted:
+//! Each is hidden from readers by one rename of its data folder and one of its manifest's, and is then deleted:
 //!
 //! ```text
-//! staging/<run id>/journal.json     the snapshots; while it is there, all of them are to come back
+//! staging/<run id>/journal.json     the snapshots; while it exists, recovery restores all of them
 //! staging/<run id>/<id>.data/       the data folder
 //! staging/<run id>/<id>.snapshot/   the manifest, and the rejects
 //! ```
 //!
-//! The journal comes first and goes when the last snapshot is moved. **This decides.** An error before it is rolled
-//! back at once, a crash by the next run; after it, what is in staging is deleted like everything that has no
-//! journal.
+//! The journal is written first and removed when the last snapshot is moved. **This decides.** After an error before
+//! that, the run rolls back at once, and after a crash the next run does; later, the staging folder is deleted like
+//! any other without a journal.
 //!
 //! For a Delta table the removal is committed to the log before any folder moves, and that decides: from then on
 //! this run or the next one finishes it.
@@ -21,7 +20,7 @@ use std::path::{Path, PathBuf};
 use chrono::{NaiveDate, Utc};
 
 use super::change::Change;
-use super::journal::{self, DiskJournal, RemovalJournal, RemovedSnapshot};
+use super::journal::{self, DiskJournal, RemovalEntry, RemovalJournal};
 use crate::commit::delta_log::DeltaLog;
 use crate::commit::{CommitError, Recovered, RemovedSnapshots};
 use crate::lake::{LakeError, PublishedSnapshot, Table, local};
@@ -69,7 +68,7 @@ impl RemovalJournal {
             |id: SnapshotId| published.iter().rev().find(|one| one.id.date() == id.date()).map(|one| one.id);
         let snapshots = snapshots
             .iter()
-            .map(|&id| RemovedSnapshot {
+            .map(|&id| RemovalEntry {
                 generated_time: id.generated_time(),
                 has_data: newest_of_date(id) == Some(id),
             })
@@ -77,13 +76,13 @@ impl RemovalJournal {
         Self { snapshots, is_delta }
     }
 
-    /// The dates whose data goes.
+    /// Returns the dates whose data is removed.
     fn dates(&self) -> impl Iterator<Item = NaiveDate> {
         self.snapshots.iter().filter(|one| one.has_data).map(|one| one.generated_time.date_naive())
     }
 }
 
-/// Snapshots that go, by this run or an interrupted one.
+/// The removal of snapshots, by this run or an interrupted one.
 pub(super) struct Removal<'a> {
     pub table: &'a Table,
     /// `staging/<run id>`.
@@ -97,7 +96,7 @@ impl Removal<'_> {
         local::sync_dir(&self.table.staging_root())
     }
 
-    /// Where the folders are, and where they are moved to.
+    /// Returns each folder's place, and where it is moved to.
     fn moves(&self) -> impl Iterator<Item = (PathBuf, PathBuf)> {
         self.journal.snapshots.iter().flat_map(|snapshot| {
             let id = SnapshotId::new(snapshot.generated_time);
@@ -109,7 +108,7 @@ impl Removal<'_> {
         })
     }
 
-    /// Whether the log of a Delta table has nothing any more of the dates whose data goes.
+    /// Whether the Delta log has no files of the removed dates any more.
     fn is_in_log(&self) -> Result<bool, LakeError> {
         let Some(log) = DeltaLog::open(self.table)?.filter(|_| self.journal.is_delta) else {
             return Ok(false);
@@ -134,7 +133,7 @@ impl Change for Removal<'_> {
 
     fn finish(&self) -> Result<(), LakeError> {
         for (place, moved) in self.moves() {
-            // Somebody may have deleted a data folder by hand.
+            // A data folder may have been deleted by hand.
             if local::exists(&place)? {
                 local::rename(&place, &moved)?;
             }
@@ -152,7 +151,7 @@ impl Change for Removal<'_> {
     }
 
     fn recovered(&self, run_id: String, is_decided: bool) -> Recovered {
-        if is_decided { Recovered::Expired { run_id } } else { Recovered::PutBack { run_id } }
+        if is_decided { Recovered::Expired { run_id } } else { Recovered::RolledBack { run_id } }
     }
 }
 
@@ -176,13 +175,13 @@ mod tests {
     }
 
     fn remove(table: &Table, ids: &[&str]) -> Result<RemovedSnapshots, CommitError> {
-        let lock = table.lock(|| panic!("nobody holds the lock"), &|| false)?;
+        let lock = table.lock(|| panic!("the lock is free"), &|| false)?;
         let ids: Vec<_> = ids.iter().map(|id| snapshot_id(id)).collect();
         lock.remove_snapshots(&run_id("dddddddd"), &ids)
     }
 
     #[test]
-    fn removed_snapshots_leave_nothing_and_the_others_as_they_were() {
+    fn removal_leaves_other_snapshots_unchanged() {
         let temp = temp_dir();
         let table = lake(temp.path());
         let mut expected = list_tree(temp.path());
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn crash_while_putting_back_is_recovered() {
+    fn crash_of_a_rollback_is_recovered() {
         for first in 0.. {
             let mut num_changes = 0;
             for second in 0.. {

@@ -4,7 +4,7 @@
 //! 2. The data folder changes places with the one that is published, in one step of the file system.
 //!    **This decides.**
 //! 3. So does the manifest's folder, then `_SUCCESS` moves in.
-//! 4. What was replaced goes, with the staging folder.
+//! 4. What was replaced is removed, with the staging folder.
 //!
 //! An error before the end of step 3 is rolled back at once. After a crash the next run looks where the new data
 //! folder is: in its final place the publish is finished, in staging it is rolled back. Publishing and recovery
@@ -51,7 +51,7 @@ pub(in crate::commit) fn publish(
     Ok(Published { manifest_path, replaced, left_over })
 }
 
-/// One snapshot that comes, by this run or an interrupted one.
+/// The publish of one snapshot, by this run or an interrupted one.
 pub(super) struct Swap<'a> {
     placement: Placement<'a>,
 }
@@ -74,7 +74,7 @@ impl<'a> Swap<'a> {
         local::remove_tree(self.placement.folder)
     }
 
-    /// Rolls everything back after `failure`; returns what to report.
+    /// Rolls everything back after `failure`; returns the error to report.
     fn roll_back_after(
         &self,
         failure: LakeError,
@@ -114,7 +114,7 @@ impl Change for Swap<'_> {
 
     fn roll_back(&self) -> Result<(), LakeError> {
         self.placement.roll_back()?;
-        // Gone for good before the staged files go: with a journal they have to be complete.
+        // Synced before the staged files are removed: while there is a journal they have to be complete.
         journal::remove(self.placement.folder)
     }
 

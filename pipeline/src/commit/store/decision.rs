@@ -1,27 +1,27 @@
-//! The decision: the journal's way from open to decided or undone.
+//! The decision: moves a journal from `open` to `decided` or `undone`.
 
 use std::io;
 
 use object_store::UpdateVersion;
 
-use super::StoreCommit;
 use super::journal::{JournalState, StoreJournal};
+use super::store_commit::StoreCommit;
 use super::sweep::is_abandoned_claim;
 use crate::commit::CommitError;
 use crate::lake::store::{Put, PutOutcome};
 use crate::lake::{Claim, LakeError, MAX_MANIFEST_BYTES, local};
 use crate::snapshot::{RunId, SnapshotId};
 
-/// How a journal ended, once it can no longer be decided.
-pub(super) enum Ending {
+/// The final state of a journal, which no run can change any more.
+pub(super) enum FinalState {
     Absent,
     Undone(StoreJournal),
     Decided(StoreJournal),
 }
 
 impl StoreCommit<'_> {
-    /// Puts an open journal in place, and then makes sure that the table was still ours at that moment: a run
-    /// that takes over from now on finds it.
+    /// Creates an open journal, and then checks that this run still held the lock: a run that takes over from now on
+    /// finds the journal.
     pub(super) fn open(&self, journal: &StoreJournal) -> Result<UpdateVersion, LakeError> {
         let path = self.journal_path();
         match self.store.put_confirmed(&path, &journal.to_json(), &Put::Create)? {
@@ -32,7 +32,7 @@ impl StoreCommit<'_> {
         }
     }
 
-    /// Puts a claim in the place of a manifest that is not there yet.
+    /// Creates a claim in the place of a manifest that does not exist yet.
     pub(super) fn claim(&self, id: SnapshotId, run_id: &RunId) -> Result<UpdateVersion, CommitError> {
         let path = self.table.manifest_path(id);
         let claim = Claim { claimed_by: run_id.clone() }.to_json();
@@ -47,16 +47,16 @@ impl StoreCommit<'_> {
                 Some((bytes, version)) if is_abandoned_claim(self.table, self.store, &bytes)? => {
                     Put::Update(version)
                 }
-                // Only a run that has the lock is at work on the snapshot.
+                // Only a run that holds the table lock writes there.
                 Some(_) => return Err(self.lock.lost().into()),
             };
         }
     }
 
-    /// Moves the journal from `open` to `decided`. Takes everything back if that is refused.
+    /// Moves the journal from `open` to `decided`. Rolls everything back if that is refused.
     pub(super) fn decide(&self, journal: &StoreJournal, open: &UpdateVersion) -> Result<(), CommitError> {
         if let Err(failure) = self.lock.confirm() {
-            return Err(self.undo_after(failure.into(), journal));
+            return Err(self.roll_back_after(failure.into(), journal));
         }
         let decided =
             self.store.put_confirmed(&self.journal_path(), &journal.to_json(), &Put::Update(open.clone()));
@@ -66,7 +66,7 @@ impl StoreCommit<'_> {
             Err(failure) => failure,
         };
         match self.settle() {
-            Ok(Ending::Decided(_)) => Ok(()),
+            Ok(FinalState::Decided(_)) => Ok(()),
             Ok(_) => Err(match self.clean_up(journal) {
                 Ok(()) => failure.into(),
                 Err(source) => {
@@ -81,25 +81,25 @@ impl StoreCommit<'_> {
         }
     }
 
-    /// Finds out how the journal ended, and undoes it if it has not: from then on it can no longer be decided.
-    pub(super) fn settle(&self) -> Result<Ending, CommitError> {
+    /// Returns the final state of the journal; moves an open one to `undone` first.
+    pub(super) fn settle(&self) -> Result<FinalState, CommitError> {
         loop {
             let Some((journal, version)) = StoreJournal::read(self.table, self.store, &self.folder)? else {
-                return Ok(Ending::Absent);
+                return Ok(FinalState::Absent);
             };
             match journal.state {
-                JournalState::Decided => return Ok(Ending::Decided(journal)),
-                JournalState::Undone => return Ok(Ending::Undone(journal)),
+                JournalState::Decided => return Ok(FinalState::Decided(journal)),
+                JournalState::Undone => return Ok(FinalState::Undone(journal)),
                 JournalState::Open => {
                     if let Some(journal) = self.mark_undone(journal, version)? {
-                        return Ok(Ending::Undone(journal));
+                        return Ok(FinalState::Undone(journal));
                     }
                 }
             }
         }
     }
 
-    /// Moves the journal to `undone`; nothing if it has another version by now.
+    /// Moves the journal to `undone`; returns `None` if another run has changed it.
     pub(super) fn mark_undone(
         &self,
         journal: StoreJournal,
@@ -110,7 +110,7 @@ impl StoreCommit<'_> {
         Ok(matches!(put, PutOutcome::Written(_)).then_some(undone))
     }
 
-    /// Gives up the uploads of a journal that is not decided, and removes its claim and then itself.
+    /// Aborts the uploads of a journal that is not decided; removes its claim and then the journal.
     pub(super) fn clean_up(&self, journal: &StoreJournal) -> Result<(), LakeError> {
         self.store.abort(&self.uploads(&journal.uploads))?;
         if let Some(path) = &journal.manifest_path {
@@ -125,8 +125,8 @@ impl StoreCommit<'_> {
         self.store.delete(&self.journal_path())
     }
 
-    /// Takes everything back after `failure`; returns what to report.
-    pub(super) fn undo_after(&self, failure: CommitError, journal: &StoreJournal) -> CommitError {
+    /// Rolls everything back after `failure`; returns the error to report.
+    pub(super) fn roll_back_after(&self, failure: CommitError, journal: &StoreJournal) -> CommitError {
         let undone = self.settle().and_then(|_| Ok(self.clean_up(journal)?));
         match (undone, failure) {
             (Ok(()), failure) => failure,
@@ -134,7 +134,7 @@ impl StoreCommit<'_> {
                 CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
             }
             (Err(error), failure) => {
-                tracing::warn!(error = %error, "what was uploaded could not be given up; the next run does it");
+                tracing::warn!(error = %error, "cannot abort uploads; the next run does");
                 failure
             }
         }

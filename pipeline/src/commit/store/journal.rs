@@ -1,5 +1,5 @@
-//! The journal of a run: what it brings and takes away, and whether that is decided. `../protocol.md` has its
-//! states. Every change of it names the version that it was made from.
+//! The journal of a change in an object store: what it adds and removes, and whether that is decided.
+//! `../protocol.md` has its states. Every update of it names the version that it replaces.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(super) const JOURNAL_FILE: &str = "journal.json";
 /// A journal holds a manifest, and as much again for its uploads.
 const MAX_JOURNAL_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
 
-/// Paths are from the lake's folder.
+/// A journal. Paths are from the lake's root.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StoreJournal {
     pub state: JournalState,
@@ -24,7 +24,7 @@ pub(super) struct StoreJournal {
     pub manifest_path: Option<String>,
     /// New files.
     pub uploads: Vec<JournalUpload>,
-    /// What follows the decision; nothing before it.
+    /// What follows the decision; `None` before it.
     pub plan: Option<Plan>,
 }
 
@@ -41,22 +41,22 @@ pub(super) enum JournalState {
 pub(super) struct Plan {
     /// The snapshot that is published, if one is.
     pub publication: Option<PlannedSnapshot>,
-    /// Whether snapshots that the log of a Delta table has not seen come into it.
+    /// Whether the snapshots that the Delta log does not have are added to it.
     pub adopts: bool,
-    /// Data files that leave the log of a Delta table in a commit of their own, from the table's root.
+    /// Data files that are removed from the Delta log in a commit of their own; paths are from the table's root.
     pub removes_from_log: Vec<String>,
-    /// What goes: first, one after the other, what says that the rest is there.
+    /// Removed first, one after the other: what makes a snapshot visible.
     pub removes_first: Vec<SeenObject>,
-    /// Data files that go.
+    /// Data files that are removed then.
     pub removes_then: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PlannedSnapshot {
     pub manifest: Manifest,
-    /// What the manifest is put over: the claim, or the manifest of the same snapshot.
+    /// The version that the manifest replaces: of the claim, or of the same snapshot's manifest.
     pub manifest_over: SeenVersion,
-    /// What `_SUCCESS` is put over; nothing if there was none.
+    /// The version that `_SUCCESS` replaces; `None` if there is none.
     pub success_over: Option<SeenVersion>,
     /// The number of the commit to the log of a Delta table.
     pub transaction: Option<i64>,
@@ -111,11 +111,11 @@ impl StoreJournal {
         serde_json::to_vec(self).expect("text keys and plain values serialise")
     }
 
-    /// Reads the journal in `folder` and its version; nothing if there is none.
+    /// Reads the journal in `folder` and its version; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`CommitError::Unrecoverable`] for one that is not ours, and storage.
+    /// [`CommitError::Unrecoverable`] for a journal that we did not write, and storage.
     pub(super) fn read(
         table: &Table,
         store: &Store,
@@ -131,7 +131,7 @@ impl StoreJournal {
         }
     }
 
-    /// What it is to finish this journal.
+    /// Returns what completing this journal recovers.
     pub(super) fn recovered(&self, run_id: String) -> Recovered {
         let Some(plan) = &self.plan else { return Recovered::Removed { run_id } };
         match &plan.publication {

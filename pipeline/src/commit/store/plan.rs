@@ -1,11 +1,11 @@
-//! Before the decision: what a change comes to, and which versions of the objects it replaces.
+//! Before the decision: plans what a change adds, replaces and removes, each object by its version.
 
 use std::path::Path;
 
 use object_store::UpdateVersion;
 
-use super::StoreCommit;
 use super::journal::{Plan, PlannedSnapshot, SeenObject, SeenVersion, StoreJournal};
+use super::store_commit::StoreCommit;
 use crate::commit::CommitError;
 use crate::commit::delta_log::{DeltaLog, staged_statistics};
 use crate::delta::FileStatistics;
@@ -13,17 +13,17 @@ use crate::lake::{LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, SUCCESS_FILE
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
 
-/// What a publication comes to, and what of it the journal does not keep.
+/// The plan of a publish, and what the journal does not keep of it.
 pub(super) struct Planned {
     pub plan: Plan,
-    /// Snapshots that it takes the place of.
+    /// Snapshots that it replaces.
     pub replaced: Vec<SnapshotId>,
-    /// Of the data files, for the log of a Delta table.
+    /// Statistics of the data files, for the Delta log.
     pub statistics: Option<Vec<FileStatistics>>,
 }
 
 impl StoreCommit<'_> {
-    /// Reads what publishing `manifest` comes to, and claims the manifest's place.
+    /// Plans the publish of `manifest`, and claims the manifest's place.
     pub(super) fn plan(
         &self,
         manifest: &Manifest,
@@ -73,7 +73,30 @@ impl StoreCommit<'_> {
         Ok(Planned { plan, replaced, statistics })
     }
 
-    pub(super) fn read_published(
+    /// Plans the removal of snapshots.
+    pub(super) fn plan_removal(
+        &self,
+        published: &[PublishedSnapshot],
+        ids: &[SnapshotId],
+    ) -> Result<Plan, CommitError> {
+        let mut plan = Plan::default();
+        let is_delta = self.table.kind()? == TableKind::Delta;
+        for snapshot in published.iter().filter(|one| ids.contains(&one.id)) {
+            if self.table.is_complete(snapshot)? {
+                self.add_seen(&mut plan, &self.table.data_folder(snapshot.id.date()).join(SUCCESS_FILE))?;
+            }
+            // The rejects go before the manifest that counts them.
+            self.add_seen(&mut plan, &self.table.rejects_path(snapshot.id))?;
+            self.add_seen(&mut plan, &snapshot.manifest_path)?;
+            self.add_files(&mut plan, &snapshot.manifest);
+            if is_delta {
+                plan.removes_from_log.extend(snapshot.manifest.files.iter().map(|file| file.path.clone()));
+            }
+        }
+        Ok(plan)
+    }
+
+    fn read_published(
         &self,
         id: SnapshotId,
     ) -> Result<Option<(PublishedSnapshot, UpdateVersion)>, LakeError> {
@@ -82,14 +105,14 @@ impl StoreCommit<'_> {
         Ok(self.table.parse_snapshot(id, bytes)?.zip(version))
     }
 
-    pub(super) fn add_files(&self, plan: &mut Plan, manifest: &Manifest) {
+    fn add_files(&self, plan: &mut Plan, manifest: &Manifest) {
         let root = self.table.root();
         plan.removes_then
             .extend(manifest.files.iter().map(|file| self.table.below_lake(&root.join(&file.path))));
     }
 
-    /// Adds the object at `path` to what goes first, if it is there.
-    pub(super) fn add_seen(&self, plan: &mut Plan, path: &Path) -> Result<(), LakeError> {
+    /// Adds the object at `path` to what is removed first, if it exists.
+    fn add_seen(&self, plan: &mut Plan, path: &Path) -> Result<(), LakeError> {
         if let Some(version) = self.store.version(path)? {
             plan.removes_first.push(SeenObject { path: self.table.below_lake(path), seen: version.into() });
         }

@@ -1,5 +1,5 @@
-//! Schedules of two and three runs on one table, interleaved at every request. What always has to hold is
-//! checked after each request, and what has to hold in the end after a last, undisturbed run.
+//! Schedules of two and three runs on one table, interleaved at every request. Invariants are checked after each
+//! request, and the final state after a last run without faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -87,12 +87,12 @@ fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
     }
 }
 
-/// Checks what every reader may rely on at any time: a manifest and a log list files that are there. Notes the
-/// run of every manifest that was ever in place.
+/// Checks what every reader may rely on at any time: files that a manifest or the log lists exist. Notes the run of
+/// every manifest that was ever in place.
 fn check_readers(simulation: &Simulation, published_runs: &mut BTreeSet<String>) {
-    let picture = simulation.list_tree();
-    let has = |path: &str| picture.contains_key(&format!("lake/software_inventory/{path}"));
-    for (name, bytes) in &picture {
+    let tree = simulation.list_tree();
+    let has = |path: &str| tree.contains_key(&format!("lake/software_inventory/{path}"));
+    for (name, bytes) in &tree {
         if name.ends_with(MANIFEST_FILE) && Claim::parse(bytes).is_none() {
             let manifest: Manifest = serde_json::from_slice(bytes).unwrap();
             for file in &manifest.files {
@@ -103,7 +103,7 @@ fn check_readers(simulation: &Simulation, published_runs: &mut BTreeSet<String>)
     }
     let mut in_log = BTreeSet::new();
     for (_, bytes) in
-        picture.iter().filter(|(name, _)| name.contains("/_delta_log/") && !name.contains("checkpoint"))
+        tree.iter().filter(|(name, _)| name.contains("/_delta_log/") && !name.contains("checkpoint"))
     {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: serde_json::Value = serde_json::from_slice(line).unwrap();
@@ -119,11 +119,11 @@ fn check_readers(simulation: &Simulation, published_runs: &mut BTreeSet<String>)
     }
 }
 
-/// Checks that the table is whole and nothing else is anywhere; returns the run of each snapshot.
+/// Checks that the table is whole and that there are no other objects; returns the run of each snapshot.
 fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String> {
-    let picture = simulation.list_tree();
+    let tree = simulation.list_tree();
     let mut expected: BTreeSet<String> =
-        picture.keys().filter(|name| name.contains("/_delta_log/")).cloned().collect();
+        tree.keys().filter(|name| name.contains("/_delta_log/")).cloned().collect();
     let mut in_manifests = BTreeSet::new();
     let mut runs = BTreeMap::new();
     for snapshot in table.snapshots().unwrap() {
@@ -133,7 +133,7 @@ fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String>
         expected.insert(below(&table.data_folder(snapshot.id.date()).join(SUCCESS_FILE)));
         if snapshot.manifest.totals.field_rejects > 0 {
             let rejects = below(&table.rejects_path(snapshot.id));
-            assert_eq!(picture.get(&rejects).unwrap(), snapshot.manifest.run_id.as_str().as_bytes());
+            assert_eq!(tree.get(&rejects).unwrap(), snapshot.manifest.run_id.as_str().as_bytes());
             expected.insert(rejects);
         }
         for file in &snapshot.manifest.files {
@@ -142,7 +142,7 @@ fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String>
         }
         runs.insert(snapshot.id.to_string(), snapshot.manifest.run_id.to_string());
     }
-    assert_eq!(picture.keys().cloned().collect::<BTreeSet<_>>(), expected, "nothing else is left");
+    assert_eq!(tree.keys().cloned().collect::<BTreeSet<_>>(), expected, "nothing else is left");
     if let Some(log) = DeltaLog::open(table).unwrap() {
         let live: BTreeSet<_> = log.delta().live_files().map(|file| file.path).collect();
         assert_eq!(live, in_manifests, "the log lists the same files");
@@ -200,13 +200,13 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
     });
     let ended = simulation
         .schedule(seed, odds, runs.collect(), &mut || check_readers(&simulation, &mut published_runs));
-    // A last run, which nothing disturbs.
+    // A last run without faults.
     let last = Job::Ingest { id: "20210113T120000Z", replaces: false, is_delta: false, has_files };
     ingest(&table(None), "ffffffff", last).unwrap();
     check_readers(&simulation, &mut published_runs);
     check_end(&simulation, &table(None));
     if odds.killed + odds.late + odds.lost == 0 {
-        // Otherwise one may be left that was begun and never came into a journal.
+        // Otherwise an upload may be left that no journal names.
         assert_eq!(simulation.num_uploads(), 0);
     }
     for (index, ended) in ended.iter().enumerate() {

@@ -1,27 +1,28 @@
-//! After the decision: the steps that a decided journal names, each of which can be repeated.
+//! After the decision: the steps of a decided journal, each of which can be repeated.
 
 use std::path::Path;
 
 use chrono::Utc;
 
-use super::StoreCommit;
 use super::journal::{JournalState, Plan, PlannedSnapshot, SeenObject, SeenVersion, StoreJournal};
+use super::store_commit::StoreCommit;
+use crate::commit::CommitError;
 use crate::commit::delta_log::DeltaLog;
-use crate::commit::{CommitError, to_json};
 use crate::delta::{DeltaError, FileStatistics};
 use crate::lake::store::{Put, PutOutcome, Upload};
 use crate::lake::{
     LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_SUCCESS_BYTES, REJECTS_FILE, SUCCESS_FILE,
 };
+use crate::manifest::to_json;
 
-/// How often the commit to a Delta log is begun again because another writer has touched the same date.
+/// Attempts at a commit to a Delta log while other writers change the same date.
 const MAX_LOG_ATTEMPTS: u32 = 3;
 
-/// Why the steps after a decision did not come to their end.
+/// Why the steps after a decision were not completed.
 pub(super) enum FinishError {
-    /// They cannot, and what was done is taken back.
+    /// They cannot be, and are rolled back.
     Undone(CommitError),
-    /// The next run carries them on.
+    /// The next run completes them.
     Failed(CommitError),
 }
 
@@ -32,7 +33,7 @@ impl<E: Into<CommitError>> From<E> for FinishError {
 }
 
 impl StoreCommit<'_> {
-    /// Carries out the steps of this run's own decision; returns why the next run has to carry them on.
+    /// Carries out the steps of this run's own decision; returns the error if the next run has to complete them.
     pub(super) fn finish_own(
         &self,
         journal: &StoreJournal,
@@ -45,7 +46,7 @@ impl StoreCommit<'_> {
         }
     }
 
-    /// Carries out the steps of a decided journal. Ends well too if another run has done so.
+    /// Carries out the steps of a decided journal. Succeeds as well if another run has done so.
     pub(super) fn finish(
         &self,
         journal: &StoreJournal,
@@ -78,14 +79,16 @@ impl StoreCommit<'_> {
         Ok(())
     }
 
-    /// Removes the version of an object that was read before the decision. Rejects may have another by now: on
-    /// Azure an upload can be completed once more, with the same bytes.
-    pub(super) fn remove_seen(&self, plan: &Plan, object: &SeenObject) -> Result<(), LakeError> {
+    /// Removes the version of an object that was read before the decision. Rejects may have a newer version: on Azure
+    /// an upload can be completed twice, with the same bytes.
+    fn remove_seen(&self, plan: &Plan, object: &SeenObject) -> Result<(), LakeError> {
         let path = self.path(&object.path);
         let mut version = object.seen.version();
         while !self.store.delete_version(&path, &version)? {
             let Some(current) = self.store.version(&path)? else { break };
-            if !path.ends_with(REJECTS_FILE) || self.is_others(plan, &path.with_file_name(MANIFEST_FILE))? {
+            if !path.ends_with(REJECTS_FILE)
+                || self.is_of_later_run(plan, &path.with_file_name(MANIFEST_FILE))?
+            {
                 break;
             }
             version = current;
@@ -93,8 +96,8 @@ impl StoreCommit<'_> {
         Ok(())
     }
 
-    /// Whether a run that came later has put the manifest or the claim at `path`.
-    pub(super) fn is_others(&self, plan: &Plan, path: &Path) -> Result<bool, LakeError> {
+    /// Whether a later run has written the manifest or the claim at `path`.
+    fn is_of_later_run(&self, plan: &Plan, path: &Path) -> Result<bool, LakeError> {
         let Some((bytes, version)) = self.store.read(path, MAX_MANIFEST_BYTES)? else { return Ok(false) };
         let is_new = plan.publication.as_ref().is_some_and(|new| bytes == to_json(&new.manifest));
         let is_old = plan
@@ -104,14 +107,14 @@ impl StoreCommit<'_> {
         Ok(!is_new && !is_old)
     }
 
-    /// Whether the journal is still there to be finished; if not, another run has done so.
-    pub(super) fn is_unfinished(&self) -> Result<bool, CommitError> {
+    /// Whether the journal still exists; if not, another run has completed its steps.
+    fn is_unfinished(&self) -> Result<bool, CommitError> {
         Ok(StoreJournal::read(self.table, self.store, &self.folder)?.is_some())
     }
 
-    /// Completes uploads; says whether they are. If not, another run has carried on. If one of them is gone for
-    /// good, no one can carry on, and the journal is undone.
-    pub(super) fn complete(&self, journal: &StoreJournal, uploads: &[Upload]) -> Result<bool, FinishError> {
+    /// Completes uploads; returns false if another run has completed the journal's steps. If the store has dropped one
+    /// of them, no run can, and the journal is undone.
+    fn complete(&self, journal: &StoreJournal, uploads: &[Upload]) -> Result<bool, FinishError> {
         let Err(failure) = self.store.complete(uploads) else { return Ok(true) };
         if !failure.is_gone {
             return Err(failure.error.into());
@@ -130,30 +133,22 @@ impl StoreCommit<'_> {
         Err(FinishError::Undone(failure.error.into()))
     }
 
-    /// The commits to the log of a Delta table.
-    pub(super) fn write_log(
-        &self,
-        plan: &Plan,
-        statistics: Option<&[FileStatistics]>,
-    ) -> Result<(), CommitError> {
+    /// Commits to the Delta log.
+    fn write_log(&self, plan: &Plan, statistics: Option<&[FileStatistics]>) -> Result<(), CommitError> {
         let mut attempts = 0;
         loop {
             attempts += 1;
             match self.try_write_log(plan, statistics) {
                 Err(CommitError::Lake(LakeError::Delta(error)))
                     if matches!(*error, DeltaError::DateChanged { .. }) && attempts < MAX_LOG_ATTEMPTS => {}
-                // A later commit of the date: this one was made, and has been replaced since.
+                // The log has a later commit of the date: this one was made, and has been replaced since.
                 Err(CommitError::ConcurrentPublish { .. }) if !self.is_unfinished()? => return Ok(()),
                 result => return result,
             }
         }
     }
 
-    pub(super) fn try_write_log(
-        &self,
-        plan: &Plan,
-        statistics: Option<&[FileStatistics]>,
-    ) -> Result<(), CommitError> {
+    fn try_write_log(&self, plan: &Plan, statistics: Option<&[FileStatistics]>) -> Result<(), CommitError> {
         let transaction = plan.publication.as_ref().and_then(|one| Some((&one.manifest, one.transaction?)));
         if transaction.is_none() && !plan.adopts && plan.removes_from_log.is_empty() {
             return Ok(());
@@ -178,16 +173,16 @@ impl StoreCommit<'_> {
         Ok(())
     }
 
-    /// Puts the manifest over what was read before the decision. Says whether it is in place; if not, another
-    /// run has carried on and more has come since.
-    pub(super) fn put_manifest(&self, publication: &PlannedSnapshot) -> Result<bool, CommitError> {
+    /// Puts the manifest over the version that was read before the decision; returns false if another run has
+    /// completed the steps and later changes followed.
+    fn put_manifest(&self, publication: &PlannedSnapshot) -> Result<bool, CommitError> {
         let manifest = &publication.manifest;
         let path = self.table.manifest_path(manifest.snapshot_id());
         self.put_over(&path, &to_json(manifest), Some(&publication.manifest_over))
     }
 
-    /// The same for `_SUCCESS`.
-    pub(super) fn put_success(&self, publication: &PlannedSnapshot) -> Result<bool, CommitError> {
+    /// Puts `_SUCCESS`, as [`Self::put_manifest`].
+    fn put_success(&self, publication: &PlannedSnapshot) -> Result<bool, CommitError> {
         let manifest = &publication.manifest;
         let id = manifest.snapshot_id();
         let path = self.table.data_folder(id.date()).join(SUCCESS_FILE);
@@ -199,7 +194,7 @@ impl StoreCommit<'_> {
         if found.is_some_and(|(found, _)| found == to_json(manifest)) {
             return Ok(true);
         }
-        // Others have replaced or removed the snapshot: a request of this run's was late.
+        // Another run has replaced or removed the snapshot: this run's request was late.
         if let Some((found, version)) = self.store.read(&path, MAX_SUCCESS_BYTES)?
             && found == success
         {
@@ -208,12 +203,7 @@ impl StoreCommit<'_> {
         Ok(false)
     }
 
-    pub(super) fn put_over(
-        &self,
-        path: &Path,
-        bytes: &[u8],
-        seen: Option<&SeenVersion>,
-    ) -> Result<bool, CommitError> {
+    fn put_over(&self, path: &Path, bytes: &[u8], seen: Option<&SeenVersion>) -> Result<bool, CommitError> {
         let mut put = SeenVersion::put_over(seen);
         loop {
             let PutOutcome::Refused(found) = self.store.put_confirmed(path, bytes, &put)? else {
@@ -222,7 +212,7 @@ impl StoreCommit<'_> {
             if !self.is_unfinished()? {
                 return Ok(false);
             }
-            // Nobody else has carried on: somebody has changed the object by hand, or a request was late.
+            // No other run has completed the steps: the object was changed by hand, or a request was late.
             self.lock.confirm()?;
             put = found.map_or(Put::Create, |(_, version)| Put::Update(version));
         }

@@ -1,5 +1,6 @@
-//! What late requests of runs that have no journal any more leave in a store.
+//! Removes what late requests of runs without a journal left in a store.
 
+use super::journal::StoreJournal;
 use crate::commit::CommitError;
 use crate::lake::store::Store;
 use crate::lake::{
@@ -7,9 +8,7 @@ use crate::lake::{
     data_folder_name,
 };
 
-use super::journal::StoreJournal;
-
-/// Removes the claims of runs that have no journal any more: a request that arrived late.
+/// Removes the claims of runs that no longer have a journal: their request arrived late.
 pub(super) fn sweep_claims(table: &Table, store: &Store) -> Result<(), CommitError> {
     for (name, bytes) in table.list_files(&table.snapshots_root())? {
         if bytes != Claim::NUM_BYTES || !name.ends_with(MANIFEST_FILE) {
@@ -24,15 +23,15 @@ pub(super) fn sweep_claims(table: &Table, store: &Store) -> Result<(), CommitErr
     Ok(())
 }
 
-/// Whether this is a claim whose run has no journal, read after the claim: a run that is at work has written
-/// its journal before.
+/// Whether this is a claim whose run has no journal. The journal is read after the claim: an active run writes its
+/// journal first.
 pub(super) fn is_abandoned_claim(table: &Table, store: &Store, bytes: &[u8]) -> Result<bool, CommitError> {
     let Some(claim) = Claim::parse(bytes) else { return Ok(false) };
     let folder = table.staging_root().join(claim.claimed_by.as_str());
     Ok(StoreJournal::read(table, store, &folder)?.is_none())
 }
 
-/// Removes each `_SUCCESS` of ours that is alone on a date without a manifest: a request that arrived late.
+/// Removes each `_SUCCESS` that stands alone on a date without a manifest: its request arrived late.
 pub(super) fn sweep_success_files(table: &Table, store: &Store) -> Result<(), CommitError> {
     let published: Vec<_> = table.snapshot_ids()?.into_iter().map(|id| data_folder_name(id.date())).collect();
     for name in store.list_folders(&table.root())? {

@@ -1,15 +1,17 @@
-//! Publishing in a store, disturbed at every one of its changes.
+//! Publishing in a store, with faults injected at every change.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::journal::JOURNAL_FILE;
 use super::*;
 use crate::commit::tests::{
     Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
 };
 use crate::commit::unfinished_changes;
 use crate::exit_code::Diagnostic;
+use crate::lake::SUCCESS_FILE;
 use crate::lake::lease_times::LeaseTimes;
 use crate::lake::store::Put;
 use crate::lake::store::faulty::{Fault, Faulty, Ignored};
@@ -39,11 +41,11 @@ impl Scene {
         self.table().lock(|| (), &|| false).unwrap()
     }
 
-    /// The objects but for the lock, which a killed run leaves.
+    /// The objects without the lock, which a killed run leaves.
     fn list_tree(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut picture = self.store.list_tree();
-        picture.retain(|name, _| !name.ends_with("/lock"));
-        picture
+        let mut tree = self.store.list_tree();
+        tree.retain(|name, _| !name.ends_with("/lock"));
+        tree
     }
 
     fn check_whole(&self) {
@@ -62,7 +64,7 @@ impl Scene {
     }
 }
 
-/// Publishes, waiting for the lock of a run that is no more.
+/// Publishes, waiting for the lock of a killed run.
 fn publish(table: &Table, id: &str, run: &str, content: Content) -> Result<Published, CommitError> {
     publish_under(&table.lock(|| (), &|| false)?, id, run, content)
 }
@@ -96,7 +98,7 @@ fn published_lake_is_laid_out_as_on_a_disk() {
 }
 
 #[test]
-fn fault_at_any_change_leaves_the_old_or_the_new_snapshot_once_recovered() {
+fn fault_at_any_change_recovers_to_old_or_new() {
     for (before, content) in SCENES {
         let undisturbed = Scene::new(before);
         let old = undisturbed.list_tree();
@@ -168,7 +170,7 @@ fn fault_at_any_change_of_a_recovery_is_recovered() {
 }
 
 #[test]
-fn removal_disturbed_at_any_change_takes_all_or_none() {
+fn fault_during_a_removal_removes_all_or_none() {
     let before = [(NOON, "aaaaaaaa", Content::Full), (NEXT_DAY, "bbbbbbbb", Content::Full)];
     for (after, for_good) in faults() {
         for at in 0.. {
@@ -214,7 +216,7 @@ fn uploaded(scene: &Scene, id: &str, run: &str) -> (crate::commit::StagedSnapsho
 fn run_that_lost_the_lock_publishes_nothing() {
     let scene = Scene::new(&[]);
     let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
-    // A second run takes the lock over, and puts away what it finds.
+    // A second run takes over the lock, and cleans up.
     publish(&scene.table(), NOON, "bbbbbbbb", Content::Full).unwrap();
     let before = scene.list_tree();
     let error = slow.publish(&manifest).unwrap_err();
@@ -227,7 +229,7 @@ fn run_that_lost_the_lock_publishes_nothing() {
 }
 
 #[test]
-fn upload_is_invisible_and_goes_when_it_is_not_published() {
+fn unpublished_upload_is_invisible_and_removed() {
     let scene = Scene::new(&[(NEXT_DAY, "aaaaaaaa", Content::Full)]);
     let before = scene.list_tree();
     let (staging, _) = uploaded(&scene, NOON, "bbbbbbbb");
@@ -298,7 +300,7 @@ fn store_without_conditional_writes_is_refused() {
 }
 
 #[test]
-fn journal_that_is_not_ours_is_not_guessed_at() {
+fn foreign_journal_is_unrecoverable() {
     let scene = Scene::new(&[(NOON, "aaaaaaaa", Content::Full)]);
     let table = scene.table();
     let crate::lake::Place::Store(store) = table.place() else { unreachable!() };

@@ -1,4 +1,4 @@
-//! Publishing into Delta tables on a local disk and in a store, disturbed at every one of its changes.
+//! Publishing into Delta tables on a local disk and in a store, with faults injected at every change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -53,8 +53,8 @@ fn publish(
     staging.publish(&manifest(id, run, files, 0))
 }
 
-/// Holds folders, manifests and the log against each other; returns the run of each snapshot. Of dates that
-/// the log has not seen there is nothing in it.
+/// Checks folders, manifests and the log against each other; returns the run of each snapshot. The log may lack
+/// whole snapshots.
 #[track_caller]
 fn runs(table: &Table) -> BTreeMap<String, String> {
     let mut on_disk = BTreeSet::new();
@@ -118,11 +118,11 @@ impl Scene {
     }
 }
 
-/// A picture without the log, which has random and growing parts.
-fn picture_but_log(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
-    let mut picture = list_tree(root);
-    picture.retain(|name, _| !name.contains(LOG_FOLDER));
-    picture
+/// The tree without the log, parts of which are random.
+fn list_tree_without_log(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut tree = list_tree(root);
+    tree.retain(|name, _| !name.contains(LOG_FOLDER));
+    tree
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn failure_at_any_change_leaves_the_lake_as_it_was() {
         for after in 0.. {
             let temp = temp_dir();
             let table = scene.set(&temp.path().join("lake"));
-            let old = picture_but_log(temp.path());
+            let old = list_tree_without_log(temp.path());
             faults::set(Fault { once: after, ..Fault::NONE });
             let result = scene.act(&table);
             let num_changes = faults::clear();
             match result {
                 Err(error) => {
                     assert_eq!(num_published, 0, "no error after success");
-                    assert_eq!(picture_but_log(temp.path()), old, "failed at change {after}: {error}");
+                    assert_eq!(list_tree_without_log(temp.path()), old, "failed at change {after}: {error}");
                 }
                 Ok(published) => {
                     num_published += 1;
@@ -178,7 +178,7 @@ fn failure_at_any_change_leaves_the_lake_as_it_was() {
 }
 
 #[test]
-fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
+fn crash_at_any_change_recovers_to_old_or_new() {
     for scene in Scene::ALL {
         let mut is_new = false;
         for after in 0.. {
@@ -213,7 +213,7 @@ fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
             }
             let staged = local::list_names(&table.staging_root()).unwrap();
             assert!(staged.is_empty(), "{staged:?}");
-            // The next run goes through, whatever this one has left.
+            // The next run succeeds.
             scene
                 .act(&table)
                 .map(|_| ())
@@ -280,7 +280,7 @@ fn removal_from_a_delta_table_is_all_or_nothing() {
                 Fault { once: step, ..Fault::NONE }
             });
             let result = table
-                .lock(|| panic!("nobody holds the lock"), &|| false)
+                .lock(|| panic!("the lock is free"), &|| false)
                 .map_err(CommitError::from)
                 .and_then(|lock| {
                     lock.remove_snapshots(&run_id("bbbbbbbb"), &[snapshot_id(NOON), snapshot_id(NEXT_DAY)])
@@ -315,15 +315,15 @@ fn table_in(store: &Faulty, temp: &Path) -> Table {
     store.lake(temp, times).table(schema::DATASETS[0])
 }
 
-/// The objects but for the log, and for the lock that a killed run leaves.
+/// The objects without the log, and without the lock that a killed run leaves.
 fn objects(store: &Faulty) -> BTreeMap<String, Vec<u8>> {
-    let mut picture = store.list_tree();
-    picture.retain(|name, _| !name.contains(LOG_FOLDER) && !name.ends_with("/lock"));
-    picture
+    let mut tree = store.list_tree();
+    tree.retain(|name, _| !name.contains(LOG_FOLDER) && !name.ends_with("/lock"));
+    tree
 }
 
 #[test]
-fn fault_at_any_change_in_a_store_leaves_the_old_or_the_new_snapshot_once_recovered() {
+fn fault_at_any_change_in_a_store_is_recovered() {
     for scene in Scene::ALL {
         for (after, for_good) in [(false, false), (false, true), (true, false), (true, true)] {
             let mut is_new = false;
@@ -366,7 +366,7 @@ fn fault_at_any_change_in_a_store_leaves_the_old_or_the_new_snapshot_once_recove
 }
 
 #[test]
-fn removal_from_a_delta_table_in_a_store_is_all_or_nothing() {
+fn removal_from_a_delta_store_is_all_or_nothing() {
     for (after, for_good) in [(false, false), (false, true), (true, false), (true, true)] {
         for at in 0.. {
             let temp = temp_dir();
@@ -414,7 +414,7 @@ fn snapshots_without_their_data_are_not_adopted() {
     assert!(log.delta().live_files().all(|file| file.path.starts_with(&folder)));
 }
 
-/// Plain snapshots of two dates, the older one with a file that is no Parquet file any more.
+/// Publishes plain snapshots of two dates; one file of the older one is not Parquet any more.
 fn plain_with_unreadable_file(table: &Table, overwrite: impl Fn(&Path)) {
     for id in [NOON, NEXT_DAY] {
         publish(table, TableKind::Plain, id, "aaaaaaaa", &["Linux", "macOS"]).unwrap();
@@ -443,7 +443,7 @@ fn unreadable_old_file_leaves_a_plain_table_plain() {
     let adopted = lock(&table).to_be_delta().adopt_snapshots(&run_id("dddddddd"));
     check(adopted.unwrap_err());
 
-    // What replaces the damaged snapshot is a way out, and brings the others into the log.
+    // Replacing the damaged snapshot adds the others to the log.
     publish(&table, TableKind::Delta, EVENING, "cccccccc", &["Linux"]).unwrap();
     assert_eq!(runs(&table).len(), 2);
     let log = DeltaLog::open(&table).unwrap().unwrap();
@@ -496,7 +496,7 @@ fn append_only_table_keeps_what_it_has() {
 }
 
 #[test]
-fn journal_that_is_not_ours_is_not_guessed_at() {
+fn foreign_journal_is_unrecoverable() {
     for path in ["../../x", "snapshot_date=2021-01-12/x", "/etc/x"] {
         let temp = temp_dir();
         let table = open_table(temp.path());

@@ -1,4 +1,4 @@
-//! What desktops, file servers and stores leave in a lake, while snapshots are published, replaced and removed.
+//! Files that desktops, file servers and stores leave in a lake, while snapshots are published, replaced and removed.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn litter(place: &Path) {
 }
 
 #[test]
-fn clutter_is_no_obstacle_on_disk_and_goes_with_its_folder() {
+fn ignored_files_on_disk_do_not_stop_publishing() {
     let temp = temp_dir();
     let table = open_table(&temp.path().join("lake"));
     for (id, run) in [(NOON, "aaaaaaaa"), (NEXT_DAY, "bbbbbbbb")] {
@@ -59,7 +59,7 @@ fn clutter_is_no_obstacle_on_disk_and_goes_with_its_folder() {
 }
 
 #[test]
-fn data_in_clutter_is_an_obstacle_and_damage() {
+fn data_in_ignored_folders_is_refused() {
     for name in ["._x.parquet", "lost+found/x.parquet", "@eaDir/x.PARQUET", ".x/y.parquet"] {
         let temp = temp_dir();
         let table = open_table(&temp.path().join("lake"));
@@ -79,7 +79,7 @@ fn data_in_clutter_is_an_obstacle_and_damage() {
 }
 
 #[test]
-fn clutter_in_a_staged_snapshot_is_not_published() {
+fn staged_ignored_files_are_not_published() {
     let temp = temp_dir();
     let table = open_table(temp.path());
     let lock = lock(&table);
@@ -92,7 +92,7 @@ fn clutter_in_a_staged_snapshot_is_not_published() {
 }
 
 #[test]
-fn markers_of_folders_in_a_store_are_no_obstacle() {
+fn folder_markers_in_a_store_do_not_stop_publishing() {
     let temp = temp_dir();
     let store = Faulty::new();
     let table = store.lake(temp.path(), LeaseTimes::IMPATIENT).table(schema::DATASETS[0]);
@@ -141,7 +141,7 @@ fn partition_whose_name_is_taken_gets_another_spelling() {
     let table = open_table(temp.path());
     let lock = lock(&table);
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
-    // What a file system that does not tell cases apart does: a folder is there that this run has not made.
+    // As on a case-insensitive file system: a folder exists that this run has not made.
     std::fs::create_dir(staging.destination().data_folder().join("OSPlatform=MacOS")).unwrap();
     let create =
         |folder: &str, name: &str| staging.destination().create_data_file(folder, name).unwrap().table_path;

@@ -1,4 +1,4 @@
-//! Publishing on a local disk, disturbed at every one of its changes.
+//! Publishing on a local disk, with faults injected at every change of the file system.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -12,7 +12,7 @@ use super::*;
 use crate::exit_code::Diagnostic;
 use crate::lake::local::faults::{self, Fault};
 use crate::lake::{Lake, LakeError, local};
-use crate::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals};
+use crate::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals, to_json};
 use crate::staging::{FinishedFile, HashingFile, StagedFile};
 
 pub(crate) mod delta;
@@ -27,7 +27,7 @@ pub(crate) fn open_table(root: &Path) -> Table {
 }
 
 pub(crate) fn lock(table: &Table) -> TableLock {
-    table.lock(|| panic!("nobody holds the lock"), &|| false).unwrap()
+    table.lock(|| panic!("the lock is free"), &|| false).unwrap()
 }
 
 pub(crate) fn run_id(text: &str) -> RunId {
@@ -38,7 +38,7 @@ pub(crate) fn snapshot_id(text: &str) -> SnapshotId {
     SnapshotId::parse(text).unwrap()
 }
 
-/// A temporary folder, in memory where there is such a place: these tests sync thousands of times.
+/// A temporary folder, in memory if possible: these tests sync thousands of times.
 pub(crate) fn temp_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -91,7 +91,7 @@ pub(crate) fn publish(
     run: &str,
     content: Content,
 ) -> Result<Published, CommitError> {
-    publish_under(&table.lock(|| panic!("nobody holds the lock"), &|| false)?, id, run, content)
+    publish_under(&table.lock(|| panic!("the lock is free"), &|| false)?, id, run, content)
 }
 
 pub(crate) fn publish_under(
@@ -177,7 +177,7 @@ fn published_lake_is_laid_out_as_promised() {
 }
 
 #[test]
-fn snapshots_replace_on_their_date_and_gather_over_dates() {
+fn snapshot_replaces_only_snapshots_of_its_date() {
     let temp = temp_dir();
     let table = open_table(temp.path());
     let ids = || table.snapshots().unwrap().iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
@@ -228,7 +228,7 @@ fn foreign_files_are_left_alone() {
 }
 
 #[test]
-fn manifest_that_does_not_describe_the_staged_files_is_refused() {
+fn manifest_that_differs_from_staged_files_is_refused() {
     let temp = temp_dir();
     let root = temp.path().join("lake");
     let table = open_table(&root);
@@ -330,9 +330,9 @@ fn full_disk_names_the_path_and_says_what_to_do() {
     assert!(!root.exists());
 }
 
-/// A lake before and after one publish, for the tests that disturb it.
+/// A lake before and after one publish, for the tests that inject faults.
 struct Scene {
-    /// What is published before, and by what content it is replaced.
+    /// What is published before, and what replaces it.
     before: Option<(&'static str, Content)>,
     after: Content,
     no_exchange: bool,
@@ -370,8 +370,8 @@ impl Scene {
         publish(table, EVENING, "bbbbbbbb", self.after)
     }
 
-    /// Disturbs the publish at each of its changes in turn, for as long as `disturb` goes on. It is
-    /// given the pictures before and after an undisturbed publish, and the number of the change.
+    /// Injects a fault at each change of the publish in turn, until `disturb` breaks. It is given the tree before and
+    /// after a publish without faults, and the number of the change.
     fn each(
         &self,
         mut disturb: impl FnMut(&Path, &Table, &[BTreeMap<String, Option<Vec<u8>>>; 2], u32) -> ControlFlow<()>,
@@ -381,12 +381,12 @@ impl Scene {
         let table = self.set(&root);
         let old = list_tree(&root);
         self.act(&table).unwrap();
-        let pictures = [old, list_tree(&root)];
+        let trees = [old, list_tree(&root)];
         for after in 0.. {
             let temp = temp_dir();
             let root = temp.path().join("lake");
             let table = self.set(&root);
-            if disturb(&root, &table, &pictures, after).is_break() {
+            if disturb(&root, &table, &trees, after).is_break() {
                 assert!(after > 5, "a publish has more changes than that");
                 return;
             }
@@ -425,7 +425,7 @@ fn failure_at_any_change_leaves_the_lake_as_it_was() {
 }
 
 #[test]
-fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
+fn crash_at_any_change_recovers_to_old_or_new() {
     for scene in Scene::ALL {
         let mut is_new = false;
         scene.each(|root, table, [old, new], after| {
@@ -441,7 +441,7 @@ fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
                 is_new = true;
             } else {
                 assert!(!is_new, "once published it stays");
-                // The first run of all made the lake's folder, and a crash leaves it.
+                // A crash leaves the lake's folder that the first run made.
                 assert_eq!(&found, old, "crash at change {after}");
             }
             if result.is_ok() {
@@ -453,10 +453,10 @@ fn crash_at_any_change_is_recovered_to_the_old_or_the_new_snapshot() {
     }
 }
 
-/// As above, with a second disturbance: the undo of a failed publish breaks off, or the recovery from
-/// a crash crashes. Every third change keeps it short; the others are like their neighbours.
+/// As above, with a second fault: rolling back a failed publish fails, or the recovery from a crash crashes. Every
+/// third change keeps the test short; the others are like their neighbours.
 #[test]
-fn crash_of_an_undo_or_a_recovery_is_recovered() {
+fn crash_of_a_rollback_or_a_recovery_is_recovered() {
     for (scene, is_undo) in Scene::ALL.iter().flat_map(|scene| [(scene, true), (scene, false)]) {
         scene.each(|_, _, [old, new], step| {
             let first = step * 3;
@@ -493,7 +493,7 @@ fn crash_of_an_undo_or_a_recovery_is_recovered() {
 }
 
 #[test]
-fn interrupted_publish_whose_data_is_gone_is_not_guessed_at() {
+fn publish_whose_data_is_missing_is_unrecoverable() {
     let temp = temp_dir();
     let table = open_table(temp.path());
     let folder = table.staging_root().join("aaaaaaaa");
@@ -575,7 +575,7 @@ fn removal_journals_of_earlier_versions_are_recovered() {
     let data = table.data_folder(snapshot_id(NOON).date());
     std::fs::rename(data, folder.join(format!("{NOON}.data"))).unwrap();
     assert_eq!(unfinished_changes(&table).unwrap(), ["bbbbbbbb"]);
-    let expected = Recovered::PutBack { run_id: "bbbbbbbb".to_owned() };
+    let expected = Recovered::RolledBack { run_id: "bbbbbbbb".to_owned() };
     assert_eq!(lock(&table).recover().unwrap(), [expected]);
     assert_eq!(list_tree(temp.path()), before);
 }
@@ -595,7 +595,7 @@ fn reader_sees_one_whole_snapshot_at_any_moment() {
                 let inode = || std::fs::metadata(&folder).expect("never gone").ino();
                 let before = inode();
                 let names = local::list_names(&folder).unwrap();
-                // A listing that spans a replacement is of a folder that is being removed.
+                // A listing during a replacement may be of the folder that is being removed.
                 if inode() == before {
                     assert_eq!(names.len(), 1, "{names:?}");
                     num_seen += 1;
