@@ -20,7 +20,7 @@ use url::Url;
 use super::{
     AuthError, AuthMethod, Credentials, azure_cli,
     certificate::CertificateAssertion,
-    managed_identity::{Failure, IdentityService},
+    managed_identity::{IdentityFailure, IdentityService},
     transport::Transport,
 };
 use crate::http::{
@@ -153,7 +153,7 @@ impl Chain {
     /// else can answer in its place, and some that have it have no identity.
     async fn look_for_machine(&self) -> Result<AccessToken, AuthError> {
         let asked = self.machine.token(&self.scope, self.credentials.client_id.as_deref(), true).await;
-        asked.map_err(|Failure { error, is_service }| {
+        asked.map_err(|IdentityFailure { error, is_service }| {
             let reason = match error {
                 // The service is there, and busy.
                 error if is_service && error.is_transient() => return error,
@@ -195,20 +195,12 @@ impl Chain {
         else {
             return Err(self.missing("AZURE_CLIENT_CERTIFICATE_PATH", client_certificate_path.is_none()));
         };
-        // The endpoint as the library will call it.
+        // The token endpoint as the library will call it.
         let host = self.login_url.as_url().host_str().unwrap_or_default();
         let audience = format!("https://{host}/{tenant_id}/oauth2/v2.0/token");
         let (path, issuer) = (path.clone(), client_id.clone());
-        let read =
-            tokio::task::spawn_blocking(move || CertificateAssertion::try_read(&path, issuer, audience));
-        let assertion = match read.await {
-            Ok(assertion) => assertion.map_err(|reason| AuthError::Unusable { reason })?,
-            Err(err) => return Err(AuthError::Unusable { reason: err.to_string() }),
-        };
-        let options = ClientAssertionCredentialOptions { client_options: self.authority_options() };
-        let credential =
-            ClientAssertionCredential::new(tenant_id.clone(), client_id.clone(), assertion, Some(options));
-        Ok(credential.map_err(|err| unusable(&err))?)
+        let read = move || CertificateAssertion::try_read(&path, issuer, audience);
+        self.by_assertion(tenant_id, client_id, read).await
     }
 
     async fn workload_identity(&self) -> Result<Credential, AuthError> {
@@ -218,13 +210,27 @@ impl Chain {
             return Err(self.missing("AZURE_FEDERATED_TOKEN_FILE", federated_token_file.is_none()));
         };
         let path = path.clone();
-        let assertion = match tokio::task::spawn_blocking(move || FederatedToken::try_read(&path)).await {
+        self.by_assertion(tenant_id, client_id, move || FederatedToken::try_read(&path)).await
+    }
+
+    /// Returns the credential of an application that signs in with the assertion that `read` reads from a file.
+    async fn by_assertion<A: ClientAssertion + 'static>(
+        &self,
+        tenant_id: &str,
+        client_id: &str,
+        read: impl FnOnce() -> Result<A, String> + Send + 'static,
+    ) -> Result<Credential, AuthError> {
+        let assertion = match tokio::task::spawn_blocking(read).await {
             Ok(assertion) => assertion.map_err(|reason| AuthError::Unusable { reason })?,
             Err(err) => return Err(AuthError::Unusable { reason: err.to_string() }),
         };
         let options = ClientAssertionCredentialOptions { client_options: self.authority_options() };
-        let credential =
-            ClientAssertionCredential::new(tenant_id.clone(), client_id.clone(), assertion, Some(options));
+        let credential = ClientAssertionCredential::new(
+            tenant_id.to_owned(),
+            client_id.to_owned(),
+            assertion,
+            Some(options),
+        );
         Ok(credential.map_err(|err| unusable(&err))?)
     }
 
@@ -244,16 +250,12 @@ impl Chain {
         let mut cloud = CustomConfiguration::default();
         // What the library checks; `Transport` puts the real scheme and port back.
         cloud.authority_host = format!("https://{}/", self.login_url.as_url().host_str().unwrap_or_default());
-        options(&self.authority, Some(Arc::new(CloudConfiguration::Custom(cloud))))
-    }
-}
-
-fn options(transport: &Arc<Transport>, cloud: Option<Arc<CloudConfiguration>>) -> ClientOptions {
-    ClientOptions {
-        cloud,
-        transport: Some(azure_core::http::Transport::new(transport.clone())),
-        retry: RetryOptions::none(), // retries are decided in `retry`
-        ..ClientOptions::default()
+        ClientOptions {
+            cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
+            transport: Some(azure_core::http::Transport::new(self.authority.clone())),
+            retry: RetryOptions::none(), // the caller decides about retries
+            ..ClientOptions::default()
+        }
     }
 }
 

@@ -12,14 +12,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::{AuthError, MachineIdentity};
+use super::{AuthError, MachineIdentity, transport::MAX_TOKEN_BYTES};
 use crate::http::{
     HttpClient, HttpError, RedactedUrl, Secret, error_chain, read_bounded, read_error_body, secret::quotable,
     transport_error,
 };
 
-/// Longest answer of the identity service. Tokens with many roles reach some kilobytes.
-const MAX_TOKEN_BYTES: usize = 256 * 1024;
 /// The address at which Azure's virtual machines find their identity service. Only they have it.
 const IMDS_URL: &str = "http://169.254.169.254";
 /// The service is on the machine itself; where it takes longer to connect, there is none.
@@ -31,14 +29,14 @@ const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why the service gave no token.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct IdentityFailure {
     /// What happened.
     pub error: AuthError,
     /// Whether the answer has the form of the service's own.
     pub is_service: bool,
 }
 
-impl From<AuthError> for Failure {
+impl From<AuthError> for IdentityFailure {
     fn from(error: AuthError) -> Self {
         Self { error, is_service: false }
     }
@@ -64,7 +62,7 @@ impl IdentityService {
         scope: &str,
         client_id: Option<&str>,
         is_probed: bool,
-    ) -> Result<AccessToken, Failure> {
+    ) -> Result<AccessToken, IdentityFailure> {
         let (mut url, version, header) = match &self.identity {
             MachineIdentity::AppService { endpoint, header } => {
                 let url = Url::parse(endpoint).map_err(|_| AuthError::Unusable {
@@ -117,7 +115,7 @@ fn failed(url: &Url, err: &HttpError) -> AuthError {
     unreachable(url, std::error::Error::source(err).map_or_else(|| err.to_string(), error_chain))
 }
 
-async fn read(url: &Url, response: Response) -> Result<AccessToken, Failure> {
+async fn read(url: &Url, response: Response) -> Result<AccessToken, IdentityFailure> {
     let status = response.status();
     let shown = RedactedUrl::from(url);
     if !status.is_success() {
@@ -126,7 +124,7 @@ async fn read(url: &Url, response: Response) -> Result<AccessToken, Failure> {
         let is_service = description.is_some();
         let description = description.unwrap_or_else(|| "no reason given".to_owned());
         let error = AuthError::Refused { method: "GET", url: shown, status: status.as_u16(), description };
-        return Err(Failure { error, is_service });
+        return Err(IdentityFailure { error, is_service });
     }
     let body = read_bounded(response, &shown, MAX_TOKEN_BYTES).await.map_err(|err| failed(url, &err))?;
     let token = parse(&body).ok_or(AuthError::NoToken { method: "GET", url: shown })?;

@@ -18,8 +18,8 @@ use crate::http::{
     read_bounded, read_error_body, secret::quotable, transport_error,
 };
 
-/// Longest answer of a token endpoint. Tokens with many roles reach some kilobytes.
-const MAX_TOKEN_BYTES: usize = 256 * 1024;
+/// Longest response of a token endpoint. Tokens with many roles have some kilobytes.
+pub(super) const MAX_TOKEN_BYTES: usize = 256 * 1024;
 
 /// Carries requests to the authority, whatever host they name.
 pub(super) struct Transport {

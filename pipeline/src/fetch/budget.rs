@@ -61,7 +61,7 @@ pub struct CallBudget {
 
 /// The file.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct State {
+struct CallRecord {
     /// Calls of the last hour, oldest first, in milliseconds since 1970.
     calls: Vec<i64>,
     /// The service said not to call before this.
@@ -100,7 +100,11 @@ impl CallBudget {
         self.change(now, |state| state.blocked_until = Some(until.timestamp_millis()))
     }
 
-    fn change<T>(&self, now: DateTime<Utc>, change: impl FnOnce(&mut State) -> T) -> Result<T, FetchError> {
+    fn change<T>(
+        &self,
+        now: DateTime<Utc>,
+        change: impl FnOnce(&mut CallRecord) -> T,
+    ) -> Result<T, FetchError> {
         let failed = |source| FetchError::Budget { path: self.path.clone(), source };
         if self.keeping == Keeping::ReadOnly {
             let text = match fs::File::open(&self.path) {
@@ -108,7 +112,7 @@ impl CallBudget {
                 Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
                 Err(err) => return Err(failed(err)),
             };
-            return Ok(change(&mut State::parse(&text, now)));
+            return Ok(change(&mut CallRecord::parse(&text, now)));
         }
         let folder = self.path.parent().expect("a file in a folder");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
@@ -124,7 +128,7 @@ impl CallBudget {
             Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(err) => return Err(failed(err)),
         };
-        let mut state = State::parse(&text, now);
+        let mut state = CallRecord::parse(&text, now);
         let result = change(&mut state);
         // Whole or not at all, also where the run is killed at this moment.
         let partial = self.path.with_extension("json.partial");
@@ -155,7 +159,7 @@ fn read(file: &mut fs::File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-impl State {
+impl CallRecord {
     /// Reads the file. One that cannot be read is as good as a full minute: it was torn just now, or
     /// somebody edited it.
     fn parse(text: &[u8], now: DateTime<Utc>) -> Self {

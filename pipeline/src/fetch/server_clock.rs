@@ -8,17 +8,17 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// `Date` has whole seconds and took its time to get here: differences below this say nothing.
 const MIN_SKEW: TimeDelta = TimeDelta::seconds(3);
 /// A difference that a person should hear of. Tokens and signatures are made for some minutes of it.
-const MAX_UNREMARKED_SKEW: TimeDelta = TimeDelta::minutes(1);
+const WARN_SKEW: TimeDelta = TimeDelta::minutes(1);
 
 /// The service's clock. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct ServerClock(Arc<Mutex<State>>);
+pub struct ServerClock(Arc<Mutex<Skew>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Skew {
     /// What the service's clock is ahead of ours.
     skew: TimeDelta,
-    is_remarked: bool,
+    is_warned: bool,
 }
 
 impl ServerClock {
@@ -26,9 +26,9 @@ impl ServerClock {
     pub fn observe(&self, date: DateTime<Utc>, now: DateTime<Utc>) {
         let skew = date - now;
         let skew = if skew.abs() < MIN_SKEW { TimeDelta::zero() } else { skew };
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.skew = skew;
-        if skew.abs() > MAX_UNREMARKED_SKEW && !std::mem::replace(&mut state.is_remarked, true) {
+        let mut skew_state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        skew_state.skew = skew;
+        if skew.abs() > WARN_SKEW && !std::mem::replace(&mut skew_state.is_warned, true) {
             tracing::warn!(
                 skew_secs = skew.num_seconds(),
                 "the clock of this machine is {}; download urls are planned by the service's",

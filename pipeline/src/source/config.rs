@@ -8,7 +8,7 @@ use schema::Dataset;
 use super::SourceError;
 use crate::{
     fetch::{
-        FetchError, MinThroughput, RetryPolicy,
+        MinThroughput, RetryPolicy,
         api::{ApiClient, ApiConfig, BudgetConfig},
         budget::{CallRate, Keeping},
     },
@@ -34,43 +34,25 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// The client of one of the dataset's calls, at the documented rate of `budget`.
-    fn client(
+    /// Returns the client of the dataset's call for `route`, at the documented rate of that call.
+    pub(super) fn client(
         &self,
         api: &ApiConfig,
         dataset: &'static Dataset,
-        mut budget: BudgetConfig<'_>,
-    ) -> Result<ApiClient, FetchError> {
-        if self.unlimited_calls && is_loopback(&api.api_url) {
-            budget.rate = CallRate::UNLIMITED;
-        }
-        ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)
-    }
-
-    pub(super) fn files_client(
-        &self,
-        api: &ApiConfig,
-        dataset: &'static Dataset,
+        route: Route,
         work_dir: &Path,
         keeping: Keeping,
     ) -> Result<ApiClient, SourceError> {
-        let rate = CallRate::LISTINGS;
-        let path = dataset.routes.files;
-        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route: Route::Files })?;
-        Ok(self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })?)
-    }
-
-    pub(super) fn pages_client(
-        &self,
-        api: &ApiConfig,
-        dataset: &'static Dataset,
-        work_dir: &Path,
-        keeping: Keeping,
-    ) -> Result<ApiClient, SourceError> {
-        let rate = CallRate::PAGES;
-        let path = dataset.routes.json;
-        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route: Route::Json })?;
-        Ok(self.client(api, dataset, BudgetConfig { work_dir, path, rate, keeping })?)
+        let (path, documented_rate) = match route {
+            Route::Files => (dataset.routes.files, CallRate::LISTINGS),
+            Route::Json => (dataset.routes.json, CallRate::PAGES),
+            Route::Local => (None, CallRate::UNLIMITED),
+        };
+        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route })?;
+        let is_unlimited = self.unlimited_calls && is_loopback(&api.api_url);
+        let rate = if is_unlimited { CallRate::UNLIMITED } else { documented_rate };
+        let budget = BudgetConfig { work_dir, path, rate, keeping };
+        Ok(ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)?)
     }
 }
 

@@ -92,9 +92,9 @@ impl FilesExport {
             let is_giving_up = failed.len() >= MAX_FAILED_PARTS || unlisted.is_some() || is_refused;
             while running.len() < self.num_downloads && !is_giving_up {
                 let job = if let Some(part) = again.take().or_else(|| returned.try_recv().ok()) {
-                    Job::again(part)
+                    PartDownload::again(part)
                 } else if let (Some(return_sender), Some(index)) = (&return_sender, fresh.next()) {
-                    Job {
+                    PartDownload {
                         index,
                         retry_state: downloader.fresh_retry_state(),
                         damage: None,
@@ -157,7 +157,7 @@ impl FilesExport {
 }
 
 /// One part to be fetched.
-struct Job {
+struct PartDownload {
     index: usize,
     retry_state: RetryState,
     /// Of the one that was fetched before.
@@ -165,7 +165,7 @@ struct Job {
     return_sender: UnboundedSender<ReturnedPart>,
 }
 
-impl Job {
+impl PartDownload {
     fn again(part: ReturnedPart) -> Self {
         let ReturnedPart { index, damage, retry_state, sender } = part;
         Self { index, retry_state, damage: Some(damage), return_sender: sender }

@@ -11,7 +11,6 @@ use std::{collections::HashSet, path::Path};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use reqwest::header;
-use schema::Dataset;
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 use url::Url;
@@ -62,7 +61,7 @@ struct Transfer {
 }
 
 /// A page that was read to its end.
-struct Page {
+struct FetchedPage {
     next_link: Option<Url>,
     proof: Proof,
     /// `Date` of the response.
@@ -70,24 +69,30 @@ struct Page {
 }
 
 impl JsonPages {
-    pub(super) async fn open(
+    /// Fetches the first page, which names the snapshot. Without `work_dir` nothing is kept of it, and there are
+    /// no pages to deliver.
+    pub(super) async fn list(
         config: &SourceConfig,
         client: ApiClient,
         page_size: u32,
-        dataset: &'static Dataset,
-        work_dir: &Path,
-    ) -> Result<(Export, Self), SourceError> {
+        dataset: &'static str,
+        work_dir: Option<&Path>,
+    ) -> Result<(Export, Option<Self>), SourceError> {
         let transfer = Transfer { retry: config.part_retry, min_throughput: config.min_throughput };
         let url = client.url(("pageSize", page_size));
-        // The first page itself says which snapshot, and so which spool, it is of.
-        let mut writer = spool::begin_unnamed(work_dir, dataset.name).await?;
+        // Which spool the page belongs to is known once it has been read.
+        let mut writer = match work_dir {
+            Some(work_dir) => Some(spool::begin_unnamed(work_dir, dataset).await?),
+            None => None,
+        };
         let progress = FetchProgress::default();
-        let page = fetch_page(&client, transfer, &url, 0, Some(&mut writer), &progress).await;
+        let page = fetch_page(&client, transfer, &url, 0, writer.as_mut(), &progress).await;
         let page = page.map_err(|err| refused(err, page_size))?;
         let export = export_of(&page, &url)?;
-        let spool = Spool::open(work_dir, dataset.name, SnapshotId::new(export.generated_time)).await?;
+        let (Some(writer), Some(work_dir)) = (writer, work_dir) else { return Ok((export, None)) };
+        let spool = Spool::open(work_dir, dataset, SnapshotId::new(export.generated_time)).await?;
         let spooled = writer.finish(&spool, page_facts(0, &url, &page)).await?;
-        tracing::info!(dataset = dataset.name, generated_time = %export.generated_time, "first page fetched");
+        tracing::info!(dataset, generated_time = %export.generated_time, "first page fetched");
         let pages = Self {
             client,
             transfer,
@@ -96,20 +101,7 @@ impl JsonPages {
             first: (spooled, page.next_link),
             first_url: url,
         };
-        Ok((export, pages))
-    }
-
-    /// What [`JsonPages::open`] would find, keeping nothing.
-    pub(super) async fn plan(
-        config: &SourceConfig,
-        client: ApiClient,
-        page_size: u32,
-    ) -> Result<Export, SourceError> {
-        let transfer = Transfer { retry: config.part_retry, min_throughput: config.min_throughput };
-        let url = client.url(("pageSize", page_size));
-        let page = fetch_page(&client, transfer, &url, 0, None, &FetchProgress::default()).await;
-        let page = page.map_err(|err| refused(err, page_size))?;
-        export_of(&page, &url)
+        Ok((export, Some(pages)))
     }
 
     pub(super) fn spool(&self) -> &Spool {
@@ -192,13 +184,13 @@ async fn fetch_page(
     index: u64,
     mut writer: Option<&mut PartWriter>,
     progress: &FetchProgress,
-) -> Result<Page, SourceError> {
+) -> Result<FetchedPage, SourceError> {
     let mut retry = transfer.retry.start();
     loop {
         match read_page(client, transfer.min_throughput, link, writer.as_deref_mut(), progress).await {
             Ok((envelope, date, proof)) => {
                 let next_link = next_link(&envelope, index, client)?;
-                return Ok(Page { next_link, proof, date });
+                return Ok(FetchedPage { next_link, proof, date });
             }
             Err(SourceError::Fetch(err)) => {
                 if let Some(writer) = &mut writer {
@@ -265,7 +257,7 @@ fn next_link(envelope: &PageEnvelope, index: u64, client: &ApiClient) -> Result<
     }
 }
 
-fn export_of(page: &Page, url: &Url) -> Result<Export, SourceError> {
+fn export_of(page: &FetchedPage, url: &Url) -> Result<Export, SourceError> {
     let from_token = page.next_link.as_ref().and_then(snapshot_time);
     let (generated_time, generated_time_from) = match (from_token, page.date) {
         (Some(time), _) => (time, GeneratedTimeFrom::SkipToken),
@@ -289,7 +281,7 @@ fn page_name(index: u64) -> String {
     format!("page-{index:05}.json")
 }
 
-fn page_facts(index: u64, link: &Url, page: &Page) -> SpooledFacts {
+fn page_facts(index: u64, link: &Url, page: &FetchedPage) -> SpooledFacts {
     SpooledFacts {
         name: page_name(index),
         proof: Some(page.proof),

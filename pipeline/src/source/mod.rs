@@ -43,7 +43,7 @@ pub use self::{
     stored_part::{OpenError, StoredPart},
 };
 pub use crate::fetch::api::ApiConfig;
-use crate::{fetch::budget::Keeping, spool::Spool};
+use crate::{fetch::budget::Keeping, manifest::Route, spool::Spool};
 
 /// An export that was listed and can be delivered.
 #[derive(Debug)]
@@ -57,40 +57,23 @@ pub enum Source {
 }
 
 impl Source {
-    /// Lists the export: what snapshot it is, and whether it is all there. One API call, retries aside;
-    /// the JSON route's first page goes into the spool, and so does what local pipes give. Waits while another
-    /// run uses the same spool, and for whoever writes to the pipes.
+    /// Lists the export: which snapshot it is, and whether it is complete. Makes one API call, retries aside.
+    /// The JSON route's first page goes into the spool, and so does what local pipes give. Waits while another
+    /// run uses the same spool, and until the pipes' writers have closed them.
     ///
     /// # Errors
     ///
-    /// Where the export cannot be listed or has no parts.
+    /// Fails if the export cannot be listed or has no parts.
     pub async fn open(
         config: &SourceConfig,
         dataset: &'static Dataset,
         work_dir: &Path,
     ) -> Result<(Export, Self), SourceError> {
-        match &config.route {
-            RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
-                let client = config.files_client(api, dataset, work_dir, Keeping::Recorded)?;
-                let (export, lister, listing) =
-                    files_export::list(client, *sas_valid_hours, blob_hosts).await?;
-                let spool = Spool::open(work_dir, dataset.name, export.snapshot_id()).await?;
-                Ok((export, Self::Files(FilesExport::try_new(config, lister, listing, spool)?)))
-            }
-            RouteConfig::Json { api, page_size } => {
-                let client = config.pages_client(api, dataset, work_dir, Keeping::Recorded)?;
-                let (export, pages) = JsonPages::open(config, client, *page_size, dataset, work_dir).await?;
-                Ok((export, Self::Json(Box::new(pages))))
-            }
-            RouteConfig::Local { patterns, generated_time } => {
-                let (export, files) =
-                    LocalFiles::open(patterns.clone(), *generated_time, work_dir, dataset.name).await?;
-                Ok((export, Self::Local(files)))
-            }
-        }
+        let (export, source) = Self::list(config, dataset, work_dir, Keeping::Recorded).await?;
+        Ok((export, source.expect("a listing that is recorded can be delivered")))
     }
 
-    /// Lists the export and touches nothing: for a dry run.
+    /// Lists the export without writing anything, for a dry run.
     ///
     /// # Errors
     ///
@@ -100,17 +83,37 @@ impl Source {
         dataset: &'static Dataset,
         work_dir: &Path,
     ) -> Result<Export, SourceError> {
+        Ok(Self::list(config, dataset, work_dir, Keeping::ReadOnly).await?.0)
+    }
+
+    /// Lists the export. The source is `None` with [`Keeping::ReadOnly`].
+    async fn list(
+        config: &SourceConfig,
+        dataset: &'static Dataset,
+        work_dir: &Path,
+        keeping: Keeping,
+    ) -> Result<(Export, Option<Self>), SourceError> {
+        let kept_in = (keeping == Keeping::Recorded).then_some(work_dir);
         match &config.route {
             RouteConfig::Files { api, sas_valid_hours, blob_hosts } => {
-                let client = config.files_client(api, dataset, work_dir, Keeping::ReadOnly)?;
-                Ok(files_export::list(client, *sas_valid_hours, blob_hosts).await?.0)
+                let client = config.client(api, dataset, Route::Files, work_dir, keeping)?;
+                let (export, lister, listing) =
+                    files_export::list(client, *sas_valid_hours, blob_hosts).await?;
+                let Some(work_dir) = kept_in else { return Ok((export, None)) };
+                let spool = Spool::open(work_dir, dataset.name, export.snapshot_id()).await?;
+                let files = FilesExport::try_new(config, lister, listing, spool)?;
+                Ok((export, Some(Self::Files(files))))
             }
             RouteConfig::Json { api, page_size } => {
-                let client = config.pages_client(api, dataset, work_dir, Keeping::ReadOnly)?;
-                JsonPages::plan(config, client, *page_size).await
+                let client = config.client(api, dataset, Route::Json, work_dir, keeping)?;
+                let (export, pages) =
+                    JsonPages::list(config, client, *page_size, dataset.name, kept_in).await?;
+                Ok((export, pages.map(|pages| Self::Json(Box::new(pages)))))
             }
             RouteConfig::Local { patterns, generated_time } => {
-                LocalFiles::plan(patterns.clone(), *generated_time).await
+                let (export, files) =
+                    LocalFiles::list(patterns.clone(), *generated_time, dataset.name, kept_in).await?;
+                Ok((export, files.map(Self::Local)))
             }
         }
     }

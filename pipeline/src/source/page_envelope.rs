@@ -50,7 +50,7 @@ impl PageEnvelope {
 /// Scans one page, pushed in pieces of any size.
 #[derive(Debug)]
 pub struct EnvelopeScanner {
-    state: State,
+    state: ScanState,
     /// Bytes of all earlier pieces.
     offset: u64,
     /// Text of the member at hand: first its name, then its value.
@@ -62,7 +62,7 @@ pub struct EnvelopeScanner {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ScanState {
     /// Before the `{`; the number of bytes of a byte order mark seen.
     Start(u8),
     /// Before a name or the `}` of an empty object.
@@ -95,7 +95,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 impl Default for EnvelopeScanner {
     fn default() -> Self {
         Self {
-            state: State::Start(0),
+            state: ScanState::Start(0),
             offset: 0,
             text: Vec::new(),
             name: String::new(),
@@ -119,7 +119,7 @@ impl EnvelopeScanner {
             let malformed =
                 |problem| Err(EnvelopeError::Malformed { problem, offset: self.offset + at as u64 });
             match self.state {
-                State::Inside { depth, in_string: true, escaped: false } => {
+                ScanState::Inside { depth, in_string: true, escaped: false } => {
                     // Nearly all bytes of a page are inside of strings.
                     let rest = &piece[at..];
                     let len = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
@@ -128,20 +128,20 @@ impl EnvelopeScanner {
                     let Some(&byte) = piece.get(at) else { break };
                     self.keep(&[byte])?;
                     if byte == b'\\' {
-                        self.state = State::Inside { depth, in_string: true, escaped: true };
+                        self.state = ScanState::Inside { depth, in_string: true, escaped: true };
                     } else if depth == 0 {
                         self.end_value()?;
                     } else {
-                        self.state = State::Inside { depth, in_string: false, escaped: false };
+                        self.state = ScanState::Inside { depth, in_string: false, escaped: false };
                     }
                 }
-                State::Inside { depth, in_string: true, escaped: true } => {
+                ScanState::Inside { depth, in_string: true, escaped: true } => {
                     self.keep(&[byte])?;
-                    self.state = State::Inside { depth, in_string: true, escaped: false };
+                    self.state = ScanState::Inside { depth, in_string: true, escaped: false };
                 }
-                State::Inside { depth, in_string: false, .. } => {
+                ScanState::Inside { depth, in_string: false, .. } => {
                     self.keep(&[byte])?;
-                    let inside = |depth, in_string| State::Inside { depth, in_string, escaped: false };
+                    let inside = |depth, in_string| ScanState::Inside { depth, in_string, escaped: false };
                     match byte {
                         b'"' => self.state = inside(depth, true),
                         b'{' | b'[' => self.state = inside(depth + 1, false),
@@ -150,16 +150,16 @@ impl EnvelopeScanner {
                         _ => {}
                     }
                 }
-                State::InName { escaped } => {
+                ScanState::InName { escaped } => {
                     self.keep(&[byte])?;
                     match byte {
-                        _ if escaped => self.state = State::InName { escaped: false },
-                        b'\\' => self.state = State::InName { escaped: true },
+                        _ if escaped => self.state = ScanState::InName { escaped: false },
+                        b'\\' => self.state = ScanState::InName { escaped: true },
                         b'"' => self.end_name()?,
                         _ => {}
                     }
                 }
-                State::InScalar => match byte {
+                ScanState::InScalar => match byte {
                     b',' | b'}' | b' ' | b'\t' | b'\r' | b'\n' => {
                         self.end_value()?;
                         continue; // the byte is not part of the value
@@ -167,30 +167,30 @@ impl EnvelopeScanner {
                     b'{' | b'[' | b']' | b'"' | b':' => return malformed("a value with that in it"),
                     _ => self.keep(&[byte])?,
                 },
-                State::Start(n @ 0..3) if byte == BYTE_ORDER_MARK[usize::from(n)] => {
-                    self.state = State::Start(n + 1);
+                ScanState::Start(n @ 0..3) if byte == BYTE_ORDER_MARK[usize::from(n)] => {
+                    self.state = ScanState::Start(n + 1);
                 }
-                State::Start(1 | 2) => return malformed("half a byte order mark"),
+                ScanState::Start(1 | 2) => return malformed("half a byte order mark"),
                 _ if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => {}
-                State::Start(_) => match byte {
-                    b'{' => self.state = State::FirstName,
+                ScanState::Start(_) => match byte {
+                    b'{' => self.state = ScanState::FirstName,
                     _ => return malformed("not a json object"),
                 },
-                State::FirstName | State::Name => match byte {
+                ScanState::FirstName | ScanState::Name => match byte {
                     b'"' => {
                         self.name.clear();
                         self.text.clear();
                         self.keep(&[byte])?;
-                        self.state = State::InName { escaped: false };
+                        self.state = ScanState::InName { escaped: false };
                     }
-                    b'}' if self.state == State::FirstName => self.state = State::End,
+                    b'}' if self.state == ScanState::FirstName => self.state = ScanState::End,
                     _ => return malformed("expected a name"),
                 },
-                State::Colon => match byte {
-                    b':' => self.state = State::Value,
+                ScanState::Colon => match byte {
+                    b':' => self.state = ScanState::Value,
                     _ => return malformed("expected a colon"),
                 },
-                State::Value => {
+                ScanState::Value => {
                     if self.name == "value" {
                         if byte != b'[' {
                             return malformed("`value` is no array");
@@ -201,19 +201,19 @@ impl EnvelopeScanner {
                         self.has_value = true;
                     }
                     self.state = match byte {
-                        b'"' => State::Inside { depth: 0, in_string: true, escaped: false },
-                        b'{' | b'[' => State::Inside { depth: 1, in_string: false, escaped: false },
+                        b'"' => ScanState::Inside { depth: 0, in_string: true, escaped: false },
+                        b'{' | b'[' => ScanState::Inside { depth: 1, in_string: false, escaped: false },
                         b'}' | b']' | b',' | b':' => return malformed("expected a value"),
-                        _ => State::InScalar,
+                        _ => ScanState::InScalar,
                     };
                     self.keep(&[byte])?;
                 }
-                State::AfterValue => match byte {
-                    b',' => self.state = State::Name,
-                    b'}' => self.state = State::End,
+                ScanState::AfterValue => match byte {
+                    b',' => self.state = ScanState::Name,
+                    b'}' => self.state = ScanState::End,
                     _ => return malformed("expected a comma or the end"),
                 },
-                State::End => return malformed("more after the end"),
+                ScanState::End => return malformed("more after the end"),
             }
             at += 1;
         }
@@ -227,7 +227,7 @@ impl EnvelopeScanner {
     ///
     /// Where it is not complete, or has no `value`.
     pub fn finish(self) -> Result<PageEnvelope, EnvelopeError> {
-        if self.state != State::End {
+        if self.state != ScanState::End {
             return Err(EnvelopeError::Truncated { bytes: self.offset });
         }
         if !self.has_value {
@@ -252,7 +252,7 @@ impl EnvelopeScanner {
     fn end_name(&mut self) -> Result<(), EnvelopeError> {
         self.name = self.parse("a name that is no json string")?;
         self.text.clear();
-        self.state = State::Colon;
+        self.state = ScanState::Colon;
         Ok(())
     }
 
@@ -261,7 +261,7 @@ impl EnvelopeScanner {
             let value = self.parse("a value that is no json")?;
             self.envelope.members.push((std::mem::take(&mut self.name), value));
         }
-        self.state = State::AfterValue;
+        self.state = ScanState::AfterValue;
         Ok(())
     }
 

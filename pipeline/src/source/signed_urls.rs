@@ -27,14 +27,14 @@ const MAX_LISTINGS: u32 = 48;
 pub(super) struct SignedUrls {
     lister: Lister,
     generated_time: DateTime<Utc>,
-    current: RwLock<Current>,
+    current: RwLock<CurrentListing>,
     /// Held while listing, so that parts that ask meanwhile wait for that listing. Whether it was of
     /// another snapshot: then none of these parts is wanted any more.
     is_over: Mutex<bool>,
 }
 
 #[derive(Debug)]
-struct Current {
+struct CurrentListing {
     urls: Vec<RedactedUrl>,
     /// Which listing they are of, counted from 1.
     round: u32,
@@ -52,7 +52,7 @@ pub(super) struct SignedUrl {
 impl SignedUrls {
     pub(super) fn new(lister: Lister, listing: Listing) -> Self {
         let listed_at = lister.client.clock().now();
-        let current = Current { urls: listing.urls, round: 1, listed_at };
+        let current = CurrentListing { urls: listing.urls, round: 1, listed_at };
         Self {
             lister,
             generated_time: listing.generated_time,
@@ -133,7 +133,7 @@ impl SignedUrls {
             }
         }
         let num_parts = current.urls.len();
-        *current = Current { urls: std::mem::take(&mut current.urls), round: round + 1, listed_at };
+        *current = CurrentListing { urls: std::mem::take(&mut current.urls), round: round + 1, listed_at };
         if let Some(unknown) = found.into_values().next() {
             return Err(SourceError::PartsChanged { name: unknown.part_name().to_owned() });
         }

@@ -22,13 +22,13 @@ pub(super) fn sweep(parent: &Path, current: SnapshotId) {
             && snapshot < current
         {
             // Where both are there, the folder's own turn takes the lock file along.
-            if path.join(KEPT).exists() || (kind == Kind::Lock && has_folder(parent, snapshot)) {
+            if path.join(KEPT).exists() || (kind == LeftoverKind::Lock && has_folder(parent, snapshot)) {
                 continue;
             }
             // Held until both are gone, so that no run begins to use them meanwhile.
             let lock_path = parent.join(format!("{snapshot}.lock"));
             let Ok(Some(_lock)) = try_lock(&lock_path) else { continue };
-            let is_gone = kind == Kind::Lock || fs::remove_dir_all(&path).is_ok();
+            let is_gone = kind == LeftoverKind::Lock || fs::remove_dir_all(&path).is_ok();
             let is_unlocked = has_folder(parent, snapshot) || fs::remove_file(&lock_path).is_ok();
             removed += u32::from(is_gone && is_unlocked);
         }
@@ -39,17 +39,17 @@ pub(super) fn sweep(parent: &Path, current: SnapshotId) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum LeftoverKind {
     Folder,
     Lock,
 }
 
 /// `20210111T110100Z`, `20210111T110100Z.2`, `20210111T110100Z.lock`: of which snapshot, and what.
-fn parse(name: &str) -> Option<(SnapshotId, Kind)> {
+fn parse(name: &str) -> Option<(SnapshotId, LeftoverKind)> {
     let (snapshot, ending) = name.split_once('.').unwrap_or((name, "1"));
     let kind = match ending {
-        "lock" => Kind::Lock,
-        number if number.parse::<u32>().is_ok() => Kind::Folder,
+        "lock" => LeftoverKind::Lock,
+        number if number.parse::<u32>().is_ok() => LeftoverKind::Folder,
         _ => return None,
     };
     Some((SnapshotId::parse(snapshot)?, kind))

@@ -24,7 +24,7 @@ use crate::{
 
 /// A file before it is read.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub name: String,
     pub path: PathBuf,
     /// Size; `None` of a pipe.
@@ -34,7 +34,7 @@ pub(super) struct Found {
 /// What files say together of the export that they are.
 #[derive(Debug)]
 pub(super) struct FoundExport {
-    pub files: Vec<Found>,
+    pub files: Vec<FoundFile>,
     generated_time: DateTime<Utc>,
     generated_time_from: GeneratedTimeFrom,
 }
@@ -117,7 +117,7 @@ pub(super) fn find(
         if let Some(first) = parts.insert(PartKey::of(&name), path.clone()) {
             return Err(LocalError::OnePartTwice { first, second: path });
         }
-        files.push(Found { name, path, bytes });
+        files.push(FoundFile { name, path, bytes });
     }
 
     let (generated_time, generated_time_from) = match (generated_time, time) {

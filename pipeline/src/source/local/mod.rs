@@ -21,7 +21,7 @@ use tokio::sync::mpsc::Sender;
 
 pub use self::{error::LocalError, pipe::read_small_file};
 use self::{
-    find::{Found, find},
+    find::{FoundFile, find},
     pipe::spool_pipe,
 };
 use super::{Export, FetchProgress, SourceError, StoredPart};
@@ -34,32 +34,25 @@ pub struct LocalFiles {
 }
 
 impl LocalFiles {
-    /// Finds the files, sorted by path, each once however often it is named, and reads the pipes among them.
-    pub(super) async fn open(
+    /// Finds the files, sorted by path, each once even if several patterns match it, and reads the pipes among
+    /// them into `work_dir`. Without `work_dir` pipes are not read, and there are no files to deliver.
+    pub(super) async fn list(
         patterns: Vec<String>,
         generated_time: Option<DateTime<Utc>>,
-        work_dir: &Path,
         dataset: &'static str,
-    ) -> Result<(Export, Self), SourceError> {
+        work_dir: Option<&Path>,
+    ) -> Result<(Export, Option<Self>), SourceError> {
         let found = tokio::task::spawn_blocking(move || find(&patterns, generated_time)).await??;
         let mut export = found.export();
+        let Some(work_dir) = work_dir else { return Ok((export, None)) };
         let mut pipes = read_pipes(&found.files, work_dir, dataset).await?;
-        let file = |(index, Found { name, path, bytes }): (usize, Found)| match pipes.remove(&index) {
+        let file = |(index, FoundFile { name, path, bytes }): (usize, FoundFile)| match pipes.remove(&index) {
             Some(spooled) => StoredPart::of_pipe(index as u64, name, spooled),
             None => StoredPart::local(index as u64, name, path, bytes.unwrap_or(0)),
         };
         let files: Vec<_> = found.files.into_iter().enumerate().map(file).collect();
         export.num_bytes = Some(files.iter().map(|file| file.bytes).sum());
-        Ok((export, Self { files }))
-    }
-
-    /// What [`LocalFiles::open`] would find, reading no pipe.
-    pub(super) async fn plan(
-        patterns: Vec<String>,
-        generated_time: Option<DateTime<Utc>>,
-    ) -> Result<Export, SourceError> {
-        let found = tokio::task::spawn_blocking(move || find(&patterns, generated_time)).await??;
-        Ok(found.export())
+        Ok((export, Some(Self { files })))
     }
 
     pub(super) async fn deliver(
@@ -81,7 +74,7 @@ impl LocalFiles {
 
 /// Reads all pipes at the same time: whoever writes to several may write to them in any order.
 async fn read_pipes(
-    files: &[Found],
+    files: &[FoundFile],
     work_dir: &Path,
     dataset: &'static str,
 ) -> Result<HashMap<usize, PartWriter>, SourceError> {
