@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use chrono::NaiveDate;
 
-use super::failure::{lake_error, usage};
-use super::history::{MemoryOption, Out, failure};
+use super::command_error::{CommandError, CommandResult};
+use super::history::{AnswerFile, MemoryOption};
 use super::output::{print, print_json};
 use super::runtime::start_runtime;
 use super::table_options::TableOptions;
@@ -48,20 +48,21 @@ pub(super) struct DiffOptions {
     json: bool,
 }
 
-pub(super) fn run(options: &DiffOptions) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: &DiffOptions) -> CommandResult {
     let memory_bytes = options.memory.bytes()?;
-    let filter = ChangeFilter::parse(options.conditions.iter().map(String::as_str)).map_err(usage)?;
+    let filter = ChangeFilter::parse(options.conditions.iter().map(String::as_str))
+        .map_err(|error| CommandError::new(ExitCode::Usage, error))?;
     let table = options.table.open()?;
-    let published = table.snapshots().map_err(lake_error)?;
+    let published = table.snapshots()?;
     let dataset = table.dataset().name;
-    let (from, to) = history::choose_pair(&published, dataset, options.from, options.to).map_err(failure)?;
+    let (from, to) = history::choose_pair(&published, dataset, options.from, options.to)?;
     let (from, to) = (&published[from], &published[to]);
     let compared = |snapshot: &PublishedSnapshot| Compared {
         generated_time: snapshot.id.generated_time(),
         rows: snapshot.manifest.totals.rows,
     };
     let mut summary = Summary::new(dataset, compared(from), compared(to), filter.clone());
-    let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
+    let mut out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
     let mut run = || {
         let [old, new] = [from, to].map(|snapshot| SnapshotReader::open(&table, snapshot, &cancel));
@@ -77,11 +78,11 @@ pub(super) fn run(options: &DiffOptions) -> anyhow::Result<ExitCode> {
     };
     let result = run();
     runtime.shutdown_background();
-    result.map_err(failure)?;
+    result?;
     summary.finish();
     if let Some(out) = out {
         summary.out = Some(out.path.display().to_string());
-        out.finish().map_err(failure)?;
+        out.finish()?;
     }
     if options.json {
         return print_json(&summary);

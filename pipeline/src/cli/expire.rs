@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use bytesize::ByteSize;
 use chrono::Utc;
 
-use super::failure::{Failure, failed, lake_error};
+use super::command_error::{CommandError, CommandResult};
 use super::log::{LogOptions, start_log};
 use super::output::{after_change, print, print_json};
 use super::runtime::start_runtime;
@@ -54,11 +54,11 @@ struct KeepOptions {
     keep_monthly: bool,
 }
 
-pub(super) fn run(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: &ExpireOptions) -> CommandResult {
     start_log(&options.log);
     let table = options.table.open()?;
     let retention = Retention { keep_days: options.keep.keep_days, keep_monthly: options.keep.keep_monthly };
-    let plan = retention.plan(table.snapshots().map_err(lake_error)?);
+    let plan = retention.plan(table.snapshots()?);
     let quiet = options.json || options.log.quiet;
     if plan.expired.is_empty() || options.dry_run {
         let outcome = if plan.expired.is_empty() {
@@ -80,13 +80,13 @@ pub(super) fn run(options: &ExpireOptions) -> anyhow::Result<ExitCode> {
     let (runtime, cancel) = start_runtime()?;
     let removed = expire::expire(&table, &plan, &cancel);
     runtime.shutdown_background();
-    removed.map_err(failed)?;
+    removed?;
     let printed = print_expired(options, &plan, expire::ExpireOutcome::Removed);
     Ok(after_change(printed, "the snapshots were removed"))
 }
 
 /// Refuses to remove what nobody was asked about.
-fn unasked(plan: &ExpirePlan) -> anyhow::Error {
+fn unasked(plan: &ExpirePlan) -> CommandError {
     let (error, hint) = if plan.is_most() {
         let newest = plan
             .kept
@@ -103,7 +103,7 @@ fn unasked(plan: &ExpirePlan) -> anyhow::Error {
     } else {
         (anyhow::anyhow!("expire removes {} for good", expired(plan)), "look with --dry-run, then pass --yes")
     };
-    Failure { code: ExitCode::Usage, error, hint: Some(hint.to_owned()) }.into()
+    CommandError::new(ExitCode::Usage, error).with_hint(hint)
 }
 
 /// `12 snapshots, 3.1 GiB`.
@@ -112,13 +112,15 @@ fn expired(plan: &ExpirePlan) -> String {
 }
 
 /// Asks on the terminal. Whatever is no yes is a no.
-fn confirm(plan: &ExpirePlan) -> anyhow::Result<bool> {
+fn confirm(plan: &ExpirePlan) -> CommandResult<bool> {
     let table = snapshots_table(&plan.expired, Utc::now());
     let most = if plan.is_most() { "more than half of all " } else { "" };
     let question = format!("{table}\nRemove these {}, {most}for good? [y/N] ", expired(plan));
-    LogWriter.write_all(printable_lines(&question).as_bytes())?;
+    let _ = LogWriter.write_all(printable_lines(&question).as_bytes());
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    std::io::stdin().read_line(&mut answer).map_err(|error| {
+        CommandError::new(ExitCode::Internal, anyhow::Error::new(error).context("cannot read the answer"))
+    })?;
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
@@ -126,7 +128,7 @@ fn print_expired(
     options: &ExpireOptions,
     plan: &ExpirePlan,
     outcome: expire::ExpireOutcome,
-) -> anyhow::Result<ExitCode> {
+) -> CommandResult {
     if options.json {
         let ids = |snapshots: &[PublishedSnapshot]| -> Vec<String> {
             snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect()

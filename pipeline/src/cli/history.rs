@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytesize::ByteSize;
 
-use super::failure::{Failure, failed};
+use super::command_error::{CommandError, CommandResult};
 use crate::exit_code::ExitCode;
 use crate::history::HistoryError;
 use crate::history::output::{OutputFile, OutputFormat};
@@ -23,33 +23,24 @@ pub(super) struct MemoryOption {
 }
 
 impl MemoryOption {
-    pub(super) fn bytes(&self) -> anyhow::Result<u64> {
+    pub(super) fn bytes(&self) -> CommandResult<u64> {
         let memory = self.memory.unwrap_or(DEFAULT_MEMORY);
         if memory < LEAST_MEMORY {
             let error = anyhow::anyhow!("--memory: expected at least {LEAST_MEMORY}, found {memory}");
-            return Err(Failure { code: ExitCode::Usage, error, hint: None }.into());
+            return Err(CommandError::new(ExitCode::Usage, error));
         }
         Ok(memory.as_u64())
     }
 }
 
-pub(super) fn failure(error: HistoryError) -> anyhow::Error {
-    // A reader of stdout that has enough is no failure.
-    let error = match error {
-        HistoryError::Stdout(error) => return error.into(),
-        error => error,
-    };
-    failed(error)
-}
-
 /// A file whose columns are known with the first frame.
-pub(super) struct Out<'a> {
+pub(super) struct AnswerFile<'a> {
     pub(super) path: &'a Path,
     pub(super) format: OutputFormat,
     pub(super) file: Option<OutputFile>,
 }
 
-impl<'a> Out<'a> {
+impl<'a> AnswerFile<'a> {
     /// Looks at the name before any work is done.
     pub(super) fn new(path: &'a Path) -> Result<Self, HistoryError> {
         Ok(Self { path, format: OutputFormat::of_path(path)?, file: None })

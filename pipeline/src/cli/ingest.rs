@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::command_error::{CommandError, CommandResult};
 use super::config_file::read_config;
-use super::failure::{failed, interrupted, usage};
 use super::ingest_options::IngestOptions;
 use super::log::start_log;
 use super::output::{after_change, print, print_json};
@@ -14,13 +14,13 @@ use crate::panics;
 use crate::progress::{Progress, ProgressDisplay};
 use crate::report::Outcome;
 
-pub(super) fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: IngestOptions) -> CommandResult {
     start_log(&options.log);
     let (runtime, cancel) = start_runtime()?;
     let options = options
         .with_environment_and_file(|path| read_config(path, &runtime, &cancel))
-        .map_err(|error| if cancel.is_cancelled() { interrupted() } else { usage(error) })?;
-    let config = options.to_config().map_err(usage)?;
+        .map_err(|error| if cancel.is_cancelled() { CommandError::interrupted() } else { error.into() })?;
+    let config = options.to_config()?;
     raise_file_limit();
     let progress = Arc::new(Progress::default());
     let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
@@ -28,7 +28,7 @@ pub(super) fn run(options: IngestOptions) -> anyhow::Result<ExitCode> {
     drop(display);
     // Whatever still waits on the network is of no use to anyone.
     runtime.shutdown_background();
-    let report = result?.map_err(failed)?;
+    let report = result??;
     let printed = if options.json {
         print_json(&report)
     } else if options.log.quiet {

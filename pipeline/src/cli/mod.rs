@@ -20,7 +20,7 @@ mod config_file;
 mod runtime;
 mod log;
 mod output;
-mod failure;
+mod command_error;
 mod usage_error;
 mod clap_error;
 
@@ -28,7 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::ingest_options::IngestOptions;
 
-use self::failure::{Failure, internal_error, is_closed_pipe};
+use self::command_error::{CommandError, CommandResult};
 use self::output::{print_data, say};
 use crate::exit_code::ExitCode;
 use crate::panics;
@@ -111,24 +111,22 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return clap_error::print(&error, &Cli::command()),
     };
-    let result = panics::catch(|| run_command(cli.command)).unwrap_or_else(|panicked| Err(panicked.into()));
+    let result = panics::catch(|| run_command(cli.command));
     let result = match (result, panics::recorded()) {
         // What fails after a panic fails because of it.
-        (Err(_), Some(panicked)) => Err(internal_error(&panicked)),
-        (result, _) => result,
+        (Err(panicked), _) | (Ok(Err(_)), Some(panicked)) => Err(CommandError::internal(&panicked)),
+        (Ok(result), _) => result,
     };
-    match result {
-        Ok(code) => code,
-        Err(error) if is_closed_pipe(&error) => ExitCode::Success,
-        Err(error) => {
-            let code = error.downcast_ref::<Failure>().map_or(ExitCode::Internal, |failure| failure.code);
-            say("error", &format!("{error:#}"));
-            code
+    result.unwrap_or_else(|error| {
+        let code = error.exit_code();
+        if code != ExitCode::Success {
+            say("error", &error.to_string());
         }
-    }
+        code
+    })
 }
 
-fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+fn run_command(command: Command) -> CommandResult {
     match command {
         Command::Ingest(options) => ingest::run(*options),
         Command::Snapshots(options) => snapshots::run(&options),
@@ -148,10 +146,10 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 #[cfg(not(feature = "history"))]
-fn not_built() -> anyhow::Error {
+fn not_built() -> CommandError {
     let error = anyhow::anyhow!("diff, trend and query are not in this build");
     let hint = "build it with `cargo build --release --features history`, or run `make diff`";
-    Failure { code: ExitCode::Usage, error, hint: Some(hint.to_owned()) }.into()
+    CommandError::new(ExitCode::Usage, error).with_hint(hint)
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::failure::{Failure, lake_error};
-use super::history::{MemoryOption, failure};
+use super::command_error::{CommandError, CommandResult};
+use super::history::MemoryOption;
 use super::output::print;
 use super::runtime::start_runtime;
 use super::table_options::lake_or_default;
@@ -47,7 +47,7 @@ enum QueryFormat {
     Parquet,
 }
 
-pub(super) fn run(options: &QueryOptions) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: &QueryOptions) -> CommandResult {
     let format = options.format.map(|format| match format {
         QueryFormat::Table => None,
         QueryFormat::Csv => Some(OutputFormat::Csv),
@@ -57,8 +57,8 @@ pub(super) fn run(options: &QueryOptions) -> anyhow::Result<ExitCode> {
     let memory_bytes = options.memory.bytes()?;
     let lake = lake_or_default(options.lake.as_deref());
     check_local(&lake)?;
-    let lake = Lake::open(lake).map_err(lake_error)?;
-    let query = Query::try_new(&lake, &options.sql).map_err(failure)?;
+    let lake = Lake::open(lake)?;
+    let query = Query::try_new(&lake, &options.sql)?;
     let (runtime, cancel) = start_runtime()?;
     let result = answer(query, options.out.as_deref(), format.flatten(), memory_bytes, &cancel);
     runtime.shutdown_background();
@@ -66,10 +66,10 @@ pub(super) fn run(options: &QueryOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// Data files are read where they are.
-fn check_local(lake: &str) -> anyhow::Result<()> {
+fn check_local(lake: &str) -> CommandResult<()> {
     match lake.split_once("://") {
         Some((scheme, _)) if !scheme.eq_ignore_ascii_case("file") => {
-            Err(failure(HistoryError::RemoteLake { scheme: scheme.to_owned() }))
+            Err(HistoryError::RemoteLake { scheme: scheme.to_owned() }.into())
         }
         _ => Ok(()),
     }
@@ -81,25 +81,33 @@ fn answer(
     format: Option<OutputFormat>,
     memory_bytes: u64,
     cancel: &Cancel,
-) -> anyhow::Result<ExitCode> {
+) -> CommandResult {
     if let Some(path) = out {
-        let mut out = OutputFile::create(path, format, query.schema()).map_err(failure)?;
-        query.run(memory_bytes, cancel, |frame| out.write(&frame).map(|()| true)).map_err(failure)?;
-        out.finish().map_err(failure)?;
+        let mut out = OutputFile::create(path, format, query.schema())?;
+        query.run(memory_bytes, cancel, |frame| out.write(&frame).map(|()| true))?;
+        out.finish()?;
         return Ok(ExitCode::Success);
     }
     let Some(format) = format else {
-        return print(&query::table(query, memory_bytes, cancel).map_err(failure)?);
+        return print(&query::table(query, memory_bytes, cancel)?);
     };
     let stdout = std::io::stdout();
     if format == OutputFormat::Parquet && stdout.is_terminal() {
-        let error = anyhow::anyhow!("Parquet is nothing for a terminal");
-        let hint = Some("pass --out FILE, or redirect stdout".to_owned());
-        return Err(Failure { code: ExitCode::Usage, error, hint }.into());
+        let error = anyhow::anyhow!("refusing to write Parquet to a terminal");
+        return Err(
+            CommandError::new(ExitCode::Usage, error).with_hint("pass --out FILE, or redirect stdout")
+        );
     }
     let stdout = std::io::BufWriter::new(stdout.lock());
-    let mut writer = FrameWriter::try_new(stdout, format, query.schema()).map_err(failure)?;
-    query.run(memory_bytes, cancel, |frame| writer.write(&frame).map(|()| true)).map_err(failure)?;
-    writer.finish().map_err(failure)?;
+    let mut writer = FrameWriter::try_new(stdout, format, query.schema()).map_err(answer_error)?;
+    query.run(memory_bytes, cancel, |frame| writer.write(&frame).map(|()| true)).map_err(answer_error)?;
+    writer.finish().map_err(answer_error)?;
     Ok(ExitCode::Success)
+}
+
+fn answer_error(error: HistoryError) -> CommandError {
+    match error {
+        HistoryError::Stdout(error) => CommandError::stdout(error),
+        error => error.into(),
+    }
 }

@@ -1,19 +1,24 @@
 //! What waits for the network and for signals.
 
-use anyhow::Context;
 use tokio::runtime::Runtime;
 
-use super::failure::failed;
+use super::command_error::{CommandError, CommandResult};
 use crate::cancel::Cancel;
+use crate::exit_code::ExitCode;
 use crate::threads;
 
 /// Starts what waits for the network, and for signals.
-pub(super) fn start_runtime() -> anyhow::Result<(Runtime, Cancel)> {
-    let runtime = threads::start_runtime("network", 2).map_err(failed)?;
+pub(super) fn start_runtime() -> CommandResult<(Runtime, Cancel)> {
+    let runtime = threads::start_runtime("network", 2)?;
     let cancel = Cancel::default();
     {
         let _inside = runtime.enter();
-        cancel.listen_to_signals().context("cannot listen to signals")?;
+        cancel.listen_to_signals().map_err(|error| {
+            CommandError::new(
+                ExitCode::Internal,
+                anyhow::Error::new(error).context("cannot listen to signals"),
+            )
+        })?;
     }
     Ok((runtime, cancel))
 }

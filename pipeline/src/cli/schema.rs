@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use schema::ddl::ExtraFields;
 
-use super::failure::{Failure, lake_error, usage};
+use super::command_error::{CommandError, CommandResult};
 use super::output::print;
 use super::table_options::{find_dataset, lake_or_default};
 use crate::ddl;
@@ -39,8 +39,8 @@ enum SchemaFormat {
     Spark,
 }
 
-pub(super) fn run(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
-    let dataset = find_dataset(options.dataset.as_deref()).map_err(usage)?;
+pub(super) fn run(options: &SchemaOptions) -> CommandResult {
+    let dataset = find_dataset(options.dataset.as_deref())?;
     let lake = lake_or_default(options.lake.as_deref());
     // A lake that is not there, or not yet, has a schema, too.
     let extra_fields =
@@ -48,10 +48,10 @@ pub(super) fn run(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
     let text = match options.format {
         SchemaFormat::Duckdb => {
             let path = statement_path(&lake)?;
-            schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| Failure {
-                code: ExitCode::Usage,
-                error: anyhow::anyhow!("DuckDB reads no path with a backslash"),
-                hint: Some("move the lake to a folder without one".to_owned()),
+            schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| {
+                let error = anyhow::anyhow!("DuckDB reads no path with a backslash");
+                let hint = "move the lake to a folder without one";
+                CommandError::new(ExitCode::Usage, error).with_hint(hint)
             })?
         }
         SchemaFormat::Spark => schema::ddl::spark(dataset, &statement_path(&lake)?, extra_fields()),
@@ -62,8 +62,8 @@ pub(super) fn run(options: &SchemaOptions) -> anyhow::Result<ExitCode> {
 }
 
 /// The lake for a statement. A location that no lake can have is an error here too.
-fn statement_path(lake: &str) -> anyhow::Result<String> {
-    check_location(lake).map_err(lake_error)?;
+fn statement_path(lake: &str) -> CommandResult<String> {
+    check_location(lake)?;
     Ok(reader_path(lake))
 }
 

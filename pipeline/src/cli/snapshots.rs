@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::failure::lake_error;
+use super::command_error::CommandResult;
 use super::log::{LogFormat, start_log_at};
 use super::output::{print, print_json};
 use super::table_options::TableOptions;
 use crate::display::{count, grouped, table, time_cell};
-use crate::exit_code::ExitCode;
 use crate::lake::PublishedSnapshot;
 
 #[derive(Debug, clap::Args)]
@@ -22,10 +21,10 @@ pub(super) struct SnapshotsOptions {
     json: bool,
 }
 
-pub(super) fn run(options: &SnapshotsOptions) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: &SnapshotsOptions) -> CommandResult {
     start_log_at("warn", LogFormat::Text);
     let table = options.table.open()?;
-    let snapshots = table.snapshots().map_err(lake_error)?;
+    let snapshots = table.snapshots()?;
     if options.json {
         let manifests: Vec<_> = snapshots.iter().map(|snapshot| &snapshot.manifest).collect();
         return print_json(&manifests);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use etcetera::BaseStrategy;
 use schema::Dataset;
 
-use super::failure::{lake_error, usage};
+use super::command_error::CommandResult;
 use super::usage_error::{ConfigError, invalid};
 use crate::environment;
 use crate::lake::{Lake, Table};
@@ -22,9 +22,9 @@ pub(super) struct TableOptions {
 }
 
 impl TableOptions {
-    pub(super) fn open(&self) -> anyhow::Result<Table> {
-        let dataset = find_dataset(self.dataset.as_deref()).map_err(usage)?;
-        let lake = Lake::open(lake_or_default(self.lake.as_deref())).map_err(lake_error)?;
+    pub(super) fn open(&self) -> CommandResult<Table> {
+        let dataset = find_dataset(self.dataset.as_deref())?;
+        let lake = Lake::open(lake_or_default(self.lake.as_deref()))?;
         let work_dir = default_work_dir().unwrap_or_else(|_| environment::temp_dir());
         Ok(lake.with_work_dir(&work_dir).table(dataset))
     }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use chrono::NaiveDate;
 
-use super::failure::lake_error;
-use super::history::{MemoryOption, Out, failure};
+use super::command_error::CommandResult;
+use super::history::{AnswerFile, MemoryOption};
 use super::output::print;
 use super::runtime::start_runtime;
 use super::table_options::TableOptions;
-use crate::exit_code::ExitCode;
 use crate::history::HistoryError;
 use crate::history::trend::{self, By};
 
@@ -36,10 +35,10 @@ pub(super) struct TrendOptions {
     memory: MemoryOption,
 }
 
-pub(super) fn run(options: &TrendOptions) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: &TrendOptions) -> CommandResult {
     let memory_bytes = options.memory.bytes()?;
     let table = options.table.open()?;
-    let mut published = table.snapshots().map_err(lake_error)?;
+    let mut published = table.snapshots()?;
     let in_range = |date: NaiveDate| {
         options.from.is_none_or(|from| date >= from) && options.to.is_none_or(|to| date <= to)
     };
@@ -48,18 +47,18 @@ pub(super) fn run(options: &TrendOptions) -> anyhow::Result<ExitCode> {
         let from = options.from.map(|date| format!(" from {date}")).unwrap_or_default();
         let to = options.to.map(|date| format!(" to {date}")).unwrap_or_default();
         let range = format!("{from}{to}");
-        return Err(failure(HistoryError::NoSnapshots { dataset: table.dataset().name, range }));
+        return Err(HistoryError::NoSnapshots { dataset: table.dataset().name, range }.into());
     }
-    let mut out = options.out.as_deref().map(Out::new).transpose().map_err(failure)?;
+    let mut out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
     let result = trend::trend(&table, &published, options.by, memory_bytes, &cancel);
     runtime.shutdown_background();
-    let trend = result.map_err(failure)?;
+    let trend = result?;
     if let Some(out) = &mut out {
-        out.write(&trend).map_err(failure)?;
+        out.write(&trend)?;
     }
     if let Some(out) = out {
-        out.finish().map_err(failure)?;
+        out.finish()?;
     }
-    print(&trend::text(&trend, options.by, options.top).map_err(failure)?)
+    print(&trend::text(&trend, options.by, options.top)?)
 }

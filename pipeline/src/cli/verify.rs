@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytesize::ByteSize;
 
-use super::failure::{Failure, failed, lake_error, lake_failure};
+use super::command_error::{CommandError, CommandResult};
 use super::log::{LogOptions, start_log};
 use super::output::{print, print_json};
 use super::table_options::TableOptions;
@@ -36,7 +36,7 @@ pub(super) struct VerifyArgs {
     log: LogOptions,
 }
 
-pub(super) fn run(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(options: &VerifyArgs) -> CommandResult {
     start_log(&options.log);
     let table = options.table.open()?;
     let mut verify_options = VerifyOptions { keys: options.keys, ..VerifyOptions::default() };
@@ -45,12 +45,11 @@ pub(super) fn run(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let mut findings: Vec<Finding> = Vec::new();
     if options.date.is_none() {
-        findings.extend(verify::verify_layout(&table).map_err(lake_error)?);
+        findings.extend(verify::verify_layout(&table)?);
     }
-    findings.extend(verify::delta_log::verify_log(&table, options.date).map_err(lake_error)?);
+    findings.extend(verify::delta_log::verify_log(&table, options.date)?);
     let snapshots: Vec<PublishedSnapshot> = table
-        .try_snapshots()
-        .map_err(lake_error)?
+        .try_snapshots()?
         .into_iter()
         // Damaged manifests are among the findings of the layout.
         .filter_map(Result::ok)
@@ -58,7 +57,7 @@ pub(super) fn run(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
         .collect();
     if let (Some(date), true) = (options.date, snapshots.is_empty()) {
         let missing = anyhow::anyhow!("the lake holds no snapshot of {date}");
-        return Err(Failure { code: ExitCode::Lake, error: missing, hint: None }.into());
+        return Err(CommandError::new(ExitCode::Lake, missing));
     }
     let mut reports = Vec::new();
     let total_bytes = |snapshot| verify::total_bytes(snapshot, &verify_options);
@@ -70,7 +69,7 @@ pub(super) fn run(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
             display.show(done_bytes.saturating_add(progress.bytes), &snapshot.id);
             ControlFlow::Continue(())
         };
-        let report = verify::verify_snapshot(&table, snapshot, &verify_options, &mut tick).map_err(failed)?;
+        let report = verify::verify_snapshot(&table, snapshot, &verify_options, &mut tick)?;
         tracing::info!(snapshot = %snapshot.id, findings = report.findings.len(), "snapshot verified");
         done_bytes = done_bytes.saturating_add(total_bytes(snapshot));
         reports.push(report);
@@ -110,7 +109,7 @@ pub(super) fn run(options: &VerifyArgs) -> anyhow::Result<ExitCode> {
     if num_findings > 0 {
         let damage = anyhow::anyhow!("verify found damage: {}", count(num_findings as u64, "finding"));
         let hint = "ingest the damaged snapshot again with --if-published replace, from kept parts or while the service still has it";
-        return Err(lake_failure(damage, Some(hint)));
+        return Err(CommandError::new(ExitCode::Lake, damage).with_hint(hint));
     }
     printed
 }

@@ -1,0 +1,70 @@
+//! The error that ends a command: what is said of it on stderr, and the exit code.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use crate::exit_code::{Diagnostic, ExitCode};
+use crate::panics::Panicked;
+
+/// The result of a command, or of a step of one.
+pub(super) type CommandResult<T = ExitCode> = Result<T, CommandError>;
+
+/// An error that ends a command.
+#[derive(Debug)]
+pub(super) struct CommandError {
+    code: ExitCode,
+    error: anyhow::Error,
+    hint: Option<Cow<'static, str>>,
+}
+
+impl CommandError {
+    /// Makes an error of which the command itself knows the exit code.
+    pub(super) fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into(), hint: None }
+    }
+
+    /// Adds the suggested fix. It starts with an imperative and has no full stop.
+    #[must_use]
+    pub(super) fn with_hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Makes an error of what could not be written to stdout. A reader that has closed the pipe has enough,
+    /// which is a success.
+    pub(super) fn stdout(error: io::Error) -> Self {
+        let is_closed_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        let code = if is_closed_pipe { ExitCode::Success } else { ExitCode::Internal };
+        Self::new(code, anyhow::Error::new(error).context("cannot write to stdout"))
+    }
+
+    /// Makes an error of a panic.
+    pub(super) fn internal(panicked: &Panicked) -> Self {
+        let error = anyhow::anyhow!("internal error: {panicked}");
+        Self { hint: panicked.hint(), ..Self::new(panicked.exit_code(), error) }
+    }
+
+    /// Makes the error of an interrupt before anything was published.
+    pub(super) fn interrupted() -> Self {
+        Self::new(ExitCode::Interrupted, anyhow::anyhow!("interrupted; nothing was published"))
+    }
+
+    /// Returns the exit code; of [`ExitCode::Success`] nothing is to be said.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        self.code
+    }
+}
+
+impl<E: Diagnostic + Send + Sync + 'static> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        Self { code: error.exit_code(), hint: error.hint(), error: error.into() }
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, hint, .. } = self;
+        write!(f, "{error:#}")?;
+        hint.as_ref().map_or(Ok(()), |hint| write!(f, "; hint: {hint}"))
+    }
+}
