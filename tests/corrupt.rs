@@ -18,7 +18,7 @@ fn corrupt(file: &str) -> String {
 /// Ingests a damaged part beside a whole one: the error, and the lake as it was.
 #[track_caller]
 fn check_damage(file: &str, expected: &str) {
-    let hint = "replace the file by a whole one, or leave it out of --from";
+    let hint = "replace the file with a complete one, or leave it out of --from";
     check_damage_beside(&[WHOLE], file, expected, hint);
 }
 
@@ -97,7 +97,7 @@ fn part_without_a_row_beside_rows_publishes_nothing() {
     let run = sandbox.run("ingest", &ingest_args(&paths, &["--max-rejects", "50%"])).expect(4);
     let expected =
         format!("error: part {} is damaged: 3 of its 3 records were rejected, line 1: no DeviceId", paths[0]);
-    let hint = "read their reasons there; leave the part out if it is not of the export";
+    let hint = "see their reasons there; leave the part out if it does not belong to the export";
     assert_eq!(check_kept_rejects(&sandbox, &run, &expected, hint).len(), 3);
     assert_eq!(sandbox.lake_listing(), before);
     assert_eq!(sandbox.staged_runs(), [""; 0]);
@@ -147,7 +147,7 @@ fn ingest_partly_rejected(rejected: usize, records: usize, limit: &str, is_alone
             paths[0],
             records - rejected + 1
         );
-        let hint = "read their reasons there; raise --max-rejects above 10% if they may be left out";
+        let hint = "see their reasons there; raise --max-rejects above 10% to publish without them";
         assert_eq!(check_kept_rejects(&sandbox, &run, &expected, hint).len(), rejected);
     }
     run
@@ -283,8 +283,8 @@ fn export_without_records_publishes_nothing() {
     let run = sandbox.run("ingest", &ingest_args(&paths, &[])).expect(4);
     assert_eq!(
         run.error(),
-        "error: the export of 20210111T110100Z holds no records; nothing was published; hint: look \
-         whether --from names the files that hold the export"
+        "error: the export of 20210111T110100Z has no records; nothing was published; hint: check \
+         that --from names the files of the export"
     );
     assert_eq!(sandbox.lake_listing(), before);
 }
@@ -302,7 +302,7 @@ fn check_rejects(file: &str, rejected: u64, records: u64) -> String {
     for limit in [&too_low, &too_small_a_share] {
         let run = sandbox.run("ingest", &ingest_args(&paths, &["--max-rejects", limit])).expect(5);
         let expected = format!("error: {rejected} of {records} records were rejected, more than {limit}");
-        let hint = "read their reasons there; raise --max-rejects if they may be left out";
+        let hint = "see their reasons there; raise --max-rejects to publish without them";
         kept.push(check_kept_rejects(&sandbox, &run, &expected, hint));
         assert_eq!(sandbox.lake_listing(), before);
         assert_eq!(sandbox.staged_runs(), [""; 0]);

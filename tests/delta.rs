@@ -50,7 +50,7 @@ fn plain_lake_becomes_a_delta_table_in_place() {
     let newer = unlimited(tenant_later(40, 54));
     let refused = sandbox.ingest_via(&newer, &["--table", "plain"]).expect(2);
     assert!(refused.error().contains("is a Delta table"), "{}", refused.error());
-    assert!(refused.error().contains("hint: leave --table plain out"), "{}", refused.error());
+    assert!(refused.error().contains("hint: omit --table plain"), "{}", refused.error());
     sandbox.ingest_via(&newer, &[]).expect(0);
     assert_eq!(num_commits(&sandbox), 2);
     assert!(commit(&sandbox, 1).iter().any(|line| !line["remove"].is_null()));

@@ -33,7 +33,7 @@ fn old_snapshots_go_and_the_others_are_as_they_were() {
     assert!(planned.stdout.contains("2020-12-11") && planned.stdout.contains("2021-01-01"));
     let unasked = sandbox.run("expire", &keep).expect(2);
     assert!(unasked.error().contains("expire removes 2 snapshots, "), "{}", unasked.error());
-    assert!(unasked.error().contains("hint: look with --dry-run, then pass --yes"), "{}", unasked.error());
+    assert!(unasked.error().contains("hint: check with --dry-run, then pass --yes"), "{}", unasked.error());
     assert_eq!(sandbox.lake_listing(), before);
 
     let removed = sandbox.run("expire", &[&keep[..], &["--yes", "--json"]].concat()).expect(0).report();
@@ -57,15 +57,19 @@ fn more_than_half_goes_only_if_that_is_said() {
     let keep = ["--keep-days", "1"];
     for args in [&["--yes"][..], &[], &["--yes", "--json", "-q"]] {
         let refused = sandbox.run("expire", &[&keep[..], args].concat()).expect(2);
-        let said = "3 snapshots of software_inventory, for good; days count back from the newest, 2021-01-11; hint: look with \
+        let said = "3 snapshots of software_inventory; days count back from the newest, 2021-01-11; hint: check with \
                     --dry-run, then pass --yes-remove-most";
-        assert!(refused.error().starts_with("error: expire removes 2 snapshots, "), "{}", refused.error());
+        assert!(
+            refused.error().starts_with("error: expire would permanently remove 2 snapshots, "),
+            "{}",
+            refused.error()
+        );
         assert!(refused.error().ends_with(said), "{}", refused.error());
         assert_eq!(sandbox.lake_listing(), before);
     }
     let planned = sandbox.run("expire", &[&keep[..], &["--dry-run"]].concat()).expect(0);
     assert!(
-        planned.stdout.ends_with("More than half: that takes --yes-remove-most.\n"),
+        planned.stdout.ends_with("This is more than half: pass --yes-remove-most.\n"),
         "{}",
         planned.stdout
     );
@@ -125,6 +129,6 @@ fn snapshots_says_how_much_and_how_old() {
     assert!(listed.lines().next().unwrap().contains(" age "), "{listed}");
     let summary = listed.lines().last().unwrap();
     assert!(summary.starts_with("2 snapshots, "), "{summary}");
-    assert!(summary.contains("; 2 days without one in between; the newest was generated "), "{summary}");
+    assert!(summary.contains("; 2 days missing in between; the newest was generated "), "{summary}");
     assert!(summary.ends_with(" days ago"), "{summary}");
 }

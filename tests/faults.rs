@@ -213,7 +213,7 @@ fn a_part_that_never_has_a_row_ends_the_run() {
     let expected = "is damaged: 2 of its 2 records were rejected, line 1: no DeviceId";
     assert_eq!(message, format!("error: part {} {expected}", tenant.part_path(1)));
     let (rejects, hint) = rejects.split_once("; hint: ").unwrap();
-    assert_eq!(hint, "read their reasons there; leave the part out if it is not of the export");
+    assert_eq!(hint, "see their reasons there; leave the part out if it does not belong to the export");
     // Of both rounds, the last one's.
     let folder = std::fs::read_dir(sandbox.work_dir().join("software_inventory")).unwrap();
     let files = folder

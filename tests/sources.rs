@@ -297,7 +297,7 @@ fn folder_of_hidden_names_is_a_usage_error() {
         run.error(),
         format!(
             "error: part {path} is damaged: the part is empty: no bytes, not even of compression; hint: replace the \
-             file by a whole one, or leave it out of --from"
+             file with a complete one, or leave it out of --from"
         )
     );
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a run in order: what is staged goes, what is spooled stays.
+//! Graceful shutdown on SIGINT and SIGTERM: staged files are removed, spooled parts are kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,45 +8,45 @@ use tokio::sync::Notify;
 
 use crate::exit_code::ExitCode;
 
-/// Whether the run is to end. Clones share it.
+/// Requests that a run end. Clones share the request.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<State>);
+pub struct Cancel(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Shared {
     cancelled: AtomicBool,
     changed: Notify,
 }
 
 impl Cancel {
-    /// Asks the run to end.
+    /// Requests the end of the run.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
         self.0.changed.notify_waiters();
     }
 
-    /// Whether the run is to end.
+    /// Whether the end of the run was requested.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Waits until the run is to end.
+    /// Waits until the end of the run is requested.
     pub async fn cancelled(&self) {
         let changed = self.0.changed.notified();
         tokio::pin!(changed);
-        // Registered before the flag is read, so that no call of `cancel` falls in between.
+        // Registered before the flag is read, so that no call of `cancel` is missed in between.
         changed.as_mut().enable();
         if !self.is_cancelled() {
             changed.await;
         }
     }
 
-    /// From now on cancels on the first signal; a second one ends the process at once, and the next
-    /// run cleans up. To be called inside a runtime.
+    /// Cancels on the first signal from now on. A second signal exits at once, and the next run cleans up. Must be
+    /// called within a runtime.
     ///
     /// # Errors
     ///
-    /// The system gives no signals.
+    /// The signal handlers could not be installed.
     pub fn listen_to_signals(&self) -> std::io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -60,7 +60,7 @@ impl Cancel {
                 if cancel.is_cancelled() {
                     std::process::exit(ExitCode::Interrupted as i32);
                 }
-                tracing::warn!("interrupted: ending in order; a second signal ends at once");
+                tracing::warn!("interrupted: shutting down; a second signal exits at once");
                 cancel.cancel();
             }
         });

@@ -1,8 +1,7 @@
-//! The environment as the program reads it. An empty variable is absent: container runtimes and service
-//! managers set one for each name that they are told of. Line ends behind a value are not part of it:
-//! secrets come out of files that end in one.
+//! Reads environment variables. An empty variable counts as absent: container runtimes and service managers set
+//! declared variables without a value. Line ends after a value are cut: secrets are often read from files.
 
-/// Returns the variable's value.
+/// Returns the value of a variable.
 pub fn variable(name: &str) -> Option<String> {
     value(&std::env::var(name).ok()?)
 }

@@ -1,4 +1,4 @@
-//! The exit codes, stable: what schedulers may rely on. Every error that can end a command knows its own.
+//! The exit codes, which are stable for schedulers, and the trait of errors that have one.
 
 use std::borrow::Cow;
 
@@ -17,17 +17,17 @@ pub trait Diagnostic: std::error::Error {
 pub enum ExitCode {
     /// Published, or nothing to do.
     Success = 0,
-    /// A mistake of ours.
+    /// A bug.
     Internal = 1,
-    /// The command line or configuration asks for something that cannot be.
+    /// The command line or configuration is not valid.
     Usage = 2,
-    /// The service does not know us or does not let us.
+    /// The service rejected the credentials, or they lack a permission.
     NotAuthorised = 3,
     /// The source did not deliver a whole snapshot.
     Source = 4,
     /// More rejected records than allowed.
     Rejects = 5,
-    /// The lake could not be written, is damaged, or already has the snapshot and that was to fail.
+    /// The lake could not be written or is damaged, or it has the snapshot already with `--if-published fail`.
     Lake = 6,
     /// The call budget of the service is used up.
     Budget = 7,

@@ -1,12 +1,12 @@
-//! `defender-lake`: everything is in the library; here it starts and ends.
+//! The executable `defender-lake`: sets the allocator and runs the command line.
 
-/// Gives back what is free for a while (`.cargo/config.toml` says how long). The system's allocator keeps it,
-/// the more the longer a run is: with 13 million rows a third more at the peak than with 1.3 million.
+/// Returns free memory to the system after a delay, which `.cargo/config.toml` sets. glibc's allocator keeps it: the
+/// peak with 13 million rows was a third higher than with 1.3 million.
 #[cfg(not(feature = "history"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The same, and it counts what is in use: the engine goes to disk by that, and `query` ends by it.
+/// The same allocator, which also counts the memory in use: the engine spills to disk by it, and `query` stops.
 #[cfg(feature = "history")]
 #[global_allocator]
 static ALLOCATOR: polars_ooc::Allocator = polars_ooc::Allocator;

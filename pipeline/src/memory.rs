@@ -1,48 +1,47 @@
-//! The budget of memory of one run: takes what `--memory` allows, gives each stage its share.
+//! The memory budget of a run: divides `--memory` among the stages.
 //!
-//! | share | of the budget | what draws from it | where that is full |
+//! | share | of the budget | what uses it | if it is full |
 //! |---|---|---|---|
 //! | rows | a quarter, 96 MiB at most | open row groups of all partitions, by their columns' capacity | the largest is encoded, or spilled to disk if it has few rows |
 //! | encode | a half | row groups being ordered, encoded or merged, with buffers and pages: [`encode_cost`](codec::memory_pool::encode_cost) of their columns | threads wait |
-//! | decode | a half, less than what encodes at a time | a part's buffers, 8 MiB a thread at the very most | fewer threads |
+//! | decode | a half, less than what encodes at a time | a part's buffers, 8 MiB a thread at most | fewer threads |
 //! | files | an eighth, 64 MiB at most | buffers and footers of open data files | the largest are closed early |
 //! | fetch | an eighth | chunks on their way into the spool, 2 MiB a download | fewer downloads |
-//! | uploads | a half, when everything else is gone | 8 MiB for each part in flight | fewer at a time |
+//! | uploads | a half, after everything else is freed | 8 MiB for each part in flight | fewer at a time |
 //!
-//! What the program itself takes, its threads, and what the allocator keeps for a moment is in the
-//! [`ALLOWANCE_BYTES`] beside the budget. A record that needs more than the usual buffer waits for its turn:
-//! one at a time, and what comes of it is written before the next is read.
+//! The program itself, its threads, and memory that the allocator has not returned yet are in the
+//! [`ALLOWANCE_BYTES`] on top of the budget. Records that need more than the usual buffer are decoded one at a time,
+//! and the rows of one are written before the next is read.
 
 use std::num::NonZeroUsize;
 
-/// What the process may take beside its budget.
+/// The memory of the process on top of its budget.
 pub const ALLOWANCE_BYTES: u64 = 96 << 20;
 
-/// What a thread that decodes takes beside rows: text, what is found in it, and the inflater. Ordinary parts
-/// take a fifth of it.
+/// The buffers of a decoding thread, rows aside: text, its structure, and the inflater. Ordinary parts use a fifth.
 const DECODE_THREAD_BYTES: u64 = 8 << 20;
 
-/// What a download holds: a batch on its way to the disk, one that is gathered, the network's buffers.
+/// The buffers of a download: a batch being written, one being filled, and those of the network.
 const DOWNLOAD_BYTES: u64 = 2 << 20;
 
-/// Beyond this, memory grows for little: of 13 million rows fewer are spilled than at 64 MiB, which took 1.15
-/// times as long and 0.8 times the memory.
+/// More memory than this gains little. With 64 MiB, 13 million rows took 1.15 times as long and 0.8 times the
+/// memory, because more rows were spilled.
 const MAX_ROW_GROUPS_BYTES: u64 = 96 << 20;
 
-/// Beyond this, open files hold nothing that is worth it.
+/// More memory than this for open files gains nothing.
 const MAX_OPEN_FILES_BYTES: u64 = 64 << 20;
 
-/// Beyond this, more parts in flight are no faster.
+/// More parts in flight than this are not faster.
 const MAX_UPLOAD_BYTES: u64 = 64 << 20;
 
-/// The bytes that one run stays inside, and their shares.
+/// The memory budget of a run, and its shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBudget {
     bytes: u64,
 }
 
 impl MemoryBudget {
-    /// Takes what `--memory` says.
+    /// Creates a budget of `bytes`, the value of `--memory`.
     pub fn new(bytes: u64) -> Self {
         Self { bytes }
     }
@@ -57,22 +56,22 @@ impl MemoryBudget {
         fewer(wanted, self.bytes / 8 / DOWNLOAD_BYTES)
     }
 
-    /// Returns what open row groups may hold together.
+    /// Returns the limit of all open row groups together.
     pub fn row_groups_bytes(self) -> usize {
         to_usize((self.bytes / 4).min(MAX_ROW_GROUPS_BYTES))
     }
 
-    /// Returns what row groups may take while they are encoded, all together.
+    /// Returns the limit of all row groups together that are being encoded.
     pub fn encode_bytes(self) -> usize {
         to_usize(self.bytes / 2)
     }
 
-    /// Returns what open data files may hold together.
+    /// Returns the limit of all open data files together.
     pub fn open_files_bytes(self) -> usize {
         to_usize((self.bytes / 8).min(MAX_OPEN_FILES_BYTES))
     }
 
-    /// Returns what uploads may have in flight.
+    /// Returns the limit of bytes in flight of uploads.
     pub fn upload_bytes(self) -> u64 {
         (self.bytes / 2).min(MAX_UPLOAD_BYTES)
     }

@@ -1,8 +1,7 @@
-//! Takes a task; gives what it returns, or a panic in it as an error. A panic is a mistake of ours: it ends
-//! the program as an internal error, in one line.
+//! Turns panics into errors: a panic is a bug, and ends the program as an internal error with a one-line message.
 //!
-//! The line says where the panic was. What it said is left out unless the text is a constant: a formatted one
-//! may hold values of a row. `RUST_BACKTRACE` prints all of it, as without this module.
+//! The line names the location of the panic. Its message is included only if it is a constant: a formatted one may
+//! contain values of a row. With `RUST_BACKTRACE` the standard hook prints everything.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -12,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::exit_code::{Diagnostic, ExitCode};
 
-/// The first panic of the process: later ones mostly follow from it.
+/// The first panic of the process; later ones are mostly its consequences.
 static FIRST: Mutex<Option<Panicked>> = Mutex::new(None);
 
-/// A task has panicked.
+/// A panic of a task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Panicked {
@@ -32,7 +31,8 @@ impl Diagnostic for Panicked {
     }
 }
 
-/// Records panics, and leaves printing them to `RUST_BACKTRACE`. Call it once, before any thread is started.
+/// Installs a hook that records the first panic and prints panics only with `RUST_BACKTRACE`. Call it once, before
+/// any thread is started.
 pub fn install_hook() {
     let print = std::panic::take_hook();
     let prints = is_set(std::env::var_os("RUST_BACKTRACE").as_deref());
@@ -44,21 +44,21 @@ pub fn install_hook() {
     }));
 }
 
-/// Whether `RUST_BACKTRACE` asks for anything.
+/// Whether the value of `RUST_BACKTRACE` requests a backtrace.
 fn is_set(value: Option<&OsStr>) -> bool {
     value.is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// The first panic of any thread since the hook was installed, its consequences aside.
+/// Returns the first panic of any thread since the hook was installed.
 pub fn recorded() -> Option<Panicked> {
     first().clone()
 }
 
-/// Runs a task to its end or its panic.
+/// Runs a task and catches its panic.
 ///
 /// # Errors
 ///
-/// [`Panicked`]; what the task has changed must not be used then.
+/// [`Panicked`]; data that the task has changed must not be used.
 pub fn catch<T>(task: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(task))
         .map_err(|payload| recorded().unwrap_or_else(|| Panicked::without_place(&*payload)))
@@ -79,7 +79,7 @@ impl Panicked {
     }
 }
 
-/// The text of a panic if it is a constant, which holds no values.
+/// Returns the message of a panic if it is a constant, which cannot contain values.
 fn constant(payload: &(dyn Any + Send)) -> String {
     payload.downcast_ref::<&'static str>().map(|text| format!(": {text}")).unwrap_or_default()
 }
@@ -100,7 +100,7 @@ mod tests {
         check(|| std::panic::panic_any(7_u8), Err("a thread panicked"));
     }
 
-    /// Tests run in a process each: the hook is this one's alone.
+    /// Each test runs in its own process, so the hook affects only this test.
     #[test]
     fn first_panic_of_any_thread_is_recorded() {
         install_hook();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn backtraces_are_asked_for_by_any_value_but_0() {
+    fn any_value_but_0_requests_a_backtrace() {
         for (value, expected) in [(None, false), (Some(""), false), (Some("0"), false), (Some("full"), true)]
         {
             assert_eq!(is_set(value.map(OsStr::new)), expected, "{value:?}");

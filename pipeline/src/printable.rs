@@ -1,12 +1,12 @@
-//! Text as it may go to a terminal: takes text of any origin, gives the same without the characters that
-//! move the cursor, change the title or turn the direction of what follows. Everything that people read
-//! passes through here: summaries, tables, findings, errors, log lines, progress.
+//! Escapes text of any origin for a terminal: control characters could move the cursor, change the title or reverse
+//! the direction of text. Used for everything that people read: summaries, tables, findings, errors, log lines,
+//! progress.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Whether a terminal would act on the character instead of showing it: C0, DEL, C1, line and paragraph
-/// separators, and what turns the direction of text.
+/// Whether a terminal would interpret the character instead of showing it: C0, DEL, C1, line and paragraph
+/// separators, and bidirectional formatting.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -15,7 +15,7 @@ pub fn is_unprintable(c: char) -> bool {
 /// Returns one line of text with its unprintable characters escaped: `\n`, `\u{1b}`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     escape(text, is_unprintable, |c, shown| {
-        // Never `escape_debug`: that leaves some of them as they are.
+        // Not `escape_debug`, which leaves some of them unescaped.
         let _ = match c {
             '\n' | '\r' | '\t' => write!(shown, "{}", c.escape_default()),
             _ => write!(shown, "{}", c.escape_unicode()),

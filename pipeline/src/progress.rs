@@ -1,7 +1,5 @@
-//! How far a run is: counters that the stages raise, and what a person sees of them.
-//!
-//! On a terminal two bars; elsewhere a log line now and then. Goes to stderr, as the log does, and
-//! the log's lines pass above the bars.
+//! The progress of a run: counters that the stages increment, shown on stderr as bars on a terminal, else as a
+//! log line every 10 seconds. Log lines are printed above the bars.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,31 +14,31 @@ use crate::display::grouped;
 use crate::printable::{printable, printable_json};
 use crate::source::FetchProgress;
 
-/// How often bars are drawn.
+/// The interval between redraws of the bars.
 const DRAW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a log line says how far a run is.
+/// The interval between log lines with the progress.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Counters of one run.
+/// The counters of a run.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// What is fetched.
+    /// Fetched parts and bytes.
     pub fetch: Arc<FetchProgress>,
-    /// Parts of the export; zero while that is unknown.
+    /// Parts of the export; zero while unknown.
     pub num_parts: AtomicU64,
-    /// Parts decoded.
+    /// Decoded parts.
     pub decoded_parts: AtomicU64,
-    /// Rows decoded.
+    /// Decoded rows.
     pub rows: AtomicU64,
-    /// Bytes of the data files, once they go to an object store; zero before, and where they go to a disk.
+    /// Bytes of the data files to upload to an object store; zero before the upload, and on a local disk.
     pub total_upload_bytes: AtomicU64,
-    /// Bytes that are there.
+    /// Uploaded bytes.
     pub upload_bytes: AtomicU64,
 }
 
 impl Progress {
-    /// Forgets what was counted: the run begins again.
+    /// Resets the counters, for a run that starts over.
     pub fn restart(&self) {
         let FetchProgress { bytes, parts } = &*self.fetch;
         for counter in [
@@ -57,11 +55,11 @@ impl Progress {
     }
 }
 
-/// How progress is shown.
+/// How to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProgressMode {
-    /// Bars where stderr is a terminal, else plain lines.
+    /// Bars if stderr is a terminal, else log lines.
     #[default]
     Auto,
     /// Bars.
@@ -73,7 +71,7 @@ pub enum ProgressMode {
 }
 
 impl ProgressMode {
-    /// Decides `auto`: bars on a terminal only.
+    /// Resolves `Auto`: bars only on a terminal.
     #[must_use]
     pub fn resolve(self) -> Self {
         match self {
@@ -84,19 +82,19 @@ impl ProgressMode {
     }
 }
 
-/// The bars on the terminal. One for the process: the log must know them to stay out of their way.
+/// Returns the bars on the terminal, one set per process, so that the log can print above them.
 fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(|| MultiProgress::with_draw_target(ProgressDrawTarget::hidden()))
 }
 
-/// Where the log is written: stderr, above the bars while there are any.
+/// Writes the log to stderr, above the bars if there are any.
 #[derive(Debug, Clone, Copy)]
 pub struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // A reader of the log that goes away must not end the run: nothing fails here.
+        // Best effort: a closed stderr must not end the run.
         let _ = bars().suspend(|| std::io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
@@ -106,10 +104,10 @@ impl Write for LogWriter {
     }
 }
 
-/// Where events of the log are written, one a call: to [`LogWriter`], without what a terminal would act on.
+/// Writes log events to [`LogWriter`], one per call, with control characters escaped.
 #[derive(Debug, Clone, Copy)]
 pub enum EventWriter {
-    /// Lines for people. The library escapes ESC and its like in what it is given and may add colours.
+    /// Text. The library escapes control characters in fields and may add colours.
     Text,
     /// JSON.
     Json,
@@ -140,7 +138,7 @@ pub struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    /// Begins to show `progress`; `mode` is resolved.
+    /// Starts to show `progress`. `mode` must be resolved.
     pub fn start(mode: ProgressMode, progress: &Arc<Progress>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let show: fn(&Progress, &AtomicBool) = match mode {
@@ -151,7 +149,7 @@ impl ProgressDisplay {
         let (progress, stopped) = (Arc::clone(progress), Arc::clone(&stop));
         let thread = std::thread::Builder::new().spawn(move || show(&progress, &stopped));
         if let Err(error) = &thread {
-            tracing::warn!(%error, "progress is not shown: the system has no more threads");
+            tracing::warn!(%error, "cannot start a thread to show progress");
         }
         Self { stop, thread: thread.ok() }
     }
@@ -162,13 +160,13 @@ impl Drop for ProgressDisplay {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // Nothing to be done about a display that failed.
+            // Best effort: an error of the display does not matter.
             let _ = thread.join();
         }
     }
 }
 
-/// A bar of work that knows its bytes.
+/// The template of a bar of bytes.
 const BYTES_TEMPLATE: &str =
     "{prefix:<7} {bar:30.cyan/dim} {bytes:>10}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
 
@@ -219,7 +217,7 @@ fn draw_bars(progress: &Progress, stop: &AtomicBool) {
         }
         std::thread::park_timeout(DRAW_INTERVAL);
     }
-    // The bars go: the summary says the same, and more.
+    // The summary replaces the bars.
     for bar in [Some(fetch), Some(decode), upload].into_iter().flatten() {
         bar.finish_and_clear();
     }
@@ -248,7 +246,7 @@ fn log_lines(progress: &Progress, stop: &AtomicBool) {
     }
 }
 
-/// Shows how far work is that knows its bytes, from the thread that does it, until dropped.
+/// Shows the progress of work measured in bytes, from the thread that does it, until dropped.
 #[derive(Debug)]
 pub struct ByteProgress {
     mode: ProgressMode,
@@ -258,7 +256,7 @@ pub struct ByteProgress {
 }
 
 impl ByteProgress {
-    /// Begins to show work of `total_bytes`; `mode` is resolved, `name` a verb.
+    /// Starts to show work of `total_bytes`. `mode` must be resolved, `name` is a verb.
     pub fn start(mode: ProgressMode, name: &'static str, total_bytes: u64) -> Self {
         let bar = (mode == ProgressMode::Bar).then(|| {
             bars().set_draw_target(ProgressDrawTarget::stderr());
@@ -267,7 +265,7 @@ impl ByteProgress {
         Self { mode, name, bar, next_log: Instant::now() + LOG_INTERVAL }
     }
 
-    /// Shows that `bytes` are done, and what is being done now.
+    /// Shows that `bytes` are done, and the current item.
     pub fn show(&mut self, bytes: u64, what: &dyn std::fmt::Display) {
         if let Some(bar) = &self.bar {
             bar.set_position(bytes);
@@ -288,7 +286,7 @@ impl Drop for ByteProgress {
     }
 }
 
-/// The counters at one moment.
+/// The counters at one point in time.
 struct Facts {
     num_parts: u64,
     fetched_parts: u64,
@@ -321,7 +319,7 @@ impl Facts {
         ByteSize(rate(self.fetched_bytes, seconds))
     }
 
-    /// By the parts still to be decoded; nothing while that is a guess.
+    /// Estimates the time left from the parts still to decode; empty until there is a basis for it.
     fn time_left(&self, seconds: f64) -> String {
         if self.decoded_parts == 0 || self.decoded_parts >= self.num_parts {
             return String::new();

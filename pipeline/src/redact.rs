@@ -1,13 +1,12 @@
-//! What may be shown of text that a person typed, that a file holds or that the environment has: takes it
-//! whole, gives it without what could be a secret.
+//! Redacts paths and URLs from the command line, files and the environment before they are printed.
 //!
-//! Paths, hosts and names of options are shown. Values of other kinds are not shown at all.
+//! Paths, hosts and names of options are printed without what could be a secret. Other values are never printed.
 
 use std::borrow::Cow;
 
 use crate::printable::printable;
 
-/// What stands before a secret in what people paste: signed URLs, connection strings, login forms.
+/// Text that precedes a secret in signed URLs, connection strings and login forms.
 const MARKS: [&str; 12] = [
     "sig=",
     "sig%3d",
@@ -23,7 +22,7 @@ const MARKS: [&str; 12] = [
     "access_token=",
 ];
 
-/// Whether text holds something that is plainly a secret: a signature, a key, a token.
+/// Whether text contains a signature, key or token.
 pub fn holds_secret(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     MARKS.iter().any(|mark| lower.contains(mark))
@@ -32,23 +31,23 @@ pub fn holds_secret(text: &str) -> bool {
             .any(|word| word.starts_with("eyJ") && word.len() >= MIN_TOKEN_BYTES)
 }
 
-/// A token's first part is longer than that; words of a path that begin like one are not.
+/// The least length of the first part of a token; shorter words of a path may begin like one.
 const MIN_TOKEN_BYTES: usize = 16;
 
 fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// Returns a path or URL as it may be shown: no user information, no query, no fragment.
+/// Returns a path or URL without user information, query and fragment.
 pub fn place(text: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return if holds_secret(text) { Cow::Borrowed("…") } else { printable(text) };
     };
     let query = rest.find(['?', '#']);
     let shown = match (rest.rfind('@'), query) {
-        // A password with a question mark, or a query with an at sign: which one, nothing tells.
+        // Ambiguous: a password with a question mark, or a query with an at sign.
         (Some(at), Some(query)) if query < at => None,
-        // A container is no secret, a user name could be one.
+        // A container is not a secret, a user name may be one.
         (Some(at), _) if !(is_container(&rest[..at]) && takes_container(scheme)) => Some(&rest[at + 1..]),
         _ => Some(rest),
     };
@@ -61,12 +60,12 @@ pub fn place(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether what stands before `@` in URLs of this scheme is a container.
+/// Whether URLs of this scheme have a container before `@`.
 pub fn takes_container(scheme: &str) -> bool {
     ["abfss", "abfs", "az", "azure", "adl"].iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
-/// Whether text can be a container's name, or a workspace's.
+/// Whether text can be the name of a container or workspace.
 fn is_container(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_. $".contains(c))
 }
@@ -76,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_shown_without_secrets() {
+    fn places_are_printed_without_secrets() {
         let check = |text: &str, expected: &str| assert_eq!(place(text), expected, "{text}");
         check("/data/lake", "/data/lake");
         check("a?b", "a?b");

@@ -1,8 +1,8 @@
-//! Threads and runtimes where the system may have none left: takes how many are wanted, gives those that
-//! start. One is enough for all work; without any the run ends with [`ThreadError`].
+//! Thread pools and runtimes under a limit of threads: starts as many threads as wanted and possible. One is enough
+//! for all work; with none the run ends with [`ThreadError`].
 //!
-//! tokio panics if it cannot start a worker, and if no thread is there for a blocking call. So as many
-//! threads as a runtime needs are started and ended before, and one for blocking calls is kept.
+//! tokio panics if it cannot start a worker, or a thread for a blocking call. So this module first starts and ends as
+//! many threads as the runtime needs, and keeps one thread for blocking calls alive.
 
 use std::borrow::Cow;
 use std::io;
@@ -18,26 +18,25 @@ use tokio::runtime::{Builder, Runtime};
 use crate::exit_code::{Diagnostic, ExitCode};
 use crate::panics;
 
-/// Threads that blocking calls of one runtime may take: each waits for a disk, and more do not help it.
+/// The most threads for blocking calls of a runtime. They wait for the disk, which more threads do not speed up.
 const MAX_BLOCKING_THREADS: usize = 32;
 
-/// Threads that have to be startable beyond those of a runtime for it to have more than one worker: if a
-/// second one does not start, the library waits for the first for ever.
+/// How many more threads than those of a runtime must be startable for it to have more than one worker: if the
+/// second worker does not start, tokio waits for the first forever.
 const SPARE_THREADS: usize = 16;
 
-/// How often, and how long at most, a thread that has ended is waited for: it counts until the system has
-/// put it away.
+/// The poll interval and time limit of the wait for an ended thread, which counts until the system has reaped it.
 const ENDED_POLL: Duration = Duration::from_micros(100);
 const MAX_ENDED_WAIT: Duration = Duration::from_secs(1);
 
-/// No machine runs that long; the library adds it to the present.
+/// Longer than any process lives. tokio adds it to the current time, so it must not overflow.
 const FOREVER: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// The system starts no further thread.
+/// No further thread could be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start a thread for {purpose}: {}", limit_text(*max_processes))]
 pub struct ThreadError {
-    /// What it was for.
+    /// The purpose of the thread.
     purpose: &'static str,
     /// The limit of processes and threads of this user.
     max_processes: Option<u64>,
@@ -45,7 +44,7 @@ pub struct ThreadError {
 }
 
 impl ThreadError {
-    /// Says what the thread was for, and reads the limit.
+    /// Creates the error of a thread for `purpose`, and reads the limit of processes.
     pub fn new(purpose: &'static str, source: io::Error) -> Self {
         Self { purpose, max_processes: getrlimit(Resource::Nproc).current, source }
     }
@@ -67,7 +66,7 @@ impl From<ThreadError> for io::Error {
     }
 }
 
-/// Suggested fix where the system starts no thread.
+/// The hint for [`ThreadError`].
 pub const THREAD_HINT: &str = "raise the limit of processes (ulimit -u, TasksMax, a container's --pids-limit), or end other processes of this user";
 
 fn limit_text(max_processes: Option<u64>) -> String {
@@ -77,11 +76,11 @@ fn limit_text(max_processes: Option<u64>) -> String {
     }
 }
 
-/// Starts a runtime of up to `num_workers` threads, which `name` names.
+/// Starts a runtime of up to `num_workers` threads named `name`.
 ///
 /// # Errors
 ///
-/// [`ThreadError`] if the system starts no worker or none for blocking calls.
+/// [`ThreadError`] if no worker, or no thread for blocking calls, can be started.
 pub fn start_runtime(name: &'static str, num_workers: usize) -> Result<Runtime, ThreadError> {
     const PURPOSE: &str = "the network";
     let wanted = num_workers + 1 + SPARE_THREADS;
@@ -103,33 +102,33 @@ pub fn start_runtime(name: &'static str, num_workers: usize) -> Result<Runtime, 
             .thread_name(name)
             .enable_all()
             .build()?;
-        // Kept for blocking calls: they wait for it if no other can be started.
+        // Kept alive for blocking calls, which queue for it if no other thread can be started.
         drop(runtime.spawn_blocking(|| ()));
         Ok::<_, io::Error>(runtime)
     };
-    // It panics if another process was faster.
+    // Panics if another process has used up the limit meanwhile.
     match panics::catch(start) {
         Ok(built) => built.map_err(|source| ThreadError::new(PURPOSE, source)),
         Err(_) => Err(failed()),
     }
 }
 
-/// Starts a pool of up to `num_threads`, `decode-0` and so on; fewer if the system has not that many.
+/// Starts a pool of up to `num_threads` threads named `decode-0` and so on, fewer under a limit of threads.
 ///
 /// # Errors
 ///
-/// [`ThreadError`] if not even one starts.
+/// [`ThreadError`] if no thread can be started.
 pub fn start_pool(num_threads: usize) -> Result<ThreadPool, ThreadError> {
     let wanted = num_threads.max(1);
     let (num_started, failure) = num_startable(wanted);
-    // If there are not enough, some are left for files and the network.
+    // Under a limit, leaves some threads for files and the network.
     let mut num_threads = if num_started < wanted { (num_started / 2).max(1) } else { wanted };
     loop {
         let builder = ThreadPoolBuilder::new().num_threads(num_threads);
         match builder.thread_name(|index| format!("decode-{index}")).build() {
             Ok(pool) => {
                 if num_threads < wanted {
-                    tracing::warn!(num_threads, wanted, "the system has no more threads");
+                    tracing::warn!(num_threads, wanted, "cannot start more threads, using fewer");
                 }
                 return Ok(pool);
             }
@@ -143,8 +142,8 @@ pub fn start_pool(num_threads: usize) -> Result<ThreadPool, ThreadError> {
     }
 }
 
-/// Calls `work` on up to `num_threads` threads at once, this one among them, and returns what each
-/// returned. Threads that do not start are left out, so `work` takes what is to be done from a shared place.
+/// Calls `work` on up to `num_threads` threads at once, including this one, and returns their results. There may be
+/// fewer threads than wanted, so `work` should take its items from a shared queue.
 pub fn on_threads<T: Send>(num_threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let start = |_| thread::Builder::new().spawn_scoped(scope, &work).ok();
@@ -157,7 +156,7 @@ pub fn on_threads<T: Send>(num_threads: usize, work: impl Fn() -> T + Sync) -> V
     })
 }
 
-/// Counts the threads that can be started now, up to `wanted`, and says why not more.
+/// Counts the threads that can be started now, up to `wanted`, and returns the error of the first that could not.
 fn num_startable(wanted: usize) -> (usize, Option<io::Error>) {
     let gate = Mutex::new(());
     let mut failure = None;
@@ -174,7 +173,7 @@ fn num_startable(wanted: usize) -> (usize, Option<io::Error>) {
         drop(closed);
         started.into_iter().map(|thread| thread.join().ok().flatten()).collect()
     });
-    // Only these threads: others of the program start and end meanwhile.
+    // Waits for these threads only: others of the program start and end meanwhile.
     let started_at = Instant::now();
     while started.iter().flatten().any(|task| task.exists()) && started_at.elapsed() < MAX_ENDED_WAIT {
         thread::sleep(ENDED_POLL);

@@ -1,4 +1,4 @@
-//! How options spell what can be chosen: names and help of enums that other modules own.
+//! The names and help of options' values, for enums of other modules.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -44,20 +44,20 @@ choices!(AuthMethod {
 });
 
 choices!(TableKind {
-    Plain = "plain", "Names: all Parquet files below the table's root";
-    Delta = "delta", "The log of a Delta table";
+    Plain = "plain", "Readers glob the Parquet files below the table's root";
+    Delta = "delta", "Readers follow the Delta log";
 });
 
 choices!(IfPublished {
-    Skip = "skip", "Nothing";
-    Replace = "replace", "Publish it again in its place";
-    Fail = "fail", "Fail";
+    Skip = "skip", "Leave it and exit with 0";
+    Replace = "replace", "Replace it";
+    Fail = "fail", "Exit with 6";
 });
 
 choices!(ProgressMode {
-    Auto = "auto", "Bars where stderr is a terminal, else plain lines";
+    Auto = "auto", "Bars if stderr is a terminal, else log lines";
     Bar = "bar", "Bars";
-    Plain = "plain", "Log lines";
+    Plain = "plain", "A log line every 10 seconds";
     None = "none", "Nothing";
 });
 

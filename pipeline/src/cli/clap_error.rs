@@ -1,5 +1,5 @@
-//! What is said of a command line that cannot be: takes clap's error, gives one line and a hint. Clap's own
-//! text repeats what was typed, and that can be a secret: options are named here, and values are not.
+//! Messages for invalid command lines: turns clap's error into one line and a hint. Clap's own text quotes the
+//! arguments, which may hold secrets; these messages name options and never quote values.
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -8,10 +8,10 @@ use super::output::say;
 use super::usage_error::expectation;
 use crate::exit_code::ExitCode;
 
-/// Prints the error, or the help that was asked for, and says how the program ends.
+/// Prints the error, or the requested help, and returns the exit code.
 pub fn print(error: &clap::Error, program: &clap::Command) -> ExitCode {
     match error.kind() {
-        // No errors, and made of our own words: to stdout. A closed pipe is the reader's choice.
+        // Not errors, and without anything typed. A closed pipe is not an error either.
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let _ = error.print();
             ExitCode::Success
@@ -44,7 +44,7 @@ fn describe(error: &clap::Error) -> String {
         Some(ContextValue::StyledStr(text)) => Some(plain(text)),
         _ => None,
     };
-    // As declared: `--threads <N>`. What was not declared goes through `shown_option`.
+    // As declared, such as `--threads <N>`. Undeclared options go through `shown_option`.
     let option = || text(ContextKind::InvalidArg).unwrap_or_else(|| "an option".to_owned());
     match error.kind() {
         ErrorKind::InvalidValue if text(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
@@ -71,26 +71,26 @@ fn describe(error: &clap::Error) -> String {
         ErrorKind::InvalidSubcommand => {
             let known = text(ContextKind::SuggestedSubcommand)
                 .map(|known| format!("; a similar one exists: '{known}'"));
-            format!("there is no such command{}", known.unwrap_or_default())
+            format!("unknown command{}", known.unwrap_or_default())
         }
         ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
             Some(prior) if prior != option() => format!("'{}' cannot be used with '{prior}'", option()),
             _ => format!("'{}' cannot be used more than once", option()),
         },
-        ErrorKind::MissingRequiredArgument => format!("required and not given: {}", option()),
-        ErrorKind::TooManyValues => format!("one value too many for '{}'", option()),
+        ErrorKind::MissingRequiredArgument => format!("missing required argument: {}", option()),
+        ErrorKind::TooManyValues => format!("too many values for '{}'", option()),
         ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            format!("'{}' takes another number of values", option())
+            format!("wrong number of values for '{}'", option())
         }
-        ErrorKind::NoEquals => format!("'{}' takes its value behind an equal sign", option()),
-        kind => kind.as_str().unwrap_or("the command line cannot be read").to_owned(),
+        ErrorKind::NoEquals => format!("expected '=' before the value of '{}'", option()),
+        kind => kind.as_str().unwrap_or("invalid command line").to_owned(),
     }
 }
 
-/// Longest name of an option that is shown: what is longer is not one.
+/// The longest option name that is printed; anything longer is not an option.
 const MAX_OPTION_BYTES: usize = 32;
 
-/// The name of something that looks like an option and is none of ours, without its value.
+/// Returns the name of an unknown option without its value, if it looks like an option.
 fn shown_option(typed: &str) -> Option<&str> {
     let option = typed.split('=').next()?;
     let is_long = option.strip_prefix("--").is_some_and(|name| {
@@ -117,8 +117,8 @@ mod tests {
         let check = |args: &[&str], expected: &str| {
             let typed = std::iter::once("defender-lake").chain(args.iter().copied());
             let error = Cli::try_parse_from(typed).unwrap_err();
-            let said = describe(&error);
-            assert_eq!(said, expected, "{args:?}");
+            let described = describe(&error);
+            assert_eq!(described, expected, "{args:?}");
         };
         check(&["ingest", "--client-secret=hunter2"], "unexpected argument '--client-secret' found");
         check(&["ingest", "--client-secret", "hunter2"], "unexpected argument '--client-secret' found");
@@ -128,15 +128,15 @@ mod tests {
         check(&["ingest", "-phunter2"], "unexpected argument '-p' found");
         check(&["ingest", "hunter2"], "unexpected argument found");
         check(&["verify", "hunter2"], "unexpected argument found");
-        check(&["hunter2"], "there is no such command");
-        check(&["ingets"], "there is no such command; a similar one exists: 'ingest'");
+        check(&["hunter2"], "unknown command");
+        check(&["ingets"], "unknown command; a similar one exists: 'ingest'");
         check(&["ingest", "--lak", "x"], "unexpected argument '--lak' found; a similar one exists: '--lake'");
         check(
             &["ingest", "--via", "hunter2"],
             "invalid value for '--via <VIA>': expected one of files, json",
         );
         check(&["ingest", "--via"], "a value is required for '--via <VIA>' but none was supplied");
-        check(&["ingest", "--quiet=hunter2"], "one value too many for '--quiet'");
+        check(&["ingest", "--quiet=hunter2"], "too many values for '--quiet'");
         check(&["ingest", "-q", "-v"], "'--quiet' cannot be used with '--verbose...'");
         check(&["ingest", "--lake", "a", "--lake", "b"], "'--lake <PATH|URL>' cannot be used more than once");
         check(
@@ -164,14 +164,14 @@ mod tests {
             &["verify", "--date", "hunter2"],
             "invalid value for '--date <YYYY-MM-DD>': expected a date such as 2021-01-11",
         );
-        check(&["expire"], "required and not given: <--keep-days <N>|--keep-monthly>");
+        check(&["expire"], "missing required argument: <--keep-days <N>|--keep-monthly>");
     }
 
     #[test]
-    fn every_option_says_what_it_takes() {
+    fn every_option_has_an_expectation() {
         for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             for option in command.get_arguments().filter(|option| option.get_action().takes_values()) {
-                let is_text = [
+                let is_string = [
                     "lake",
                     "dataset",
                     "scope",
@@ -187,7 +187,7 @@ mod tests {
                     "sql",
                 ];
                 let name = option.get_long().unwrap_or(option.get_id().as_str());
-                assert_eq!(expectation(name) == "text", is_text.contains(&name), "{name}");
+                assert_eq!(expectation(name) == "a string", is_string.contains(&name), "{name}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The error that ends a command: what is said of it on stderr, and the exit code.
+//! The error that ends a command: its message on stderr and its exit code.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,37 +19,36 @@ pub(super) struct CommandError {
 }
 
 impl CommandError {
-    /// Makes an error of which the command itself knows the exit code.
+    /// Creates an error with an exit code that the command chooses.
     pub(super) fn new(code: ExitCode, error: impl Into<anyhow::Error>) -> Self {
         Self { code, error: error.into(), hint: None }
     }
 
-    /// Adds the suggested fix. It starts with an imperative and has no full stop.
+    /// Adds the suggested fix, which starts with an imperative and has no full stop.
     #[must_use]
     pub(super) fn with_hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Makes an error of what could not be written to stdout. A reader that has closed the pipe has enough,
-    /// which is a success.
+    /// Converts an error of writing to stdout. A closed pipe counts as success: the reader has read enough.
     pub(super) fn stdout(error: io::Error) -> Self {
         let is_closed_pipe = error.kind() == io::ErrorKind::BrokenPipe;
         let code = if is_closed_pipe { ExitCode::Success } else { ExitCode::Internal };
         Self::new(code, anyhow::Error::new(error).context("cannot write to stdout"))
     }
 
-    /// Makes an error of a panic.
+    /// Converts a panic.
     pub(super) fn internal(panicked: &Panicked) -> Self {
         let error = anyhow::anyhow!("internal error: {panicked}");
         Self { hint: panicked.hint(), ..Self::new(panicked.exit_code(), error) }
     }
 
-    /// Makes the error of an interrupt before anything was published.
+    /// Returns the error of a run that was interrupted before it published anything.
     pub(super) fn interrupted() -> Self {
         Self::new(ExitCode::Interrupted, anyhow::anyhow!("interrupted; nothing was published"))
     }
 
-    /// Returns the exit code; of [`ExitCode::Success`] nothing is to be said.
+    /// Returns the exit code. With [`ExitCode::Success`] no message is printed.
     pub(super) fn exit_code(&self) -> ExitCode {
         self.code
     }

@@ -1,4 +1,4 @@
-//! The configuration file: reading it, and what is said of one that is not valid.
+//! The configuration file: reads it, and describes errors in it without quoting its values.
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,9 @@ use crate::printable::printable;
 use crate::redact;
 use crate::source::read_small_file;
 
-/// Reads the file that `--config` names, which may be a pipe: waiting for it ends with the run.
+/// Reads the file that `--config` names. It may be a pipe; cancelling ends the wait.
 pub(super) fn read_config(path: &Path, runtime: &Runtime, cancel: &Cancel) -> std::io::Result<String> {
-    /// Options are some hundred bytes.
+    /// A file of options has a few hundred bytes.
     const MAX_BYTES: usize = 1 << 20;
     let text = runtime.block_on(async {
         tokio::select! {
@@ -24,10 +24,11 @@ pub(super) fn read_config(path: &Path, runtime: &Runtime, cancel: &Cancel) -> st
             text = read_small_file(path, MAX_BYTES) => text,
         }
     })?;
-    String::from_utf8(text).map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "is not utf-8"))
+    String::from_utf8(text)
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "expected UTF-8"))
 }
 
-/// [`parse_base_url`] of the configuration file.
+/// Applies [`parse_base_url`] to a value of the configuration file.
 pub(super) fn base_url_of_file<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Url>, D::Error> {
@@ -35,12 +36,11 @@ pub(super) fn base_url_of_file<'de, D: serde::Deserializer<'de>>(
     parse_base_url(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// Says where in the configuration file the library stopped, and what belongs there: its own words quote
-/// the line.
+/// Describes an error of the TOML library: where it is and what was expected. The library's own message quotes the line.
 pub(super) fn explain(path: PathBuf, text: &str, error: &toml::de::Error) -> ConfigError {
     let position = error.span().map(|span| position(text, span.start));
     let reason = match (toml::de::DeTable::parse(text), error.span()) {
-        // What the parser says is made of its own words alone.
+        // The parser's message quotes nothing.
         (Err(error), _) => format!("invalid TOML: {}", printable(error.message())),
         (Ok(table), Some(span)) => {
             let is_at = |place: std::ops::Range<usize>| place.contains(&span.start);
@@ -53,15 +53,15 @@ pub(super) fn explain(path: PathBuf, text: &str, error: &toml::de::Error) -> Con
                     let key = key.get_ref().as_ref();
                     format!("{}: expected {}", shown_key(key), expectation(key))
                 }
-                None => "not an option of ingest".to_owned(),
+                None => "expected options of ingest".to_owned(),
             }
         }
-        (Ok(_), None) => "not the options of ingest".to_owned(),
+        (Ok(_), None) => "expected options of ingest".to_owned(),
     };
     ConfigError::ParseFile { path, position, reason }
 }
 
-/// A key as it may be shown; what is longer than any option's name is not one.
+/// Returns a key as it may be printed; anything longer than an option's name is hidden.
 fn shown_key(key: &str) -> String {
     if key.len() > MAX_KEY_BYTES || redact::holds_secret(key) {
         "…".to_owned()
@@ -70,10 +70,10 @@ fn shown_key(key: &str) -> String {
     }
 }
 
-/// Longest key that an error names.
+/// The longest key that an error names.
 const MAX_KEY_BYTES: usize = 40;
 
-/// Line and column of a byte, from 1.
+/// Returns the line and column of a byte offset, each from 1.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
@@ -107,9 +107,9 @@ mod tests {
             "max-rejects = \"hunter2\"",
             ":1:15: max-rejects: expected a number of records such as `100`, or a share of at most 100% such as `0.1%`",
         );
-        check("from = \"hunter2\"", ":1:8: from: expected a list of texts");
-        check("from = [\n  1,\n]", ":2:3: from: expected a list of texts");
-        check("lake = [\"hunter2\"]", ":1:8: lake: expected text");
+        check("from = \"hunter2\"", ":1:8: from: expected a list of strings");
+        check("from = [\n  1,\n]", ":2:3: from: expected a list of strings");
+        check("lake = [\"hunter2\"]", ":1:8: lake: expected a string");
         check(
             "generated-time = \"hunter2\"",
             ":1:18: generated-time: expected a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",

@@ -1,4 +1,4 @@
-//! `diff`: what changed between two snapshots.
+//! `diff`: shows what changed between two snapshots.
 
 use std::path::PathBuf;
 
@@ -16,26 +16,26 @@ use crate::history::summary::{Compared, Summary};
 use crate::history::{self, SnapshotReader};
 use crate::lake::PublishedSnapshot;
 
-/// How `--where` is written.
+/// The syntax of `--where`.
 pub(super) const WHERE: &str = "\
 Conditions of --where: vendor, product, platform and group.
   --where vendor=adobe                         one value
   --where vendor=adobe,platform=Windows11      of different fields: all
   --where vendor=adobe --where vendor=oracle   of the same field: any
 Values are matched whole and as written; `group=` stands for devices without a group.
-A change is kept by its own columns: one of a device as such has no vendor and no product.";
+Conditions apply to the columns of a change: a change of a device itself has no vendor and no product.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DiffOptions {
     #[command(flatten)]
     table: TableOptions,
-    /// The snapshot before [default: the one before --to]
+    /// Compare with the snapshot of this date [default: the one before --to]
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<NaiveDate>,
-    /// The snapshot after [default: the newest]
+    /// Compare the snapshot of this date [default: the newest]
     #[arg(long, value_name = "YYYY-MM-DD")]
     to: Option<NaiveDate>,
-    /// Only changes of these, such as vendor=adobe,platform=Windows11; see below
+    /// Keep only matching changes, such as vendor=adobe,platform=Windows11; see below
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     conditions: Vec<String>,
     /// Write all changes to a file: .parquet, .csv or .ndjson

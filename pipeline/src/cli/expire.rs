@@ -1,4 +1,4 @@
-//! `expire`: says what goes, asks, and removes it.
+//! `expire`: shows what would be removed, asks, and removes it.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
@@ -26,23 +26,23 @@ pub(super) struct ExpireOptions {
     table: TableOptions,
     #[command(flatten)]
     keep: KeepOptions,
-    /// Do not ask
+    /// Remove without asking
     #[arg(long)]
     yes: bool,
-    /// Do not ask, even if more than half of the table's snapshots go
+    /// Remove without asking, even more than half of the table's snapshots
     #[arg(long)]
     yes_remove_most: bool,
-    /// Say what would be removed and touch nothing
+    /// Print what would be removed, change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print one report as JSON on stdout, and nothing else there
+    /// Print the report as one JSON object on stdout
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     log: LogOptions,
 }
 
-/// With both, what either keeps is kept.
+/// The retention rules; a snapshot is kept if either rule keeps it.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = true)]
 struct KeepOptions {
@@ -85,7 +85,7 @@ pub(super) fn run(options: &ExpireOptions) -> CommandResult {
     Ok(after_change(printed, "the snapshots were removed"))
 }
 
-/// Refuses to remove what nobody was asked about.
+/// Returns the error of a removal that was not confirmed.
 fn unasked(plan: &ExpirePlan) -> CommandError {
     let (error, hint) = if plan.is_most() {
         let newest = plan
@@ -93,29 +93,32 @@ fn unasked(plan: &ExpirePlan) -> CommandError {
             .last()
             .map(|snapshot| format!("; days count back from the newest, {}", snapshot.id.date()));
         let error = anyhow::anyhow!(
-            "expire removes {}, more than half of the {} of {}, for good{}",
+            "expire would permanently remove {}, more than half of the {} of {}{}",
             expired(plan),
             count((plan.kept.len() + plan.expired.len()) as u64, "snapshot"),
             plan.expired[0].manifest.dataset,
             newest.unwrap_or_default()
         );
-        (error, "look with --dry-run, then pass --yes-remove-most")
+        (error, "check with --dry-run, then pass --yes-remove-most")
     } else {
-        (anyhow::anyhow!("expire removes {} for good", expired(plan)), "look with --dry-run, then pass --yes")
+        (
+            anyhow::anyhow!("expire would permanently remove {}", expired(plan)),
+            "check with --dry-run, then pass --yes",
+        )
     };
     CommandError::new(ExitCode::Usage, error).with_hint(hint)
 }
 
-/// `12 snapshots, 3.1 GiB`.
+/// Returns the number and bytes of the expired snapshots: `12 snapshots, 3.1 GiB`.
 fn expired(plan: &ExpirePlan) -> String {
     format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()))
 }
 
-/// Asks on the terminal. Whatever is no yes is a no.
+/// Asks on the terminal. Any answer but `y` or `yes` means no.
 fn confirm(plan: &ExpirePlan) -> CommandResult<bool> {
     let table = snapshots_table(&plan.expired, Utc::now());
-    let most = if plan.is_most() { "more than half of all " } else { "" };
-    let question = format!("{table}\nRemove these {}, {most}for good? [y/N] ", expired(plan));
+    let most = if plan.is_most() { ", more than half of all" } else { "" };
+    let question = format!("{table}\nPermanently remove these {}{most}? [y/N] ", expired(plan));
     let _ = LogWriter.write_all(printable_lines(&question).as_bytes());
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| {
@@ -150,7 +153,7 @@ fn print_expired(
         expire::ExpireOutcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
         expire::ExpireOutcome::Planned => {
             let table = snapshots_table(&plan.expired, Utc::now());
-            let most = if plan.is_most() { "More than half: that takes --yes-remove-most.\n" } else { "" };
+            let most = if plan.is_most() { "This is more than half: pass --yes-remove-most.\n" } else { "" };
             format!("{table}\nWould remove {}; {kept} kept.\n{most}", expired(plan))
         }
         expire::ExpireOutcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),

@@ -1,4 +1,4 @@
-//! What `diff`, `trend` and `query` share.
+//! The options that `diff`, `trend` and `query` share.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use crate::exit_code::ExitCode;
 use crate::history::HistoryError;
 use crate::history::output::{OutputFile, OutputFormat};
 
-/// What an answer stays inside, where nothing is given.
+/// The default memory limit.
 const DEFAULT_MEMORY: ByteSize = ByteSize::gib(1);
 
-/// Below this the lake would be read again and again for a few devices each time.
+/// The least memory limit: below it the lake would be read many times, for a few devices each.
 const LEAST_MEMORY: ByteSize = ByteSize::mib(256);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct MemoryOption {
-    /// Memory to stay inside, 256MiB at least [default: 1GiB]
+    /// Limit the memory, at least 256MiB [default: 1GiB]
     #[arg(long, value_name = "BYTES")]
     memory: Option<ByteSize>,
 }
@@ -33,7 +33,7 @@ impl MemoryOption {
     }
 }
 
-/// A file whose columns are known with the first frame.
+/// An output file, created when the first frame has told its columns.
 pub(super) struct AnswerFile<'a> {
     pub(super) path: &'a Path,
     pub(super) format: OutputFormat,
@@ -41,7 +41,7 @@ pub(super) struct AnswerFile<'a> {
 }
 
 impl<'a> AnswerFile<'a> {
-    /// Looks at the name before any work is done.
+    /// Fails early if the file name has an unknown extension.
     pub(super) fn new(path: &'a Path) -> Result<Self, HistoryError> {
         Ok(Self { path, format: OutputFormat::of_path(path)?, file: None })
     }

@@ -1,4 +1,4 @@
-//! `ingest`: runs one, shows its progress and prints its report.
+//! `ingest`: runs an ingest, shows its progress and prints its report.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) fn run(options: IngestOptions) -> CommandResult {
     let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
     let result = panics::catch(|| ingest::ingest(&config, &runtime, &progress, &cancel));
     drop(display);
-    // Whatever still waits on the network is of no use to anyone.
+    // Pending requests are dropped.
     runtime.shutdown_background();
     let report = result??;
     let printed = if options.json {
@@ -43,12 +43,12 @@ pub(super) fn run(options: IngestOptions) -> CommandResult {
     }
 }
 
-/// Every open partition holds a file; the usual soft limit of 1024 is below what a lake may have.
+/// Raises the limit of open files: each partition keeps one open, and the usual soft limit is 1024.
 fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::debug!(error = %error, "the limit of open files stays as it is");
+        tracing::debug!(error = %error, "cannot raise the limit of open files");
     }
 }

@@ -33,87 +33,87 @@ use crate::source::{ApiConfig, RouteConfig, SourceConfig};
     reason = "doc comments are the help, as it is printed, and each bool is a switch"
 )]
 pub struct IngestOptions {
-    /// How the parts come: signed download URLs, or pages of the JSON API [default: files]
+    /// Fetch parts as files from signed download URLs, or as pages of the JSON API [default: files]
     #[arg(long, value_enum, conflicts_with = "from", help_heading = "Source")]
     pub via: Option<Via>,
-    /// Parts already on disk: files, folders or globs
+    /// Read parts from disk instead: files, folders or globs
     #[arg(long, value_name = "PATH|GLOB", num_args = 1.., help_heading = "Source")]
     pub from: Vec<String>,
-    /// When the service generated the parts given with --from [default: from a YYYY-MM-DD/HHMM folder in their paths]
+    /// Set the generated time of the parts given with --from [default: from a YYYY-MM-DD/HHMM folder in their paths]
     #[arg(long, value_name = "RFC3339", help_heading = "Source")]
     pub generated_time: Option<DateTime<Utc>>,
-    /// Accept a generated time of more than two days ahead of the clock
+    /// Accept a generated time more than two days ahead of the clock
     #[arg(long, help_heading = "Source")]
     pub allow_future: bool,
-    /// Which export [default: software-inventory]
+    /// Select the export [default: software-inventory]
     #[arg(long, value_name = "NAME", help_heading = "Source")]
     pub dataset: Option<String>,
-    /// Preset of API, login, scope and blob hosts [default: worldwide]
+    /// Use the API, login, scope and blob hosts of this Microsoft cloud [default: worldwide]
     #[arg(long, value_enum, help_heading = "Service")]
     pub cloud: Option<Cloud>,
-    /// Base of the API [env: DEFENDER_API_URL] [default: by --cloud]
+    /// Set the base URL of the API [env: DEFENDER_API_URL] [default: by --cloud]
     #[arg(long, value_name = "URL", value_parser = parse_base_url, help_heading = "Service")]
     #[serde(deserialize_with = "base_url_of_file")]
     pub api_url: Option<Url>,
-    /// Authority that tokens come from [env: AZURE_AUTHORITY_HOST] [default: by --cloud]
+    /// Set the authority that issues tokens [env: AZURE_AUTHORITY_HOST] [default: by --cloud]
     #[arg(long, value_name = "URL", value_parser = parse_base_url, help_heading = "Service")]
     #[serde(deserialize_with = "base_url_of_file")]
     pub login_url: Option<Url>,
-    /// Audience of the token [default: by --cloud]
+    /// Set the scope of the token [default: by --cloud]
     #[arg(long, value_name = "SCOPE", help_heading = "Service")]
     pub scope: Option<String>,
-    /// How to prove who we are, with the standard AZURE_* variables [default: auto]
+    /// Choose how to sign in; credentials come from the standard AZURE_* variables [default: auto]
     #[arg(long, value_enum, help_heading = "Service")]
     pub auth: Option<AuthMethod>,
-    /// Suffix of hosts that parts may be fetched from; repeatable [default: by --cloud]
+    /// Allow downloads from hosts with this suffix only; repeatable [default: by --cloud]
     #[arg(long, value_name = "SUFFIX", help_heading = "Service")]
     pub blob_host: Vec<String>,
-    /// Lifetime to ask for download URLs, 1 to 24 hours; some calls of the service allow 6 at most [default: 6]
+    /// Request download URLs valid for 1 to 24 hours; some calls of the service allow at most 6 [default: 6]
     #[arg(long, value_name = "HOURS", allow_negative_numbers = true, help_heading = "Service")]
     pub sas_valid_hours: Option<u8>,
-    /// Rows of a JSON page, 1 to 200000 [default: 50000]
+    /// Request 1 to 200000 rows per JSON page [default: 50000]
     #[arg(long, value_name = "ROWS", allow_negative_numbers = true, help_heading = "Service")]
     pub page_size: Option<u32>,
-    /// Where the tables live: a path, or abfss://, az://, s3:// or gs:// with credentials in the environment
+    /// Write to this lake: a path, or abfss://, az://, s3:// or gs:// with credentials in the environment
     /// [env: DEFENDER_LAKE] [default: ./lake]
     #[arg(long, value_name = "PATH|URL", help_heading = "Lake")]
     pub lake: Option<String>,
-    /// Plain Parquet files, or a Delta table; a plain table becomes one in place [default: what the table is]
+    /// Publish plain Parquet files or a Delta table; a plain table is converted in place [default: what the table is]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub table: Option<TableKind>,
-    /// What to do when the snapshot is already in the lake [default: skip]
+    /// Choose what to do if the snapshot is already in the lake [default: skip]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub if_published: Option<IfPublished>,
-    /// Publish nothing if more records than this are rejected, a number or a share. With 10% or less, a part with
-    /// more than 100 records of which more than 10% are rejected is damaged too [default: 0.1%]
+    /// Publish nothing if more records than this are rejected, a number or a percentage. At 10% or less, a part
+    /// with more than 100 records of which more than 10% are rejected counts as damaged [default: 0.1%]
     #[arg(long, value_name = "N|P%", allow_negative_numbers = true, help_heading = "Lake")]
     pub max_rejects: Option<MaxRejects>,
-    /// Undocumented fields: counted by name only, or kept in a column too [default: drop]
+    /// Drop undocumented fields after counting them by name, or capture them in a column [default: drop]
     #[arg(long, value_enum, help_heading = "Lake")]
     pub extra_fields: Option<ExtraFields>,
-    /// Spool of downloaded parts, what makes a rerun resume; also of files on their way to an object store
+    /// Spool downloaded parts here, so that a rerun resumes, and files on their way to an object store
     /// [default: defender-lake in the user's cache folder]
     #[arg(long, value_name = "PATH", help_heading = "Resources")]
     pub work_dir: Option<PathBuf>,
-    /// Leave the raw parts in the spool after publishing
+    /// Keep the raw parts in the spool after publishing
     #[arg(long, help_heading = "Resources")]
     pub keep_parts: bool,
-    /// Threads that decode and encode; fewer if --memory is small [default: the number of cores]
+    /// Decode and encode on N threads; fewer if --memory is small [default: the number of cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Resources")]
     pub threads: Option<NonZeroUsize>,
-    /// Parts downloaded at the same time; fewer if --memory is small [default: 8]
+    /// Download N parts at a time; fewer if --memory is small [default: 8]
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Resources")]
     pub downloads: Option<NonZeroUsize>,
-    /// Resident memory that the run may take, beside 96 MiB for the program; at least 64MiB [default: 1GiB]
+    /// Limit the resident memory of the run, plus 96 MiB for the program itself; at least 64MiB [default: 1GiB]
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true, help_heading = "Resources")]
     pub memory: Option<ByteSize>,
-    /// Say what would be done and touch nothing
+    /// Print what would be done, change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print one run report as JSON on stdout, and nothing else there
+    /// Print the run report as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
-    /// Read options from this TOML file; flags and environment come first
+    /// Read options from this TOML file; flags and environment variables take precedence
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
@@ -123,31 +123,31 @@ pub struct IngestOptions {
     pub log: LogOptions,
 }
 
-/// The routes of the API.
+/// A route of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
-    /// Signed download URLs
+    /// Files from signed download URLs
     #[default]
     Files,
-    /// Pages
+    /// Pages of JSON
     Json,
 }
 
-/// What happens to undocumented fields.
+/// What to do with undocumented fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExtraFields {
-    /// Counted by name in the manifest
+    /// Count them by name in the manifest
     #[default]
     Drop,
-    /// Counted, and kept as JSON text in column `ExtraFields`
+    /// Count them, and keep them as JSON text in column `ExtraFields`
     Capture,
 }
 
 impl IngestOptions {
-    /// Fills what was not given from the environment, and what that does not have from the configuration
-    /// file that `--config` names, if any, which `read` reads.
+    /// Fills in missing options from the environment, then from the configuration file that `--config` names,
+    /// if any. `read` reads that file.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl IngestOptions {
     fn or(self, file: Self) -> Self {
         let list = |given: Vec<String>, file: Vec<String>| if given.is_empty() { file } else { given };
         Self {
-            // A source given on the command line replaces the file's, whatever its kind.
+            // A source on the command line replaces that of the file, of either kind.
             via: self.via.or(if self.from.is_empty() { file.via } else { None }),
             from: if self.via.is_some() { self.from } else { list(self.from, file.from) },
             generated_time: self.generated_time.or(file.generated_time),
@@ -204,11 +204,11 @@ impl IngestOptions {
         }
     }
 
-    /// Validates the options, whatever the route, and fills in the defaults.
+    /// Validates all options, also those of other routes, and fills in the defaults.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for the first that is wrong.
+    /// [`ConfigError::Option`] for the first invalid option.
     pub fn to_config(&self) -> Result<IngestConfig, ConfigError> {
         let memory_bytes = self.memory.unwrap_or(ByteSize::gib(1)).as_u64();
         if memory_bytes < MIN_MEMORY_BYTES {
@@ -228,7 +228,7 @@ impl IngestOptions {
                 api_retry: RetryPolicy::API,
                 part_retry: RetryPolicy::PART,
                 min_throughput: MinThroughput::DEFAULT,
-                // Set by an emulator that keeps no rates; means nothing to the service itself.
+                // Set by an emulator without call rates.
                 unlimited_calls: environment::variable("DEFENDER_CALL_RATE")
                     .is_some_and(|rate| rate == "unlimited"),
             },
@@ -322,7 +322,7 @@ impl IngestOptions {
         if self.generated_time.is_some() {
             return Err(invalid(
                 "--generated-time",
-                "goes with --from; the service says by itself when it generated an export",
+                "requires --from; the service reports the generated time of its exports",
             ));
         }
         let url = |given: &Option<Url>, preset: &str| {
@@ -343,7 +343,7 @@ impl IngestOptions {
     }
 }
 
-/// Refuses text that would be shown and holds a secret.
+/// Rejects text that would be printed and contains a secret.
 fn check_text(option: &'static str, text: &str) -> Result<(), ConfigError> {
     if redact::holds_secret(text) {
         return Err(invalid(option, "must not contain credentials; set them in the environment"));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn source_on_the_command_line_replaces_the_files() {
+    fn source_of_flags_replaces_that_of_the_file() {
         let from = IngestOptions { from: vec!["a".into()], ..Default::default() };
         assert!(matches!(from.or(file("via = \"json\"")).route(), Ok(RouteConfig::Local { .. })));
         let via = IngestOptions { via: Some(Via::Json), ..Default::default() };
@@ -384,10 +384,10 @@ mod tests {
             ("sas-valid-hours = 25", "--sas-valid-hours: expected 1 to 24"),
             ("via = \"json\"\npage-size = 0", "--page-size: expected 1 to 200000"),
             ("memory = \"1MiB\"", "--memory: expected at least 64.0 MiB"),
-            ("dataset = \"x\"", "--dataset: there is no dataset of that name; known: software-inventory"),
+            ("dataset = \"x\"", "--dataset: unknown dataset, expected software-inventory"),
             (
                 "generated-time = \"2021-01-11T11:01:00Z\"",
-                "--generated-time: goes with --from; the service says by itself when it generated an export",
+                "--generated-time: requires --from; the service reports the generated time of its exports",
             ),
         ] {
             assert_eq!(file(text).to_config().unwrap_err().to_string(), expected);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_checked_whatever_the_route() {
+    fn values_are_checked_for_every_route() {
         for text in
             ["page-size = 0", "sas-valid-hours = 25", "blob-host = [\"\"]", "scope = \"a b\"", "memory = 1"]
         {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn values_with_credentials_are_not_shown() {
+    fn values_with_credentials_are_not_printed() {
         let credentials = "must not contain credentials; set them in the environment";
         for (text, expected) in [
             (

@@ -7,37 +7,37 @@ use tracing_subscriber::EnvFilter;
 use crate::environment;
 use crate::progress::{EventWriter, ProgressMode};
 
-/// What is shown on stderr.
+/// Options of the log and progress on stderr.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct LogOptions {
-    /// How progress is shown: bars on a terminal, else a log line now and then [default: auto]
+    /// Show progress as bars, as a log line every 10 seconds, or not at all [default: auto]
     #[arg(long, value_enum, default_value_t, hide_default_value = true, help_heading = "Output")]
     pub progress: ProgressMode,
-    /// Only errors on stderr, no summary
+    /// Log errors only, print no summary
     #[arg(short, long, help_heading = "Output", conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more; twice for all
+    /// Log more; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub verbose: u8,
-    /// Form of the log on stderr [default: text]
+    /// Set the format of the log on stderr [default: text]
     #[arg(long, value_enum, default_value_t, hide_default_value = true, help_heading = "Output")]
     pub log_format: LogFormat,
 }
 
 impl LogOptions {
-    /// How progress is shown on the stderr that there is.
+    /// Returns how to show progress on the actual stderr.
     pub fn progress_mode(&self) -> ProgressMode {
         if self.quiet { ProgressMode::None } else { self.progress.resolve() }
     }
 }
 
-/// Form of the log.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Lines for people
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn start_log(options: &LogOptions) {
     start_log_at(level, options.log_format);
 }
 
-/// Libraries could put URLs, headers or tokens into the log at lower levels than this.
+/// The log level of libraries: below it they may log URLs, headers or tokens.
 const LIBRARY_LEVEL: &str = "warn";
 
 pub(super) fn start_log_at(level: &str, format: LogFormat) {

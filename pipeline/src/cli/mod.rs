@@ -1,4 +1,4 @@
-//! The command line: what may be typed, and which command runs. The only module that knows clap.
+//! The command line: parses it, runs the command and prints its error. The only module that knows clap.
 
 mod ingest;
 mod snapshots;
@@ -38,16 +38,16 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    published, or nothing to do
   1    internal error
-  2    usage
+  2    usage error
   3    not authorised
   4    the source did not deliver a whole snapshot
   5    too many rejects
   6    the lake could not be written, verify found damage, or --if-published fail
   7    rate budget used up; retry after the time printed
   130  interrupted
-With every code but 0 the lake is exactly as it was before.";
+With every non-zero code the lake is unchanged.";
 
-/// Takes Microsoft Defender's device exports and keeps their history as Parquet.
+/// Ingest Microsoft Defender's device exports into a lake of Parquet snapshots
 #[derive(Debug, Parser)]
 #[command(name = "defender-lake", version, after_help = EXIT_CODES, max_term_width = 110)]
 struct Cli {
@@ -57,25 +57,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Take one export, publish one snapshot
+    /// Ingest one export and publish it as a snapshot
     #[command(after_help = EXIT_CODES)]
     Ingest(Box<IngestOptions>),
-    /// List the published snapshots
+    /// List published snapshots
     Snapshots(snapshots::SnapshotsOptions),
-    /// Re-read published snapshots and hold them against their manifests
+    /// Re-read published snapshots and check them against their manifests
     #[command(after_help = EXIT_CODES)]
     Verify(verify::VerifyArgs),
-    /// Remove old snapshots for good
+    /// Remove old snapshots permanently
     #[command(after_help = EXIT_CODES)]
     Expire(expire::ExpireOptions),
-    /// Say what changed between two snapshots
+    /// Show what changed between two snapshots
     #[cfg(feature = "history")]
     #[command(after_help = diff::WHERE)]
     Diff(diff::DiffOptions),
-    /// Say how the numbers went over the snapshots
+    /// Show how counts developed across snapshots
     #[cfg(feature = "history")]
     Trend(trend::TrendOptions),
-    /// Ask the tables in SQL
+    /// Run SQL over the tables of a lake
     #[cfg(feature = "history")]
     Query(query::QueryOptions),
     #[cfg(not(feature = "history"))]
@@ -87,16 +87,16 @@ enum Command {
     #[cfg(not(feature = "history"))]
     #[command(hide = true, disable_help_flag = true)]
     Query(NotBuilt),
-    /// Print a dataset's contract
+    /// Print the schema of a dataset, or the DDL of a view over it
     Schema(schema::SchemaOptions),
-    /// Print completions for a shell
+    /// Print shell completions
     Completions {
-        /// The shell
+        /// Shell to print completions for
         shell: clap_complete::Shell,
     },
 }
 
-/// A command that this build lacks, whatever its options.
+/// A command that is not in this build; accepts any options.
 #[cfg(not(feature = "history"))]
 #[derive(Debug, clap::Args)]
 struct NotBuilt {
@@ -104,7 +104,7 @@ struct NotBuilt {
     _given: Vec<std::ffi::OsString>,
 }
 
-/// Runs the command that was typed, prints its error if it has one, and says how it ended.
+/// Parses the command line, runs the command, prints its error if it fails, and returns its exit code.
 pub fn run() -> ExitCode {
     panics::install_hook();
     let cli = match Cli::try_parse() {
@@ -113,7 +113,7 @@ pub fn run() -> ExitCode {
     };
     let result = panics::catch(|| run_command(cli.command));
     let result = match (result, panics::recorded()) {
-        // What fails after a panic fails because of it.
+        // An error after a panic is a consequence of the panic.
         (Err(panicked), _) | (Ok(Err(_)), Some(panicked)) => Err(CommandError::internal(&panicked)),
         (Ok(result), _) => result,
     };

@@ -1,4 +1,4 @@
-//! `query`: SQL over the tables of a lake.
+//! `query`: runs SQL over the tables of a lake.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -20,15 +20,15 @@ use crate::lake::Lake;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 pub(super) struct QueryOptions {
-    /// The query; tables are named as `defender-lake schema` names them
+    /// SQL to run; tables are named as `defender-lake schema` names them
     sql: String,
-    /// Where the tables live [env: DEFENDER_LAKE] [default: ./lake]
+    /// Read this lake, a path [env: DEFENDER_LAKE] [default: ./lake]
     #[arg(long, value_name = "PATH|URL")]
     lake: Option<String>,
-    /// Form of the answer [default: table, or what the name of --out says]
+    /// Set the output format [default: table, or by the extension of --out]
     #[arg(long, value_enum)]
     format: Option<QueryFormat>,
-    /// Write the answer to a file
+    /// Write the result to a file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -37,11 +37,11 @@ pub(super) struct QueryOptions {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum QueryFormat {
-    /// For people, the first 100 rows
+    /// The first 100 rows as a table
     Table,
     /// CSV with a header
     Csv,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
     /// Parquet
     Parquet,
@@ -60,12 +60,12 @@ pub(super) fn run(options: &QueryOptions) -> CommandResult {
     let lake = Lake::open(lake)?;
     let query = Query::try_new(&lake, &options.sql)?;
     let (runtime, cancel) = start_runtime()?;
-    let result = answer(query, options.out.as_deref(), format.flatten(), memory_bytes, &cancel);
+    let result = run_query(query, options.out.as_deref(), format.flatten(), memory_bytes, &cancel);
     runtime.shutdown_background();
     result
 }
 
-/// Data files are read where they are.
+/// Fails if the lake is not on a local disk: `query` reads data files in place.
 fn check_local(lake: &str) -> CommandResult<()> {
     match lake.split_once("://") {
         Some((scheme, _)) if !scheme.eq_ignore_ascii_case("file") => {
@@ -75,7 +75,7 @@ fn check_local(lake: &str) -> CommandResult<()> {
     }
 }
 
-fn answer(
+fn run_query(
     query: Query,
     out: Option<&Path>,
     format: Option<OutputFormat>,
@@ -99,13 +99,13 @@ fn answer(
         );
     }
     let stdout = std::io::BufWriter::new(stdout.lock());
-    let mut writer = FrameWriter::try_new(stdout, format, query.schema()).map_err(answer_error)?;
-    query.run(memory_bytes, cancel, |frame| writer.write(&frame).map(|()| true)).map_err(answer_error)?;
-    writer.finish().map_err(answer_error)?;
+    let mut writer = FrameWriter::try_new(stdout, format, query.schema()).map_err(stdout_error)?;
+    query.run(memory_bytes, cancel, |frame| writer.write(&frame).map(|()| true)).map_err(stdout_error)?;
+    writer.finish().map_err(stdout_error)?;
     Ok(ExitCode::Success)
 }
 
-fn answer_error(error: HistoryError) -> CommandError {
+fn stdout_error(error: HistoryError) -> CommandError {
     match error {
         HistoryError::Stdout(error) => CommandError::stdout(error),
         error => error.into(),

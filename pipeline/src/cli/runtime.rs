@@ -1,4 +1,4 @@
-//! What waits for the network and for signals.
+//! The async runtime, which serves the network and signals.
 
 use tokio::runtime::Runtime;
 
@@ -7,7 +7,7 @@ use crate::cancel::Cancel;
 use crate::exit_code::ExitCode;
 use crate::threads;
 
-/// Starts what waits for the network, and for signals.
+/// Starts the runtime and listens to signals.
 pub(super) fn start_runtime() -> CommandResult<(Runtime, Cancel)> {
     let runtime = threads::start_runtime("network", 2)?;
     let cancel = Cancel::default();

@@ -1,4 +1,4 @@
-//! `schema`: prints a dataset's contract.
+//! `schema`: prints the schema of a dataset, or the DDL of a view over it.
 
 use clap::ValueEnum;
 use schema::ddl::ExtraFields;
@@ -15,13 +15,13 @@ use crate::report::reader_path;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 pub(super) struct SchemaOptions {
-    /// Which dataset [default: software-inventory]
+    /// Select the dataset [default: software-inventory]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
-    /// Where the tables live, for the statements [env: DEFENDER_LAKE] [default: ./lake]
+    /// Use this lake in the DDL: a path or URL [env: DEFENDER_LAKE] [default: ./lake]
     #[arg(long, value_name = "PATH|URL")]
     lake: Option<String>,
-    /// Form of the output
+    /// Set the output format
     #[arg(long, value_enum, default_value_t)]
     format: SchemaFormat,
 }
@@ -33,24 +33,24 @@ enum SchemaFormat {
     Table,
     /// JSON
     Json,
-    /// DuckDB: a view over the lake
+    /// DDL of a DuckDB view over the lake
     Duckdb,
-    /// Spark SQL: a view over the lake
+    /// DDL of a Spark SQL view over the lake
     Spark,
 }
 
 pub(super) fn run(options: &SchemaOptions) -> CommandResult {
     let dataset = find_dataset(options.dataset.as_deref())?;
     let lake = lake_or_default(options.lake.as_deref());
-    // A lake that is not there, or not yet, has a schema, too.
+    // A lake that does not exist yet has a schema too.
     let extra_fields =
         || Lake::open(&lake).map_or(ExtraFields::Unknown, |lake| ddl::extra_fields(&lake.table(dataset)));
     let text = match options.format {
         SchemaFormat::Duckdb => {
             let path = statement_path(&lake)?;
             schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| {
-                let error = anyhow::anyhow!("DuckDB reads no path with a backslash");
-                let hint = "move the lake to a folder without one";
+                let error = anyhow::anyhow!("DuckDB cannot read a path with a backslash");
+                let hint = "move the lake to a path without a backslash";
                 CommandError::new(ExitCode::Usage, error).with_hint(hint)
             })?
         }
@@ -61,7 +61,7 @@ pub(super) fn run(options: &SchemaOptions) -> CommandResult {
     print(&text)
 }
 
-/// The lake for a statement. A location that no lake can have is an error here too.
+/// Returns the lake as the DDL names it. Fails if the location is not valid.
 fn statement_path(lake: &str) -> CommandResult<String> {
     check_location(lake)?;
     Ok(reader_path(lake))

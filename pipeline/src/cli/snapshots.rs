@@ -1,4 +1,4 @@
-//! `snapshots`: what is published.
+//! `snapshots`: lists the published snapshots.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ pub(super) fn run(options: &SnapshotsOptions) -> CommandResult {
     print(&format!("{}\n{}", snapshots_table(&snapshots, now), snapshots_summary(&snapshots, now)))
 }
 
-/// What the lake holds. Ages are from when the service generated a snapshot until `now`.
+/// Returns the snapshots as a table. Ages count from the generated time until `now`.
 pub(super) fn snapshots_table(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
     let header = ["date", "generated", "age", "rows", "files", "bytes", "rejected", "field rejects"];
     let rows = snapshots.iter().map(|PublishedSnapshot { id, manifest, .. }| {
@@ -55,7 +55,7 @@ pub(super) fn snapshots_table(snapshots: &[PublishedSnapshot], now: DateTime<Utc
     table(&header, 2, rows)
 }
 
-/// Counts and sizes of all, and how far the newest is behind.
+/// Returns a line with the number and bytes of all snapshots, missing days and the age of the newest.
 fn snapshots_summary(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> String {
     let bytes: u64 = snapshots.iter().map(|snapshot| snapshot.manifest.totals.bytes).sum();
     let mut text = format!("{}, {}", count(snapshots.len() as u64, "snapshot"), ByteSize(bytes));
@@ -64,7 +64,7 @@ fn snapshots_summary(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> Str
         let num_dates = snapshots.chunk_by(|one, other| one.id.date() == other.id.date()).count();
         let missing = u64::try_from(num_days).unwrap_or(0).saturating_sub(num_dates as u64);
         if missing > 0 {
-            let _ = write!(text, "; {} without one in between", count(missing, "day"));
+            let _ = write!(text, "; {} missing in between", count(missing, "day"));
         }
     }
     if let Some(newest) = snapshots.last() {
@@ -74,7 +74,7 @@ fn snapshots_summary(snapshots: &[PublishedSnapshot], now: DateTime<Utc>) -> Str
     text
 }
 
-/// `3 h`, `5 days`: what a person asks of an age.
+/// Returns an age in its largest unit: `3 h`, `5 days`.
 fn age(age: TimeDelta) -> String {
     match (age.num_days(), age.num_hours(), age.num_minutes()) {
         (..0, ..) | (_, ..0, _) | (.., ..=0) => "0 min".to_owned(),

@@ -1,4 +1,4 @@
-//! Which lake, and which table in it.
+//! The options that select a lake and a table in it.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ use crate::lake::{Lake, Table};
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 pub(super) struct TableOptions {
-    /// Where the tables live [env: DEFENDER_LAKE] [default: ./lake]
+    /// Read this lake: a path or URL [env: DEFENDER_LAKE] [default: ./lake]
     #[arg(long, value_name = "PATH|URL")]
     pub(super) lake: Option<String>,
-    /// Which table [default: software-inventory]
+    /// Select the table by its dataset [default: software-inventory]
     #[arg(long, value_name = "NAME")]
     pub(super) dataset: Option<String>,
 }
@@ -30,35 +30,34 @@ impl TableOptions {
     }
 }
 
-/// Finds the dataset that `--dataset` names, with `-` or `_`.
+/// Returns the dataset that `--dataset` names, with `-` or `_`.
 ///
 /// # Errors
 ///
-/// There is none of that name.
+/// The name is unknown.
 pub(super) fn find_dataset(name: Option<&str>) -> Result<&'static Dataset, ConfigError> {
     let name = name.unwrap_or("software-inventory");
     Dataset::find(name).ok_or_else(|| {
         let known: Vec<_> = schema::DATASETS.iter().map(|dataset| dataset.cli_name()).collect();
-        invalid("--dataset", format!("there is no dataset of that name; known: {}", known.join(", ")))
+        invalid("--dataset", format!("unknown dataset, expected {}", known.join(" or ")))
     })
 }
 
-/// The variable that says where the lake is.
+/// The variable that `--lake` defaults to.
 pub(super) const LAKE_VARIABLE: &str = "DEFENDER_LAKE";
 
 pub(super) const DEFAULT_LAKE: &str = "./lake";
 
-/// The lake that `--lake` names, else the environment.
+/// Returns the lake that `--lake` names, else that of the environment, else the default.
 pub(super) fn lake_or_default(lake: Option<&str>) -> String {
     lake.map(str::to_owned)
         .or_else(|| environment::variable(LAKE_VARIABLE))
         .unwrap_or_else(|| DEFAULT_LAKE.to_owned())
 }
 
-/// `defender-lake` in the XDG cache folder.
+/// Returns `defender-lake` in the XDG cache folder.
 pub(super) fn default_work_dir() -> Result<PathBuf, ConfigError> {
-    let folders = etcetera::base_strategy::choose_base_strategy().map_err(|_| {
-        invalid("--work-dir", "must be given: this user has no home folder to keep a cache in")
-    })?;
+    let folders = etcetera::base_strategy::choose_base_strategy()
+        .map_err(|_| invalid("--work-dir", "required: this user has no home folder for a cache"))?;
     Ok(folders.cache_dir().join("defender-lake"))
 }

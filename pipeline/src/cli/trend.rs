@@ -1,4 +1,4 @@
-//! `trend`: key counts over time.
+//! `trend`: shows key counts over time.
 
 use std::path::PathBuf;
 
@@ -16,19 +16,19 @@ use crate::history::trend::{self, By};
 pub(super) struct TrendOptions {
     #[command(flatten)]
     table: TableOptions,
-    /// Only snapshots of this date and later
+    /// Start at this date
     #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<NaiveDate>,
-    /// Only snapshots of this date and earlier
+    /// End at this date
     #[arg(long, value_name = "YYYY-MM-DD")]
     to: Option<NaiveDate>,
-    /// Count for each of these
+    /// Group the counts
     #[arg(long, value_enum)]
     by: Option<By>,
-    /// How many of them to show, those with most installations
+    /// Show the N groups with most installations
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// Write all numbers to a file: .parquet, .csv or .ndjson
+    /// Write all counts to a file: .parquet, .csv or .ndjson
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]

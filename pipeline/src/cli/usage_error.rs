@@ -1,4 +1,4 @@
-//! Why options do not make a run.
+//! Why the options of a command are not valid.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::exit_code::{Diagnostic, ExitCode};
 use crate::http::base_url::EXPECTED;
 use crate::redact;
 
-/// Why options do not make a run. Each is a usage error, and none shows a value.
+/// Why the options of a command are not valid. No message contains a value: it may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The configuration file cannot be read.
@@ -18,20 +18,20 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The configuration file is not what it should be.
+    /// The configuration file is not valid.
     #[error("{}{}: {reason}", redact::place(&path.to_string_lossy()), position.map_or(String::new(), |(line, column)| format!(":{line}:{column}")))]
     ParseFile {
         /// The file.
         path: PathBuf,
         /// Line and column, from 1.
         position: Option<(usize, usize)>,
-        /// What was expected there.
+        /// What was expected, or what is wrong.
         reason: String,
     },
-    /// A value is out of range or contradicts another.
+    /// A value is out of range, or two options conflict.
     #[error("{option}: {reason}")]
     Option {
-        /// The option as on the command line, or the variable of the environment.
+        /// The option as on the command line, or the environment variable.
         option: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -52,8 +52,7 @@ pub(super) fn invalid(option: &'static str, reason: impl Into<String>) -> Config
     ConfigError::Option { option, reason: reason.into() }
 }
 
-/// Returns what an option takes, for the error that says that it was given something else. `name` is as in
-/// the configuration file.
+/// Returns what an option expects, for the error about another value. `name` is as in the configuration file.
 pub(super) fn expectation(name: &str) -> &'static str {
     match name {
         "threads" | "downloads" | "keep-days" | "top" => "a whole number of at least 1",
@@ -64,7 +63,7 @@ pub(super) fn expectation(name: &str) -> &'static str {
         "generated-time" => "a time of the years 0001 to 9999, such as 2021-01-11T11:01:00Z",
         "date" | "to" | "since" => "a date such as 2021-01-11",
         "api-url" | "login-url" => EXPECTED,
-        "from" | "blob-host" => "a list of texts",
+        "from" | "blob-host" => "a list of strings",
         "keep-parts" | "dry-run" | "json" | "allow-future" => "true or false",
         "via" => "files or json",
         "cloud" => "worldwide, gcc, gcc-high or dod",
@@ -72,6 +71,6 @@ pub(super) fn expectation(name: &str) -> &'static str {
         "table" => "plain or delta",
         "if-published" => "skip, replace or fail",
         "extra-fields" => "drop or capture",
-        _ => "text",
+        _ => "a string",
     }
 }

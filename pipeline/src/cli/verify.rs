@@ -1,4 +1,4 @@
-//! `verify`: holds the lake against its manifests and prints what it finds.
+//! `verify`: checks the lake against its manifests and prints the findings.
 
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -20,16 +20,16 @@ use crate::verify::{self, Finding, VerifyOptions};
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     table: TableOptions,
-    /// Only the snapshot of this date
+    /// Verify only the snapshot of this date
     #[arg(long, value_name = "YYYY-MM-DD")]
     date: Option<chrono::NaiveDate>,
-    /// Also count the rows whose key another row of the snapshot has
+    /// Also count rows beyond the first of their key
     #[arg(long)]
     keys: bool,
-    /// Memory for counting keys [default: 256MiB]
+    /// Limit the memory for counting keys [default: 256MiB]
     #[arg(long, value_name = "BYTES", allow_negative_numbers = true)]
     memory: Option<ByteSize>,
-    /// Print the findings as a JSON object
+    /// Print the findings as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -51,12 +51,12 @@ pub(super) fn run(options: &VerifyArgs) -> CommandResult {
     let snapshots: Vec<PublishedSnapshot> = table
         .try_snapshots()?
         .into_iter()
-        // Damaged manifests are among the findings of the layout.
+        // Damaged manifests are findings of the layout.
         .filter_map(Result::ok)
         .filter(|snapshot| options.date.is_none_or(|date| snapshot.id.date() == date))
         .collect();
     if let (Some(date), true) = (options.date, snapshots.is_empty()) {
-        let missing = anyhow::anyhow!("the lake holds no snapshot of {date}");
+        let missing = anyhow::anyhow!("the lake has no snapshot of {date}");
         return Err(CommandError::new(ExitCode::Lake, missing));
     }
     let mut reports = Vec::new();
@@ -105,7 +105,7 @@ pub(super) fn run(options: &VerifyArgs) -> CommandResult {
         }
         printed = print(&text);
     }
-    // Damage is damage, whoever reads of it.
+    // Damage sets the exit code even if the findings could not be printed.
     if num_findings > 0 {
         let damage = anyhow::anyhow!("verify found damage: {}", count(num_findings as u64, "finding"));
         let hint = "ingest the damaged snapshot again with --if-published replace, from kept parts or while the service still has it";

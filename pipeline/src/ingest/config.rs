@@ -1,4 +1,4 @@
-//! What one run is to do.
+//! The configuration of a run.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -10,49 +10,49 @@ use crate::lake::TableKind;
 use crate::memory::MemoryBudget;
 use crate::source::SourceConfig;
 
-/// Least memory that a run is given: buffers of two threads and a row group of each partition.
+/// The least memory budget of a run: the buffers of two threads, and a row group of each partition.
 pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
 
-/// What one run is to do; every value is validated.
+/// The configuration of a run; its values are validated.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct IngestConfig {
-    /// Which export.
+    /// The dataset to ingest.
     pub dataset: &'static Dataset,
-    /// Where the tables live.
+    /// The location of the lake, a path or URL.
     pub lake: String,
-    /// Where parts come from.
+    /// Where to fetch or read parts.
     pub source: SourceConfig,
-    /// The spool's place, and where files wait on their way to an object store.
+    /// The folder of the spool, and of files on their way to an object store.
     pub work_dir: PathBuf,
-    /// What the table is to be; where nothing is said, what it is.
+    /// The kind of the table; `None` keeps its kind.
     pub table: Option<TableKind>,
-    /// What to do with a snapshot that the lake has.
+    /// What to do if the lake already has the snapshot.
     pub if_published: IfPublished,
-    /// How many rejected records are too many.
+    /// The limit of rejected records.
     pub max_rejects: MaxRejects,
-    /// Whether undocumented fields become a column.
+    /// Whether to keep undocumented fields in a column.
     pub capture_extra_fields: bool,
-    /// Whether the spool stays after publishing.
+    /// Whether to keep the spool after publishing.
     pub keep_parts: bool,
-    /// Whether a generated time of more than two days ahead of the clock is accepted.
+    /// Whether to accept a generated time more than two days ahead of the clock.
     pub allow_future: bool,
-    /// Threads that decode and encode.
+    /// The number of threads that decode and encode.
     pub threads: NonZeroUsize,
-    /// What the whole run stays inside, at least [`MIN_MEMORY_BYTES`].
+    /// The memory budget of the run, at least [`MIN_MEMORY_BYTES`].
     pub memory: MemoryBudget,
-    /// Touch nothing.
+    /// Whether to change nothing.
     pub dry_run: bool,
 }
 
-/// What to do with a snapshot that the lake has.
+/// What to do if the lake already has the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IfPublished {
-    /// Nothing.
+    /// Leave it.
     #[default]
     Skip,
-    /// Publish it again in its place.
+    /// Replace it.
     Replace,
     /// Fail.
     Fail,

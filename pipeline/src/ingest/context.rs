@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::snapshot::RunId;
 use crate::source::Export;
 
-/// One run that publishes.
+/// A run that publishes.
 pub(super) struct Run<'r> {
     pub(super) config: &'r IngestConfig,
     pub(super) runtime: &'r Runtime,
@@ -23,7 +23,7 @@ pub(super) struct Run<'r> {
     pub(super) started_at: DateTime<Utc>,
 }
 
-/// Runs a future to its end, or to the end of the run.
+/// Runs a future to its end, or until the run is cancelled.
 pub(super) fn wait<T>(
     runtime: &Runtime,
     cancel: &Cancel,

@@ -8,8 +8,9 @@ use codec::decode::DecodeError;
 use codec::decode::framing::FramingError;
 
 use super::max_rejects::MaxRejects;
-use super::time_problem::{TimeProblem, rfc3339};
+use super::time_problem::TimeProblem;
 use crate::commit::CommitError;
+use crate::display::time_text;
 use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::LakeError;
 use crate::manifest::Route;
@@ -23,20 +24,20 @@ use crate::write::WriteError;
 /// Why a run published nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The source did not deliver.
+    /// The source failed.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A part is damaged.
     #[error("part {part} is damaged")]
-    Part {
+    DamagedPart {
         /// Its name.
         part: String,
-        /// How it came.
+        /// The route of the part.
         route: Route,
-        /// How.
+        /// The damage.
         source: DecodeError,
     },
-    /// So few records of a part became rows that it is not a part of the export.
+    /// So many records of a part were rejected that the part is damaged.
     #[error(
         "part {part} is damaged: {rejected} of its {records} records were rejected, line {line}: {reason}; the rejects are in {}",
         rejects.display()
@@ -48,29 +49,29 @@ pub enum IngestError {
         rejected: u64,
         /// Records read.
         records: u64,
-        /// Where the first of them is.
+        /// The line of the first rejected record.
         line: u64,
-        /// Why that was rejected.
+        /// Why that record was rejected.
         reason: String,
         /// The rejects file.
         rejects: PathBuf,
     },
-    /// A part that was there is gone or cannot be opened.
+    /// A spooled or local part cannot be opened.
     #[error("cannot open part {part} at {}", path.display())]
     OpenPart {
         /// Its name.
         part: String,
-        /// Where it was.
+        /// The path of the part.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The export has no records.
-    #[error("the export of {snapshot} holds no records; nothing was published")]
+    #[error("the export of {snapshot} has no records; nothing was published")]
     Empty {
         /// The snapshot.
         snapshot: SnapshotId,
-        /// How its parts came.
+        /// The route of the export.
         route: Route,
     },
     /// Too many records were rejected.
@@ -85,12 +86,12 @@ pub enum IngestError {
         /// The rejects file.
         rejects: PathBuf,
     },
-    /// The rejects file could not be kept.
+    /// The rejects file could not be copied out of staging.
     #[error("cannot keep the rejects file at {}", path.display())]
     KeepRejects {
-        /// Where it was to be.
+        /// The path of the copy.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Data files could not be written.
@@ -102,7 +103,7 @@ pub enum IngestError {
     /// Publishing failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The snapshot is in the lake, and that was to fail.
+    /// The snapshot is in the lake, with [`IfPublished::Fail`](super::IfPublished::Fail).
     #[error("{dataset} snapshot {snapshot} is already in the lake")]
     AlreadyPublished {
         /// The dataset.
@@ -110,29 +111,29 @@ pub enum IngestError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// The generated time is not one that a snapshot can have.
-    #[error("generated time {}: {problem}", rfc3339(generated_time))]
+    /// The generated time is not valid.
+    #[error("generated time {}: {problem}", time_text(generated_time))]
     GeneratedTime {
         /// The time.
         generated_time: DateTime<Utc>,
-        /// What is wrong with it.
+        /// Why it is not valid.
         problem: TimeProblem,
-        /// Whether it came with local files and not from the service.
+        /// Whether it is that of local files, not of the service.
         is_local: bool,
     },
-    /// A plain table was asked for.
+    /// A plain table was requested, and the table is a Delta table.
     #[error("{} is a Delta table", table.display())]
     IsDelta {
         /// Its root.
         table: PathBuf,
     },
-    /// The system starts no thread.
+    /// No thread could be started.
     #[error(transparent)]
     Threads(#[from] ThreadError),
-    /// SIGINT or SIGTERM.
+    /// The run was interrupted by SIGINT or SIGTERM.
     #[error("interrupted; nothing was published")]
     Interrupted,
-    /// A mistake of ours, or of the system below us.
+    /// A bug, or an unexpected failure of the operating system.
     #[error("internal error: {reason}")]
     Internal {
         /// What happened.
@@ -144,7 +145,7 @@ impl Diagnostic for IngestError {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Source(error) => error.exit_code(),
-            Self::Part { .. }
+            Self::DamagedPart { .. }
             | Self::RejectedPart { .. }
             | Self::OpenPart { .. }
             | Self::GeneratedTime { is_local: false, .. }
@@ -165,43 +166,45 @@ impl Diagnostic for IngestError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Source(error) => return error.hint(),
-            Self::Part { source: DecodeError::Text(FramingError::NotAnExport { found }), .. } => found.hint(),
+            Self::DamagedPart { source: DecodeError::Text(FramingError::NotAnExport { found }), .. } => {
+                found.hint()
+            }
             Self::RejectedPart { rejected, records, .. } if rejected == records => {
-                "read their reasons there; leave the part out if it is not of the export"
+                "see their reasons there; leave the part out if it does not belong to the export"
             }
             Self::RejectedPart { .. } => {
-                "read their reasons there; raise --max-rejects above 10% if they may be left out"
+                "see their reasons there; raise --max-rejects above 10% to publish without them"
             }
-            Self::Part { route: Route::Local, .. } => {
-                "replace the file by a whole one, or leave it out of --from"
+            Self::DamagedPart { route: Route::Local, .. } => {
+                "replace the file with a complete one, or leave it out of --from"
             }
-            Self::Part { .. } => "run again to fetch it again",
-            Self::Empty { route: Route::Local, .. } => {
-                "look whether --from names the files that hold the export"
-            }
+            Self::DamagedPart { .. } => "run again to fetch it again",
+            Self::Empty { route: Route::Local, .. } => "check that --from names the files of the export",
             Self::Empty { .. } => {
-                "look in the Defender portal whether the tenant has devices; the lake keeps its last snapshot"
+                "check in the Defender portal that the tenant has devices; the lake keeps its last snapshot"
             }
             Self::TooManyRejects { .. } => {
-                "read their reasons there; raise --max-rejects if they may be left out"
+                "see their reasons there; raise --max-rejects to publish without them"
             }
-            Self::AlreadyPublished { .. } => "--if-published skip leaves it, replace publishes it again",
+            Self::AlreadyPublished { .. } => {
+                "use --if-published skip to leave it, or replace to publish it again"
+            }
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => return error.hint(),
             Self::Commit(error) => return error.hint(),
             Self::Threads(error) => return error.hint(),
-            Self::IsDelta { .. } => "leave --table plain out, or choose another --lake for a plain table",
+            Self::IsDelta { .. } => "omit --table plain, or choose another --lake for a plain table",
             Self::GeneratedTime { problem: TimeProblem::Future { .. }, .. } => {
-                "check this machine's clock; --allow-future accepts such a time"
+                "check this machine's clock, or pass --allow-future"
             }
             Self::GeneratedTime { problem: TimeProblem::Year, is_local, .. } => {
                 return is_local.then_some("pass --generated-time".into());
             }
-            Self::Interrupted => "run again: what was downloaded is in the work dir",
+            Self::Interrupted => "run again to resume: downloaded parts are in the work dir",
             Self::Internal { .. } | Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) => {
-                "please report this with the lines above it"
+                "report this with the lines above it"
             }
             Self::Write(WriteError::TooManyPartitions { .. }) => {
-                "such an export is not one of Defender's; look at the values in the parts"
+                "check the values in the parts: an export of Defender has few"
             }
             Self::OpenPart { .. } => "make the file readable, then run again",
             Self::KeepRejects { .. } => "make --work-dir writable, or choose another",

@@ -1,4 +1,4 @@
-//! Which generated times a snapshot can have.
+//! Checks generated times.
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
@@ -7,10 +7,10 @@ use super::time_problem::TimeProblem;
 use crate::manifest::Route;
 use crate::source::Export;
 
-/// Clocks differ, and time zones are mixed up; more than this is a mistake.
+/// How far a generated time may be ahead of the clock: clocks differ and time zones get mixed up.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(2);
 
-/// Holds a generated time against the years that a snapshot's name can have, and against the clock.
+/// Checks a generated time against the years that a snapshot's name can have, and against the clock.
 pub(super) fn check_generated_time(
     export: &Export,
     allow_future: bool,
@@ -27,7 +27,7 @@ pub(super) fn check_generated_time(
     Err(IngestError::GeneratedTime { generated_time, problem, is_local: export.route == Route::Local })
 }
 
-/// Whether a snapshot's name can hold the time.
+/// Whether the year has four digits, as the name of a snapshot requires.
 pub fn is_year_of_four_digits(time: DateTime<Utc>) -> bool {
     (1..=9999).contains(&time.year())
 }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_time_is_held_against_the_clock() {
+    fn generated_time_is_checked_against_the_clock() {
         let check = |text: &str, allow_future: bool, expected: Option<&str>| {
             let export = Export {
                 route: Route::Files,
@@ -52,11 +52,11 @@ mod tests {
         };
         check("0001-01-01T00:00:00Z", false, None);
         check("2021-01-13T11:01:00Z", false, None);
-        let ahead = "generated time 2021-01-13T11:01:01Z: more than two days ahead of the clock, which says \
+        let ahead = "generated time 2021-01-13T11:01:01Z: more than two days ahead of the clock, \
                      2021-01-11T11:01:00Z";
         check("2021-01-13T11:01:01Z", false, Some(ahead));
         check("9999-12-31T23:59:59Z", true, None);
-        let year = |text| format!("generated time {text}: the year is not one of 0001 to 9999");
+        let year = |text| format!("generated time {text}: expected a year from 0001 to 9999");
         check("+10000-01-01T00:00:00Z", true, Some(&year("+10000-01-01T00:00:00Z")));
         check("0000-01-01T00:00:00Z", false, Some(&year("0000-01-01T00:00:00Z")));
     }

@@ -1,14 +1,14 @@
-//! How many rejected records a run may have, and a part.
+//! The limit of rejected records of a run, and when the rejects of a part mean damage.
 
-/// How many rejected records a run may have; exactly the limit passes.
+/// The limit of rejected records of a run, inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub enum MaxRejects {
-    /// So many.
+    /// A number of records.
     Count(u64),
     /// A share of the records read, in millionths of a percent.
     Share {
-        /// Millionths of a percent, at most 100 %.
+        /// The share, at most 100 %.
         micro_percent: u64,
     },
 }
@@ -16,29 +16,28 @@ pub enum MaxRejects {
 impl MaxRejects {
     const MICROS: u64 = 1_000_000;
 
-    /// Of this share of its records at most, in percent, may a part have rejects where all may have no
-    /// more. Its rejects are then not those of an export: they are few, and spread over all parts.
+    /// A part with a larger share of rejects than this, in percent, is damaged if the limit of the run is no
+    /// larger: the rejects of an export are few and spread over all parts.
     const MAX_PART_PERCENT: u64 = 10;
 
-    /// A part with so many records or fewer is too small for a share of them to say anything.
+    /// A part with at most this many records is too small to judge by its share of rejects.
     const MAX_SMALL_PART_RECORDS: u64 = 100;
 
-    /// Whether `rejected` of a part's `records` are so many that the part is damaged, should
-    /// [`Self::is_held_per_part`].
+    /// Whether a part with `rejected` of its `records` is damaged, if [`Self::applies_to_parts`].
     pub(super) fn is_exceeded_by_part(rejected: u64, records: u64) -> bool {
         records > Self::MAX_SMALL_PART_RECORDS && rejected * 100 > records * Self::MAX_PART_PERCENT
     }
 
-    /// Whether each part is held against [`Self::MAX_PART_PERCENT`]: where that is no less than what all
-    /// may have. A number is taken as its share of all `records`.
-    pub(super) fn is_held_per_part(self, records: u64) -> bool {
+    /// Whether [`Self::MAX_PART_PERCENT`] applies to each part: if the limit of the run is no larger. A number
+    /// counts as its share of all `records`.
+    pub(super) fn applies_to_parts(self, records: u64) -> bool {
         match self {
             Self::Count(limit) => u128::from(limit) * 100 <= u128::from(records * Self::MAX_PART_PERCENT),
             Self::Share { micro_percent } => micro_percent <= Self::MAX_PART_PERCENT * Self::MICROS,
         }
     }
 
-    /// Whether `rejected` of `records` are too many.
+    /// Whether `rejected` of `records` exceed the limit.
     pub(super) fn is_exceeded(self, rejected: u64, records: u64) -> bool {
         match self {
             Self::Count(limit) => rejected > limit,
@@ -120,10 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_held_where_the_limit_is_a_tenth_or_less() {
-        let is_held = |text: &str, records| text.parse::<MaxRejects>().unwrap().is_held_per_part(records);
-        assert!(is_held("10%", 1) && is_held("0%", 1) && !is_held("10.000001%", 1));
-        assert!(is_held("100", 1000) && !is_held("100", 999) && is_held("0", 0));
+    fn limit_of_a_tenth_or_less_applies_to_parts() {
+        let applies = |text: &str, records| text.parse::<MaxRejects>().unwrap().applies_to_parts(records);
+        assert!(applies("10%", 1) && applies("0%", 1) && !applies("10.000001%", 1));
+        assert!(applies("100", 1000) && !applies("100", 999) && applies("0", 0));
     }
 
     #[test]
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_limit() {
+    fn invalid_limits_are_rejected() {
         for text in ["", "%", "-1", "1.5", "101%", "0.0000001%", "1,5%", "five", "+5", "1.%"] {
             assert!(text.parse::<MaxRejects>().is_err(), "{text}");
         }

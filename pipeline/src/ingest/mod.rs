@@ -1,7 +1,7 @@
-//! One run: takes a [`IngestConfig`], gives a [`RunReport`]. The only module that knows all the stages.
+//! Runs an ingest: takes an [`IngestConfig`], returns a [`RunReport`]. The only module that knows all stages.
 //!
-//! All control flow lives here: what is listed, whether it is wanted, which threads do what, and
-//! when to end. It moves parts, batches and files, and opens none.
+//! Lists the export, decides whether to publish it, runs the stages on threads, and starts over if the service has a
+//! new snapshot or a part was damaged. Moves parts, batches and files without looking inside them.
 
 mod config;
 mod max_rejects;
@@ -39,7 +39,7 @@ use crate::source::{Export, RouteConfig, Source};
 ///
 /// # Errors
 ///
-/// [`IngestError`]; the lake is as it was then.
+/// [`IngestError`]; the lake is unchanged.
 pub fn ingest(
     config: &IngestConfig,
     runtime: &Runtime,
@@ -73,7 +73,7 @@ pub fn ingest(
         }
         started_over.push(reason);
         if let IngestError::RejectedPart { rejects, .. } = &error {
-            // Another round writes its own. Best effort: it is in the way of nothing.
+            // Best effort: the next round writes its own.
             let _ = std::fs::remove_file(rejects);
         }
         tracing::warn!(%error, "starting over from a new listing; whole parts of the same snapshot are kept");
@@ -81,12 +81,12 @@ pub fn ingest(
     }
 }
 
-/// Why a run begins again, each once: what was staged goes, and what is in the spool stays.
+/// Why a run starts over, at most once for each reason. Staged files are removed, spooled parts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StartOver {
-    /// The service has another snapshot by now.
+    /// The service has a new snapshot.
     OtherSnapshot,
-    /// A part turned out to be damaged when it was decoded. Its rows are among others by then.
+    /// Decoding found a damaged part after some of its rows were written.
     DamagedPart,
 }
 
@@ -94,8 +94,8 @@ impl IngestError {
     fn reason_to_start_over(&self, config: &IngestConfig) -> Option<StartOver> {
         match self {
             Self::Source(error) if error.is_other_snapshot() => Some(StartOver::OtherSnapshot),
-            // A local file will be no better the second time.
-            Self::Part { .. } | Self::RejectedPart { .. }
+            // Reading a local file again would not help.
+            Self::DamagedPart { .. } | Self::RejectedPart { .. }
                 if !matches!(config.source.route, RouteConfig::Local { .. }) =>
             {
                 Some(StartOver::DamagedPart)
@@ -105,7 +105,7 @@ impl IngestError {
     }
 }
 
-/// From a listing to the published snapshot, or as far as it goes.
+/// Lists the export and publishes it, unless there is nothing to do.
 fn round(
     config: &IngestConfig,
     table: &Table,
@@ -126,13 +126,13 @@ fn round(
     );
     let spool = source.spool();
 
-    let waiting = || tracing::info!("another run has the table; waiting for it to end");
+    let waiting = || tracing::info!("another run holds the table lock; waiting for it to end");
     let mut lock = table.lock(waiting, &|| cancel.is_cancelled())?;
     if config.table == Some(TableKind::Delta) {
         lock = lock.to_be_delta();
     }
     lock.recover()?.iter().for_each(Recovered::log);
-    let run_id = RunId::try_new().map_err(|error| internal("cannot draw a run id", &error))?;
+    let run_id = RunId::try_new().map_err(|error| internal("cannot generate a run id", &error))?;
     let report = if let Some(outcome) = decide(config, table, &export)? {
         lock.adopt_snapshots(&run_id)?;
         listed(config, table, &export, outcome)?
@@ -145,20 +145,20 @@ fn round(
         let is_whole = report.outcome == Outcome::Published;
         let tidied = if config.keep_parts && is_whole { spool.keep() } else { spool.remove() };
         if let Err(error) = tidied {
-            tracing::warn!(error = %error, "the spool could not be tidied up");
+            tracing::warn!(error = %error, "cannot clean up the spool");
         }
     }
     Ok(report)
 }
 
-/// Whether the export is not to be published, and how the run then ends.
+/// Returns the outcome if the export is not to be published.
 fn decide(config: &IngestConfig, table: &Table, export: &Export) -> Result<Option<Outcome>, IngestError> {
     let snapshot = export.snapshot_id();
     let Some(published) = table.published_on(snapshot.date())? else { return Ok(None) };
     if published.id > snapshot {
         return Ok(Some(Outcome::Superseded));
     }
-    // A snapshot whose data somebody removed by hand is not in the lake, whatever its manifest says.
+    // A snapshot whose data files were removed by hand does not count as published.
     if published.id < snapshot || !table.is_complete(&published)? {
         return Ok(None);
     }

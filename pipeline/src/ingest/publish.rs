@@ -1,4 +1,4 @@
-//! From an open source to the published snapshot: everything is written into staging, then published.
+//! Writes an export into staging and publishes it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::config::IngestConfig;
 use super::context::{Run, unpoisoned};
 use super::error::IngestError;
-use super::workers::{Decode, FirstReject, RejectedPart};
+use super::workers::{FirstReject, RejectedPart, Workers};
 use crate::commit::CommitError;
 use crate::lake::{LakeError, Table, TableLock};
 use crate::manifest::{Manifest, Totals};
@@ -26,7 +26,7 @@ use crate::threads;
 use crate::write::rejects::Rejects;
 use crate::write::{SnapshotWriter, WriterLimits};
 
-/// What encoders keep for the next row group, of what they take, as a divisor.
+/// Divides the budget for encoding to get the memory that encoders keep between row groups.
 const ENCODERS_SHARE: usize = 4;
 
 impl Run<'_> {
@@ -39,13 +39,13 @@ impl Run<'_> {
             self.progress.upload_bytes.store(bytes, Ordering::Relaxed);
         };
         staging.upload(&manifest, &on_bytes, &|| self.cancel.is_cancelled())?;
-        // From here on it is a few steps: they are finished, not interrupted.
+        // The few steps from here on are not interrupted.
         if self.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }
         let published = match staging.publish(&manifest) {
             Ok(published) => published,
-            // Another run had the table after all, and was ahead of this one.
+            // Another run took over the table lock and published first.
             Err(CommitError::ConcurrentPublish { .. }) => {
                 return self.not_published(lock.table(), Outcome::Skipped);
             }
@@ -55,7 +55,7 @@ impl Run<'_> {
             Err(error) => return Err(error.into()),
         };
         if let Some(error) = published.left_over {
-            tracing::warn!(error = %error, "what was replaced could not be removed; the next run tries again");
+            tracing::warn!(error = %error, "cannot remove the replaced snapshot; the next run tries again");
         }
         tracing::info!(
             dataset = manifest.dataset,
@@ -75,11 +75,11 @@ impl Run<'_> {
     }
 
     fn not_published(&self, table: &Table, outcome: Outcome) -> Result<RunReport, IngestError> {
-        tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run was ahead of this one");
+        tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run published first");
         Ok(listed(self.config, table, self.export, outcome)?)
     }
 
-    /// Fetches, decodes and writes everything into staging; returns what the manifest is to say of it.
+    /// Fetches, decodes and writes everything into staging, and returns the manifest.
     fn write(&self, destination: &Destination, source: Source) -> Result<Manifest, IngestError> {
         let written = self.write_portion(destination, source)?;
         self.assemble(destination, [written])
@@ -92,7 +92,7 @@ impl Run<'_> {
         let budget = config.memory;
         let num_threads = budget.num_threads(config.threads);
         if num_threads < config.threads {
-            tracing::info!(%num_threads, wanted = %config.threads, "--memory is too small for all threads");
+            tracing::info!(%num_threads, wanted = %config.threads, "--memory is too small for all threads, using fewer");
         }
         let pool = threads::start_pool(num_threads.get())?;
         let options = BatchOptions { extra_fields: config.capture_extra_fields, ..BatchOptions::default() };
@@ -109,7 +109,7 @@ impl Run<'_> {
         };
         let row_groups = RowGroups::new(Arc::clone(&layout), limits);
         let row_groups = Arc::new(row_groups.with_spill(destination.create_spill()?));
-        let decode = Decode {
+        let workers = Workers {
             run: self,
             row_groups: Arc::clone(&row_groups),
             writer: &writer,
@@ -125,12 +125,12 @@ impl Run<'_> {
             is_draining: AtomicBool::new(false),
             num_tasks: AtomicUsize::new(0),
         };
-        decode.all_parts(&pool, source)?;
-        let rejected_part = decode.take_damaged_by_rejects();
+        workers.decode_all(&pool, source)?;
+        let rejected_part = workers.take_damaged_by_rejects();
         if rejected_part.is_none() {
-            decode.warn_of_lost_columns();
+            workers.warn_of_lost_columns();
         }
-        let Decode { rejects, parts, undocumented, .. } = decode;
+        let Workers { rejects, parts, undocumented, .. } = workers;
         let rejects = rejects.finish()?;
         if let Some(part) = rejected_part {
             return Err(self.part_damaged_by_rejects(destination, part));
@@ -146,7 +146,7 @@ impl Run<'_> {
         Ok(WrittenPart { parts, files, rejects, undocumented_fields })
     }
 
-    /// Makes the manifest of what was written, unless that is not to be published.
+    /// Makes the manifest of the written files. Fails if they must not be published.
     fn assemble(
         &self,
         destination: &Destination,
@@ -199,7 +199,7 @@ impl Run<'_> {
         }
     }
 
-    /// Keeps the rejects file, which would go with staging, where the error says.
+    /// Copies the rejects file out of staging, which is removed, to the path that the error names.
     fn keep_rejects(&self, destination: &Destination) -> Result<PathBuf, IngestError> {
         let config = self.config;
         let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.id);
@@ -234,7 +234,7 @@ pub(super) fn listed(
     })
 }
 
-/// Copies a file that holds people's data for its owner's eyes only.
+/// Copies a file; only its owner can read the copy.
 fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     if let Some(folder) = to.parent() {

@@ -1,21 +1,19 @@
-//! Why a generated time is refused.
+//! Why a generated time is rejected.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
-/// Why a generated time is refused.
+use crate::display::time_text;
+
+/// Why a generated time is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TimeProblem {
-    /// A snapshot's name has four digits for the year.
-    #[error("the year is not one of 0001 to 9999")]
+    /// The name of a snapshot has four digits for the year.
+    #[error("expected a year from 0001 to 9999")]
     Year,
-    /// Days are counted back from the newest snapshot: one far ahead makes all others old.
-    #[error("more than two days ahead of the clock, which says {}", rfc3339(now))]
+    /// `expire` counts days back from the newest snapshot: one far ahead would expire all others.
+    #[error("more than two days ahead of the clock, {}", time_text(now))]
     Future {
-        /// What the clock says.
+        /// The time of the clock.
         now: DateTime<Utc>,
     },
-}
-
-pub(super) fn rfc3339(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

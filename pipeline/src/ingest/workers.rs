@@ -28,39 +28,39 @@ use crate::spool::KEPT;
 use crate::write::rejects::Rejects;
 use crate::write::{MAX_PARTITIONS, SnapshotWriter, WriteError};
 
-/// Parts that wait between fetch and decode; their bytes wait in the spool.
+/// The most parts that wait between fetch and decode. Their bytes are in the spool.
 const MAX_WAITING_PARTS: usize = 64;
 
-/// Distinct undocumented names in the manifest, at most; further ones share one entry.
+/// The most distinct undocumented names in the manifest; further ones share one entry.
 const MAX_UNDOCUMENTED_NAMES: usize = 4096;
 
-/// The part of a run between fetch and staging, shared by its threads.
-pub(super) struct Decode<'d> {
+/// The state that the threads of a run share between fetch and staging.
+pub(super) struct Workers<'d> {
     pub(super) run: &'d Run<'d>,
     pub(super) row_groups: Arc<RowGroups<Spill>>,
     pub(super) writer: &'d SnapshotWriter<'d>,
     pub(super) rejects: Rejects<'d>,
     pub(super) parts: Mutex<Vec<(u64, PartFacts)>>,
-    /// Those with many rejects: whether too many, is known once all parts are read.
+    /// Parts with many rejects. Whether too many is known only when all parts are read.
     pub(super) rejected_parts: Mutex<Vec<RejectedPart>>,
-    /// By name, columns that rejects made null in all rows of some parts.
+    /// By name, columns that are null in all rows of some parts because of rejects.
     pub(super) lost_columns: Mutex<BTreeMap<&'static str, LostColumn>>,
     pub(super) undocumented: Mutex<BTreeMap<String, u64>>,
-    /// Turns of parts with a record that needs a large buffer.
+    /// Admits one part at a time with a record that needs a large buffer.
     pub(super) large_records: MemoryPool,
-    /// The first failure; later ones follow from it.
+    /// The first failure; later ones are its consequences.
     pub(super) failure: Mutex<Option<IngestError>>,
     pub(super) failed: AtomicBool,
-    /// Told of a failure that ends the run, which waits for the next part.
+    /// Wakes the run, which waits for the next part, after a failure that ends it.
     pub(super) ended: Notify,
-    /// Rows of a damaged part are among others. The rest is still fetched and checked, so that nothing
-    /// else is in the way of the next round; what comes of it is dropped.
+    /// Set once rows of a damaged part have been written. The other parts are still fetched and checked, so that
+    /// the next round finds them whole; their rows are dropped.
     pub(super) is_draining: AtomicBool,
-    /// Parts and row groups that threads are busy with, or will be.
+    /// The number of parts and row groups that are queued or in progress.
     pub(super) num_tasks: AtomicUsize,
 }
 
-/// A part whose rejects may be too many.
+/// A part that may have too many rejects.
 pub(super) struct RejectedPart {
     pub(super) index: u64,
     pub(super) name: String,
@@ -70,23 +70,23 @@ pub(super) struct RejectedPart {
     pub(super) first: FirstReject,
 }
 
-/// The first record of a part that was rejected.
+/// The first rejected record of a part.
 pub(super) struct FirstReject {
     pub(super) line: u64,
     pub(super) reason: String,
 }
 
-/// A column that is null in all rows of some parts by rejects.
+/// A column that is null in all rows of some parts because of rejects.
 pub(super) struct LostColumn {
-    /// The first of them.
+    /// The position of the first of these parts.
     pub(super) index: u64,
     pub(super) part: String,
     pub(super) num_parts: u64,
 }
 
-impl Decode<'_> {
-    /// Decodes every part that `source` delivers, while it delivers the others.
-    pub(super) fn all_parts(&self, pool: &ThreadPool, source: Source) -> Result<(), IngestError> {
+impl Workers<'_> {
+    /// Decodes the parts that `source` delivers, while it fetches further ones.
+    pub(super) fn decode_all(&self, pool: &ThreadPool, source: Source) -> Result<(), IngestError> {
         let run = self.run;
         run.progress.num_parts.store(run.export.num_parts.unwrap_or(0), Ordering::Relaxed);
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_PARTS);
@@ -106,11 +106,11 @@ impl Decode<'_> {
                 self.num_tasks.fetch_add(1, Ordering::Relaxed);
                 scope.spawn(move |scope| self.task(|| self.part(part, scope)));
             }
-            // Delivery ends when nobody takes its parts.
+            // Closing the channel ends delivery.
             drop(receiver);
         });
         if self.failed.load(Ordering::Relaxed) {
-            // What is still on its way is of no use; what is whole stays in the spool.
+            // Drops unfinished downloads; complete parts stay in the spool.
             delivery.abort();
         }
         let delivered =
@@ -122,13 +122,13 @@ impl Decode<'_> {
             if self.failed.load(Ordering::Relaxed) {
                 return Err(failure);
             }
-            // A damaged part that could not be had whole either is the source's failure.
+            // If the damaged part could not be fetched again, the failure of the source explains more.
             return delivered.and(Err(failure));
         }
         delivered
     }
 
-    /// Waits for the next part; none if there are no more, or if the run has failed.
+    /// Waits for the next part. Returns `None` if there are no more, or if the run has failed.
     async fn next_part(&self, receiver: &mut mpsc::Receiver<StoredPart>) -> Option<StoredPart> {
         tokio::select! {
             biased;
@@ -137,17 +137,17 @@ impl Decode<'_> {
         }
     }
 
-    /// Runs what a thread was given to do, and keeps its failure; a panic is one.
+    /// Runs a task on a thread of the pool and records its failure, including a panic.
     fn task(&self, task: impl FnOnce() -> Result<(), IngestError>) {
         let caught = panics::catch(task);
         if let Err(error) = caught.unwrap_or_else(|panicked| Err(panicked.into())) {
-            let is_curable = error.reason_to_start_over(self.run.config).is_some();
+            let is_retryable = error.reason_to_start_over(self.run.config).is_some();
             let mut failure = locked(&self.failure);
-            if is_curable {
+            if is_retryable {
                 self.is_draining.store(true, Ordering::Relaxed);
                 failure.get_or_insert(error);
             } else if !self.failed.swap(true, Ordering::Relaxed) {
-                // It says why the run ends, whatever could have been mended.
+                // A fatal failure takes the place of one that a restart could fix.
                 *failure = Some(error);
                 self.ended.notify_one();
             }
@@ -155,14 +155,13 @@ impl Decode<'_> {
         self.num_tasks.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Writes a row group, on a thread that has nothing to do if there is one: while parts are fewer
-    /// than threads, at the end of each run at least.
+    /// Writes a row group, on an idle thread if there is one, as when fewer parts than threads are left.
     fn row_group<'s>(&'s self, due: DueRowGroup, scope: &Scope<'s>) -> Result<(), IngestError> {
         if self.is_draining.load(Ordering::Relaxed) {
             return Ok(());
         }
         let write = move || Ok(due.write(|key, batch| self.writer.write(key, batch))?);
-        // Of the pool that this is on: perhaps fewer than were asked for.
+        // The pool may have fewer threads than requested.
         let num_threads = rayon::current_num_threads();
         if self.num_tasks.fetch_add(1, Ordering::Relaxed) < num_threads {
             scope.spawn(move |_| self.task(write));
@@ -176,8 +175,8 @@ impl Decode<'_> {
         self.failed.load(Ordering::Relaxed) || self.run.cancel.is_cancelled()
     }
 
-    /// Decodes a part that is well, and gives one back that is damaged. That is an error only where
-    /// something of it is among the others by then, or where it will not be delivered again.
+    /// Decodes a part, or rejects it to be fetched again if it is damaged. That is an error only if some of its
+    /// rows have been written, or if it cannot be fetched again.
     fn part<'s>(&'s self, part: StoredPart, scope: &Scope<'s>) -> Result<(), IngestError> {
         if self.is_ending() {
             return Ok(());
@@ -189,19 +188,19 @@ impl Decode<'_> {
             }
             Err(damage) => {
                 tracing::debug!(part = part.name, error = %damage, "part is damaged");
-                // To be fetched again. Where that is not to be, delivery has ended, and says why.
+                // It is fetched again. If it cannot be, delivery ends with an error.
                 part.reject(&damage);
                 return Ok(());
             }
         };
         let mut is_untouched = true;
         match self.decode(&part, file, &mut is_untouched, scope) {
-            Err(IngestError::Part { source, .. }) => self.damaged(part, source, is_untouched),
+            Err(IngestError::DamagedPart { source, .. }) => self.damaged(part, source, is_untouched),
             decoded => decoded,
         }
     }
 
-    /// Decodes a part into the row groups of the run; `is_untouched` is made false once something came of it.
+    /// Decodes a part into the row groups of the run, and clears `is_untouched` with its first row or reject.
     fn decode<'s>(
         &'s self,
         part: &StoredPart,
@@ -211,7 +210,7 @@ impl Decode<'_> {
     ) -> Result<(), IngestError> {
         let progress = self.run.progress;
         let route = self.run.export.route;
-        let damaged = |source| IngestError::Part { part: part.name.clone(), route, source };
+        let damaged = |source| IngestError::DamagedPart { part: part.name.clone(), route, source };
         let reader = PartReader::with_row_groups(file, Arc::clone(&self.row_groups)).map_err(damaged)?;
         let mut reader = reader.with_turns(self.large_records.clone());
         let mut rejects =
@@ -277,17 +276,17 @@ impl Decode<'_> {
         } else {
             self.remove_from_spool(&name, &path);
         }
-        Err(IngestError::Part { part: name, route: self.run.export.route, source })
+        Err(IngestError::DamagedPart { part: name, route: self.run.export.route, source })
     }
 
-    /// What was fetched damaged is to be fetched again, not taken from the spool for ever.
+    /// Removes a damaged part from the spool, so that the next run fetches it again.
     fn remove_from_spool(&self, part: &str, path: &Path) {
         let is_kept = path.parent().is_some_and(|folder| folder.join(KEPT).exists());
         if self.run.export.route != Route::Local
             && !is_kept
             && let Err(error) = std::fs::remove_file(path)
         {
-            tracing::warn!(part, error = %error, "the damaged part could not be removed from the spool");
+            tracing::warn!(part, error = %error, "cannot remove the damaged part from the spool");
         }
     }
 
@@ -299,20 +298,20 @@ impl Decode<'_> {
         }
     }
 
-    /// Finds the parts that have so many rejects that they are not of the export, once all are read: all of
-    /// their records where other parts have rows, or more than a limit for all allows for a part. Returns the
-    /// first; those that were fetched are fetched again by another round.
+    /// Once all parts are read, finds those that are damaged because too many of their records were rejected:
+    /// all, while other parts have rows, or more than [`MaxRejects`] allows for a part. Removes fetched ones from
+    /// the spool, so that the next round fetches them again. Returns the first.
     pub(super) fn take_damaged_by_rejects(&self) -> Option<RejectedPart> {
         let (mut records, mut rejected) = (0, 0);
         for (_, part) in &*locked(&self.parts) {
             records += part.records;
             rejected += part.rejected_records;
         }
-        let is_held_per_part = self.run.config.max_rejects.is_held_per_part(records);
+        let applies_to_parts = self.run.config.max_rejects.applies_to_parts(records);
         let mut damaged = std::mem::take(&mut *locked(&self.rejected_parts));
         damaged.retain(|part| {
             part.rejected == part.records && rejected < records
-                || is_held_per_part && MaxRejects::is_exceeded_by_part(part.rejected, part.records)
+                || applies_to_parts && MaxRejects::is_exceeded_by_part(part.rejected, part.records)
         });
         for part in &damaged {
             self.remove_from_spool(&part.name, &part.path);
@@ -352,7 +351,7 @@ impl Decode<'_> {
     }
 }
 
-/// Where one part's rejects go.
+/// Writes the rejects of one part.
 struct PartRejects<'p, 'd> {
     rejects: &'p Rejects<'d>,
     part: &'p str,

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 use super::{EnvelopeError, LocalError};
 use crate::{
+    display::time_text,
     exit_code::{Diagnostic, ExitCode},
     fetch::FetchError,
     http::RedactedUrl,
@@ -226,8 +227,4 @@ fn others(num_failed: usize) -> String {
         2 => ", nor one other".into(),
         n => format!(", nor {} others", n - 1),
     }
-}
-
-fn time_text(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
+use crate::display::time_text;
 use crate::exit_code::{Diagnostic, ExitCode};
 
 /// Why files are no export.
@@ -162,8 +163,4 @@ fn kind_of(metadata: &Metadata) -> &'static str {
     } else {
         "something else"
     }
-}
-
-fn time_text(time: &DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
