@@ -1,5 +1,5 @@
-//! The lake in the hands of its readers: real DuckDB, Spark, pyarrow and Polars against a decode of the same parts by
-//! Python's own json module. The scripts are in `tests/readers`; `make test` sets up their Python environment.
+//! The lake as its readers see it: DuckDB, Spark, pyarrow and Polars against a decode of the same parts by Python's own
+//! json module. The scripts are in `tests/readers`; `make test` installs their Python environment.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,38 +21,36 @@ const CLEAN_SAMPLES: [&str; 6] = [
 
 #[test]
 fn duckdb_reads_the_lake() {
-    check_rows("duckdb");
+    read("duckdb", &[rows()]);
 }
 
+/// One session for all of it: starting Spark takes longer than any of them.
 #[test]
-fn spark_reads_the_lake() {
-    check_rows("spark");
+fn spark_reads_the_lake_and_answers_the_questions() {
+    let mixed = [0, 1].map(|captured| mixed_columns(captured, &[]));
+    let [first, second] = mixed;
+    read("spark", &[rows(), partition_values(), answers(), first, second]);
 }
 
 #[test]
 fn pyarrow_reads_the_lake() {
-    check_rows("pyarrow");
+    read("pyarrow", &[rows()]);
 }
 
 #[test]
 fn polars_reads_the_lake() {
-    check_rows("polars");
+    read("polars", &[rows()]);
 }
 
 /// <https://issues.apache.org/jira/browse/SPARK-31405>: dates before 1582 and times before 1900.
 #[test]
 fn spark_3_reads_the_lake_with_ancient_dates() {
-    check_rows("spark3");
+    read("spark3", &[rows()]);
 }
 
 #[test]
 fn duckdb_reads_a_lake_of_mixed_columns() {
     check_mixed_columns(&["duckdb"], &[]);
-}
-
-#[test]
-fn spark_reads_a_lake_of_mixed_columns() {
-    check_mixed_columns(&["spark"], &[]);
 }
 
 #[test]
@@ -72,32 +70,22 @@ fn delta_readers_read_a_table_of_mixed_columns() {
 
 #[test]
 fn duckdb_reads_every_partition_value() {
-    check_partition_values("duckdb");
-}
-
-#[test]
-fn spark_reads_every_partition_value() {
-    check_partition_values("spark");
+    read("duckdb", &[partition_values()]);
 }
 
 #[test]
 fn pyarrow_reads_partition_values_but_null() {
-    check_partition_values("pyarrow");
+    read("pyarrow", &[partition_values()]);
 }
 
 #[test]
 fn polars_reads_partition_values_but_null() {
-    check_partition_values("polars");
+    read("polars", &[partition_values()]);
 }
 
 #[test]
 fn duckdb_answers_the_questions() {
-    check_answers("duckdb");
-}
-
-#[test]
-fn spark_answers_the_questions() {
-    check_answers("spark");
+    read("duckdb", &[answers()]);
 }
 
 /// Readers of Delta tables, in an environment of their own.
@@ -111,12 +99,13 @@ fn delta_table_is_read_like_a_plain_one() {
     let mut args: Vec<OsString> = vec!["--generated-time".into(), GENERATED_TIME.into()];
     args.extend(parts.iter().map(OsString::from));
     ingest_to(&sandbox, &parts, &["--table", "delta"]);
+    let readings = [Reading { sandbox, check: "rows", args }];
     for reader in DELTA_READERS {
-        check(&sandbox, reader, "rows", &args);
+        read(reader, &readings);
     }
-    // And by those who know nothing of the log.
-    check(&sandbox, "polars", "rows", &args);
-    check(&sandbox, "duckdb", "rows", &args);
+    // And by readers that do not know the log.
+    read("polars", &readings);
+    read("duckdb", &readings);
 }
 
 #[test]
@@ -128,8 +117,9 @@ fn converted_plain_table_is_read_as_a_delta_table() {
     command.args(["--generated-time", GENERATED_TIME, "--table", "delta", "--json", "--from"]).args(&parts);
     let report = Run::of(command.output().unwrap()).expect(0).report();
     assert_eq!(report["outcome"], "skipped");
+    let readings = [Reading { sandbox, check: "partition-values", args: Vec::new() }];
     for reader in DELTA_READERS {
-        check(&sandbox, reader, "partition-values", &[]);
+        read(reader, &readings);
     }
 }
 
@@ -152,12 +142,20 @@ fn delta_table_is_read_from_its_checkpoint() {
     assert!(log.join("00000000000000000010.checkpoint.parquet").exists());
     sandbox.run("expire", &["--keep-days", "8", "--keep-monthly", "--yes"]).expect(0);
     sandbox.run("verify", &[]).expect(0);
+    let readings = [Reading { sandbox, check: "counts", args: Vec::new() }];
     for reader in DELTA_READERS {
-        check(&sandbox, reader, "counts", &[]);
+        read(reader, &readings);
     }
 }
 
-fn check_rows(reader: &str) {
+/// What a reader is to find in a lake: a check of `check.py` and its arguments.
+struct Reading {
+    sandbox: Sandbox,
+    check: &'static str,
+    args: Vec<OsString>,
+}
+
+fn rows() -> Reading {
     let sandbox = Sandbox::new();
     let mut parts = tenant_parts(&sandbox);
     parts.extend(CLEAN_SAMPLES.map(sample));
@@ -165,41 +163,45 @@ fn check_rows(reader: &str) {
     ingest(&sandbox, &parts);
     let mut args: Vec<OsString> = vec!["--generated-time".into(), GENERATED_TIME.into()];
     args.extend(parts.into_iter().map(OsString::from));
-    check(&sandbox, reader, "rows", &args);
+    Reading { sandbox, check: "rows", args }
 }
 
-/// The older snapshot has the column of undocumented fields and the newer one has not, and the other way round.
 fn check_mixed_columns(readers: &[&str], args: &[&str]) {
-    let dates = ["2021-01-11", "2021-01-12"];
-    for captured in 0..2 {
-        let sandbox = Sandbox::new();
-        let part = sandbox.path().join("part.json");
-        let records =
-            [r#"{"DeviceId":"a","OSPlatform":"Linux","New":1}"#, r#"{"DeviceId":"b","OSPlatform":"Linux"}"#];
-        std::fs::write(&part, records.join("\n")).unwrap();
-        for (index, date) in dates.into_iter().enumerate() {
-            let time = format!("{date}T11:01:00Z");
-            let mut command = sandbox.command("ingest");
-            command.args(["--generated-time", &time]).args(args).arg("--from").arg(&part);
-            if index == captured {
-                command.args(["--extra-fields", "capture"]);
-            }
-            Run::of(command.output().unwrap()).expect(0);
-        }
-        let expected = [dates[captured], dates[1 - captured]].map(OsString::from);
+    for reading in [0, 1].map(|captured| mixed_columns(captured, args)) {
         for reader in readers {
-            check(&sandbox, reader, "mixed-columns", &expected);
+            read(reader, std::slice::from_ref(&reading));
         }
     }
 }
 
-fn check_partition_values(reader: &str) {
+/// Two snapshots, of which the one of index `captured` has the column of undocumented fields.
+fn mixed_columns(captured: usize, args: &[&str]) -> Reading {
+    let dates = ["2021-01-11", "2021-01-12"];
     let sandbox = Sandbox::new();
-    ingest(&sandbox, &[sample("partition-values.ndjson")]);
-    check(&sandbox, reader, "partition-values", &[]);
+    let part = sandbox.path().join("part.json");
+    let records =
+        [r#"{"DeviceId":"a","OSPlatform":"Linux","New":1}"#, r#"{"DeviceId":"b","OSPlatform":"Linux"}"#];
+    std::fs::write(&part, records.join("\n")).unwrap();
+    for (index, date) in dates.into_iter().enumerate() {
+        let time = format!("{date}T11:01:00Z");
+        let mut command = sandbox.command("ingest");
+        command.args(["--generated-time", &time]).args(args).arg("--from").arg(&part);
+        if index == captured {
+            command.args(["--extra-fields", "capture"]);
+        }
+        Run::of(command.output().unwrap()).expect(0);
+    }
+    let args = [dates[captured], dates[1 - captured]].map(OsString::from).to_vec();
+    Reading { sandbox, check: "mixed-columns", args }
 }
 
-fn check_answers(reader: &str) {
+fn partition_values() -> Reading {
+    let sandbox = Sandbox::new();
+    ingest(&sandbox, &[sample("partition-values.ndjson")]);
+    Reading { sandbox, check: "partition-values", args: Vec::new() }
+}
+
+fn answers() -> Reading {
     let sandbox = Sandbox::new();
     ingest(&sandbox, &tenant_parts(&sandbox));
     let mut questions: Vec<OsString> = std::fs::read_dir(repository().join("tests/sql"))
@@ -210,7 +212,7 @@ fn check_answers(reader: &str) {
         .collect();
     questions.sort_unstable();
     assert!(questions.len() >= 3, "{questions:?}");
-    check(&sandbox, reader, "answers", &questions);
+    Reading { sandbox, check: "answers", args: questions }
 }
 
 fn tenant_parts(sandbox: &Sandbox) -> Vec<PathBuf> {
@@ -257,8 +259,9 @@ fn ingest_to(sandbox: &Sandbox, parts: &[PathBuf], args: &[&str]) {
     );
 }
 
+/// Has a reader make these checks, in one process.
 #[track_caller]
-fn check(sandbox: &Sandbox, reader: &str, what: &str, args: &[OsString]) {
+fn read(reader: &str, readings: &[Reading]) {
     let (variable, default) = if reader.starts_with("delta_") {
         ("DEFENDER_LAKE_DELTA_PYTHON", ".venv-delta/bin/python")
     } else if reader == "spark3" {
@@ -268,16 +271,14 @@ fn check(sandbox: &Sandbox, reader: &str, what: &str, args: &[OsString]) {
     };
     let python = std::env::var_os(variable).map_or_else(|| repository().join(default), PathBuf::from);
     assert!(python.exists(), "no Python environment at {}: run `make test`", python.display());
-    let run = Command::new(python)
-        .arg(repository().join("tests/readers/check.py"))
-        .args([reader, what, "--program", env!("CARGO_BIN_EXE_defender-lake"), "--lake"])
-        .arg(sandbox.lake())
-        .args(args)
-        .current_dir(sandbox.path())
-        .env("TMPDIR", sandbox.path())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env_remove("SPARK_HOME")
-        .output()
-        .unwrap();
-    Run::of(run).expect(0);
+    let folder = readings[0].sandbox.path();
+    let mut command = Command::new(python);
+    command.arg(repository().join("tests/readers/check.py")).arg(reader);
+    for reading in readings {
+        command.args(["--check", reading.check, "--program", env!("CARGO_BIN_EXE_defender-lake"), "--lake"]);
+        command.arg(reading.sandbox.lake()).args(&reading.args);
+    }
+    command.current_dir(folder).env("TMPDIR", folder);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("SPARK_HOME");
+    Run::of(command.output().unwrap()).expect(0);
 }

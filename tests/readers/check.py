@@ -1,12 +1,13 @@
-"""Holds one reader's view of a lake against what it must find; tests/readers.rs runs it.
+"""Compares what one reader finds in lakes with what it should find; tests/readers.rs runs it.
 
-    check.py READER rows              --lake … --program … --generated-time … PART...
-    check.py READER partition-values  --lake … --program …
-    check.py READER answers           --lake … --program … QUESTION.sql...
-    check.py READER counts            --lake … --program …
-    check.py READER mixed-columns     --lake … --program … DATE-WITH-EXTRA-FIELDS DATE-WITHOUT
+    check.py READER --check rows              --lake … --program … --generated-time … PART...
+    check.py READER --check partition-values  --lake … --program …
+    check.py READER --check answers           --lake … --program … QUESTION.sql...
+    check.py READER --check counts            --lake … --program …
+    check.py READER --check mixed-columns     --lake … --program … DATE-WITH-EXTRA-FIELDS DATE-WITHOUT
 
-READER is duckdb, spark, spark3 (Spark 3, as spark), pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables. Exits with 1 and says what differs.
+READER is duckdb, spark, spark3 (Spark 3, as spark), pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables.
+Several checks, each with its own arguments, share a process. Exits with 1 and prints what differs.
 """
 
 import argparse
@@ -81,13 +82,11 @@ READERS = ["duckdb", "spark", "spark3", "pyarrow", "polars", "delta_duckdb", "de
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("reader", choices=READERS)
-    parser.add_argument("check", choices=["rows", "partition-values", "answers", "counts", "mixed-columns"])
+    parser.add_argument("--check", required=True, choices=["rows", "partition-values", "answers", "counts", "mixed-columns"])
     parser.add_argument("--lake", required=True)
     parser.add_argument("--program", required=True)
     parser.add_argument("--generated-time", type=datetime.datetime.fromisoformat)
     parser.add_argument("files", nargs="*")
-    args = parser.parse_intermixed_args()
-    reader = importlib.import_module("by_" + args.reader.removesuffix("3"))
     checks = {
         "rows": check_rows,
         "partition-values": check_partition_values,
@@ -95,9 +94,15 @@ def main():
         "counts": check_counts,
         "mixed-columns": check_mixed_columns,
     }
-    differences = list(checks[args.check](reader, args))
-    if differences:
-        sys.exit("\n".join(f"{args.reader}: {difference}" for difference in differences))
+    name, *given = sys.argv[1:]
+    starts = [index for index, argument in enumerate(given) if argument == "--check"]
+    differences = []
+    for start, end in zip(starts, [*starts[1:], len(given)], strict=True):
+        args = parser.parse_intermixed_args([name, *given[start:end]])
+        reader = importlib.import_module("by_" + args.reader.removesuffix("3"))
+        differences += (f"{name}, {args.check}: {difference}" for difference in checks[args.check](reader, args))
+    if differences or not starts:
+        sys.exit("\n".join(differences) or parser.format_usage())
 
 
 def check_rows(reader, args):
