@@ -330,8 +330,8 @@ fn missing_or_wrong_success_and_rejects_are_found() {
             fs::create_dir_all(&staging).unwrap();
             fs::write(staging.join("intent.json"), "{}").unwrap();
         },
-        &["run bbbbbbbb: it is changing the table or was interrupted in that; \
-           the next ingest finishes or undoes it"],
+        &["run bbbbbbbb: is changing the table or was interrupted while doing so; \
+           the next ingest finishes or undoes the change"],
     );
 }
 
