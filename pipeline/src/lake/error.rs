@@ -37,7 +37,7 @@ pub enum LakeError {
         action: &'static str,
         /// On which object or folder.
         path: PathBuf,
-        /// What the store said.
+        /// The error of the store.
         source: StoreError,
     },
     /// Another run took over the table lock, because this run did not renew its lease.
@@ -59,7 +59,7 @@ pub enum LakeError {
         action: &'static str,
         /// On which file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A manifest was not written by this program, or was changed since.
@@ -178,7 +178,7 @@ fn io_hint(error: &io::Error) -> Option<&'static str> {
         }
         Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (ulimit -n), and run again",
         Some(Errno::BUSY | Errno::TXTBSY) => {
-            "close the programs that use the file or folder, unmount it, and run again"
+            "close programs that have the file or folder open or mounted, and run again"
         }
         Some(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR | Errno::ISDIR) => {
             "move the existing file or folder out of the way, or choose another --lake"
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hints_go_by_what_the_system_said() {
+    fn hints_depend_on_the_system_error() {
         use rustix::io::Errno;
         let check = |errno: Errno, expected: Option<&str>| {
             let error = io_error("write", Path::new("x"))(errno.into());

@@ -25,6 +25,7 @@ const MAX_CHUNKS: u64 = 10_000;
 
 /// Maximum number of chunks in flight: more are not faster. Row groups no longer take memory at that time.
 const MAX_CHUNKS_IN_FLIGHT: u64 = 8;
+
 /// How often a transfer checks whether it was cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
@@ -232,7 +233,7 @@ mod tests {
         let faulty = Faulty::new();
         let lake = faulty.lake(temp.path(), LeaseTimes::IMPATIENT);
         let table = lake.table(schema::DATASETS[0]);
-        let Place::Store(store) = table.place() else { panic!("it is one") };
+        let Place::Store(store) = table.place() else { panic!("the lake is in a store") };
         let bytes: Vec<u8> = (0..251).cycle().take(usize::try_from(2 * CHUNK_BYTES + 1).unwrap()).collect();
         std::fs::write(temp.path().join("staged"), &bytes).unwrap();
         let source = File::open(temp.path().join("staged")).unwrap();

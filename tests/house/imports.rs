@@ -1,110 +1,41 @@
-//! The house: no circle of imports, and who may depend on whom.
+//! What the files of a crate import from each other.
 //!
 //! Reads the sources as text, without test code: every `use`, and every path that starts with `crate`, `self`,
-//! `super`, an imported module or a child module. A name counts for the file that defines it, so a `mod.rs`
-//! may re-export what its children define and the children may use it.
+//! `super`, an imported module or a child module. A name counts for the file that defines it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 
-/// Rooms of `pipeline/src`, each with the rooms that it must not import.
-const NOT_IMPORTED_BY: &[(&str, &[&str])] = &[
-    // Async, credentials and requests: below everything that asks a service or a store.
-    ("http", &["auth", "fetch", "source", "spool", "lake", "commit", "ingest"]),
-    ("auth", &["fetch", "source", "spool", "lake", "commit", "ingest"]),
-    ("fetch", &["source", "spool", "write", "staging", "lake", "commit", "ingest"]),
-    ("source", &["write", "staging", "lake", "commit", "ingest"]),
-    ("spool", &["source", "fetch", "http", "auth", "write", "staging", "lake", "commit", "ingest"]),
-    ("delta", &["lake", "commit", "verify", "history", "ingest"]),
-    ("lake", &["fetch", "source", "spool", "write", "staging", "commit", "verify", "history", "ingest"]),
-    ("staging", &["write", "commit", "verify", "ingest"]),
-    ("write", &["fetch", "source", "spool", "commit", "verify", "ingest"]),
-    ("commit", &["fetch", "source", "spool", "write", "verify", "history", "ingest"]),
-    ("verify", &["fetch", "source", "spool", "write", "staging", "history", "ingest"]),
-    ("history", &["fetch", "source", "spool", "write", "staging", "commit", "verify", "ingest"]),
-];
-
-/// Rooms that may name `clap`, and that only `main.rs` may import.
-const COMMAND_LINE: &str = "cli";
-
-fn crate_sources(name: &str) -> Sources {
-    Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(name).join("src"))
-}
-
-#[test]
-fn sources_have_no_circles() {
-    let mut circles = Vec::new();
-    for name in ["schema", "fixtures", "pipeline", "pipeline/codec"] {
-        let imports = crate_sources(name).imports();
-        let of_files =
-            imports.iter().map(|import| (import.from.join("::"), import.to.join("::"), &*import.name));
-        circles.extend(circles_of(of_files).into_iter().map(|circle| format!("{name}: files: {circle}")));
-        let of_rooms = imports.iter().map(|import| (import.from_room(), import.to_room(), &*import.name));
-        circles.extend(circles_of(of_rooms).into_iter().map(|circle| format!("{name}: rooms: {circle}")));
-    }
-    assert!(circles.is_empty(), "\n{}\n", circles.join("\n"));
-}
-
-#[test]
-fn rooms_import_downwards_only() {
-    let forbidden: BTreeSet<(&str, &str)> = NOT_IMPORTED_BY
-        .iter()
-        .flat_map(|(room, others)| others.iter().map(move |other| (*room, *other)))
-        .collect();
-    let imports = crate_sources("pipeline").imports();
-    let upwards: BTreeSet<_> = imports
-        .iter()
-        .filter(|import| {
-            let (from, to) = (import.from_room(), import.to_room());
-            forbidden.contains(&(from.as_str(), to.as_str()))
-                || (to == COMMAND_LINE && !["cli", "lib", "main"].contains(&from.as_str()))
-        })
-        .map(|import| format!("{} imports {}", import.from.join("::"), import.to.join("::")))
-        .collect();
-    assert!(upwards.is_empty(), "\n{}\n", upwards.into_iter().collect::<Vec<_>>().join("\n"));
-}
-
-#[test]
-fn only_cli_names_clap() {
-    let sources = crate_sources("pipeline");
-    let found = sources.files.iter().filter(|(path, file)| {
-        path.first().is_none_or(|room| room != COMMAND_LINE)
-            && file.tokens.iter().any(|token| token == "clap")
-    });
-    let found: Vec<_> = found.map(|(path, _)| path.join("::")).collect();
-    assert!(found.is_empty(), "{found:?}");
-}
-
 /// A module's path from the crate, without `crate`.
-type ModulePath = Vec<String>;
+pub type ModulePath = Vec<String>;
 
 /// One file imports a name from another.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Import {
-    from: ModulePath,
-    to: ModulePath,
-    name: String,
+pub struct Import {
+    pub from: ModulePath,
+    pub to: ModulePath,
+    pub name: String,
 }
 
 impl Import {
-    fn from_room(&self) -> String {
+    pub fn from_room(&self) -> String {
         self.from.first().cloned().unwrap_or_else(|| "lib".to_owned())
     }
 
-    fn to_room(&self) -> String {
+    pub fn to_room(&self) -> String {
         self.to.first().cloned().unwrap_or_else(|| "lib".to_owned())
     }
 }
 
 /// The files of a crate without their test code.
-struct Sources {
-    files: BTreeMap<ModulePath, SourceFile>,
+pub struct Sources {
+    pub files: BTreeMap<ModulePath, SourceFile>,
 }
 
 #[derive(Default)]
-struct SourceFile {
-    tokens: Vec<String>,
+pub struct SourceFile {
+    pub tokens: Vec<String>,
     /// By the name that the file knows it by.
     uses: BTreeMap<String, UsePath>,
     /// Modules whose names all come in.
@@ -120,9 +51,13 @@ struct UsePath {
 }
 
 impl Sources {
-    fn read(root: &Path) -> Self {
+    pub fn read(root: &Path) -> Self {
         let mut texts = BTreeMap::new();
         read_folder(root, &[], &mut texts);
+        Self::new(texts)
+    }
+
+    pub fn new(texts: BTreeMap<ModulePath, String>) -> Self {
         let mut files = BTreeMap::new();
         let mut test_modules = Vec::new();
         for (path, text) in texts {
@@ -138,7 +73,7 @@ impl Sources {
         Self { files }
     }
 
-    fn imports(&self) -> BTreeSet<Import> {
+    pub fn imports(&self) -> BTreeSet<Import> {
         let mut imports = BTreeSet::new();
         for (from, file) in &self.files {
             let is_own = |path: &[String]| path.starts_with(from);
@@ -523,7 +458,7 @@ fn matching(tokens: &[String], start: usize, open: &str, close: &str) -> usize {
 }
 
 /// A shortest circle through each node that is in one and in none of those before, with the names imported.
-fn circles_of<'a>(edges: impl Iterator<Item = (String, String, &'a str)>) -> Vec<String> {
+pub fn circles_of<'a>(edges: impl Iterator<Item = (String, String, &'a str)>) -> Vec<String> {
     let mut graph: BTreeMap<String, BTreeMap<String, BTreeSet<&str>>> = BTreeMap::new();
     for (from, to, name) in edges.filter(|(from, to, _)| from != to) {
         graph.entry(from).or_default().entry(to).or_default().insert(name);
