@@ -12,6 +12,7 @@ use pipeline::cancel::Cancel;
 use pipeline::history::SnapshotReader;
 use pipeline::history::change_filter::ChangeFilter;
 use pipeline::history::diff::Diff;
+use pipeline::history::roles::Roles;
 use pipeline::lake::Lake;
 use polars::frame::DataFrame;
 use proptest::prelude::*;
@@ -257,9 +258,10 @@ fn little_memory_gives_the_same_changes() {
     let [old, new] =
         [0, 1].map(|index| SnapshotReader::open(&table, &snapshots[index], &Cancel::default()).unwrap());
     let filter = ChangeFilter::default();
+    let roles = Roles::of(schema::DATASETS[0]).unwrap();
     let run = |memory_bytes: u64| {
         let mut frames: Vec<DataFrame> = Vec::new();
-        let diff = Diff { old: &old, new: &new, filter: &filter, memory_bytes };
+        let diff = Diff { roles, old: &old, new: &new, filter: &filter, memory_bytes };
         diff.run(&Cancel::default(), |changes| {
             frames.push(changes);
             Ok(())

@@ -178,6 +178,8 @@ pub struct Status {
     pub column: &'static str,
     /// How the values of interest begin; the set is open.
     pub prefix: &'static str,
+    /// Title of the list of products that have come to such a value.
+    pub title: &'static str,
 }
 
 /// What the changes of a dataset are called.

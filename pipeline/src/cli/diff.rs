@@ -8,10 +8,11 @@ use super::command_error::{CommandError, CommandResult};
 use super::history::{AnswerFile, MemoryOption};
 use super::output::{print, print_json};
 use super::runtime::start_runtime;
-use super::table_options::TableOptions;
+use super::table_options::{TableOptions, find_dataset};
 use crate::exit_code::ExitCode;
 use crate::history::change_filter::ChangeFilter;
 use crate::history::diff::{Diff, PRESENCE};
+use crate::history::roles::Roles;
 use crate::history::summary::{Compared, Summary};
 use crate::history::{self, SnapshotReader};
 use crate::lake::PublishedSnapshot;
@@ -50,24 +51,25 @@ pub(super) struct DiffOptions {
 
 pub(super) fn run(options: &DiffOptions) -> CommandResult {
     let memory_bytes = options.memory.bytes()?;
-    let filter = ChangeFilter::parse(options.conditions.iter().map(String::as_str))
+    let dataset = find_dataset(options.table.dataset.as_deref())?;
+    let roles = Roles::of(dataset)?;
+    let filter = ChangeFilter::parse(roles, options.conditions.iter().map(String::as_str))
         .map_err(|error| CommandError::new(ExitCode::Usage, error))?;
     let table = options.table.open()?;
     let published = table.snapshots()?;
-    let dataset = table.dataset().name;
-    let (from, to) = history::choose_pair(&published, dataset, options.from, options.to)?;
+    let (from, to) = history::choose_pair(&published, dataset.name, options.from, options.to)?;
     let (from, to) = (&published[from], &published[to]);
     let compared = |snapshot: &PublishedSnapshot| Compared {
         generated_time: snapshot.id.generated_time(),
         rows: snapshot.manifest.totals.rows,
     };
-    let mut summary = Summary::new(dataset, compared(from), compared(to), filter.clone());
+    let mut summary = Summary::new(roles, compared(from), compared(to), filter.clone());
     let mut out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
     let mut run = || {
         let [old, new] = [from, to].map(|snapshot| SnapshotReader::open(&table, snapshot, &cancel));
         let (old, new) = (&old?, &new?);
-        let diff = Diff { old, new, filter: &filter, memory_bytes };
+        let diff = Diff { roles, old, new, filter: &filter, memory_bytes };
         diff.run(&cancel, |changes| {
             summary.add(&changes)?;
             match &mut out {

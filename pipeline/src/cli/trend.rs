@@ -10,6 +10,7 @@ use super::output::print;
 use super::runtime::start_runtime;
 use super::table_options::TableOptions;
 use crate::history::HistoryError;
+use crate::history::roles::Roles;
 use crate::history::trend::{self, By};
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,8 @@ pub(super) struct TrendOptions {
 pub(super) fn run(options: &TrendOptions) -> CommandResult {
     let memory_bytes = options.memory.bytes()?;
     let table = options.table.open()?;
+    let roles = Roles::of(table.dataset())?;
+    let by = options.by.map_or_else(Vec::new, |by| by.columns(roles));
     let mut published = table.snapshots()?;
     let in_range = |date: NaiveDate| {
         options.from.is_none_or(|from| date >= from) && options.to.is_none_or(|to| date <= to)
@@ -51,7 +54,7 @@ pub(super) fn run(options: &TrendOptions) -> CommandResult {
     }
     let mut out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
-    let result = trend::trend(&table, &published, options.by, memory_bytes, &cancel);
+    let result = trend::trend(&table, &published, &by, memory_bytes, &cancel);
     runtime.shutdown_background();
     let trend = result?;
     if let Some(out) = &mut out {
@@ -60,5 +63,5 @@ pub(super) fn run(options: &TrendOptions) -> CommandResult {
     if let Some(out) = out {
         out.finish()?;
     }
-    print(&trend::text(&trend, options.by, options.top)?)
+    print(&trend::text(roles, &trend, &by, options.top)?)
 }

@@ -4,113 +4,97 @@
 //! separates only where a field's name and `=` follow, so that values may have commas. Values are
 //! matched whole and as written; an empty one stands for rows that have none.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
-/// What a change can be wanted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FilterField {
-    /// `SoftwareVendor`.
-    Vendor,
-    /// `SoftwareName`.
-    Product,
-    /// `OSPlatform`.
-    Platform,
-    /// `RbacGroupName`.
-    Group,
-}
+use super::roles::Roles;
 
-impl FilterField {
-    /// Every field, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Vendor, Self::Product, Self::Platform, Self::Group];
-
-    /// The name to type.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vendor => "vendor",
-            Self::Product => "product",
-            Self::Platform => "platform",
-            Self::Group => "group",
-        }
-    }
-
-    /// The column that it is about.
-    pub fn column(self) -> &'static str {
-        match self {
-            Self::Vendor => "SoftwareVendor",
-            Self::Product => "SoftwareName",
-            Self::Platform => "OSPlatform",
-            Self::Group => "RbacGroupName",
-        }
-    }
-}
-
-/// What people call a column that is asked for by a name of ours.
-pub fn label(column: &str) -> &str {
-    FilterField::ALL.into_iter().find(|field| field.column() == column).map_or(column, |field| field.name())
-}
-
-/// Why a condition is none.
+/// Why a condition is invalid.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum ConditionError {
     /// A name that no field has.
-    #[error("there is no field {given:?}; did you mean {meant}? known: vendor, product, platform, group")]
+    #[error("there is no field {given:?}; did you mean {meant}? known: {known}")]
     UnknownField {
         /// As typed.
         given: String,
         /// The field with the nearest name.
         meant: &'static str,
+        /// The fields that there are.
+        known: String,
     },
     /// Text without `=`.
     #[error("invalid condition: expected FIELD=VALUE, such as vendor=adobe,platform=Windows11")]
     NoCondition,
 }
 
-/// The values wanted of each field; `None` stands for rows without a value. A field that is absent
-/// may have any.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct ChangeFilter(BTreeMap<FilterField, Vec<Option<String>>>);
+/// The values wanted of each field; a field that is absent may have any.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ChangeFilter {
+    /// In the order of the declaration.
+    conditions: Vec<Condition>,
+}
+
+/// The values wanted of one field.
+#[derive(Debug, Clone, PartialEq)]
+struct Condition {
+    name: &'static str,
+    column: &'static str,
+    /// `None` stands for rows without a value.
+    wanted: Vec<Option<String>>,
+}
+
+impl Serialize for ChangeFilter {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.conditions.iter().map(|condition| (condition.name, &condition.wanted)))
+    }
+}
 
 impl ChangeFilter {
-    /// Reads what was typed, any number of times.
+    /// Reads what was typed, any number of times; fields are named as the roles' filters are.
     ///
     /// # Errors
     ///
     /// See [`ConditionError`].
-    pub fn parse<'a>(typed: impl IntoIterator<Item = &'a str>) -> Result<Self, ConditionError> {
-        let mut wanted = Self::default();
+    pub fn parse<'a>(roles: Roles, typed: impl IntoIterator<Item = &'a str>) -> Result<Self, ConditionError> {
+        let names = || roles.filters.iter().map(|(name, _)| *name);
+        let mut conditions: Vec<_> = roles
+            .filters
+            .iter()
+            .map(|(name, column)| Condition { name, column, wanted: Vec::new() })
+            .collect();
         for condition in typed.into_iter().flat_map(split_conditions) {
-            let Some((name, value)) = condition.split_once('=') else {
+            let Some((given, value)) = condition.split_once('=') else {
                 return Err(ConditionError::NoCondition);
             };
-            let name = name.trim().to_lowercase();
-            let Some(field) = FilterField::ALL.into_iter().find(|field| field.name() == name) else {
-                let meant =
-                    super::nearest(&name, FilterField::ALL.map(FilterField::name)).unwrap_or("vendor");
-                return Err(ConditionError::UnknownField { given: name, meant });
+            let given = given.trim().to_lowercase();
+            let Some(condition) = conditions.iter_mut().find(|condition| condition.name == given) else {
+                let meant = super::nearest(&given, names()).or(names().next()).unwrap_or_default();
+                let known = names().collect::<Vec<_>>().join(", ");
+                return Err(ConditionError::UnknownField { given, meant, known });
             };
-            let value = (!value.is_empty()).then(|| value.to_owned());
-            wanted.0.entry(field).or_default().push(value);
+            condition.wanted.push((!value.is_empty()).then(|| value.to_owned()));
         }
-        Ok(wanted)
+        conditions.retain(|condition| !condition.wanted.is_empty());
+        Ok(Self { conditions })
     }
 
     /// Whether everything is wanted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.conditions.is_empty()
     }
 
-    /// Whether anything is asked of `field`.
-    pub fn has(&self, field: FilterField) -> bool {
-        self.0.contains_key(&field)
+    fn condition(&self, column: Option<&str>) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| Some(condition.column) == column)
     }
 
-    /// Whether `value` is wanted of `field`.
-    pub fn allows(&self, field: FilterField, value: Option<&str>) -> bool {
-        self.0.get(&field).is_none_or(|wanted| wanted.iter().any(|one| one.as_deref() == value))
+    /// Whether anything is asked of a column.
+    pub fn has(&self, column: Option<&str>) -> bool {
+        self.condition(column).is_some()
+    }
+
+    /// Whether `value` is wanted of a column.
+    pub fn allows(&self, column: Option<&str>, value: Option<&str>) -> bool {
+        let condition = self.condition(column);
+        condition.is_none_or(|condition| condition.wanted.iter().any(|wanted| wanted.as_deref() == value))
     }
 }
 
@@ -137,30 +121,35 @@ fn split_conditions(typed: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
+    fn parse<'a>(typed: impl IntoIterator<Item = &'a str>) -> Result<ChangeFilter, ConditionError> {
+        ChangeFilter::parse(Roles::of(schema::DATASETS[0]).unwrap(), typed)
+    }
+
     #[test]
     fn values_of_one_field_are_any_and_fields_are_all() {
-        let wanted =
-            ChangeFilter::parse(["vendor=adobe,platform=Windows11", "platform=Windows10, Home,group="])
-                .unwrap();
-        assert!(wanted.allows(FilterField::Vendor, Some("adobe")));
-        assert!(!wanted.allows(FilterField::Vendor, Some("Adobe")));
-        assert!(!wanted.allows(FilterField::Vendor, None));
-        assert!(wanted.allows(FilterField::Platform, Some("Windows11")));
-        assert!(wanted.allows(FilterField::Platform, Some("Windows10, Home")));
-        assert!(wanted.allows(FilterField::Group, None));
-        assert!(wanted.allows(FilterField::Product, None));
-        assert!(wanted.has(FilterField::Group) && !wanted.has(FilterField::Product));
-        assert!(ChangeFilter::parse([]).unwrap().is_empty());
+        let filter = parse(["vendor=adobe,platform=Windows11", "platform=Windows10, Home,group="]).unwrap();
+        let allows = |column, value| filter.allows(Some(column), value);
+        assert!(allows("SoftwareVendor", Some("adobe")));
+        assert!(!allows("SoftwareVendor", Some("Adobe")));
+        assert!(!allows("SoftwareVendor", None));
+        assert!(allows("OSPlatform", Some("Windows11")));
+        assert!(allows("OSPlatform", Some("Windows10, Home")));
+        assert!(allows("RbacGroupName", None));
+        assert!(allows("SoftwareName", None));
+        assert!(filter.allows(None, Some("of a role that no column has")));
+        assert!(filter.has(Some("RbacGroupName")) && !filter.has(Some("SoftwareName")));
+        let json = r#"{"vendor":["adobe"],"platform":["Windows11","Windows10, Home"],"group":[null]}"#;
+        assert_eq!(serde_json::to_string(&filter).unwrap(), json);
+        assert!(parse([]).unwrap().is_empty());
     }
 
     #[test]
     fn error_names_the_field_that_was_meant() {
-        let error = ChangeFilter::parse(["vendor=adobe,platfrom=Windows11"]).unwrap_err();
+        let error = parse(["vendor=adobe,platfrom=Windows11"]).unwrap_err();
         assert_eq!(
             error.to_string(),
             r#"there is no field "platfrom"; did you mean platform? known: vendor, product, platform, group"#
         );
-        let error = ChangeFilter::parse(["adobe"]).unwrap_err();
-        assert_eq!(error, ConditionError::NoCondition);
+        assert_eq!(parse(["adobe"]).unwrap_err(), ConditionError::NoCondition);
     }
 }

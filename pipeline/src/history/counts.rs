@@ -4,16 +4,16 @@
 //! numbers. Devices and products are told apart by the numbers that they are given when they are
 //! first met, so the counts are exact.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Mutex, PoisonError};
 
-use arrow_array::Array;
 use foldhash::quality::FixedState;
+use schema::{Counted, Status};
 
 use super::HistoryError;
+use super::roles::Roles;
 use super::rows::{RowGroupColumns, SnapshotReader, TextColumn};
-use super::summary::END_OF_SUPPORT;
 use crate::cancel::Cancel;
 
 /// What a pair of value and device takes while threads' pairs are brought together. A row makes one
@@ -26,54 +26,51 @@ const HASH: FixedState = FixedState::with_seed(1);
 /// Values of the columns that are counted by, null among them.
 pub type Values = Vec<Option<Box<str>>>;
 
-/// The numbers of one value.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The counts of one value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotCounts {
     /// Distinct devices.
     pub devices: i64,
-    /// Rows.
-    pub installations: i64,
-    /// Distinct products, each with its vendor.
-    pub products: i64,
-    /// Sum of `NumberOfWeaknesses`.
-    pub weaknesses: i64,
-    /// Rows whose support has ended.
-    pub end_of_support: i64,
+    /// What the dataset's measures count, in their order.
+    pub measures: Vec<i64>,
 }
 
-/// SnapshotCounts for each value of `by`, two columns at most; all rows as one where there is none. Reads
-/// the snapshot in as many turns as the memory asks for.
+/// Counts for each value of `by`, two columns at most; all rows as one if there is none. Reads
+/// the snapshot in as many passes as the memory asks for.
 ///
 /// # Errors
 ///
 /// What [`SnapshotReader::visit`] returns.
 pub fn count(
-    source: &SnapshotReader<'_>,
+    roles: Roles,
+    reader: &SnapshotReader<'_>,
     by: &[&str],
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<BTreeMap<Values, SnapshotCounts>, HistoryError> {
+    let by = Grouping { columns: by, platform: roles.platform };
     let [values, products] = [Numbers::default(), Numbers::default()];
-    if by.is_empty() {
+    if by.columns.is_empty() {
         values.of(Vec::new());
     }
-    let num_turns = (source.num_rows() * BYTES_PER_PAIR).div_ceil(memory_bytes / 4 * 3).max(1);
+    let columns = columns(roles, by);
+    let product = Grouping { columns: roles.product, platform: roles.platform };
+    let num_turns = (reader.num_rows() * BYTES_PER_PAIR).div_ceil(memory_bytes / 4 * 3).max(1);
     let mut counts: Vec<SnapshotCounts> = Vec::new();
+    let extend_to = |counts: &mut Vec<SnapshotCounts>, len: usize| {
+        let none = SnapshotCounts { devices: 0, measures: vec![0; roles.measures.len()] };
+        counts.resize(counts.len().max(len), none);
+    };
     for turn in 0..num_turns {
         let devices = Numbers::default();
         let is_in_turn = |id: Option<&str>| num_turns == 1 || HASH.hash_one(id) % num_turns == turn;
-        let mut columns =
-            vec!["DeviceId", "SoftwareVendor", "SoftwareName", "NumberOfWeaknesses", "EndOfSupportStatus"];
-        columns.extend(
-            by.iter().filter(|name| **name != PLATFORM && !columns.contains(name)).collect::<Vec<_>>(),
-        );
-        let tallies = source.visit(
+        let tallies = reader.visit(
             &columns,
             |_| true,
             cancel,
             |tally: &mut Tally, rows| {
                 let value_of_row = values.of_rows(rows, by);
-                let [ids, statuses] = ["DeviceId", "EndOfSupportStatus"].map(|name| rows.text(name));
+                let ids = rows.text(roles.device);
                 let device_of_code =
                     ids.map(|id| is_in_turn(id).then(|| devices.of(vec![id.map(Into::into)])));
                 // Mostly a device's rows have the same value, one after the other or with others in between.
@@ -86,8 +83,8 @@ pub fn count(
                     }
                 }
                 if turn == 0 {
-                    let product_of_row = products.of_rows(rows, &["SoftwareVendor", "SoftwareName"]);
-                    tally.count_rows(rows, &statuses, &value_of_row, &product_of_row);
+                    let product_of_row = products.of_rows(rows, product);
+                    tally.count_rows(roles, rows, &value_of_row, &product_of_row);
                 }
                 Ok(())
             },
@@ -96,57 +93,91 @@ pub fn count(
         for tally in tallies {
             in_turn.extend(tally.devices);
             of_products.extend(tally.products);
-            extend_to(&mut counts, tally.rows.len());
-            for (counts, rows) in counts.iter_mut().zip(tally.rows) {
-                counts.installations += rows.installations;
-                counts.weaknesses += rows.weaknesses;
-                counts.end_of_support += rows.end_of_support;
+            for (index, sums) in tally.sums.into_iter().enumerate() {
+                extend_to(&mut counts, sums.len());
+                counts.iter_mut().zip(sums).for_each(|(counts, sum)| counts.measures[index] += sum);
             }
         }
         extend_to(&mut counts, values.len());
         in_turn.for_each_value(|value| counts[value].devices += 1);
-        of_products.for_each_value(|value| counts[value].products += 1);
+        let product_measure = roles.measures.iter().position(|measure| measure.counted == Counted::Products);
+        if let Some(index) = product_measure {
+            of_products.for_each_value(|value| counts[value].measures[index] += 1);
+        }
     }
     extend_to(&mut counts, values.len());
-    Ok(values.into_iter().map(|(values, number)| (values, counts[number as usize])).collect())
+    Ok(values.into_iter().map(|(values, number)| (values, counts[number as usize].clone())).collect())
 }
 
-fn extend_to(counts: &mut Vec<SnapshotCounts>, len: usize) {
-    counts.resize(counts.len().max(len), SnapshotCounts::default());
+/// Columns that rows are told apart by. The platform's is in no file: all rows of one have the same.
+#[derive(Debug, Clone, Copy)]
+struct Grouping<'c> {
+    columns: &'c [&'c str],
+    platform: Option<&'c str>,
 }
 
-/// The column that is in no file: all rows of one have the same.
-const PLATFORM: &str = "OSPlatform";
+impl<'c> Grouping<'c> {
+    fn is_in_files(self, column: &str) -> bool {
+        Some(column) != self.platform
+    }
+
+    fn in_files(self) -> impl Iterator<Item = &'c str> {
+        self.columns.iter().copied().filter(move |column| self.is_in_files(column))
+    }
+}
+
+/// Returns the columns to read.
+fn columns<'c>(roles: Roles, by: Grouping<'c>) -> Vec<&'c str> {
+    let mut columns: Vec<&str> = roles.product_columns();
+    columns.extend(roles.measures.iter().filter_map(|measure| match measure.counted {
+        Counted::Sum(column) => Some(column),
+        Counted::Status => roles.status.map(|status| status.column),
+        Counted::Rows | Counted::Products => None,
+    }));
+    columns.extend(by.in_files());
+    let mut known = HashSet::new();
+    columns.retain(|column| known.insert(*column));
+    columns
+}
 
 /// What one thread has counted; values by their numbers.
 #[derive(Debug, Default)]
 struct Tally {
-    /// Sums alone.
-    rows: Vec<SnapshotCounts>,
+    /// By measure and value; of a measure that sums nothing up they are all 0.
+    sums: Vec<Vec<i64>>,
     devices: Pairs,
     products: Pairs,
 }
 
 impl Tally {
-    fn count_rows(
-        &mut self,
-        rows: &RowGroupColumns<'_>,
-        statuses: &TextColumn,
-        values: &[u32],
-        products: &[u32],
-    ) {
-        let has_ended =
-            statuses.map(|status| status.is_some_and(|status| status.starts_with(END_OF_SUPPORT)));
-        let weaknesses = rows.numbers("NumberOfWeaknesses");
-        extend_to(&mut self.rows, values.iter().max().map_or(0, |most| *most as usize + 1));
+    fn count_rows(&mut self, roles: Roles, rows: &RowGroupColumns<'_>, values: &[u32], products: &[u32]) {
+        let num_values = values.iter().max().map_or(0, |most| *most as usize + 1);
+        self.sums.resize(roles.measures.len(), Vec::new());
+        for (sums, measure) in self.sums.iter_mut().zip(roles.measures) {
+            sums.resize(sums.len().max(num_values), 0);
+            match measure.counted {
+                Counted::Rows => values.iter().for_each(|value| sums[*value as usize] += 1),
+                Counted::Sum(column) => {
+                    for (value, number) in values.iter().zip(rows.integers(column)) {
+                        sums[*value as usize] += i64::from(number.unwrap_or(0));
+                    }
+                }
+                Counted::Status => {
+                    let Some(Status { column, prefix, .. }) = roles.status else { continue };
+                    let statuses = rows.text(column);
+                    let is_counted =
+                        statuses.map(|status| status.is_some_and(|status| status.starts_with(prefix)));
+                    for (value, code) in values.iter().zip(statuses.codes()) {
+                        sums[*value as usize] += i64::from(is_counted[*code]);
+                    }
+                }
+                Counted::Products => {}
+            }
+        }
         let mut last = None;
-        for (row, (value, product)) in values.iter().zip(products).enumerate() {
-            let counts = &mut self.rows[*value as usize];
-            counts.installations += 1;
-            counts.weaknesses += if weaknesses.is_valid(row) { i64::from(weaknesses.value(row)) } else { 0 };
-            counts.end_of_support += i64::from(has_ended[statuses.codes()[row]]);
-            if last.replace((value, product)) != Some((value, product)) {
-                self.products.push(*value, *product);
+        for pair in values.iter().zip(products) {
+            if last.replace(pair) != Some(pair) {
+                self.products.push(*pair.0, *pair.1);
             }
         }
     }
@@ -164,9 +195,10 @@ impl Numbers {
         *numbers.entry(values).or_insert(next)
     }
 
-    /// The number of each row's values in `columns`, two at most.
-    fn of_rows(&self, rows: &RowGroupColumns<'_>, columns: &[&str]) -> Vec<u32> {
-        let texts: Vec<_> = columns.iter().map(|name| (*name != PLATFORM).then(|| rows.text(name))).collect();
+    /// The number of each row's values in `by`, two columns at most.
+    fn of_rows(&self, rows: &RowGroupColumns<'_>, by: Grouping<'_>) -> Vec<u32> {
+        let text = |name: &&str| by.is_in_files(name).then(|| rows.text(name));
+        let texts: Vec<_> = by.columns.iter().map(text).collect();
         let mut known = hashbrown::HashMap::with_hasher(HASH);
         let mut last = ([usize::MAX; 2], 0);
         let number = |row: usize| {

@@ -6,18 +6,19 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use super::HistoryError;
-use super::change_filter::{ChangeFilter, FilterField};
-use super::rows::SnapshotReader;
+use super::change_filter::ChangeFilter;
+use super::roles::Roles;
+use super::rows::{SnapshotReader, TextColumn};
 use crate::cancel::Cancel;
 
 /// What a snapshot says of a device.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Device {
-    /// `DeviceName`.
+    /// Its name.
     pub name: Option<Box<str>>,
-    /// `RbacGroupName`.
+    /// Its group.
     pub group: Option<Box<str>>,
-    /// `OSPlatform`.
+    /// Its platform.
     pub platform: Option<Box<str>>,
     /// All platforms that it has rows under, where they are several.
     other_platforms: Vec<Option<Box<str>>>,
@@ -68,10 +69,10 @@ impl DeviceHistory {
     }
 
     /// Whether its changes are wanted.
-    fn is_wanted(&self, filter: &ChangeFilter) -> bool {
+    fn is_wanted(&self, roles: Roles, filter: &ChangeFilter) -> bool {
         let shown = self.shown();
-        filter.allows(FilterField::Platform, shown.platform.as_deref())
-            && filter.allows(FilterField::Group, shown.group.as_deref())
+        filter.allows(roles.platform, shown.platform.as_deref())
+            && filter.allows(roles.group, shown.group.as_deref())
     }
 }
 
@@ -84,44 +85,55 @@ pub type Devices = BTreeMap<Box<str>, DeviceHistory>;
 ///
 /// What [`SnapshotReader::visit`] returns.
 pub fn read(
+    roles: Roles,
     old: &SnapshotReader<'_>,
     new: &SnapshotReader<'_>,
     filter: &ChangeFilter,
     cancel: &Cancel,
 ) -> Result<Devices, HistoryError> {
     let mut devices = Devices::new();
-    for (id, device) in read_one(old, cancel)? {
+    for (id, device) in read_one(roles, old, cancel)? {
         devices.entry(id).or_default().old = Some(device);
     }
-    for (id, device) in read_one(new, cancel)? {
+    for (id, device) in read_one(roles, new, cancel)? {
         devices.entry(id).or_default().new = Some(device);
     }
-    devices.retain(|_, history| history.is_wanted(filter));
+    devices.retain(|_, history| history.is_wanted(roles, filter));
     Ok(devices)
 }
 
 fn read_one(
-    source: &SnapshotReader<'_>,
+    roles: Roles,
+    reader: &SnapshotReader<'_>,
     cancel: &Cancel,
 ) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
     const NOT_SEEN: (usize, usize) = (usize::MAX, usize::MAX);
-    let columns = ["DeviceId", "DeviceName", "RbacGroupName"];
-    let by_thread = source.visit(
+    let named = [roles.device_name, roles.group];
+    let columns: Vec<_> = std::iter::once(roles.device).chain(named.into_iter().flatten()).collect();
+    let by_thread = reader.visit(
         &columns,
         |_| true,
         cancel,
         |found: &mut BTreeMap<_, _>, rows| {
-            let [ids, names, groups] = columns.map(|column| rows.text(column));
+            let ids = rows.text(roles.device);
+            let [names, groups] = named.map(|column| column.map(|column| rows.text(column)));
+            let code = |column: &Option<TextColumn>, row: usize| {
+                column.as_ref().map_or(0, |column| column.codes()[row])
+            };
+            let value = |column: &Option<TextColumn>, code: usize| {
+                column.as_ref().and_then(|column| column.value(code)).map(Into::into)
+            };
             // A device's rows nearly always agree: what they say is looked at once.
             let mut seen = vec![NOT_SEEN; ids.num_codes()];
-            for ((id, name), group) in ids.codes().iter().zip(names.codes()).zip(groups.codes()) {
-                if seen[*id] == (*name, *group) {
+            for (row, id) in ids.codes().iter().enumerate() {
+                let (name, group) = (code(&names, row), code(&groups, row));
+                if seen[*id] == (name, group) {
                     continue;
                 }
-                seen[*id] = (*name, *group);
+                seen[*id] = (name, group);
                 let device = Device {
-                    name: names.value(*name).map(Into::into),
-                    group: groups.value(*group).map(Into::into),
+                    name: value(&names, name),
+                    group: value(&groups, group),
                     platform: rows.platform.map(Into::into),
                     other_platforms: Vec::new(),
                 };

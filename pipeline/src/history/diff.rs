@@ -11,66 +11,29 @@
 //! Rows of one key (device, vendor, name, version) count as one; where their values differ, the
 //! largest holds, and any value holds against null. Null equals null everywhere.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
-use arrow_array::Array;
+use arrow_array::{Array, Int32Array};
 use foldhash::quality::RandomState;
 use polars::prelude::*;
 
 use super::HistoryError;
-use super::change_filter::{ChangeFilter, FilterField};
+use super::change_filter::ChangeFilter;
 use super::devices::{self, Device, DeviceHistory, Devices};
 use super::fingerprints::{self, Fingerprints, Touched};
-use super::merge::software_changes;
-use super::rows::{RowGroupColumns, SnapshotReader, TextColumn};
+use super::merge::{own_columns, product_changes};
+use super::roles::{
+    CHANGE, DeviceChangeKind, NEW_GENERATED_TIME, NEW_VALUE, NEW_VERSION, OLD_GENERATED_TIME, OLD_VALUE,
+    OLD_VERSION, Roles,
+};
+use super::rows::{RowGroupColumns, SnapshotReader, TextColumn, ValueColumn};
 use crate::cancel::Cancel;
 use crate::manifest::DataFile;
 
-/// The columns of a change, in their order.
-pub const COLUMNS: [&str; 13] = [
-    "Change",
-    "DeviceId",
-    "DeviceName",
-    "OSPlatform",
-    "RbacGroupName",
-    "SoftwareVendor",
-    "SoftwareName",
-    "OldVersion",
-    "NewVersion",
-    "OldValue",
-    "NewValue",
-    "OldGeneratedTime",
-    "NewGeneratedTime",
-];
-
-/// A column beside [`COLUMNS`]: whether the device is in both snapshots (`both`), only in the new one
+/// A column beside [`Roles::change_columns`]: whether the device is in both snapshots (`both`), only in the new one
 /// (`new`) or only in the old one (`gone`).
 pub const PRESENCE: &str = "presence";
-
-/// The kinds of change, in the order of reports.
-pub const KINDS: [&str; 10] = [
-    "installed",
-    "removed",
-    "version_changed",
-    "weaknesses_changed",
-    "end_of_support_changed",
-    "device_appeared",
-    "device_disappeared",
-    "device_renamed",
-    "device_moved",
-    "device_platform_changed",
-];
-
-/// Columns that rows are compared by.
-const SOFTWARE_COLUMNS: [&str; 6] = [
-    "DeviceId",
-    "SoftwareVendor",
-    "SoftwareName",
-    "SoftwareVersion",
-    "NumberOfWeaknesses",
-    "EndOfSupportStatus",
-];
 
 /// What comparing a row that could have changed takes at most: its text, tables of joins and groups,
 /// and its changes.
@@ -82,6 +45,8 @@ static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 /// What is to be compared, and how.
 #[derive(Debug)]
 pub struct Diff<'a> {
+    /// Roles of the columns.
+    pub roles: Roles,
     /// The snapshot before.
     pub old: &'a SnapshotReader<'a>,
     /// The snapshot after.
@@ -93,7 +58,7 @@ pub struct Diff<'a> {
 }
 
 impl Diff<'_> {
-    /// Finds the changes and gives them to `take`, a frame of [`COLUMNS`] and [`PRESENCE`] at a time
+    /// Finds the changes and gives them to `take`, a frame of [`Roles::change_columns`] and [`PRESENCE`] at a time
     /// and at least one, ordered by device, vendor, name, kind and versions.
     ///
     /// # Errors
@@ -104,7 +69,7 @@ impl Diff<'_> {
         cancel: &Cancel,
         mut take: impl FnMut(DataFrame) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
-        let devices = devices::read(self.old, self.new, self.filter, cancel)?;
+        let devices = devices::read(self.roles, self.old, self.new, self.filter, cancel)?;
         let touched = self.touched(&devices, cancel)?;
         let ids: Vec<&str> = devices.keys().map(AsRef::as_ref).collect();
         let touched_bytes = 2 * touched.len() as u64 * BYTES_PER_TOUCHED_ROW;
@@ -132,32 +97,24 @@ impl Diff<'_> {
             let in_turn = |product: u64| num_turns == 1 || product % num_turns == turn;
             for (source, is_old) in [(self.old, true), (self.new, false)] {
                 let wanted = |file: &DataFile| self.reads(devices, is_old, file);
-                source.visit(
-                    &SOFTWARE_COLUMNS,
-                    wanted,
-                    cancel,
-                    |rows: &mut fingerprints::HashedRows, group| {
-                        let keys = Keys::of(group, self.filter, |id| devices.contains_key(id));
-                        let [versions, statuses] = [&keys.version, &keys.status]
-                            .map(|column| column.map(|value| HASH.hash_one(value)));
-                        let weaknesses = group.numbers("NumberOfWeaknesses");
-                        for row in 0..group.num_rows() {
-                            let Some(product) = keys.product(row).filter(|product| in_turn(*product)) else {
-                                continue;
-                            };
-                            let number = weaknesses.is_valid(row).then(|| weaknesses.value(row));
-                            let version = versions[keys.version.codes()[row]];
-                            let status = statuses[keys.status.codes()[row]];
-                            rows.push(product, HASH.hash_one((version, number, status)));
+                let columns = self.roles.row_columns();
+                source.visit(&columns, wanted, cancel, |rows: &mut fingerprints::HashedRows, group| {
+                    let keys = Keys::of(self.roles, group, self.filter, |id| devices.contains_key(id));
+                    let values = keys.hashed_values();
+                    for row in 0..group.num_rows() {
+                        if let Some(product) = keys.product(row).filter(|product| in_turn(*product)) {
+                            let mut hasher = HASH.build_hasher();
+                            values.iter().for_each(|column| hasher.write_u64(column.hash(row)));
+                            rows.push(product, hasher.finish());
                         }
-                        if is_old {
-                            fingerprints.add(rows);
-                        } else {
-                            fingerprints.subtract(rows);
-                        }
-                        Ok(())
-                    },
-                )?;
+                    }
+                    if is_old {
+                        fingerprints.add(rows);
+                    } else {
+                        fingerprints.subtract(rows);
+                    }
+                    Ok(())
+                })?;
             }
             touched.extend(fingerprints.into_touched());
         }
@@ -170,50 +127,91 @@ impl Diff<'_> {
             let device = if is_old { &history.old } else { &history.new };
             device.as_ref().is_some_and(|device| device.is_on(file.os_platform.as_deref()))
         };
-        let is_filtered = self.filter.has(FilterField::Platform) || self.filter.has(FilterField::Group);
+        let is_filtered = self.filter.has(self.roles.platform) || self.filter.has(self.roles.group);
         !is_filtered || devices.values().any(is_there)
     }
 }
 
-/// The columns of a row group that installations are told apart by.
+/// The columns of a row group that products are told apart and compared by.
 struct Keys {
     id: TextColumn,
-    vendor: TextColumn,
-    name: TextColumn,
-    version: TextColumn,
-    status: TextColumn,
-    /// Hashes of each column's values, nothing for those that are not wanted.
-    hashes: [Vec<Option<u64>>; 3],
+    product: Vec<TextColumn>,
+    version: Option<TextColumn>,
+    compared: Vec<ValueColumn>,
+    /// Hashes of the values of device and product, `None` for those that are filtered out.
+    hashes: Vec<Vec<Option<u64>>>,
 }
 
 impl Keys {
-    fn of(group: &RowGroupColumns<'_>, filter: &ChangeFilter, is_wanted: impl Fn(&str) -> bool) -> Self {
-        let [id, vendor, name, version, status] =
-            ["DeviceId", "SoftwareVendor", "SoftwareName", "SoftwareVersion", "EndOfSupportStatus"]
-                .map(|column| group.text(column));
+    fn of(
+        roles: Roles,
+        group: &RowGroupColumns<'_>,
+        filter: &ChangeFilter,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Self {
+        let id = group.text(roles.device);
+        let product: Vec<_> = roles.product.iter().map(|column| group.text(column)).collect();
         let hash = |column: &TextColumn, is_wanted: &dyn Fn(Option<&str>) -> bool| {
             column.map(|value| is_wanted(value).then(|| HASH.hash_one(value)))
         };
-        let hashes = [
-            hash(&id, &|id| id.is_some_and(&is_wanted)),
-            hash(&vendor, &|vendor| filter.allows(FilterField::Vendor, vendor)),
-            hash(&name, &|name| filter.allows(FilterField::Product, name)),
-        ];
-        Self { id, vendor, name, version, status, hashes }
+        let mut hashes = vec![hash(&id, &|id| id.is_some_and(&is_wanted))];
+        for (name, column) in roles.product.iter().zip(&product) {
+            hashes.push(hash(column, &|value| filter.allows(Some(name), value)));
+        }
+        Self {
+            id,
+            product,
+            version: roles.version.map(|column| group.text(column)),
+            compared: roles.compared.iter().map(|compared| group.values(compared.column)).collect(),
+            hashes,
+        }
     }
 
-    /// The hash of the row's device, vendor and name; nothing where any of them is not wanted.
+    /// Returns the hash of the row's device and product; `None` if any of them is filtered out.
     fn product(&self, row: usize) -> Option<u64> {
-        let [ids, vendors, names] = &self.hashes;
-        let id = ids[self.id.codes()[row]]?;
-        let vendor = vendors[self.vendor.codes()[row]]?;
-        let name = names[self.name.codes()[row]]?;
-        Some(HASH.hash_one((id, vendor, name)))
+        let mut hasher = HASH.build_hasher();
+        for (column, hashes) in std::iter::once(&self.id).chain(&self.product).zip(&self.hashes) {
+            hasher.write_u64(hashes[column.codes()[row]]?);
+        }
+        Some(hasher.finish())
+    }
+
+    /// Returns version and compared values, hashed.
+    fn hashed_values(&self) -> Vec<HashedValues<'_>> {
+        let text = |column| HashedValues::text(column);
+        let compared = self.compared.iter().map(|column| match column {
+            ValueColumn::Text(column) => HashedValues::text(column),
+            ValueColumn::Integers(values) => HashedValues::Integers(values),
+        });
+        self.version.iter().map(text).chain(compared).collect()
+    }
+}
+
+/// A column whose values are hashed row by row.
+enum HashedValues<'c> {
+    /// By code.
+    Text {
+        column: &'c TextColumn,
+        hashes: Vec<u64>,
+    },
+    Integers(&'c Int32Array),
+}
+
+impl<'c> HashedValues<'c> {
+    fn text(column: &'c TextColumn) -> Self {
+        Self::Text { column, hashes: column.map(|value| HASH.hash_one(value)) }
+    }
+
+    fn hash(&self, row: usize) -> u64 {
+        match self {
+            Self::Text { column, hashes } => hashes[column.codes()[row]],
+            Self::Integers(values) => HASH.hash_one(values.is_valid(row).then(|| values.value(row))),
+        }
     }
 }
 
 /// Kind, device, old and new value.
-type DeviceChange<'a> = (&'a str, &'a str, Option<&'a str>, Option<&'a str>);
+type DeviceChange<'a> = (DeviceChangeKind, &'a str, Option<&'a str>, Option<&'a str>);
 
 /// A range of devices, with all that could have changed on them.
 struct Selection<'a> {
@@ -225,27 +223,29 @@ struct Selection<'a> {
 
 impl Selection<'_> {
     fn changes(&self, cancel: &Cancel) -> Result<DataFrame, HistoryError> {
+        let roles = self.diff.roles;
         let mut parts = vec![self.device_changes()?.lazy()];
         if !self.touched.is_empty() {
             let [old, new] = [self.read(true, cancel)?, self.read(false, cancel)?];
-            parts.extend(software_changes(old, new)?);
+            parts.extend(product_changes(roles, old, new)?);
         }
         let attributes = self.attributes()?.lazy();
         let time = |source: &SnapshotReader<'_>| {
             let micros = source.generated_time().timestamp_micros();
             lit(micros).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))
         };
+        let mut order = roles.product_columns();
+        order.extend([CHANGE, OLD_VERSION, NEW_VERSION]);
+        let mut selected = roles.change_columns();
+        selected.push(PRESENCE);
         let changes = concat(parts, UnionArgs::default())?
-            .join(attributes, [col("DeviceId")], [col("DeviceId")], JoinArgs::new(JoinType::Left))
+            .join(attributes, [col(roles.device)], [col(roles.device)], JoinArgs::new(JoinType::Left))
             .with_columns([
-                time(self.diff.old).alias("OldGeneratedTime"),
-                time(self.diff.new).alias("NewGeneratedTime"),
+                time(self.diff.old).alias(OLD_GENERATED_TIME),
+                time(self.diff.new).alias(NEW_GENERATED_TIME),
             ])
-            .sort(
-                ["DeviceId", "SoftwareVendor", "SoftwareName", "Change", "OldVersion", "NewVersion"],
-                SortMultipleOptions::default(),
-            )
-            .select(COLUMNS.iter().chain([&PRESENCE]).map(|name| col(*name)).collect::<Vec<_>>())
+            .sort(order, SortMultipleOptions::default())
+            .select(selected.into_iter().map(col).collect::<Vec<_>>())
             .collect()?;
         Ok(changes)
     }
@@ -257,35 +257,34 @@ impl Selection<'_> {
         let in_range =
             |id: &str| first.is_some_and(|first| id >= *first) && last.is_some_and(|last| id <= *last);
         let wanted = |file: &DataFile| self.diff.reads(self.devices, is_old, file);
-        let frames =
-            source.visit(&SOFTWARE_COLUMNS, wanted, cancel, |frames: &mut Vec<DataFrame>, group| {
-                let keys =
-                    Keys::of(group, self.diff.filter, |id| in_range(id) && self.devices.contains_key(id));
-                let chosen: Vec<usize> = (0..group.num_rows())
-                    .filter(|row| keys.product(*row).is_some_and(|product| self.touched.contains(product)))
-                    .collect();
-                let text = |name: &str, column: &TextColumn| {
-                    let values = chosen.iter().map(|row| column.value(column.codes()[*row]));
-                    StringChunked::from_iter_options(name.into(), values).into_column()
-                };
-                let weaknesses = group.numbers("NumberOfWeaknesses");
-                let numbers =
-                    chosen.iter().map(|row| weaknesses.is_valid(*row).then(|| weaknesses.value(*row)));
-                frames.push(DataFrame::new(
-                    chosen.len(),
-                    vec![
-                        text("DeviceId", &keys.id),
-                        text("SoftwareVendor", &keys.vendor),
-                        text("SoftwareName", &keys.name),
-                        text("SoftwareVersion", &keys.version),
-                        Int32Chunked::from_iter_options("NumberOfWeaknesses".into(), numbers).into_column(),
-                        text("EndOfSupportStatus", &keys.status),
-                    ],
-                )?);
-                Ok(())
-            })?;
-        let mut rows = no_software();
-        for frame in frames.into_iter().flatten() {
+        let roles = self.diff.roles;
+        let columns = roles.row_columns();
+        let frames = source.visit(&columns, wanted, cancel, |frames: &mut Vec<DataFrame>, group| {
+            let keys =
+                Keys::of(roles, group, self.diff.filter, |id| in_range(id) && self.devices.contains_key(id));
+            let chosen: Vec<usize> = (0..group.num_rows())
+                .filter(|row| keys.product(*row).is_some_and(|product| self.touched.contains(product)))
+                .collect();
+            let text = |name: &str, column: &TextColumn| {
+                let values = chosen.iter().map(|row| column.value(column.codes()[*row]));
+                StringChunked::from_iter_options(name.into(), values).into_column()
+            };
+            let mut series = vec![text(roles.device, &keys.id)];
+            series.extend(roles.product.iter().zip(&keys.product).map(|(name, column)| text(name, column)));
+            series.extend(roles.version.iter().zip(&keys.version).map(|(name, column)| text(name, column)));
+            series.extend(roles.compared.iter().zip(&keys.compared).map(|(compared, values)| match values {
+                ValueColumn::Text(column) => text(compared.column, column),
+                ValueColumn::Integers(values) => {
+                    let numbers = chosen.iter().map(|row| values.is_valid(*row).then(|| values.value(*row)));
+                    Int32Chunked::from_iter_options(compared.column.into(), numbers).into_column()
+                }
+            }));
+            frames.push(DataFrame::new(chosen.len(), series)?);
+            Ok(())
+        })?;
+        let mut frames = frames.into_iter().flatten();
+        let Some(mut rows) = frames.next() else { return self.no_rows() };
+        for frame in frames {
             rows.vstack_mut_owned(frame)?;
         }
         Ok(rows)
@@ -304,39 +303,39 @@ impl Selection<'_> {
         let shown = |value: &dyn Fn(&Device) -> &Option<Box<str>>, history: &DeviceHistory| {
             value(history.shown()).as_deref().map(str::to_owned)
         };
-        DataFrame::new(
-            self.range.len(),
-            vec![
-                StringChunked::from_iter_values("DeviceId".into(), self.range.iter().copied()).into_column(),
-                column("DeviceName", &|history| shown(&|device| &device.name, history)),
-                column("OSPlatform", &|history| shown(&|device| &device.platform, history)),
-                column("RbacGroupName", &|history| shown(&|device| &device.group, history)),
-                column(PRESENCE, &|history| {
-                    let presence = match (&history.old, &history.new) {
-                        (Some(_), Some(_)) => "both",
-                        (None, _) => "new",
-                        (_, None) => "gone",
-                    };
-                    Some(presence.to_owned())
-                }),
-            ],
-        )
+        let schema::HistoryRoles { device_name, platform, group, device, .. } = *self.diff.roles;
+        let ids = self.range.iter().copied();
+        let mut columns = vec![StringChunked::from_iter_values(device.into(), ids).into_column()];
+        columns
+            .extend(device_name.map(|name| column(name, &|history| shown(&|device| &device.name, history))));
+        columns
+            .extend(platform.map(|name| column(name, &|history| shown(&|device| &device.platform, history))));
+        columns.extend(group.map(|name| column(name, &|history| shown(&|device| &device.group, history))));
+        columns.push(column(PRESENCE, &|history| {
+            let presence = match (&history.old, &history.new) {
+                (Some(_), Some(_)) => "both",
+                (None, _) => "new",
+                (_, None) => "gone",
+            };
+            Some(presence.to_owned())
+        }));
+        DataFrame::new(self.range.len(), columns)
     }
 
     /// Devices that came, went, or have become others.
     fn device_changes(&self) -> PolarsResult<DataFrame> {
-        let filter = self.diff.filter;
-        let wanted = filter.allows(FilterField::Vendor, None) && filter.allows(FilterField::Product, None);
+        let roles = self.diff.roles;
+        let wanted = roles.product.iter().all(|column| self.diff.filter.allows(Some(column), None));
         let mut changes: Vec<DeviceChange<'_>> = Vec::new();
         for (id, history) in self.histories().filter(|_| wanted) {
             match (&history.old, &history.new) {
-                (None, _) => changes.push(("device_appeared", id, None, None)),
-                (_, None) => changes.push(("device_disappeared", id, None, None)),
+                (None, _) => changes.push((DeviceChangeKind::Appeared, id, None, None)),
+                (_, None) => changes.push((DeviceChangeKind::Disappeared, id, None, None)),
                 (Some(old), Some(new)) => {
                     let values = [
-                        ("device_renamed", &old.name, &new.name),
-                        ("device_moved", &old.group, &new.group),
-                        ("device_platform_changed", &old.platform, &new.platform),
+                        (DeviceChangeKind::Renamed, &old.name, &new.name),
+                        (DeviceChangeKind::Moved, &old.group, &new.group),
+                        (DeviceChangeKind::PlatformChanged, &old.platform, &new.platform),
                     ];
                     changes.extend(
                         values
@@ -351,26 +350,23 @@ impl Selection<'_> {
         let text = |name: &str, value: &dyn Fn(&DeviceChange<'_>) -> Option<String>| {
             StringChunked::from_iter_options(name.into(), changes.iter().map(value)).into_column()
         };
-        DataFrame::new(
-            changes.len(),
-            vec![
-                text("Change", &|change| Some(change.0.to_owned())),
-                text("DeviceId", &|change| Some(change.1.to_owned())),
-                nothing("SoftwareVendor"),
-                nothing("SoftwareName"),
-                nothing("OldVersion"),
-                nothing("NewVersion"),
-                text("OldValue", &|change| change.2.map(str::to_owned)),
-                text("NewValue", &|change| change.3.map(str::to_owned)),
-            ],
-        )
+        let columns = own_columns(roles).into_iter().map(|name| match name {
+            CHANGE => text(name, &|change| Some(change.0.name().to_owned())),
+            OLD_VALUE => text(name, &|change| change.2.map(str::to_owned)),
+            NEW_VALUE => text(name, &|change| change.3.map(str::to_owned)),
+            name if name == roles.device => text(name, &|change| Some(change.1.to_owned())),
+            name => nothing(name),
+        });
+        DataFrame::new(changes.len(), columns.collect())
     }
-}
 
-fn no_software() -> DataFrame {
-    let fields = SOFTWARE_COLUMNS.map(|name| {
-        let is_number = name == "NumberOfWeaknesses";
-        Field::new(name.into(), if is_number { DataType::Int32 } else { DataType::String })
-    });
-    DataFrame::empty_with_schema(&fields.into_iter().collect())
+    /// Returns the rows of a snapshot without any.
+    fn no_rows(&self) -> Result<DataFrame, HistoryError> {
+        let roles = self.diff.roles;
+        let is_integer = |name: &str| roles.is_integer(name);
+        let fields = roles.row_columns().into_iter().map(|name| {
+            Field::new(name.into(), if is_integer(name) { DataType::Int32 } else { DataType::String })
+        });
+        Ok(DataFrame::empty_with_schema(&fields.collect()))
+    }
 }

@@ -11,6 +11,7 @@ pub mod change_filter;
 mod counts;
 mod devices;
 mod fingerprints;
+pub mod roles;
 mod rows;
 pub mod summary;
 
@@ -46,6 +47,12 @@ pub enum HistoryError {
     RemoteLake {
         /// The scheme alone: the rest of the URL may hold a secret.
         scheme: String,
+    },
+    /// The dataset declares no roles.
+    #[error("{dataset} has no history: its rows are not compared")]
+    NoHistory {
+        /// The table.
+        dataset: &'static str,
     },
     /// Two are compared.
     #[error("the lake has {} of {dataset} to compare; a diff takes two", crate::display::count(*found, "snapshot"))]
@@ -145,6 +152,7 @@ impl Diagnostic for HistoryError {
             }
             Self::Engine(error) if is_io(error) => ExitCode::Lake,
             Self::RemoteLake { .. }
+            | Self::NoHistory { .. }
             | Self::TooFewSnapshots { .. }
             | Self::NoSnapshots { .. }
             | Self::NoSnapshotOn { .. }

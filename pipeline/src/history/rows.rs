@@ -59,6 +59,15 @@ pub struct TextColumn {
     codes: Vec<usize>,
 }
 
+/// A column whose values are compared.
+#[derive(Debug)]
+pub enum ValueColumn {
+    /// Text.
+    Text(TextColumn),
+    /// 32-bit integers.
+    Integers(Int32Array),
+}
+
 impl TextColumn {
     /// For each row a number that is the same for equal values, below [`TextColumn::num_codes`].
     pub fn codes(&self) -> &[usize] {
@@ -97,9 +106,17 @@ impl RowGroupColumns<'_> {
         TextColumn { codes: codes.collect(), values }
     }
 
-    /// A column of numbers that was asked for.
-    pub fn numbers(&self, name: &str) -> &Int32Array {
+    /// A column of integers that was asked for.
+    pub fn integers(&self, name: &str) -> &Int32Array {
         self.column(name).as_primitive()
+    }
+
+    /// A column of text or integers that was asked for.
+    pub fn values(&self, name: &str) -> ValueColumn {
+        match self.column(name).data_type() {
+            DataType::Int32 => ValueColumn::Integers(self.integers(name).clone()),
+            _ => ValueColumn::Text(self.text(name)),
+        }
     }
 
     fn column(&self, name: &str) -> &dyn Array {

@@ -9,19 +9,13 @@ use serde::Serialize;
 
 use super::HistoryError;
 use super::change_filter::ChangeFilter;
-use super::diff::{KINDS, PRESENCE};
+use super::diff::PRESENCE;
+use super::roles::{CHANGE, NEW_VALUE, NEW_VERSION, OLD_VALUE, Roles};
 use crate::display::{count, grouped, named, table, time_cell};
 use crate::printable::printable;
 
 /// Products, and software out of support, that a summary names.
 const MOST_NAMED: usize = 10;
-
-/// How a status of the service begins where support has ended. "Upcoming…" says that it will; the set is open.
-pub const END_OF_SUPPORT: &str = "EOS";
-
-fn is_end_of_support(status: Expr) -> Expr {
-    status.str().starts_with(lit(END_OF_SUPPORT))
-}
 
 /// Changes of one kind, by whether their device is in both snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -36,16 +30,31 @@ pub struct ChangeCounts {
     pub on_gone_devices: u64,
 }
 
+/// The values of a product's columns, with the names that people call them by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Product(Vec<(&'static str, Option<String>)>);
+
+impl Serialize for Product {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Product {
+    fn cells(&self) -> Vec<String> {
+        self.0.iter().map(|(_, value)| named(value.as_deref())).collect()
+    }
+}
+
 /// Changes of one product.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ProductChanges {
-    /// `SoftwareVendor`.
-    pub vendor: Option<String>,
-    /// `SoftwareName`.
-    pub product: Option<String>,
+    /// The product.
+    #[serde(flatten)]
+    pub product: Product,
     /// All kinds.
     pub changes: u64,
-    /// By kind, the kinds of software alone.
+    /// By kind, the kinds of products alone.
     pub by_kind: BTreeMap<&'static str, u64>,
     /// Devices that have any of them.
     pub devices: u64,
@@ -54,11 +63,10 @@ pub struct ProductChanges {
 /// A version whose support has ended since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct EndOfSupport {
-    /// `SoftwareVendor`.
-    pub vendor: Option<String>,
-    /// `SoftwareName`.
-    pub product: Option<String>,
-    /// `SoftwareVersion`.
+    /// The product.
+    #[serde(flatten)]
+    pub product: Product,
+    /// The version.
     pub version: Option<String>,
     /// What the new snapshot says.
     pub status: Option<String>,
@@ -97,20 +105,23 @@ pub struct Summary {
     /// Where all changes are.
     pub out: Option<String>,
     #[serde(skip)]
-    all_products: BTreeMap<(Option<String>, Option<String>), ProductChanges>,
+    roles: Roles,
     #[serde(skip)]
-    all_end_of_support: BTreeMap<[Option<String>; 4], u64>,
+    all_products: BTreeMap<Product, ProductChanges>,
+    #[serde(skip)]
+    all_end_of_support: BTreeMap<(Product, Option<String>, Option<String>), u64>,
 }
 
 impl Summary {
     /// A summary of nothing yet.
-    pub fn new(dataset: &'static str, from: Compared, to: Compared, filter: ChangeFilter) -> Self {
+    pub fn new(roles: Roles, from: Compared, to: Compared, filter: ChangeFilter) -> Self {
         Self {
-            dataset,
+            dataset: roles.dataset_name(),
+            roles,
             from,
             to,
             filter,
-            changes: KINDS.iter().map(|kind| (*kind, ChangeCounts::default())).collect(),
+            changes: roles.kinds().into_iter().map(|kind| (kind, ChangeCounts::default())).collect(),
             products: Vec::new(),
             end_of_support: Vec::new(),
             out: None,
@@ -130,12 +141,13 @@ impl Summary {
     /// A change is of no kind of ours.
     pub fn add(&mut self, changes: &DataFrame) -> Result<(), HistoryError> {
         let lazy = || changes.clone().lazy();
-        let counts =
-            lazy().group_by([col("Change"), col(PRESENCE)]).agg([len().alias("changes")]).collect()?;
+        let roles = self.roles;
+        let counts = lazy().group_by([col(CHANGE), col(PRESENCE)]).agg([len().alias("changes")]).collect()?;
         for row in FrameRows::of(&counts) {
             let (kind, presence, number) = (row.text(0)?, row.text(1)?, row.number(2)?);
-            let kind = KINDS.iter().find(|known| Some(**known) == kind.as_deref());
-            let counts = self.changes.entry(kind.expect("a kind of ours")).or_default();
+            let mut known = self.changes.iter_mut();
+            let counts = known.find(|(known, _)| Some(**known) == kind.as_deref());
+            let (_, counts) = counts.expect("a kind of ours");
             counts.total += number;
             match presence.as_deref() {
                 Some("new") => counts.on_new_devices += number,
@@ -143,35 +155,46 @@ impl Summary {
                 _ => counts.on_known_devices += number,
             }
         }
-        let software = KINDS.iter().filter(|kind| !kind.starts_with("device_"));
-        let by_kind = software.clone().map(|kind| col("Change").eq(lit(*kind)).sum().alias(*kind));
-        let mut numbers = vec![len().alias("changes"), col("DeviceId").n_unique().alias("devices")];
+        let kinds = roles.product_kinds();
+        let num_names = roles.product.len();
+        let product = |row: &FrameRows<'_>| {
+            let names = roles.product.iter().enumerate();
+            let value = |(index, column): (usize, &&'static str)| Ok((roles.label(column), row.text(index)?));
+            names.map(value).collect::<PolarsResult<Vec<_>>>().map(Product)
+        };
+        let by_kind = kinds.iter().map(|kind| col(CHANGE).eq(lit(*kind)).sum().alias(*kind));
+        let mut numbers = vec![len().alias("changes"), col(roles.device).n_unique().alias("devices")];
         numbers.extend(by_kind);
+        let is_of_product = kinds.iter().map(|kind| col(CHANGE).eq(lit(*kind))).reduce(Expr::or);
         let products = lazy()
-            .filter(col("Change").str().starts_with(lit("device_")).not())
-            .group_by([col("SoftwareVendor"), col("SoftwareName")])
+            .filter(is_of_product.unwrap_or_else(|| lit(false)))
+            .group_by(roles.product.iter().map(|column| col(*column)).collect::<Vec<_>>())
             .agg(numbers)
             .collect()?;
         for row in FrameRows::of(&products) {
-            let (vendor, product) = (row.text(0)?, row.text(1)?);
-            let changes = self.all_products.entry((vendor, product)).or_default();
-            changes.changes += row.number(2)?;
-            changes.devices += row.number(3)?;
-            for (index, kind) in software.clone().enumerate() {
-                *changes.by_kind.entry(kind).or_default() += row.number(4 + index)?;
+            let changes = self.all_products.entry(product(&row)?).or_default();
+            changes.changes += row.number(num_names)?;
+            changes.devices += row.number(num_names + 1)?;
+            for (index, kind) in kinds.iter().enumerate() {
+                *changes.by_kind.entry(kind).or_default() += row.number(num_names + 2 + index)?;
             }
         }
-        let ended = is_end_of_support(col("NewValue"))
-            .and(is_end_of_support(col("OldValue")).fill_null(lit(false)).not())
-            .and(col("Change").eq(lit("end_of_support_changed")));
+        let (Some(status), Some(kind)) = (roles.status, roles.status_kind()) else { return Ok(()) };
+        let has_ended = |value: &str| col(value).str().starts_with(lit(status.prefix));
+        let ended = has_ended(NEW_VALUE)
+            .and(has_ended(OLD_VALUE).fill_null(lit(false)).not())
+            .and(col(CHANGE).eq(lit(kind)));
+        let version = roles.version.map_or_else(|| lit(NULL).cast(DataType::String), |_| col(NEW_VERSION));
+        let mut by: Vec<_> = roles.product.iter().map(|column| col(*column)).collect();
+        by.extend([version.alias(NEW_VERSION), col(NEW_VALUE)]);
         let ended = lazy()
             .filter(ended)
-            .group_by(["SoftwareVendor", "SoftwareName", "NewVersion", "NewValue"].map(col))
-            .agg([col("DeviceId").n_unique().alias("devices")])
+            .group_by(by)
+            .agg([col(roles.device).n_unique().alias("devices")])
             .collect()?;
         for row in FrameRows::of(&ended) {
-            let key = [row.text(0)?, row.text(1)?, row.text(2)?, row.text(3)?];
-            *self.all_end_of_support.entry(key).or_default() += row.number(4)?;
+            let key = (product(&row)?, row.text(num_names)?, row.text(num_names + 1)?);
+            *self.all_end_of_support.entry(key).or_default() += row.number(num_names + 2)?;
         }
         Ok(())
     }
@@ -179,22 +202,14 @@ impl Summary {
     /// Chooses what is named, once all is counted.
     pub fn finish(&mut self) {
         let products = std::mem::take(&mut self.all_products);
-        self.products = products
-            .into_iter()
-            .map(|((vendor, product), changes)| ProductChanges { vendor, product, ..changes })
-            .collect();
+        self.products =
+            products.into_iter().map(|(product, changes)| ProductChanges { product, ..changes }).collect();
         self.products.sort_by_key(|product| std::cmp::Reverse(product.changes));
         self.products.truncate(MOST_NAMED);
         let ended = std::mem::take(&mut self.all_end_of_support);
         self.end_of_support = ended
             .into_iter()
-            .map(|([vendor, product, version, status], devices)| EndOfSupport {
-                vendor,
-                product,
-                version,
-                status,
-                devices,
-            })
+            .map(|((product, version, status), devices)| EndOfSupport { product, version, status, devices })
             .collect();
         self.end_of_support.sort_by_key(|software| std::cmp::Reverse(software.devices));
         self.end_of_support.truncate(MOST_NAMED);
@@ -213,43 +228,46 @@ impl Summary {
         );
         if total > 0 {
             let header = ["change", "total", "known devices", "new devices", "gone devices"];
-            let rows =
-                KINDS.iter().map(|kind| (kind, self.changes[kind])).filter(|(_, counts)| counts.total > 0);
+            let kinds = self.roles.kinds().into_iter().map(|kind| (kind, self.changes[kind]));
+            let rows = kinds.filter(|(_, counts)| counts.total > 0);
             let rows = rows.map(|(kind, counts)| {
                 let numbers =
                     [counts.total, counts.on_known_devices, counts.on_new_devices, counts.on_gone_devices];
-                std::iter::once((*kind).to_owned()).chain(numbers.map(grouped)).collect()
+                std::iter::once(kind.to_owned()).chain(numbers.map(grouped)).collect()
             });
             let _ = write!(text, "\n{}", table(&header, 1, rows));
         }
+        let names: Vec<_> = self.roles.product.iter().map(|column| self.roles.label(column)).collect();
         if !self.products.is_empty() {
             text.push_str("\nproducts with most changes\n");
-            let kinds = KINDS.iter().filter(|kind| !kind.starts_with("device_"));
-            let header: Vec<_> = ["vendor", "product", "changes"]
-                .into_iter()
-                .chain(kinds.clone().map(|kind| kind.trim_end_matches("_changed")))
-                .chain(["devices"])
-                .collect();
+            let kinds = self.roles.product_kinds();
+            let mut header = names.clone();
+            header.push("changes");
+            header.extend(kinds.iter().map(|kind| kind.trim_end_matches("_changed")));
+            header.push("devices");
             let rows = self.products.iter().map(|product| {
-                let mut cells = vec![named(product.vendor.as_deref()), named(product.product.as_deref())];
+                let mut cells = product.product.cells();
                 cells.push(grouped(product.changes));
                 cells.extend(
-                    kinds.clone().map(|kind| grouped(product.by_kind.get(kind).copied().unwrap_or(0))),
+                    kinds.iter().map(|kind| grouped(product.by_kind.get(kind).copied().unwrap_or(0))),
                 );
                 cells.push(grouped(product.devices));
                 cells
             });
-            text.push_str(&table(&header, 2, rows));
+            text.push_str(&table(&header, names.len(), rows));
         }
         if !self.end_of_support.is_empty() {
-            text.push_str("\nnewly out of support\n");
+            let title = self.roles.status.map_or("", |status| status.title);
+            let _ = write!(text, "\n{title}\n");
             let rows = self.end_of_support.iter().map(|software| {
-                let texts = [&software.vendor, &software.product, &software.version, &software.status];
-                let mut cells: Vec<_> = texts.map(|text| named(text.as_deref())).into();
+                let mut cells = software.product.cells();
+                cells.extend([&software.version, &software.status].map(|text| named(text.as_deref())));
                 cells.push(grouped(software.devices));
                 cells
             });
-            text.push_str(&table(&["vendor", "product", "version", "status", "devices"], 4, rows));
+            let mut header = names.clone();
+            header.extend(["version", "status", "devices"]);
+            text.push_str(&table(&header, names.len() + 2, rows));
         }
         if let Some(out) = &self.out {
             let _ = writeln!(text, "\nall changes: {}", printable(out));

@@ -60,8 +60,9 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
         frames.push(scan_files(others)?.select(names.clone()));
     }
     if !marked.is_empty() {
-        let platform = lit(NULL_PARTITION).alias("OSPlatform");
-        frames.push(scan_files(marked)?.with_column(platform).select(names.clone()));
+        let partition = dataset.partition_by.map(|column| lit(NULL_PARTITION).alias(column));
+        let rows = scan_files(marked)?.with_columns(partition.into_iter().collect::<Vec<_>>());
+        frames.push(rows.select(names.clone()));
     }
     if frames.is_empty() {
         let mut all = in_files.clone();

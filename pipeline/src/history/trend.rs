@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use polars::prelude::*;
 
 use super::counts::{self, SnapshotCounts, Values};
+use super::roles::{DEVICES, Roles};
 use super::summary::FrameRows;
-use super::{HistoryError, SnapshotReader, change_filter};
+use super::{HistoryError, SnapshotReader};
 use crate::cancel::Cancel;
 use crate::display::{grouped, named, table};
 use crate::lake::{PublishedSnapshot, Table};
@@ -29,21 +30,19 @@ pub enum By {
 }
 
 impl By {
-    fn columns(self) -> &'static [&'static str] {
+    /// Returns the columns to count by.
+    pub fn columns(self, roles: Roles) -> Vec<&'static str> {
         match self {
-            Self::Platform => &["OSPlatform"],
-            Self::Group => &["RbacGroupName"],
-            Self::Vendor => &["SoftwareVendor"],
-            Self::Product => &["SoftwareVendor", "SoftwareName"],
+            Self::Platform => roles.platform.into_iter().collect(),
+            Self::Group => roles.group.into_iter().collect(),
+            Self::Vendor => roles.filter_column("vendor").into_iter().collect(),
+            Self::Product => roles.product.to_vec(),
         }
     }
 }
 
-/// The counts of a snapshot.
-pub const MEASURES: [&str; 5] = ["devices", "installations", "products", "weaknesses", "end_of_support"];
-
 /// The counts of every snapshot, oldest first: `snapshot_date`, `GeneratedTime`, the columns of `by`,
-/// and [`MEASURES`]. Values are in the order of their text, null first.
+/// and [`Roles::measure_names`]. Values are in the order of their text, null first.
 ///
 /// # Errors
 ///
@@ -51,42 +50,43 @@ pub const MEASURES: [&str; 5] = ["devices", "installations", "products", "weakne
 pub fn trend(
     table: &Table,
     snapshots: &[PublishedSnapshot],
-    by: Option<By>,
+    by: &[&'static str],
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<DataFrame, HistoryError> {
-    let by = by.map_or(&[][..], By::columns);
+    let roles = Roles::of(table.dataset())?;
     let mut frames = Vec::new();
     for snapshot in snapshots {
         let source = SnapshotReader::open(table, snapshot, cancel)?;
-        let counts = counts::count(&source, by, memory_bytes, cancel)?;
-        frames.push(frame(&source, by, &counts)?.lazy());
+        let counts = counts::count(roles, &source, by, memory_bytes, cancel)?;
+        frames.push(frame(roles, &source, by, &counts)?.lazy());
     }
     Ok(concat(frames, UnionArgs::default())?.collect()?)
 }
 
 fn frame(
+    roles: Roles,
     source: &SnapshotReader<'_>,
     by: &[&str],
     counts: &BTreeMap<Values, SnapshotCounts>,
 ) -> Result<DataFrame, HistoryError> {
-    let time =
-        Int64Chunked::full("GeneratedTime".into(), source.generated_time().timestamp_micros(), counts.len());
+    let time = Int64Chunked::full(
+        roles.generated_time().into(),
+        source.generated_time().timestamp_micros(),
+        counts.len(),
+    );
     let time = time.into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_column();
     let mut columns = vec![time.cast(&DataType::Date)?.with_name(schema::SNAPSHOT_DATE.name.into()), time];
     for (index, name) in by.iter().enumerate() {
         let values = counts.keys().map(|values| values[index].as_deref());
         columns.push(StringChunked::from_iter_options((*name).into(), values).into_column());
     }
-    let measures: [fn(&SnapshotCounts) -> i64; MEASURES.len()] = [
-        |counts| counts.devices,
-        |counts| counts.installations,
-        |counts| counts.products,
-        |counts| counts.weaknesses,
-        |counts| counts.end_of_support,
-    ];
-    for (name, measure) in MEASURES.into_iter().zip(measures) {
-        columns.push(Int64Chunked::from_iter_values(name.into(), counts.values().map(measure)).into_column());
+    let mut push = |name: &str, count: &dyn Fn(&SnapshotCounts) -> i64| {
+        columns.push(Int64Chunked::from_iter_values(name.into(), counts.values().map(count)).into_column());
+    };
+    push(DEVICES, &|counts| counts.devices);
+    for (index, measure) in roles.measures.iter().enumerate() {
+        push(measure.name, &|counts| counts.measures[index]);
     }
     Ok(DataFrame::new(counts.len(), columns)?)
 }
@@ -95,21 +95,26 @@ fn frame(
 const MAX_SPARKS: usize = 40;
 
 /// The trend for people: all snapshots and a line for each measure, or the `top` values by
-/// installations in the newest snapshot.
+/// the main measure in the newest snapshot.
 ///
 /// # Errors
 ///
 /// What the engine says.
-pub fn text(trend: &DataFrame, by: Option<By>, top: usize) -> Result<String, HistoryError> {
-    let by = by.map_or(&[][..], By::columns);
-    if by.is_empty() { overall(trend) } else { by_value(trend, by, top) }
+pub fn text(
+    roles: Roles,
+    trend: &DataFrame,
+    by: &[&'static str],
+    top: usize,
+) -> Result<String, HistoryError> {
+    if by.is_empty() { overall(roles, trend) } else { by_value(roles, trend, by, top) }
 }
 
-fn overall(trend: &DataFrame) -> Result<String, HistoryError> {
+fn overall(roles: Roles, trend: &DataFrame) -> Result<String, HistoryError> {
+    let measures = roles.measure_names();
     let mut header = vec!["snapshot"];
-    header.extend(MEASURES);
+    header.extend(&measures);
     let mut rows = Vec::new();
-    let mut series = vec![Vec::new(); MEASURES.len()];
+    let mut series = vec![Vec::new(); measures.len()];
     for row in FrameRows::of(trend) {
         let mut cells = vec![row.cell(0)?];
         for (measure, series) in series.iter_mut().enumerate() {
@@ -126,8 +131,14 @@ fn overall(trend: &DataFrame) -> Result<String, HistoryError> {
 /// The measures of one value, snapshot by snapshot; nothing where a snapshot has no such rows.
 type Series = Vec<Option<Vec<u64>>>;
 
-fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, HistoryError> {
-    const INSTALLATIONS: usize = 1;
+fn by_value(
+    roles: Roles,
+    trend: &DataFrame,
+    by: &[&'static str],
+    top: usize,
+) -> Result<String, HistoryError> {
+    let measures = roles.measure_names();
+    let main = measures.iter().position(|name| *name == roles.main_measure).expect("tests hold this");
     let first = 2 + by.len();
     let mut dates = Vec::new();
     let mut values: Vec<(Vec<String>, Series)> = Vec::new();
@@ -145,7 +156,7 @@ fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, Histor
             values.len() - 1
         });
         let numbers =
-            (first..first + MEASURES.len()).map(|column| row.number(column)).collect::<PolarsResult<_>>()?;
+            (first..first + measures.len()).map(|column| row.number(column)).collect::<PolarsResult<_>>()?;
         let series = &mut values[place].1;
         series.resize(dates.len() - 1, None);
         series.push(Some(numbers));
@@ -154,27 +165,27 @@ fn by_value(trend: &DataFrame, by: &[&str], top: usize) -> Result<String, Histor
         series.resize(dates.len(), None);
     }
     let at = |series: &[Option<Vec<u64>>], index: usize| {
-        series.get(index).and_then(Option::as_ref).map_or(0, |numbers| numbers[INSTALLATIONS])
+        series.get(index).and_then(Option::as_ref).map_or(0, |numbers| numbers[main])
     };
     let newest = dates.len().saturating_sub(1);
     values.sort_by_key(|(_, series)| std::cmp::Reverse(at(series, newest)));
     let num_values = values.len();
     values.truncate(top);
-    let mut header: Vec<_> = by.iter().map(|column| change_filter::label(column)).collect();
-    header.extend(MEASURES);
-    header.extend(["change", "installations"]);
+    let mut header: Vec<_> = by.iter().map(|column| roles.label(column)).collect();
+    header.extend(&measures);
+    header.extend(["change", roles.main_measure]);
     let num_names = by.len();
     let rows = values.into_iter().map(|(mut cells, series)| {
         match series.last().and_then(Option::as_ref) {
             Some(numbers) => cells.extend(numbers.iter().map(|number| grouped(*number))),
-            None => cells.extend(MEASURES.map(|_| "0".to_owned())),
+            None => cells.extend(measures.iter().map(|_| "0".to_owned())),
         }
         let (before, after) = (at(&series, 0), at(&series, newest));
         let sign = if after < before { "-" } else { "+" };
         cells.push(format!("{sign}{}", grouped(after.abs_diff(before))));
-        let installations: Vec<_> =
-            series.iter().map(|numbers| numbers.as_ref().map(|numbers| numbers[INSTALLATIONS])).collect();
-        cells.push(sparkline(&installations));
+        let counts: Vec<_> =
+            series.iter().map(|numbers| numbers.as_ref().map(|numbers| numbers[main])).collect();
+        cells.push(sparkline(&counts));
         cells
     });
     let mut text = table(&header, num_names, rows);

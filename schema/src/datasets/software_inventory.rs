@@ -53,7 +53,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
         ],
         main_measure: "installations",
         // "Upcoming…" says that support will end.
-        status: Some(Status { column: "EndOfSupportStatus", prefix: "EOS" }),
+        status: Some(Status { column: "EndOfSupportStatus", prefix: "EOS", title: "newly out of support" }),
         words: ChangeWords { added: "installed", removed: "removed", version_changed: "version_changed" },
         filters: &[
             ("vendor", "SoftwareVendor"),
