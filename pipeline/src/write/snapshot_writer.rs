@@ -86,6 +86,7 @@ impl<'s> SnapshotWriter<'s> {
             destination,
             partition_column: dataset.partition_by,
             parquet_schema: Arc::new(parquet_schema),
+            layout: dataset.layout,
             properties,
             open: OpenFiles {
                 num_files: AtomicUsize::new(0),
@@ -110,8 +111,9 @@ impl<'s> SnapshotWriter<'s> {
         assert!(batch.num_rows() <= MAX_ROW_GROUP_ROWS, "a batch is a row group");
         let partition = self.partition(key)?;
         let encoder = lock(&self.encoders).pop();
-        let mut encoder =
-            encoder.unwrap_or_else(|| RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema)));
+        let mut encoder = encoder.unwrap_or_else(|| {
+            RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema), &self.format.layout)
+        });
         let mut row_group = encoder
             .encode(batch)
             .map_err(|error| WriteError::encode(&partition.partition.directory, error))?;

@@ -14,7 +14,7 @@ use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
 use super::levels::{Levels, Page};
-use super::properties::{ZSTD_LEVEL, is_compressed};
+use super::properties::ZSTD_LEVEL;
 use super::statistics::{ColumnStatistics, Value};
 
 /// Where encoded pages go: the bytes of a whole row group.
@@ -89,6 +89,7 @@ pub(super) struct ChunkWriter<'w, V> {
 impl<'w, V: Value> ChunkWriter<'w, V> {
     pub(super) fn new(
         column: &ColumnDescPtr,
+        is_compressed: bool,
         sink: &'w mut PageSink,
         compressor: &'w mut PageCompressor,
     ) -> Self {
@@ -106,7 +107,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
             num_levels: 0,
             num_text_bytes: 0,
             uncompressed_bytes: 0,
-            is_compressed: is_compressed(column),
+            is_compressed,
             column: Arc::clone(column),
             sink,
             compressor,

@@ -32,19 +32,20 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, TrackedWrite};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
+use schema::Layout;
 
 use byte_array::{TextEncoder, Texts};
 use column_chunk::{ChunkWriter, PageCompressor, PageSink};
 use levels::{Levels, ListLevels};
 use primitive::{Number, NumberEncoder};
+use properties::ColumnLayout;
 pub use properties::MAX_ROW_GROUP_ROWS;
-use properties::bloom_filter_fpp;
 
 /// Encodes row groups, one after the other, with the same buffers.
 pub struct RowGroupEncoder {
     schema: SchemaDescPtr,
-    /// For each column how often its bloom filter may be wrong, if it has one.
-    bloom_filters: Vec<Option<f64>>,
+    /// By column.
+    layouts: Vec<ColumnLayout>,
     compressor: PageCompressor,
     text: TextEncoder,
     numbers: NumberEncoder,
@@ -72,10 +73,10 @@ pub struct RowGroup {
 }
 
 impl RowGroupEncoder {
-    /// Begins with empty buffers, for files of `schema`.
-    pub fn new(schema: SchemaDescPtr) -> Self {
+    /// Begins with empty buffers, for files of `schema` that are laid out as the dataset declares.
+    pub fn new(schema: SchemaDescPtr, layout: &Layout) -> Self {
         Self {
-            bloom_filters: schema.columns().iter().map(|column| bloom_filter_fpp(column)).collect(),
+            layouts: schema.columns().iter().map(|column| ColumnLayout::of(column, layout)).collect(),
             schema,
             compressor: PageCompressor::new(),
             text: TextEncoder::default(),
@@ -106,7 +107,7 @@ impl RowGroupEncoder {
         let mut columns = Vec::with_capacity(batch.num_columns());
         for (index, array) in batch.columns().iter().enumerate() {
             let column = self.schema.column(index);
-            columns.push(self.encode_column(&column, array, self.bloom_filters[index], &mut sink)?);
+            columns.push(self.encode_column(&column, array, self.layouts[index], &mut sink)?);
         }
         Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
     }
@@ -134,7 +135,7 @@ impl RowGroupEncoder {
         &mut self,
         column: &ColumnDescPtr,
         array: &dyn Array,
-        bloom_filter_fpp: Option<f64>,
+        layout: ColumnLayout,
         sink: &mut PageSink,
     ) -> Result<ColumnCloseResult, ParquetError> {
         match array.data_type() {
@@ -154,8 +155,8 @@ impl RowGroupEncoder {
                     keys,
                     levels: flat_levels(column, nulls),
                 };
-                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
-                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
+                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
+                self.text.encode(texts, pages, layout.bloom_filter_fpp, chunk)
             }
             DataType::List(_) => {
                 assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
@@ -166,19 +167,19 @@ impl RowGroupEncoder {
                     keys,
                     levels: Levels::List(&self.lists),
                 };
-                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
-                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
+                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
+                self.text.encode(texts, pages, layout.bloom_filter_fpp, chunk)
             }
             DataType::Int32 => {
-                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
                 encode_numbers::<Int32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
             }
             DataType::Date32 => {
-                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
                 encode_numbers::<Date32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                let chunk = ChunkWriter::new(column, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
                 encode_numbers::<TimestampMicrosecondType>(
                     column,
                     array,

@@ -7,6 +7,7 @@ use parquet::arrow::add_encoded_arrow_schema_to_metadata;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesPtr, WriterVersion};
 use parquet::schema::types::ColumnDescriptor;
+use schema::Layout;
 
 /// Rows of a row group, at most: those that columns are gathered to.
 pub const MAX_ROW_GROUP_ROWS: usize = crate::decode::column::MAX_ROWS;
@@ -28,23 +29,26 @@ pub(super) const MAX_PAGE_VALUES: usize = MAX_PAGE_BYTES / size_of::<u32>();
 /// How hard zstd tries.
 pub(super) const ZSTD_LEVEL: i32 = 1;
 
-/// Columns with a bloom filter, and how often it may be wrong: those that people look one value up
-/// in, and whose least and greatest value in a row group say nothing. 3 kB a row group.
-const BLOOM_FILTERS: &[(&str, f64)] = &[("DeviceId", 0.01), ("SoftwareName", 0.01)];
+/// How often a bloom filter may be wrong: 3 kB a row group.
+const BLOOM_FILTER_FPP: f64 = 0.01;
 
-/// Columns that are not compressed: questions for a product or a device read all of these, and are a
-/// tenth faster for it. Their keys leave little to compress: 3 % of the bytes of all columns.
-const UNCOMPRESSED: &[&str] = &["DeviceId", "DeviceName", "SoftwareVendor", "SoftwareName"];
-
-/// Returns whether a column's pages are compressed.
-pub(super) fn is_compressed(column: &ColumnDescriptor) -> bool {
-    !UNCOMPRESSED.contains(&column.name())
+/// How one column is encoded, by its dataset's declaration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ColumnLayout {
+    /// Whether its pages are compressed.
+    pub is_compressed: bool,
+    /// How often its bloom filter may be wrong, if it has one.
+    pub bloom_filter_fpp: Option<f64>,
 }
 
-/// Returns how often a text column's bloom filter may be wrong, if it has one.
-pub(super) fn bloom_filter_fpp(column: &ColumnDescriptor) -> Option<f64> {
-    let name = column.path().parts().first()?;
-    BLOOM_FILTERS.iter().find(|(with_filter, _)| with_filter == name).map(|(_, fpp)| *fpp)
+impl ColumnLayout {
+    pub(super) fn of(column: &ColumnDescriptor, layout: &Layout) -> Self {
+        let is_in = |names: &[&str]| names.contains(&column.path().parts()[0].as_str());
+        Self {
+            is_compressed: !is_in(layout.uncompressed),
+            bloom_filter_fpp: is_in(layout.bloom).then_some(BLOOM_FILTER_FPP),
+        }
+    }
 }
 
 /// What wrote a file, in the form of Parquet's specification, which readers parse: `<application> version

@@ -30,6 +30,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
+use schema::Layout;
 
 use super::properties::{MAX_LIST_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS};
 use super::{RowGroupEncoder, rle};
@@ -274,6 +275,9 @@ fn plain(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(file_schema(), columns.collect()).unwrap()
 }
 
+/// Files of plain columns.
+const LAYOUT: Layout = Layout { cluster_by: &[], bloom: &[], uncompressed: &[] };
+
 /// Writes each batch as a row group.
 fn encoded(batches: &[RecordBatch]) -> Bytes {
     let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
@@ -281,7 +285,7 @@ fn encoded(batches: &[RecordBatch]) -> Bytes {
     parquet::arrow::add_encoded_arrow_schema_to_metadata(&file_schema(), &mut properties);
     let mut file =
         SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties)).unwrap();
-    let mut encoder = RowGroupEncoder::new(schema);
+    let mut encoder = RowGroupEncoder::new(schema, &LAYOUT);
     for batch in batches {
         let mut row_group = encoder.encode(batch).unwrap();
         row_group.append_to(&mut file).unwrap();
@@ -596,8 +600,8 @@ fn a_bloom_filter_knows_what_is_used_and_little_else() {
     let batch = batch_of(texts, (0..5000).map(|row| Some(row % 1000)).collect());
     let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
     let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
-    let mut encoder = RowGroupEncoder::new(schema);
-    encoder.bloom_filters[1] = Some(0.01);
+    let mut encoder = RowGroupEncoder::new(schema, &LAYOUT);
+    encoder.layouts[1].bloom_filter_fpp = Some(0.01);
     encoder.encode(&batch).unwrap().append_to(&mut file).unwrap();
     let reader = reader(&file.into_inner().unwrap().into());
     let filter = reader.get_row_group_column_bloom_filter(0, 1).unwrap().expect("a filter");
