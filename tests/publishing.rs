@@ -145,5 +145,5 @@ fn lake_that_cannot_be_written_is_exit_6() {
     std::fs::write(sandbox.path().join("lake"), "a file").unwrap();
     let run = sandbox.ingest_via(&emulator, &[]);
     assert!([2, 6].contains(&run.code), "{}", run.stderr);
-    assert!(run.error().contains("is not a folder"), "{}", run.error());
+    assert!(run.error().contains("lake: not a folder"), "{}", run.error());
 }
