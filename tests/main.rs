@@ -20,6 +20,7 @@ mod delta;
 mod layout;
 mod cli;
 mod docs;
+mod house;
 mod readers;
 #[cfg(feature = "history")]
 mod history;

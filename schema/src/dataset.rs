@@ -1,0 +1,328 @@
+//! What a dataset declares: routes, key, layout, history roles and columns.
+
+/// The partition column that every dataset has, first: the UTC date of the export's generated time.
+pub const SNAPSHOT_DATE: Column = Column {
+    name: "snapshot_date",
+    field_id: 1_001,
+    child_ids: &[],
+    column_type: ColumnType::Date32,
+    presence: Presence::Required,
+    origin: Origin::Export,
+    aliases: &[],
+    doc: "UTC date of the export's generated time.",
+    source: "defender-lake",
+};
+
+/// The column that `--extra-fields capture` adds to the data files.
+pub const EXTRA_FIELDS: Column = Column {
+    name: "ExtraFields",
+    field_id: 1_002,
+    child_ids: &[],
+    column_type: ColumnType::Utf8,
+    presence: Presence::Optional,
+    origin: Origin::Undocumented,
+    aliases: &[],
+    doc: "Undocumented fields of the record as one JSON object; null where there are none.",
+    source: "defender-lake",
+};
+
+/// Field ids of a dataset's own columns are below this; from here on they are those of columns that
+/// all datasets share.
+pub const FIRST_SHARED_FIELD_ID: i32 = 1_001;
+
+/// One table that we publish, as the service documents it.
+#[derive(Debug)]
+pub struct Dataset {
+    /// Table name in the lake, `snake_case`.
+    pub name: &'static str,
+    /// Version of this declaration; every column that is added raises it.
+    pub version: u32,
+    /// One sentence: what a row is.
+    pub doc: &'static str,
+    /// The documentation that the declaration follows.
+    pub source: &'static str,
+    /// The API calls that it comes from.
+    pub routes: Routes,
+    /// Permission that the calls need.
+    pub permission: Permission,
+    /// Columns that together identify a row, by documentation.
+    pub key: &'static [&'static str],
+    /// Text column whose values are directories below [`SNAPSHOT_DATE`]'s; declared in `columns`,
+    /// absent from the data files.
+    pub partition_by: Option<&'static str>,
+    /// Whether a tenant may have no record of it: an empty export is then not an error.
+    pub may_be_empty: bool,
+    /// How the data files are laid out.
+    pub layout: Layout,
+    /// What `diff` and `trend` make of it; `None` if they do not support it.
+    pub history: Option<HistoryRoles>,
+    /// All columns but [`SNAPSHOT_DATE`], in the order of the data files.
+    pub columns: &'static [Column],
+}
+
+/// The API calls that a dataset comes from, paths relative to `<api>/api/`; at least one is declared.
+#[derive(Debug, Clone, Copy)]
+pub struct Routes {
+    /// The listing call that answers with signed download URLs.
+    pub files: Option<&'static str>,
+    /// The paged JSON call.
+    pub json: Option<&'static str>,
+}
+
+/// The permission that a dataset's calls need, under its two names.
+#[derive(Debug)]
+pub struct Permission {
+    /// Name of the application permission (a role of the token).
+    pub application: &'static str,
+    /// Name of the delegated permission (a scope of the token).
+    pub delegated: &'static str,
+}
+
+/// How a dataset's data files are laid out. Names are those of columns in the files.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Text columns that rows of one kind agree in, the coarsest first: rows that agree stand together,
+    /// as far as that costs nothing else.
+    pub cluster_by: &'static [&'static str],
+    /// Text columns with a bloom filter: those that people look one value up in, and whose minimum and
+    /// maximum in a row group say nothing.
+    pub bloom: &'static [&'static str],
+    /// Columns that are not compressed: those that most questions read and whose dictionary keys leave
+    /// little to compress.
+    pub uncompressed: &'static [&'static str],
+}
+
+/// What a dataset's columns are to `diff` and `trend`, which know no column by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryRoles {
+    /// Column that identifies a device.
+    pub device: &'static str,
+    /// Column with the device's name.
+    pub device_name: Option<&'static str>,
+    /// Column with the device's group.
+    pub group: Option<&'static str>,
+    /// Column with the device's platform.
+    pub platform: Option<&'static str>,
+    /// Key columns that say what is on the device, the coarsest first: the key without device and version.
+    pub product: &'static [&'static str],
+    /// Key column with the product's version, by which an addition and a removal are paired to a change.
+    pub version: Option<&'static str>,
+    /// Columns whose values are compared where both snapshots have the key.
+    pub compared: &'static [ComparedColumn],
+    /// Counts of a snapshot beside its devices, in the order of `trend`'s columns.
+    pub measures: &'static [Measure],
+    /// Measure that `trend --by` ranks and draws.
+    pub main_measure: &'static str,
+    /// Column that says in words how the product stands, and how a value begins that `diff` lists.
+    pub status: Option<Status>,
+    /// What changes are called.
+    pub words: ChangeWords,
+    /// Names that people filter and group by, and their columns.
+    pub filters: &'static [(&'static str, &'static str)],
+}
+
+/// A column whose values are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComparedColumn {
+    /// Name of the column.
+    pub column: &'static str,
+    /// Kind of a change of its value.
+    pub kind: &'static str,
+}
+
+/// A count of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measure {
+    /// Name of its column in `trend`.
+    pub name: &'static str,
+    /// What is counted.
+    pub counted: Counted,
+}
+
+/// What a measure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Rows.
+    Rows,
+    /// Distinct values of [`HistoryRoles::product`].
+    Products,
+    /// Sum of an integer column.
+    Sum(&'static str),
+    /// Rows whose status begins as [`Status::prefix`] says.
+    Status,
+}
+
+/// A text column that is a status, and its values of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Name of the column.
+    pub column: &'static str,
+    /// How the values of interest begin; the set is open.
+    pub prefix: &'static str,
+    /// Title of the list of products that have come to such a value.
+    pub title: &'static str,
+}
+
+/// What the changes of a dataset are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeWords {
+    /// A key that only the new snapshot has.
+    pub added: &'static str,
+    /// A key that only the old snapshot has.
+    pub removed: &'static str,
+    /// A product whose version is another one; without [`HistoryRoles::version`] not used.
+    pub version_changed: &'static str,
+}
+
+/// One column of a dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Name in the lake, and of the property on the wire (matched there without regard to case).
+    pub name: &'static str,
+    /// The column's number in the dataset. Never changed and never used again.
+    pub field_id: i32,
+    /// Numbers of what is inside of a list: its element, then the members of a struct.
+    pub child_ids: &'static [i32],
+    /// Type of its values.
+    pub column_type: ColumnType,
+    /// Whether a row can lack it.
+    pub presence: Presence,
+    /// Where its values come from.
+    pub origin: Origin,
+    /// Other names of the property on the wire.
+    pub aliases: &'static [Alias],
+    /// What it means, one sentence.
+    pub doc: &'static str,
+    /// The documentation of the column.
+    pub source: &'static str,
+}
+
+/// Another name of a property on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    /// The name, matched without regard to case.
+    pub name: &'static str,
+    /// Whether it holds one element of a list rather than the list: that is then not a coercion.
+    pub is_single_element: bool,
+}
+
+/// Type of a column's values. Every derivation is one `match` over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// UTF-8 text.
+    Utf8,
+    /// Signed 32-bit integer.
+    Int32,
+    /// Signed 64-bit integer.
+    Int64,
+    /// 64-bit floating point number.
+    Float64,
+    /// `true` or `false`.
+    Boolean,
+    /// Days since the epoch.
+    Date32,
+    /// Instant in microseconds since the epoch, UTC.
+    TimestampMicros,
+    /// JSON as text, as the service wrote it.
+    Json,
+    /// List of UTF-8 text; elements may be null, `[]` and null differ.
+    Utf8List,
+    /// List of structs; elements and members may be null, `[]` and null differ.
+    StructList(&'static [StructMember]),
+}
+
+/// A member of a struct, always nullable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StructMember {
+    /// Name, in the lake and on the wire (matched there without regard to case).
+    pub name: &'static str,
+    /// Type of its values, not a list.
+    pub column_type: ColumnType,
+}
+
+/// Whether a column may be null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Every row has a value.
+    Required,
+    /// A row may have none.
+    Optional,
+}
+
+/// Where a column's values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A property of the record with the column's name.
+    Property,
+    /// The export itself: one value for all rows of a snapshot.
+    Export,
+    /// The record's properties that no column claims.
+    Undocumented,
+}
+
+impl Dataset {
+    /// The name as the command line spells it: `software-inventory`.
+    pub fn cli_name(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The columns that are stored in the data files, in their order: all but the partition columns.
+    pub fn file_columns(&self) -> impl Iterator<Item = &'static Column> {
+        self.columns.iter().filter(|column| self.partition_by != Some(column.name))
+    }
+
+    /// The columns that a record's properties fill, partition columns included: what a decoder binds.
+    pub fn properties(&self) -> impl Iterator<Item = &'static Column> {
+        self.columns.iter().filter(|column| column.origin == Origin::Property)
+    }
+
+    /// The partition columns in directory order, [`SNAPSHOT_DATE`] first.
+    pub fn partition_columns(&self) -> impl Iterator<Item = &'static Column> {
+        std::iter::once(&SNAPSHOT_DATE).chain(self.partition_by.and_then(|name| self.column(name)))
+    }
+
+    /// Finds one of its own columns.
+    pub fn column(&self, name: &str) -> Option<&'static Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Returns the column that holds the export's generated time.
+    ///
+    /// # Panics
+    ///
+    /// If there is none; tests hold every declaration to one.
+    pub fn generated_time(&self) -> &'static Column {
+        self.columns.iter().find(|column| column.origin == Origin::Export).expect("tests hold this")
+    }
+}
+
+impl Column {
+    /// The documentation line: what the column means, and who says so.
+    pub fn doc_line(&self) -> String {
+        format!("{} [{}]", self.doc, self.source)
+    }
+}
+
+impl ColumnType {
+    /// Short name for people: what a value is.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Utf8 => "string",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Float64 => "float64",
+            Self::Boolean => "boolean",
+            Self::Date32 => "date32",
+            Self::TimestampMicros => "timestamp(us, UTC)",
+            Self::Json => "JSON",
+            Self::Utf8List => "list of string",
+            Self::StructList(_) => "list of struct",
+        }
+    }
+}
+
+impl std::fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
