@@ -3,18 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt32Type;
 use arrow_array::{
-    ArrayRef, Date32Array, DictionaryArray, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
-    UInt32Array, new_null_array,
+    ArrayRef, Date32Array, DictionaryArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
 };
 use arrow_schema::{DataType, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Dataset, Origin};
 
-use crate::decode::column::{Columns, FinishedColumns};
+use crate::decode::column::{Columns, FinishedColumns, plain};
 use crate::decode::field_map::FieldMap;
 use crate::partition::PartitionKey;
 
@@ -228,25 +225,4 @@ fn partition_values(key: &PartitionKey, num_rows: usize) -> ArrayRef {
             Arc::new(StringArray::from_iter_values([value])),
         )),
     }
-}
-
-/// Writes out text that is in dictionaries, for a column of `data_type`.
-fn plain(array: ArrayRef, data_type: &DataType) -> ArrayRef {
-    match data_type {
-        DataType::Utf8 => Arc::new(plain_strings(array.as_dictionary())),
-        DataType::List(element) if *element.data_type() == DataType::Utf8 => {
-            let (_, offsets, elements, nulls) = array.as_list::<i32>().clone().into_parts();
-            let elements = Arc::new(plain_strings(elements.as_dictionary()));
-            Arc::new(ListArray::new(Arc::clone(element), offsets, elements, nulls))
-        }
-        _ => array,
-    }
-}
-
-fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
-    let values = texts.values().as_string::<i32>();
-    let num_bytes = texts.keys().iter().flatten().map(|key| values.value_length(key as usize) as usize).sum();
-    let mut strings = StringBuilder::with_capacity(texts.len(), num_bytes);
-    texts.keys().iter().for_each(|key| strings.append_option(key.map(|key| values.value(key as usize))));
-    strings.finish()
 }

@@ -19,3 +19,6 @@ pub mod memory_pool;
 pub mod partition;
 pub mod encode;
 mod byte_search;
+
+#[cfg(test)]
+mod tests;

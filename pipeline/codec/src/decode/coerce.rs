@@ -3,19 +3,19 @@
 
 use std::borrow::Cow;
 
-use schema::{Column, ColumnType};
+use schema::{Column, ColumnType, StructMember};
 
 use super::field_map::{FieldMap, Names, Target};
 use super::integer;
 use super::json::{JsonError, JsonKind, MAX_DEPTH, Reader, ascii, unescape};
 use super::timestamp::{self, ParsedTime};
-use super::value::{JsonValue, List};
+use super::value::{CoercedValue, JsonValue};
 use crate::partition;
 
 /// A record as a row, owned.
 #[derive(Debug)]
 pub struct CoercedRow<'a> {
-    values: Vec<Value<'a>>,
+    values: Vec<CoercedValue<'a>>,
     /// Undocumented fields as one JSON object, where they are captured and there are any.
     pub extra_fields: Option<String>,
     /// Properties whose value could not become one of their column: index and reason.
@@ -26,26 +26,18 @@ pub struct CoercedRow<'a> {
     pub num_duplicate_names: u64,
 }
 
-#[derive(Debug)]
-enum Value<'a> {
-    Plain(JsonValue<'a>),
-    Text(Cow<'a, str>),
-    List { text: &'a [u8], num_elements: usize },
-}
-
 impl CoercedRow<'_> {
+    /// Whether the row has what the record has, and nothing had to be done.
+    pub fn is_unchanged(&self) -> bool {
+        self.num_coerced == 0
+            && self.num_duplicate_names == 0
+            && self.field_rejects.is_empty()
+            && self.extra_fields.is_none()
+    }
+
     /// The cells, in the order of the field_map's properties.
     pub fn json_values(&self) -> Vec<JsonValue<'_>> {
-        self.values
-            .iter()
-            .map(|value| match value {
-                Value::Plain(value) => *value,
-                Value::Text(text) => JsonValue::Text(text),
-                Value::List { text, num_elements } => {
-                    JsonValue::List(List::Json { text, num_elements: *num_elements })
-                }
-            })
-            .collect()
+        self.values.iter().map(CoercedValue::as_json_value).collect()
     }
 }
 
@@ -67,7 +59,7 @@ pub fn decode<'a>(
     field_map: &FieldMap,
     names: &mut Names,
 ) -> Result<CoercedRow<'a>, String> {
-    let mut slots: Vec<Option<(JsonKind, &[u8])>> = vec![None; field_map.properties().len()];
+    let mut slots: Vec<Option<Slot<'_>>> = vec![None; field_map.properties().len()];
     let mut undocumented: Vec<Undocumented<'_>> = Vec::new();
     let mut num_duplicate_names = 0;
     let mut reader = Reader::new(record);
@@ -84,7 +76,8 @@ pub fn decode<'a>(
         .object(0, |name, kind, text| match names.resolve(field_map, &name) {
             Target::Property(index) => {
                 num_duplicate_names += u64::from(slots[index].is_some());
-                slots[index] = Some((kind, text));
+                let is_single_element = is_single_element(field_map.properties()[index], &name);
+                slots[index] = Some(Slot { kind, text, is_single_element });
             }
             Target::Undocumented(index) => undocumented.push(Undocumented { name, index, text }),
         })
@@ -97,11 +90,11 @@ pub fn decode<'a>(
 
     let required = field_map.properties()[field_map.required()];
     match slots[field_map.required()] {
-        Some((JsonKind::String, text)) if text.len() > br#""""#.len() => {}
-        Some((JsonKind::Number, _)) => {}
-        None | Some((JsonKind::Null, _)) => return Err(format!("no {}", required.name)),
-        Some((JsonKind::String, _)) => return Err(format!("{} is empty", required.name)),
-        Some((kind, _)) => return Err(format!("{} is {}", required.name, kind.as_str())),
+        Some(Slot { kind: JsonKind::String, text, .. }) if text.len() > br#""""#.len() => {}
+        Some(Slot { kind: JsonKind::Number, .. }) => {}
+        None | Some(Slot { kind: JsonKind::Null, .. }) => return Err(format!("no {}", required.name)),
+        Some(Slot { kind: JsonKind::String, .. }) => return Err(format!("{} is empty", required.name)),
+        Some(Slot { kind, .. }) => return Err(format!("{} is {}", required.name, kind.as_str())),
     }
 
     let mut row = CoercedRow {
@@ -111,14 +104,22 @@ pub fn decode<'a>(
         num_coerced: 0,
         num_duplicate_names,
     };
+    let mut undocumented_members = Vec::new();
     for (index, (column, slot)) in field_map.properties().iter().zip(&slots).enumerate() {
         let converted = match slot {
             None => Ok(Converted::plain(JsonValue::Null)),
-            Some((kind, text)) => convert(column, *kind, text),
+            Some(Slot { kind, text, is_single_element }) => {
+                convert(Path::of(column), column.column_type, *kind, text).map(|mut converted| {
+                    if *is_single_element && *kind == JsonKind::String {
+                        converted.num_coerced = 0;
+                    }
+                    converted
+                })
+            }
         };
         let converted = converted.and_then(|converted| match &converted.value {
-            Value::Text(value)
-                if index == field_map.partition() && !partition::fits_directory(column.name, value) =>
+            CoercedValue::Text(value)
+                if Some(index) == field_map.partition() && !partition::fits_directory(column.name, value) =>
             {
                 Err(format!("{}: too long to name a directory", column.name))
             }
@@ -127,21 +128,29 @@ pub fn decode<'a>(
         row.values.push(match converted {
             Ok(converted) => {
                 row.num_coerced += converted.num_coerced;
+                row.num_duplicate_names += converted.num_duplicate_names;
+                row.field_rejects.extend(converted.rejects.into_iter().map(|reason| (index, reason)));
+                for name in converted.undocumented {
+                    if let Target::Undocumented(index) = names.resolve(field_map, &name) {
+                        undocumented_members.push(index);
+                    }
+                }
                 converted.value
             }
             Err(reason) => {
                 row.field_rejects.push((index, reason));
-                Value::Plain(JsonValue::Null)
+                CoercedValue::Plain(JsonValue::Null)
             }
         });
     }
     if field_map.captures_extra_fields() && !undocumented.is_empty() {
         row.extra_fields = Some(extra_fields(&undocumented));
     }
-    undocumented.sort_by_key(|field| field.index);
-    undocumented.dedup_by_key(|field| field.index);
-    for field in undocumented {
-        names.count(field.index, 1);
+    undocumented_members.extend(undocumented.iter().map(|field| field.index));
+    undocumented_members.sort_unstable();
+    undocumented_members.dedup();
+    for index in undocumented_members {
+        names.count(index, 1);
     }
     Ok(row)
 }
@@ -181,75 +190,321 @@ pub fn reason(error: JsonError) -> String {
     }
 }
 
-struct Converted<'a> {
-    value: Value<'a>,
+/// What a record has for a property: its last value.
+#[derive(Debug, Clone, Copy)]
+struct Slot<'a> {
+    kind: JsonKind,
+    text: &'a [u8],
+    /// Whether its name is that of one element.
+    is_single_element: bool,
+}
+
+/// Whether a property's name on the wire is an alias that holds one element of the column's list.
+fn is_single_element(column: &Column, name: &str) -> bool {
+    column.aliases.iter().any(|alias| alias.is_single_element && alias.name.eq_ignore_ascii_case(name))
+}
+
+/// Where a value belongs.
+#[derive(Debug, Clone, Copy)]
+struct Path<'p> {
+    column: &'p str,
+    /// Position in the column's list, and the struct's member.
+    member: Option<(usize, &'p str)>,
+}
+
+impl<'p> Path<'p> {
+    fn of(column: &'p Column) -> Self {
+        Self { column: column.name, member: None }
+    }
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.member {
+            None => f.write_str(self.column),
+            Some((index, member)) => write!(f, "{}[{index}].{member}", self.column),
+        }
+    }
+}
+
+/// A value as its column has it, and what was done to it.
+#[derive(Debug)]
+pub(super) struct Converted<'a> {
+    pub(super) value: CoercedValue<'a>,
     num_coerced: u64,
+    num_duplicate_names: u64,
+    /// Why something inside of it became null.
+    rejects: Vec<String>,
+    /// Names inside of it that no member of a struct claims.
+    undocumented: Vec<String>,
 }
 
 impl<'a> Converted<'a> {
-    fn plain(value: JsonValue<'a>) -> Self {
-        Self { value: Value::Plain(value), num_coerced: 0 }
+    fn new(value: CoercedValue<'a>, num_coerced: u64) -> Self {
+        Self { value, num_coerced, num_duplicate_names: 0, rejects: Vec::new(), undocumented: Vec::new() }
     }
 
-    fn coerced(value: Value<'a>) -> Self {
-        Self { value, num_coerced: 1 }
+    fn plain(value: JsonValue<'a>) -> Self {
+        Self::new(CoercedValue::Plain(value), 0)
+    }
+
+    fn coerced(value: CoercedValue<'a>) -> Self {
+        Self::new(value, 1)
+    }
+
+    fn coerced_if(is_coerced: bool, value: JsonValue<'a>) -> Self {
+        Self::new(CoercedValue::Plain(value), u64::from(is_coerced))
+    }
+
+    /// Whether nothing had to be done.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.num_coerced == 0
+            && self.num_duplicate_names == 0
+            && self.rejects.is_empty()
+            && self.undocumented.is_empty()
     }
 }
 
-/// Converts one value to its column's type; the reason where it cannot be.
-fn convert<'a>(column: &Column, kind: JsonKind, text: &'a [u8]) -> Result<Converted<'a>, String> {
+/// Converts one value to its column's type; the reason if it cannot be.
+fn convert<'a>(
+    path: Path<'_>,
+    column_type: ColumnType,
+    kind: JsonKind,
+    text: &'a [u8],
+) -> Result<Converted<'a>, String> {
     if kind == JsonKind::Null {
         return Ok(Converted::plain(JsonValue::Null));
     }
-    let wrong_kind =
-        || Err(format!("{}: expected {}, found {}", column.name, column.column_type, kind.as_str()));
-    match (column.column_type, kind) {
-        (ColumnType::Utf8, JsonKind::String) => {
-            Ok(Converted { value: Value::Text(unescape(text)), num_coerced: 0 })
+    let wrong_kind = || Err(format!("{path}: expected {column_type}, found {}", kind.as_str()));
+    match (column_type, kind) {
+        (ColumnType::Utf8, JsonKind::String) => Ok(Converted::new(CoercedValue::Text(unescape(text)), 0)),
+        (ColumnType::Utf8, JsonKind::Number) => {
+            Ok(Converted::coerced(CoercedValue::Text(ascii(text).into())))
         }
-        (ColumnType::Utf8, JsonKind::Number) => Ok(Converted::coerced(Value::Text(ascii(text).into()))),
-        (ColumnType::Int32, JsonKind::Number) => match integer::from_number(text) {
-            Some(number) if integer::is_plain(text) => Ok(Converted::plain(JsonValue::Int32(number))),
-            Some(number) => Ok(Converted::coerced(Value::Plain(JsonValue::Int32(number)))),
-            None => Err(format!("{}: not an integer of 32 bits", column.name)),
-        },
-        (ColumnType::Int32, JsonKind::String) => match &*unescape(text) {
-            "" => Ok(Converted::plain(JsonValue::Null)),
-            digits => match integer::from_digits(digits) {
-                Some(number) => Ok(Converted::coerced(Value::Plain(JsonValue::Int32(number)))),
-                None => Err(format!("{}: text is not an integer of 32 bits", column.name)),
-            },
-        },
+        (ColumnType::Int32, _) => int(path, kind, text, 32, JsonValue::Int32).unwrap_or_else(wrong_kind),
+        (ColumnType::Int64, _) => int(path, kind, text, 64, JsonValue::Int64).unwrap_or_else(wrong_kind),
+        (ColumnType::Float64, _) => float(path, kind, text).unwrap_or_else(wrong_kind),
+        (ColumnType::Boolean, _) => boolean(path, kind, text).unwrap_or_else(wrong_kind),
         (ColumnType::TimestampMicros, JsonKind::String) => {
-            time(column, text, JsonValue::Micros).map(Converted::plain)
+            time(path, text, JsonValue::Micros).map(Converted::plain)
         }
         (ColumnType::Date32, JsonKind::String) => {
-            time(column, text, |micros| JsonValue::Days(timestamp::days(micros))).map(Converted::plain)
+            time(path, text, |micros| JsonValue::Days(timestamp::days(micros))).map(Converted::plain)
         }
         (ColumnType::TimestampMicros | ColumnType::Date32, JsonKind::Object) if is_empty_object(text) => {
             Ok(Converted::plain(JsonValue::Null))
         }
-        (ColumnType::Utf8List, JsonKind::Array) => list(column, text),
+        (ColumnType::Json, _) => Ok(Converted::new(CoercedValue::Text(json_text(kind, text)), 0)),
+        (ColumnType::Utf8List, JsonKind::Array) => list(path, text),
         (ColumnType::Utf8List, JsonKind::String) => {
-            Ok(Converted::coerced(Value::List { text, num_elements: 1 }))
+            Ok(Converted::coerced(CoercedValue::List { text, num_elements: 1 }))
+        }
+        (ColumnType::StructList(members), JsonKind::Array | JsonKind::String) => {
+            Ok(struct_list(path.column, members, kind, text))
         }
         _ => wrong_kind(),
     }
 }
 
+/// Converts to an integer of `num_bits`; `None` if the value is of another kind.
+fn int<'a, T: TryFrom<i128> + std::str::FromStr>(
+    path: Path<'_>,
+    kind: JsonKind,
+    text: &'a [u8],
+    num_bits: u32,
+    value: impl FnOnce(T) -> JsonValue<'a>,
+) -> Option<Result<Converted<'a>, String>> {
+    Some(match kind {
+        JsonKind::Number => match integer::from_number(text) {
+            Some(number) => Ok(Converted::coerced_if(!integer::is_plain(text), value(number))),
+            None => Err(format!("{path}: not an integer of {num_bits} bits")),
+        },
+        JsonKind::String => match &*unescape(text) {
+            "" => Ok(Converted::plain(JsonValue::Null)),
+            digits => match integer::from_digits(digits) {
+                Some(number) => Ok(Converted::coerced_if(true, value(number))),
+                None => Err(format!("{path}: text is not an integer of {num_bits} bits")),
+            },
+        },
+        _ => return None,
+    })
+}
+
+/// Converts to a 64-bit float; `None` if the value is of another kind.
+fn float<'a>(path: Path<'_>, kind: JsonKind, text: &[u8]) -> Option<Result<Converted<'a>, String>> {
+    let finite = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite());
+    Some(match kind {
+        JsonKind::Number => match finite(ascii(text)) {
+            Some(number) => Ok(Converted::plain(JsonValue::Float64(number))),
+            None => Err(format!("{path}: not a finite number of 64 bits")),
+        },
+        JsonKind::String => match &*unescape(text) {
+            "" => Ok(Converted::plain(JsonValue::Null)),
+            number => match finite(number).filter(|_| is_json_number(number)) {
+                Some(number) => Ok(Converted::coerced_if(true, JsonValue::Float64(number))),
+                None => Err(format!("{path}: text is not a finite number of 64 bits")),
+            },
+        },
+        _ => return None,
+    })
+}
+
+fn is_json_number(text: &str) -> bool {
+    let mut reader = Reader::new(text.as_bytes());
+    matches!(reader.value(0), Ok((JsonKind::Number, number)) if number.len() == text.len())
+}
+
+/// Converts to a boolean; `None` if the value is of another kind.
+fn boolean<'a>(path: Path<'_>, kind: JsonKind, text: &[u8]) -> Option<Result<Converted<'a>, String>> {
+    let coerced = |value| Ok(Converted::coerced_if(true, JsonValue::Boolean(value)));
+    Some(match kind {
+        JsonKind::Bool => Ok(Converted::plain(JsonValue::Boolean(text == b"true"))),
+        JsonKind::Number => match text {
+            b"1" | b"1.0" => coerced(true),
+            b"0" | b"0.0" => coerced(false),
+            _ => Err(format!("{path}: a number other than 0 and 1 is not a boolean")),
+        },
+        JsonKind::String => match &*unescape(text).to_ascii_lowercase() {
+            "true" | "1" => coerced(true),
+            "false" | "0" => coerced(false),
+            "unknown" | "-" | "" => Ok(Converted::plain(JsonValue::Null)),
+            _ => Err(format!("{path}: text is not a boolean")),
+        },
+        _ => return None,
+    })
+}
+
+/// The text of a JSON column: an object or array without its white space, a string's own text, and anything else
+/// as it is.
+pub(super) fn json_text(kind: JsonKind, text: &[u8]) -> Cow<'_, str> {
+    let utf8 = |text| std::str::from_utf8(text).expect("the record has been read before");
+    match kind {
+        JsonKind::String => unescape(text),
+        JsonKind::Object | JsonKind::Array
+            if text.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) =>
+        {
+            let mut is_inside = false;
+            let mut is_escaped = false;
+            let kept = utf8(text).chars().filter(|character| {
+                let is_kept = is_inside || !matches!(character, ' ' | '\t' | '\r' | '\n');
+                match character {
+                    _ if is_escaped => is_escaped = false,
+                    '\\' => is_escaped = is_inside,
+                    '"' => is_inside = !is_inside,
+                    _ => {}
+                }
+                is_kept
+            });
+            Cow::Owned(kept.collect())
+        }
+        _ => Cow::Borrowed(utf8(text)),
+    }
+}
+
+/// Converts an array, or a string in its place, to structs.
+pub(super) fn struct_list<'a>(
+    column: &str,
+    members: &[StructMember],
+    kind: JsonKind,
+    text: &'a [u8],
+) -> Converted<'a> {
+    let mut structs = Vec::new();
+    let mut converted = Converted::new(CoercedValue::Plain(JsonValue::Null), 0);
+    let mut element = |kind: JsonKind, text: &'a [u8]| {
+        let index = structs.len();
+        structs.push(match kind {
+            JsonKind::Null => None,
+            JsonKind::Object => Some(struct_of(column, index, members, text, &mut converted)),
+            JsonKind::String => {
+                converted.num_coerced += 1;
+                let mut values: Vec<_> =
+                    members.iter().map(|_| CoercedValue::Plain(JsonValue::Null)).collect();
+                if let Some(first) = members.first() {
+                    values[0] = member(column, index, first, kind, text, &mut converted);
+                }
+                Some(values)
+            }
+            _ => {
+                converted
+                    .rejects
+                    .push(format!("{column}[{index}]: expected object, found {}", kind.as_str()));
+                None
+            }
+        });
+    };
+    if kind == JsonKind::Array {
+        Reader::new(text).array(0, element).expect("the record has been read before");
+    } else {
+        element(kind, text);
+    }
+    converted.value = CoercedValue::Structs(structs);
+    converted
+}
+
+fn struct_of<'a>(
+    column: &str,
+    index: usize,
+    members: &[StructMember],
+    text: &'a [u8],
+    converted: &mut Converted<'a>,
+) -> Vec<CoercedValue<'a>> {
+    let mut slots: Vec<Option<(JsonKind, &'a [u8])>> = vec![None; members.len()];
+    let mut num_duplicate_names = 0;
+    let mut undocumented = Vec::new();
+    Reader::new(text)
+        .object(0, |name, kind, text| {
+            match members.iter().position(|member| member.name.eq_ignore_ascii_case(&name)) {
+                Some(position) => {
+                    num_duplicate_names += u64::from(slots[position].is_some());
+                    slots[position] = Some((kind, text));
+                }
+                None => undocumented.push(format!("{column}.{name}")),
+            }
+        })
+        .expect("the record has been read before");
+    converted.num_duplicate_names += num_duplicate_names;
+    converted.undocumented.append(&mut undocumented);
+    let value = |(declared, slot): (&StructMember, Option<(JsonKind, &'a [u8])>)| match slot {
+        None => CoercedValue::Plain(JsonValue::Null),
+        Some((kind, text)) => member(column, index, declared, kind, text, converted),
+    };
+    members.iter().zip(slots).map(value).collect()
+}
+
+fn member<'a>(
+    column: &str,
+    index: usize,
+    member: &StructMember,
+    kind: JsonKind,
+    text: &'a [u8],
+    converted: &mut Converted<'a>,
+) -> CoercedValue<'a> {
+    let path = Path { column, member: Some((index, member.name)) };
+    match convert(path, member.column_type, kind, text) {
+        Ok(value) => {
+            converted.num_coerced += value.num_coerced;
+            value.value
+        }
+        Err(reason) => {
+            converted.rejects.push(reason);
+            CoercedValue::Plain(JsonValue::Null)
+        }
+    }
+}
+
 fn time<'a>(
-    column: &Column,
+    path: Path<'_>,
     text: &[u8],
     value: impl FnOnce(i64) -> JsonValue<'a>,
 ) -> Result<JsonValue<'a>, String> {
     match timestamp::parse(unescape(text).as_bytes()) {
         ParsedTime::Micros(micros) => Ok(value(micros)),
         ParsedTime::Null => Ok(JsonValue::Null),
-        ParsedTime::Invalid => Err(format!("{}: text is not a date or timestamp", column.name)),
+        ParsedTime::Invalid => Err(format!("{path}: text is not a date or timestamp")),
     }
 }
 
-fn list<'a>(column: &Column, text: &'a [u8]) -> Result<Converted<'a>, String> {
+fn list<'a>(path: Path<'_>, text: &'a [u8]) -> Result<Converted<'a>, String> {
     let mut num_elements = 0;
     let mut num_coerced = 0;
     let mut wrong = None;
@@ -264,10 +519,8 @@ fn list<'a>(column: &Column, text: &'a [u8]) -> Result<Converted<'a>, String> {
         })
         .expect("the record has been read before");
     match wrong {
-        None => Ok(Converted { value: Value::List { text, num_elements }, num_coerced }),
-        Some((index, kind)) => {
-            Err(format!("{}[{index}]: expected string, found {}", column.name, kind.as_str()))
-        }
+        None => Ok(Converted::new(CoercedValue::List { text, num_elements }, num_coerced)),
+        Some((index, kind)) => Err(format!("{path}[{index}]: expected string, found {}", kind.as_str())),
     }
 }
 

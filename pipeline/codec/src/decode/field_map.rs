@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::column::can_hold;
 use schema::{Column, Dataset, Origin, Presence};
 
 /// Most properties that a dataset may declare; rows are gathered in an array of this length.
@@ -28,7 +27,7 @@ pub struct FieldMap {
     properties: Vec<&'static Column>,
     by_lower_name: HashMap<String, usize>,
     required: usize,
-    partition: usize,
+    partition: Option<usize>,
     capture_extra_fields: bool,
 }
 
@@ -41,12 +40,6 @@ impl FieldMap {
     pub fn new(dataset: &'static Dataset, capture_extra_fields: bool) -> Self {
         let properties: Vec<_> = dataset.properties().collect();
         assert!(properties.len() <= MAX_PROPERTIES, "{} declares too many properties", dataset.name);
-        let Some(partition) = dataset.partition_by else {
-            panic!("{} has no partition column", dataset.name)
-        };
-        for column in &properties {
-            assert!(can_hold(column.column_type), "{}: no decoder for {}", column.name, column.column_type);
-        }
         let position = |wanted: &dyn Fn(&Column) -> bool| {
             properties.iter().position(|column| wanted(column)).expect("schema's tests hold this")
         };
@@ -55,10 +48,13 @@ impl FieldMap {
             by_lower_name: properties
                 .iter()
                 .enumerate()
-                .map(|(index, column)| (column.name.to_ascii_lowercase(), index))
+                .flat_map(|(index, column)| {
+                    let aliases = column.aliases.iter().map(|alias| alias.name);
+                    aliases.chain([column.name]).map(move |name| (name.to_ascii_lowercase(), index))
+                })
                 .collect(),
             required: position(&|column| column.presence == Presence::Required),
-            partition: position(&|column| column.name == partition),
+            partition: dataset.partition_by.map(|name| position(&|column| column.name == name)),
             properties,
             capture_extra_fields,
         }
@@ -79,8 +75,8 @@ impl FieldMap {
         self.required
     }
 
-    /// Index of the property that names the partition.
-    pub fn partition(&self) -> usize {
+    /// Index of the property that names the partition, if the dataset has such a column.
+    pub fn partition(&self) -> Option<usize> {
         self.partition
     }
 

@@ -1,8 +1,12 @@
-//! Takes the text of a JSON number or of digits; gives the 32-bit integer that it is exactly.
+//! Takes the text of a JSON number or of digits; gives the integer that it is exactly.
+
+use std::str::FromStr;
 
 /// Reads a JSON number whose value is an integer: `3`, `-3`, `3.0`, `30e-1`. `None` where it has a
 /// fraction or does not fit. Exact: no digit is lost on the way through a float.
-pub fn from_number(text: &[u8]) -> Option<i32> {
+pub fn from_number<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
+    /// Of the largest integer.
+    const MAX_DIGITS: usize = 20;
     let (negative, text) = match text.strip_prefix(b"-") {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -12,7 +16,7 @@ pub fn from_number(text: &[u8]) -> Option<i32> {
     let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
     let digits: Vec<u8> = mantissa.iter().filter(|byte| byte.is_ascii_digit()).copied().collect();
     let is_zero = |&digit: &u8| digit == b'0';
-    let Some(first) = digits.iter().position(|digit| !is_zero(digit)) else { return Some(0) };
+    let Some(first) = digits.iter().position(|digit| !is_zero(digit)) else { return T::try_from(0).ok() };
     let last = digits.iter().rposition(|digit| !is_zero(digit)).unwrap_or(first);
     let exponent = match exponent {
         [] => 0,
@@ -21,17 +25,17 @@ pub fn from_number(text: &[u8]) -> Option<i32> {
     // Number of digits before the decimal point, once the exponent is applied.
     let whole = i64::try_from(point).ok()?.checked_add(exponent)?;
     let whole = usize::try_from(whole).ok()?;
-    if last >= whole || whole - first > 10 {
+    if last >= whole || whole - first > MAX_DIGITS {
         return None;
     }
-    let value = (first..whole).fold(0_i64, |value, place| {
-        value * 10 + digits.get(place).map_or(0, |digit| i64::from(digit - b'0'))
+    let value = (first..whole).fold(0_i128, |value, place| {
+        value * 10 + digits.get(place).map_or(0, |digit| i128::from(digit - b'0'))
     });
-    i32::try_from(if negative { -value } else { value }).ok()
+    T::try_from(if negative { -value } else { value }).ok()
 }
 
 /// Reads a string of digits with an optional minus, the way some writers put integers.
-pub fn from_digits(text: &str) -> Option<i32> {
+pub fn from_digits<T: FromStr>(text: &str) -> Option<T> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
@@ -69,7 +73,22 @@ mod tests {
             ("99999999999999999999999999", None),
             ("1e99999999999999999999", None),
         ] {
-            assert_eq!(from_number(text.as_bytes()), expected, "{text}");
+            assert_eq!(from_number::<i32>(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn long_integers_are_read_exactly() {
+        for (text, expected) in [
+            ("9007199254740993.0", Some(9_007_199_254_740_993)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("1e18", Some(1_000_000_000_000_000_000)),
+            ("1e20", None),
+            ("1.5", None),
+        ] {
+            assert_eq!(from_number::<i64>(text.as_bytes()), expected, "{text}");
         }
     }
 
@@ -87,7 +106,7 @@ mod tests {
             ("٣", None),
             ("2147483648", None),
         ] {
-            assert_eq!(from_digits(text), expected, "{text}");
+            assert_eq!(from_digits::<i32>(text), expected, "{text}");
         }
     }
 }

@@ -27,6 +27,18 @@ pub enum JsonKind {
 }
 
 impl JsonKind {
+    /// The kind of a value that has been read, by its first byte.
+    pub fn of(value: &[u8]) -> Self {
+        match value {
+            [b'{', ..] => Self::Object,
+            [b'[', ..] => Self::Array,
+            [b'"', ..] => Self::String,
+            [b't' | b'f', ..] => Self::Bool,
+            [b'n', ..] => Self::Null,
+            _ => Self::Number,
+        }
+    }
+
     /// The kind with its article, for messages.
     pub fn as_str(self) -> &'static str {
         match self {

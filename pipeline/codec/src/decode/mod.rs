@@ -344,6 +344,10 @@ impl<R: Read> PartDecoder<R> {
                 let values = row.json_values();
                 self.lost_columns.note_row(&values);
                 let step = push(&values, extra_fields, &self.field_map, &mut self.partition, sink);
+                if row.is_unchanged() {
+                    // It has values that the tape leaves to this path: numbers and JSON as they are written.
+                    self.template.learn(record, &self.field_map, &mut self.names);
+                }
                 for (index, reason) in row.field_rejects {
                     self.lost_columns.note_reject(index);
                     let column = self.field_map.properties()[index];
@@ -389,8 +393,8 @@ fn push(
     partition: &mut Option<Box<str>>,
     sink: &mut impl RowSink,
 ) -> Step {
-    let value = match values[field_map.partition()] {
-        JsonValue::Text(text) if !text.is_empty() => Some(text),
+    let value = match field_map.partition().map(|partition| values[partition]) {
+        Some(JsonValue::Text(text)) if !text.is_empty() => Some(text),
         _ => None,
     };
     if partition.as_deref() != value {

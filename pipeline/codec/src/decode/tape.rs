@@ -129,8 +129,8 @@ impl Members<'_> {
             JsonValue::Text(text) if !text.is_empty() => {}
             _ => return Err(Unpredicted),
         }
-        let partition = self.field_map.partition();
-        if let JsonValue::Text(value) = values[partition]
+        if let Some(partition) = self.field_map.partition()
+            && let JsonValue::Text(value) = values[partition]
             && !partition::fits_directory(self.field_map.properties()[partition].name, value)
         {
             return Err(Unpredicted);
@@ -179,6 +179,12 @@ fn to_json_value<'a>(column_type: ColumnType, nodes: &'a [Node<'a>]) -> Result<J
         (ColumnType::Int32, Node::Static(StaticNode::U64(number))) => {
             i32::try_from(*number).map(JsonValue::Int32).map_err(|_| Unpredicted)
         }
+        (ColumnType::Int64, Node::Static(StaticNode::I64(number))) => Ok(JsonValue::Int64(*number)),
+        (ColumnType::Int64, Node::Static(StaticNode::U64(number))) => {
+            i64::try_from(*number).map(JsonValue::Int64).map_err(|_| Unpredicted)
+        }
+        (ColumnType::Boolean, Node::Static(StaticNode::Bool(value))) => Ok(JsonValue::Boolean(*value)),
+        (ColumnType::Json, Node::String(text)) => Ok(JsonValue::Text(text)),
         (ColumnType::TimestampMicros, Node::String(text)) => match timestamp::parse(text.as_bytes()) {
             ParsedTime::Micros(micros) => Ok(JsonValue::Micros(micros)),
             ParsedTime::Null => Ok(JsonValue::Null),

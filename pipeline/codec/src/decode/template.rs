@@ -85,6 +85,7 @@ enum ValueKind {
     String,
     Strings,
     Integer,
+    Any,
     Undocumented,
 }
 
@@ -143,9 +144,10 @@ impl RecordTemplate {
         for property in lost_columns.without_value() {
             let Some(slot) = self.slots[property] else { continue };
             // Empty text is a value of text alone.
+            let column_type = field_map.properties()[property].column_type;
             let is_text = matches!(
-                field_map.properties()[property].column_type,
-                ColumnType::Utf8 | ColumnType::Utf8List
+                column_type,
+                ColumnType::Utf8 | ColumnType::Json | ColumnType::Utf8List | ColumnType::StructList(_)
             );
             let is_value = |value: &Span| *value != Span::NULL && (is_text || !value.is_empty());
             if self.run.values(slot, num_rows).iter().any(is_value) {
@@ -213,7 +215,8 @@ impl RecordTemplate {
         if !is_some_text(values(field_map.required()).1) {
             return Err(Mismatch::Unpredicted);
         }
-        let (previous, platform) = values(field_map.partition());
+        let Some(column) = field_map.partition() else { return Ok(end) };
+        let (previous, platform) = values(column);
         if platform == previous && !self.run.ends().is_empty() {
             return Ok(end);
         }
@@ -225,7 +228,9 @@ impl RecordTemplate {
             found if found == partition.map(str::as_bytes) => Ok(end),
             None => Err(Mismatch::Partition(None)),
             Some(found) => match std::str::from_utf8(found) {
-                Ok(found) if fits_directory(field_map, found) => Err(Mismatch::Partition(Some(found))),
+                Ok(found) if fits_directory(field_map, column, found) => {
+                    Err(Mismatch::Partition(Some(found)))
+                }
                 _ => Err(Mismatch::Unpredicted),
             },
         }
@@ -309,6 +314,7 @@ fn find_values(
             ValueKind::String => string(text, at, previous, value)?,
             ValueKind::Strings => strings(text, at, run, slot)?,
             ValueKind::Integer => integer(text, at, value)?,
+            ValueKind::Any => any(text, at, previous, value)?,
             ValueKind::Undocumented => undocumented(text, at, previous, value)?,
         };
         if text.get(at) != Some(&b',') {
@@ -413,20 +419,31 @@ fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Opt
     Some(at + raw.len())
 }
 
+/// Any value at `at` as [`undocumented`] finds it, `null` apart.
+fn any(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
+    if text[at..].starts_with(b"null") {
+        null(text, at, value)
+    } else {
+        undocumented(text, at, previous, value)
+    }
+}
+
 fn value_kind(target: Target, field_map: &FieldMap) -> ValueKind {
     match target {
         Target::Undocumented(_) => ValueKind::Undocumented,
         Target::Property(property) => match field_map.properties()[property].column_type {
             ColumnType::Utf8 | ColumnType::TimestampMicros | ColumnType::Date32 => ValueKind::String,
             ColumnType::Utf8List => ValueKind::Strings,
-            ColumnType::Int32 => ValueKind::Integer,
-            other => unreachable!("a field map has no column of type {other}"),
+            ColumnType::Int32 | ColumnType::Int64 => ValueKind::Integer,
+            ColumnType::Float64 | ColumnType::Boolean | ColumnType::Json | ColumnType::StructList(_) => {
+                ValueKind::Any
+            }
         },
     }
 }
 
-fn fits_directory(field_map: &FieldMap, value: &str) -> bool {
-    partition::fits_directory(field_map.properties()[field_map.partition()].name, value)
+fn fits_directory(field_map: &FieldMap, partition: usize, value: &str) -> bool {
+    partition::fits_directory(field_map.properties()[partition].name, value)
 }
 
 /// The members of a record and what follows the last; `None` where it cannot be predicted.

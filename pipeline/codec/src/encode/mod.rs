@@ -1,6 +1,6 @@
 //! Takes a record batch; gives a row group, encoded and compressed in memory, to be appended to any file.
 //!
-//! The batch's text is in dictionaries already: its keys become Parquet's keys, and nothing is hashed
+//! Types without an encoder here are encoded by the library. The batch's text is in dictionaries already: its keys become Parquet's keys, and nothing is hashed
 //! again. Readers see plain text: a dictionary is an encoding, not a type of the file.
 
 pub mod properties;
@@ -17,6 +17,7 @@ mod byte_array;
 mod primitive;
 #[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
 mod statistics;
+mod library;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType, UInt32
 use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, TrackedWrite};
@@ -37,6 +39,7 @@ use schema::Layout;
 use byte_array::{TextEncoder, Texts};
 use column_chunk::{ChunkWriter, PageCompressor, PageSink};
 use levels::{Levels, ListLevels};
+use library::{LibraryEncoder, has_own_encoder};
 use primitive::{Number, NumberEncoder};
 use properties::ColumnLayout;
 pub use properties::MAX_ROW_GROUP_ROWS;
@@ -44,7 +47,7 @@ pub use properties::MAX_ROW_GROUP_ROWS;
 /// Encodes row groups, one after the other, with the same buffers.
 pub struct RowGroupEncoder {
     schema: SchemaDescPtr,
-    /// By column.
+    /// By column of the file.
     layouts: Vec<ColumnLayout>,
     compressor: PageCompressor,
     text: TextEncoder,
@@ -67,9 +70,17 @@ impl std::fmt::Debug for RowGroupEncoder {
 /// A row group that no file has yet.
 #[derive(Debug)]
 pub struct RowGroup {
+    /// Of the columns that have an encoder of our own.
     bytes: Bytes,
-    columns: Vec<ColumnCloseResult>,
+    columns: Vec<Column>,
     num_rows: usize,
+}
+
+/// An encoded column chunk.
+#[derive(Debug)]
+enum Column {
+    Own(ColumnCloseResult),
+    Library(ArrowColumnChunk),
 }
 
 impl RowGroupEncoder {
@@ -100,15 +111,26 @@ impl RowGroupEncoder {
     ///
     /// Where the columns are not those of the file: a mistake of ours.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<RowGroup, ParquetError> {
-        assert_eq!(batch.num_columns(), self.schema.num_columns(), "one array for each column of the file");
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         let mut sink = TrackedWrite::new(bytes);
-        let mut columns = Vec::with_capacity(batch.num_columns());
-        for (index, array) in batch.columns().iter().enumerate() {
-            let column = self.schema.column(index);
-            columns.push(self.encode_column(&column, array, self.layouts[index], &mut sink)?);
+        let mut columns = Vec::with_capacity(self.schema.num_columns());
+        let mut library = None;
+        for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            if has_own_encoder(field.data_type()) {
+                let column = self.schema.column(columns.len());
+                let layout = self.layouts[columns.len()];
+                columns.push(Column::Own(self.encode_column(&column, array, layout, &mut sink)?));
+            } else {
+                let library = match &mut library {
+                    Some(library) => library,
+                    none => none.insert(LibraryEncoder::try_new(&self.schema, batch.schema())?),
+                };
+                let chunks = library.encode(field, array, columns.len())?;
+                columns.extend(chunks.into_iter().map(Column::Library));
+            }
         }
+        assert_eq!(columns.len(), self.schema.num_columns(), "the batch has every column of the file");
         Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
     }
 
@@ -135,7 +157,7 @@ impl RowGroupEncoder {
         &mut self,
         column: &ColumnDescPtr,
         array: &dyn Array,
-        layout: ColumnLayout,
+        ColumnLayout { is_compressed, bloom_filter_fpp }: ColumnLayout,
         sink: &mut PageSink,
     ) -> Result<ColumnCloseResult, ParquetError> {
         match array.data_type() {
@@ -155,8 +177,8 @@ impl RowGroupEncoder {
                     keys,
                     levels: flat_levels(column, nulls),
                 };
-                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
-                self.text.encode(texts, pages, layout.bloom_filter_fpp, chunk)
+                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
             }
             DataType::List(_) => {
                 assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
@@ -167,19 +189,19 @@ impl RowGroupEncoder {
                     keys,
                     levels: Levels::List(&self.lists),
                 };
-                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
-                self.text.encode(texts, pages, layout.bloom_filter_fpp, chunk)
+                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
             }
             DataType::Int32 => {
-                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
                 encode_numbers::<Int32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
             }
             DataType::Date32 => {
-                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
                 encode_numbers::<Date32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                let chunk = ChunkWriter::new(column, layout.is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
                 encode_numbers::<TimestampMicrosecondType>(
                     column,
                     array,
@@ -188,7 +210,7 @@ impl RowGroupEncoder {
                     chunk,
                 )
             }
-            other => unreachable!("{}: no column is declared as {other}", column.path()),
+            other => unreachable!("{}: {other} is the library's", column.path()),
         }
     }
 }
@@ -207,7 +229,11 @@ impl RowGroup {
         let num_pages = |column: &ColumnCloseResult| {
             column.offset_index.as_ref().map_or(0, |index| index.page_locations().len())
         };
-        self.columns.iter().map(|column| CHUNK_BYTES + num_pages(column) * PAGE_BYTES).sum()
+        let num_pages_of = |column: &Column| match column {
+            Column::Own(close) => num_pages(close),
+            Column::Library(chunk) => num_pages(chunk.close()),
+        };
+        self.columns.iter().map(|column| CHUNK_BYTES + num_pages_of(column) * PAGE_BYTES).sum()
     }
 
     /// Appends it to `file`, once.
@@ -221,7 +247,10 @@ impl RowGroup {
     ) -> Result<(), ParquetError> {
         let mut row_group = file.next_row_group()?;
         for column in self.columns.drain(..) {
-            row_group.append_column(&self.bytes, column)?;
+            match column {
+                Column::Own(close) => row_group.append_column(&self.bytes, close)?,
+                Column::Library(chunk) => chunk.append_to_row_group(&mut row_group)?,
+            }
         }
         row_group.close()?;
         Ok(())

@@ -5,9 +5,11 @@
 
 pub(super) mod dictionary;
 mod string;
-mod list;
+mod json;
 mod primitive;
-mod column_type;
+mod boolean;
+mod list;
+mod struct_list;
 mod spill;
 mod spill_format;
 mod unpredicted;
@@ -15,18 +17,21 @@ mod unpredicted;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
-use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use schema::ColumnType;
 
-pub(super) use self::column_type::can_hold;
 pub use self::unpredicted::Unpredicted;
 use super::field_map::FieldMap;
 use super::spans::Run;
 use super::value::JsonValue;
+use boolean::BooleanColumn;
 use dictionary::{Lookups, NULL_KEY};
 use list::ListColumn;
-use primitive::{PrimitiveColumn, days, integer, micros};
+use primitive::{PrimitiveColumn, days, float, integer, long, micros};
+use spill_format::Bytes;
 use string::StringColumn;
+pub(crate) use string::plain;
+use struct_list::{Member, StructListColumn};
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one
 /// open for each thread.
@@ -58,17 +63,22 @@ pub struct FinishedColumns {
 #[derive(Debug)]
 enum Column {
     Utf8(StringColumn),
-    Utf8List(ListColumn),
     Int32(PrimitiveColumn<Int32Type>),
-    TimestampMicros(PrimitiveColumn<TimestampMicrosecondType>),
+    Int64(PrimitiveColumn<Int64Type>),
+    Float64(PrimitiveColumn<Float64Type>),
+    Boolean(BooleanColumn),
     Date32(PrimitiveColumn<Date32Type>),
+    TimestampMicros(PrimitiveColumn<TimestampMicrosecondType>),
+    Json(StringColumn),
+    Utf8List(ListColumn),
+    StructList(StructListColumn<Column>),
 }
 
 impl Columns {
     /// Begins without rows.
     pub fn new(field_map: &FieldMap) -> Self {
         let column = |(index, column): (usize, &&'static schema::Column)| {
-            (index != field_map.partition()).then(|| Column::new(column.column_type))
+            (Some(index) != field_map.partition()).then(|| Column::new(column.column_type))
         };
         let properties = field_map.properties().iter().enumerate().map(column).collect();
         Self { properties, extra_fields: StringColumn::new(), num_rows: 0 }
@@ -134,10 +144,10 @@ impl Columns {
                 column.append(other);
             }
         }
-        let mut extra_fields = other.extra_fields;
+        let extra_fields = other.extra_fields;
         if !extra_fields.keys.is_empty() {
             self.extra_fields.keys.resize(self.num_rows, NULL_KEY);
-            self.extra_fields.append(&mut extra_fields);
+            self.extra_fields.append(extra_fields);
         }
         self.num_rows += other.num_rows;
     }
@@ -172,36 +182,65 @@ impl Columns {
     }
 }
 
+/// Calls a method of any kind of column.
+macro_rules! each_kind {
+    ($column:expr, $kind:ident => $call:expr) => {
+        match $column {
+            Column::Utf8($kind) | Column::Json($kind) => $call,
+            Column::Int32($kind) => $call,
+            Column::Int64($kind) => $call,
+            Column::Float64($kind) => $call,
+            Column::Boolean($kind) => $call,
+            Column::Date32($kind) => $call,
+            Column::TimestampMicros($kind) => $call,
+            Column::Utf8List($kind) => $call,
+            Column::StructList($kind) => $call,
+        }
+    };
+}
+
 impl Column {
     fn new(column_type: ColumnType) -> Self {
         match column_type {
             ColumnType::Utf8 => Self::Utf8(StringColumn::new()),
-            ColumnType::Utf8List => Self::Utf8List(ListColumn::new()),
             ColumnType::Int32 => Self::Int32(PrimitiveColumn::new()),
-            ColumnType::TimestampMicros => Self::TimestampMicros(PrimitiveColumn::new()),
+            ColumnType::Int64 => Self::Int64(PrimitiveColumn::new()),
+            ColumnType::Float64 => Self::Float64(PrimitiveColumn::new()),
+            ColumnType::Boolean => Self::Boolean(BooleanColumn::new()),
             ColumnType::Date32 => Self::Date32(PrimitiveColumn::new()),
-            other => unreachable!("a field map has no column of type {other}"),
+            ColumnType::TimestampMicros => Self::TimestampMicros(PrimitiveColumn::new()),
+            ColumnType::Json => Self::Json(StringColumn::new()),
+            ColumnType::Utf8List => Self::Utf8List(ListColumn::new()),
+            ColumnType::StructList(members) => Self::StructList(StructListColumn::new(members)),
         }
     }
 
     fn push(&mut self, value: JsonValue<'_>) {
         match (self, value) {
-            (Self::Utf8(column), JsonValue::Text(text)) => column.push(text),
-            (Self::Utf8(column), JsonValue::Null) => column.keys.push(NULL_KEY),
+            (Self::Utf8(column) | Self::Json(column), JsonValue::Text(text)) => column.push(text),
+            (Self::Utf8(column) | Self::Json(column), JsonValue::Null) => column.keys.push(NULL_KEY),
             (Self::Utf8List(column), JsonValue::List(list)) => column.push(list),
             (Self::Utf8List(column), JsonValue::Null) => column.push_null(),
             (Self::Int32(column), JsonValue::Int32(number)) => column.push(Some(number)),
             (Self::Int32(column), JsonValue::Null) => column.push(None),
+            (Self::Int64(column), JsonValue::Int64(number)) => column.push(Some(number)),
+            (Self::Int64(column), JsonValue::Null) => column.push(None),
+            (Self::Float64(column), JsonValue::Float64(number)) => column.push(Some(number)),
+            (Self::Float64(column), JsonValue::Null) => column.push(None),
+            (Self::Boolean(column), JsonValue::Boolean(value)) => column.push(Some(value)),
+            (Self::Boolean(column), JsonValue::Null) => column.push(None),
             (Self::TimestampMicros(column), JsonValue::Micros(micros)) => column.push(Some(micros)),
             (Self::TimestampMicros(column), JsonValue::Null) => column.push(None),
             (Self::Date32(column), JsonValue::Days(days)) => column.push(Some(days)),
             (Self::Date32(column), JsonValue::Null) => column.push(None),
+            (Self::StructList(column), JsonValue::Structs(structs)) => column.push(structs),
+            (Self::StructList(column), JsonValue::Null) => column.push_null(),
             (column, value) => unreachable!("{value:?} is not for {column:?}"),
         }
     }
 
     /// Adds the values that a slot has in the first `num_rows` records of a run, up to the first that
-    /// is a surprise; returns how many.
+    /// is unpredicted; returns how many.
     fn push_run(
         &mut self,
         text: &[u8],
@@ -215,8 +254,13 @@ impl Column {
             Self::Utf8(column) => column.push_run(text, values, lookups),
             Self::Utf8List(column) => column.push_run(text, values, run.elements(slot), lookups),
             Self::Int32(column) => column.push_run(text, values, integer),
+            Self::Int64(column) => column.push_run(text, values, long),
+            Self::Float64(column) => column.push_run(text, values, float),
+            Self::Boolean(column) => column.push_run(text, values),
             Self::TimestampMicros(column) => column.push_run(text, values, micros),
             Self::Date32(column) => column.push_run(text, values, days),
+            Self::Json(column) => json::push_run(column, text, values),
+            Self::StructList(column) => column.push_run(text, values),
         }
     }
 
@@ -226,46 +270,98 @@ impl Column {
     }
 
     fn truncate(&mut self, num_rows: usize) {
-        match self {
-            Self::Utf8(column) => column.keys.truncate(num_rows),
-            Self::Utf8List(column) => column.truncate(num_rows),
-            Self::Int32(column) => column.truncate(num_rows),
-            Self::TimestampMicros(column) => column.truncate(num_rows),
-            Self::Date32(column) => column.truncate(num_rows),
-        }
+        each_kind!(self, column => column.truncate(num_rows));
     }
 
     fn num_bytes(&self) -> usize {
-        match self {
-            Self::Utf8(column) => column.num_bytes(),
-            Self::Utf8List(column) => column.num_bytes(),
-            Self::Int32(column) => column.num_bytes(),
-            Self::TimestampMicros(column) => column.num_bytes(),
-            Self::Date32(column) => column.num_bytes(),
-        }
+        each_kind!(self, column => column.num_bytes())
     }
 
     fn append(&mut self, other: Self) {
         match (self, other) {
-            (Self::Utf8(column), Self::Utf8(mut other)) => column.append(&mut other),
+            (Self::Utf8(column), Self::Utf8(other)) | (Self::Json(column), Self::Json(other)) => {
+                column.append(other)
+            }
             (Self::Utf8List(column), Self::Utf8List(other)) => column.append(other),
             (Self::Int32(column), Self::Int32(other)) => column.append(other),
+            (Self::Int64(column), Self::Int64(other)) => column.append(other),
+            (Self::Float64(column), Self::Float64(other)) => column.append(other),
+            (Self::Boolean(column), Self::Boolean(other)) => column.append(other),
             (Self::TimestampMicros(column), Self::TimestampMicros(other)) => column.append(other),
             (Self::Date32(column), Self::Date32(other)) => column.append(other),
+            (Self::StructList(column), Self::StructList(other)) => column.append(other),
             (column, other) => unreachable!("{other:?} is not like {column:?}"),
         }
     }
 
     fn finish(&mut self, order: &[u32]) -> ArrayRef {
-        match self {
-            Self::Utf8(column) => Arc::new(column.finish(order)),
-            Self::Utf8List(column) => Arc::new(column.finish(order)),
-            Self::Int32(column) => Arc::new(column.finish(order)),
-            Self::TimestampMicros(column) => {
-                let data_type = schema::arrow::data_type(ColumnType::TimestampMicros);
-                Arc::new(column.finish(order).with_data_type(data_type))
-            }
-            Self::Date32(column) => Arc::new(column.finish(order)),
+        if let Self::TimestampMicros(column) = self {
+            let data_type = schema::arrow::data_type(ColumnType::TimestampMicros);
+            return Arc::new(column.finish(order).with_data_type(data_type));
         }
+        each_kind!(self, column => Arc::new(column.finish(order)))
+    }
+
+    fn write_to(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Utf8(column) | Self::Json(column) => column.write_to(out),
+            Self::Int32(column) => column.write_to(out, i64::from),
+            Self::Int64(column) => column.write_to(out, |number| number),
+            Self::Float64(column) => column.write_to(out, |number| number.to_bits().cast_signed()),
+            Self::Boolean(column) => column.write_to(out),
+            Self::Date32(column) => column.write_to(out, i64::from),
+            Self::TimestampMicros(column) => column.write_to(out, |number| number),
+            Self::Utf8List(column) => column.write_to(out),
+            Self::StructList(column) => column.write_to(out),
+        }
+    }
+
+    fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        let int = |number| i32::try_from(number).expect("written as such");
+        match self {
+            Self::Utf8(column) | Self::Json(column) => column.read_from(bytes),
+            Self::Int32(column) => column.read_from(bytes, int),
+            Self::Int64(column) => column.read_from(bytes, |number| number),
+            Self::Float64(column) => column.read_from(bytes, |number| f64::from_bits(number.cast_unsigned())),
+            Self::Boolean(column) => column.read_from(bytes),
+            Self::Date32(column) => column.read_from(bytes, int),
+            Self::TimestampMicros(column) => column.read_from(bytes, |number| number),
+            Self::Utf8List(column) => column.read_from(bytes),
+            Self::StructList(column) => column.read_from(bytes),
+        }
+    }
+}
+
+impl Member for Column {
+    fn new(column_type: ColumnType) -> Self {
+        Self::new(column_type)
+    }
+
+    fn push(&mut self, value: JsonValue<'_>) {
+        self.push(value);
+    }
+
+    fn truncate(&mut self, num_values: usize) {
+        self.truncate(num_values);
+    }
+
+    fn num_bytes(&self) -> usize {
+        self.num_bytes()
+    }
+
+    fn append(&mut self, other: Self) {
+        self.append(other);
+    }
+
+    fn finish(&mut self, order: &[u32]) -> ArrayRef {
+        self.finish(order)
+    }
+
+    fn write_to(&self, out: &mut Vec<u8>) {
+        self.write_to(out);
+    }
+
+    fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        self.read_from(bytes);
     }
 }

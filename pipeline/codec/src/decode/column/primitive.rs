@@ -5,8 +5,9 @@ use arrow_array::builder::NullBufferBuilder;
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
-use super::Unpredicted;
 use super::spill_format::{Bytes, put};
+use super::unpredicted::Unpredicted;
+use crate::decode::json::{JsonKind, ascii};
 use crate::decode::spans::Span;
 use crate::decode::timestamp::{self, ParsedTime};
 
@@ -17,7 +18,7 @@ pub(super) struct PrimitiveColumn<T: ArrowPrimitiveType> {
     nulls: NullBufferBuilder,
 }
 
-impl<T: ArrowPrimitiveType<Native: Into<i64>>> PrimitiveColumn<T> {
+impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
     pub(super) fn new() -> Self {
         Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
@@ -72,12 +73,11 @@ impl<T: ArrowPrimitiveType<Native: Into<i64>>> PrimitiveColumn<T> {
         PrimitiveArray::new(ScalarBuffer::from(ordered), ordered_nulls(&mut self.nulls, order))
     }
 
-    pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+    pub(super) fn write_to(&self, out: &mut Vec<u8>, to: impl Fn(T::Native) -> i64) {
         put(self.values.len(), out);
         for (row, value) in self.values.iter().enumerate() {
             out.push(u8::from(self.nulls.is_valid(row)));
-            let number: i64 = (*value).into();
-            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&to(*value).to_le_bytes());
         }
     }
 
@@ -115,6 +115,28 @@ pub(super) fn integer(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
         }
         _ => Err(Unpredicted),
     }
+}
+
+/// A long integer in its plain form.
+pub(super) fn long(text: &[u8]) -> Result<Option<i64>, Unpredicted> {
+    /// As many digits as always fit.
+    const MAX_DIGITS: usize = 18;
+    match text {
+        [] | [b'0', _, ..] => Err(Unpredicted),
+        digits if digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit) => {
+            Ok(Some(digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))))
+        }
+        _ => Err(Unpredicted),
+    }
+}
+
+/// A number of a value that has been read as JSON.
+pub(super) fn float(text: &[u8]) -> Result<Option<f64>, Unpredicted> {
+    if JsonKind::of(text) != JsonKind::Number {
+        return Err(Unpredicted);
+    }
+    let number = ascii(text).parse().ok().filter(|number: &f64| number.is_finite());
+    number.map(Some).ok_or(Unpredicted)
 }
 
 #[inline]

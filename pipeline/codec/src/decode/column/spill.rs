@@ -2,21 +2,15 @@
 //!
 //! Read by the run that wrote them alone, so there is no version, and what cannot be read is a mistake of ours.
 
+use super::Columns;
 use super::spill_format::{Bytes, put};
-use super::{Column, Columns};
 
 impl Columns {
     /// Appends all rows to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         put(self.num_rows(), out);
         for column in self.properties.iter().flatten() {
-            match column {
-                Column::Utf8(column) => column.write_to(out),
-                Column::Utf8List(column) => column.write_to(out),
-                Column::Int32(column) => column.write_to(out),
-                Column::TimestampMicros(column) => column.write_to(out),
-                Column::Date32(column) => column.write_to(out),
-            }
+            column.write_to(out);
         }
         self.extra_fields.write_to(out);
     }
@@ -31,17 +25,7 @@ impl Columns {
         let mut bytes = Bytes(bytes);
         self.num_rows = bytes.number();
         for column in self.properties.iter_mut().flatten() {
-            match column {
-                Column::Utf8(column) => column.read_from(&mut bytes),
-                Column::Utf8List(column) => column.read_from(&mut bytes),
-                Column::Int32(column) => {
-                    column.read_from(&mut bytes, |number| i32::try_from(number).expect("written as such"));
-                }
-                Column::TimestampMicros(column) => column.read_from(&mut bytes, |number| number),
-                Column::Date32(column) => {
-                    column.read_from(&mut bytes, |number| i32::try_from(number).expect("written as such"));
-                }
-            }
+            column.read_from(&mut bytes);
         }
         self.extra_fields.read_from(&mut bytes);
         assert!(bytes.0.is_empty(), "all that was written is read");
@@ -99,6 +83,27 @@ mod tests {
         assert_eq!(found.num_rows, 4);
         assert_eq!(found.properties, expected.properties);
         assert_eq!(&found.extra_fields, &expected.extra_fields);
+    }
+
+    #[test]
+    fn every_type_comes_back_from_its_bytes() {
+        let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
+        let text = concat!(
+            r#"{"Id":"a","Long":-5000000000,"Float":-0.5,"Boolean":true,"Json":[1],"Parts":[{"Name":"n"},null]}"#,
+            "\n",
+            r#"{"Id":"b","Float":1e300,"Boolean":false,"Parts":[]}"#,
+            "\n",
+            r#"{"Id":"c","Long":7,"Parts":[{"Size":1,"IsRequired":true}]}"#,
+        );
+        let mut columns = decode(text, &field_map);
+        let mut bytes = Vec::new();
+        columns.write_to(&mut bytes);
+        let mut again = Columns::new(&field_map);
+        again.read_from(&bytes);
+        again.append(decode(text, &field_map));
+        columns.append(decode(text, &field_map));
+        let order = [5, 1, 0, 2, 4, 3];
+        assert_eq!(again.finish(&order).properties, columns.finish(&order).properties);
     }
 
     #[test]

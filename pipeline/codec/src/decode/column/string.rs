@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
-use arrow_array::{DictionaryArray, UInt32Array};
+use arrow_array::{ArrayRef, DictionaryArray, ListArray, StringArray, UInt32Array};
 use arrow_buffer::{BooleanBuffer, ScalarBuffer};
+use arrow_schema::DataType;
 
 use super::dictionary::{Dictionary, Lookups, NULL_KEY};
 use super::spill_format::{Bytes, put};
@@ -40,11 +43,15 @@ impl StringColumn {
         self.keys.push(self.dictionary.intern_text(text));
     }
 
+    pub(super) fn truncate(&mut self, num_rows: usize) {
+        self.keys.truncate(num_rows);
+    }
+
     pub(super) fn num_bytes(&self) -> usize {
         self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
     }
 
-    pub(super) fn append(&mut self, other: &mut Self) {
+    pub(super) fn append(&mut self, other: Self) {
         let keys = self.dictionary.intern_entries(&other.dictionary);
         let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
         self.keys.extend(other.keys.iter().map(key));
@@ -85,4 +92,25 @@ impl StringColumn {
         let num_keys = bytes.number();
         self.keys.extend((0..num_keys).map(|_| bytes.word()));
     }
+}
+
+/// Writes out text that is in dictionaries, for a column of `data_type`.
+pub(crate) fn plain(array: ArrayRef, data_type: &DataType) -> ArrayRef {
+    match data_type {
+        DataType::Utf8 => Arc::new(plain_strings(array.as_dictionary())),
+        DataType::List(element) if *element.data_type() == DataType::Utf8 => {
+            let (_, offsets, elements, nulls) = array.as_list::<i32>().clone().into_parts();
+            let elements = Arc::new(plain_strings(elements.as_dictionary()));
+            Arc::new(ListArray::new(Arc::clone(element), offsets, elements, nulls))
+        }
+        _ => array,
+    }
+}
+
+fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
+    let values = texts.values().as_string::<i32>();
+    let num_bytes = texts.keys().iter().flatten().map(|key| values.value_length(key as usize) as usize).sum();
+    let mut strings = StringBuilder::with_capacity(texts.len(), num_bytes);
+    texts.keys().iter().for_each(|key| strings.append_option(key.map(|key| values.value(key as usize))));
+    strings.finish()
 }

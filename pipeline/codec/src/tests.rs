@@ -1,0 +1,239 @@
+//! Values of every type, from a part's bytes to a Parquet file and back.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
+use bytes::Bytes;
+use chrono::DateTime;
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::writer::SerializedFileWriter;
+use schema::{
+    Alias, Column, ColumnType, Dataset, Layout, Origin, Permission, Presence, Routes, StructMember,
+};
+
+use crate::batch_layout::{BatchLayout, BatchOptions, RowOrder, TextType};
+use crate::encode::{RowGroupEncoder, properties};
+use crate::part_reader::PartReader;
+
+const fn column(name: &'static str, field_id: i32, column_type: ColumnType) -> Column {
+    Column {
+        name,
+        field_id,
+        child_ids: &[],
+        column_type,
+        presence: Presence::Optional,
+        origin: Origin::Property,
+        aliases: &[],
+        doc: "A column.",
+        source: "this test",
+    }
+}
+
+const MEMBERS: &[StructMember] = &[
+    StructMember { name: "Name", column_type: ColumnType::Utf8 },
+    StructMember { name: "Size", column_type: ColumnType::Int64 },
+    StructMember { name: "IsRequired", column_type: ColumnType::Boolean },
+];
+
+/// A column of every type, and no partition column.
+pub(crate) static EVERY_TYPE: Dataset = Dataset {
+    name: "every_type",
+    version: 1,
+    doc: "One row per test.",
+    source: "this test",
+    routes: Routes { files: None, json: None },
+    permission: Permission { application: "None", delegated: "None" },
+    key: &["Id"],
+    partition_by: None,
+    may_be_empty: true,
+    layout: Layout { cluster_by: &[], bloom: &[], uncompressed: &["Id"] },
+    history: None,
+    columns: &[
+        Column { presence: Presence::Required, ..column("Id", 1, ColumnType::Utf8) },
+        column("Int", 2, ColumnType::Int32),
+        column("Long", 3, ColumnType::Int64),
+        column("Float", 4, ColumnType::Float64),
+        column("Boolean", 5, ColumnType::Boolean),
+        column("Date", 6, ColumnType::Date32),
+        column("Time", 7, ColumnType::TimestampMicros),
+        column("Json", 8, ColumnType::Json),
+        Column {
+            child_ids: &[10],
+            aliases: &[Alias { name: "Path", is_single_element: true }],
+            ..column("Paths", 9, ColumnType::Utf8List)
+        },
+        Column { child_ids: &[12, 13, 14, 15], ..column("Parts", 11, ColumnType::StructList(MEMBERS)) },
+    ],
+};
+
+fn show(column: &dyn Array, row: usize, out: &mut String) {
+    if column.is_null(row) {
+        return out.push_str("null");
+    }
+    match column.data_type() {
+        DataType::Utf8 => write!(out, "{:?}", column.as_string::<i32>().value(row)),
+        DataType::Int32 => write!(out, "{}", column.as_primitive::<Int32Type>().value(row)),
+        DataType::Int64 => write!(out, "{}", column.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => write!(out, "{:?}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => write!(out, "{}", column.as_boolean().value(row)),
+        DataType::Date32 => write!(out, "{}d", column.as_primitive::<Date32Type>().value(row)),
+        DataType::Timestamp(..) => {
+            write!(out, "{}us", column.as_primitive::<TimestampMicrosecondType>().value(row))
+        }
+        DataType::List(_) => {
+            out.push('[');
+            let elements = column.as_list::<i32>().value(row);
+            for element in 0..elements.len() {
+                show(&elements, element, out);
+                out.push(';');
+            }
+            write!(out, "]")
+        }
+        DataType::Struct(_) => {
+            out.push('{');
+            for member in column.as_struct().columns() {
+                show(member, row, out);
+                out.push(',');
+            }
+            write!(out, "}}")
+        }
+        other => panic!("no column is {other}"),
+    }
+    .unwrap();
+}
+
+fn shown(batch: &RecordBatch) -> Vec<String> {
+    let row = |row| {
+        let mut text = String::new();
+        for column in batch.columns() {
+            show(column, row, &mut text);
+            text.push(' ');
+        }
+        text.trim_end().to_owned()
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
+
+/// What a part gives.
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    rows: Vec<String>,
+    rejects: Vec<String>,
+    num_coerced: u64,
+    num_duplicate_names: u64,
+    undocumented: Vec<(String, u64)>,
+}
+
+/// Decodes a part, writes its rows to a file, and checks that they are in there.
+fn read(part: &str) -> Read {
+    let options = |text| BatchOptions { text, order: RowOrder::AsRead, ..BatchOptions::default() };
+    let layout = |text| Arc::new(BatchLayout::new(&EVERY_TYPE, DateTime::UNIX_EPOCH, options(text)));
+    let mut read = Read::default();
+    let mut reader = PartReader::try_new(part.as_bytes(), layout(TextType::Plain)).unwrap();
+    for batch in reader.batches(|reject| read.rejects.push(reject.reason)) {
+        let (key, batch) = batch.unwrap();
+        assert_eq!(key.value(), None);
+        read.rows.extend(shown(&batch));
+    }
+    let counts = reader.counts();
+    (read.num_coerced, read.num_duplicate_names) = (counts.coerced, counts.duplicate_names);
+    read.undocumented = reader.undocumented().map(|(name, count)| (name.to_owned(), count)).collect();
+
+    let layout = layout(TextType::Dictionary);
+    let schema = ArrowSchemaConverter::new().convert(layout.file_schema()).unwrap();
+    let properties = properties::properties(&EVERY_TYPE, layout.file_schema(), "a snapshot");
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties).unwrap();
+    let mut encoder = RowGroupEncoder::new(Arc::new(schema), &EVERY_TYPE.layout);
+    let mut reader = PartReader::try_new(part.as_bytes(), layout).unwrap();
+    for batch in reader.batches(drop) {
+        let mut row_group = encoder.encode(&batch.unwrap().1).unwrap();
+        row_group.append_to(&mut file).unwrap();
+        assert!(row_group.footer_bytes() == 0, "it is in the file");
+        encoder.reuse(row_group);
+    }
+    let file = Bytes::from(file.into_inner().unwrap());
+    let found = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let found: Vec<String> = found.flat_map(|batch| shown(&batch.unwrap())).collect();
+    assert_eq!(found, read.rows, "read back");
+    read
+}
+
+#[test]
+fn every_type_goes_to_a_file_and_back() {
+    let full = r#"{"Id":"a","Int":-1,"Long":9007199254740993,"Float":1e-1,"Boolean":true,"Date":"1970-01-02","Time":"1970-01-01 00:00:01","Json":{"a":[1.50,"x y"]},"Paths":["p",null],"Parts":[{"Name":"n","Size":5,"IsRequired":false},null,{}]}"#;
+    let none = r#"{"Id":"b","Int":null,"Long":null,"Float":null,"Boolean":null,"Date":null,"Time":null,"Json":null,"Paths":null,"Parts":null}"#;
+    let other = r#"{"Id":"c","Float":3,"Boolean":false,"Json":"x \"y","Paths":[],"Parts":[]}"#;
+    let part = [full, full, none, other, full, none, other, r#"{"Id":"d"}"#].join("\n");
+    let read = read(&(part + "\n"));
+    let full = r#""a" -1 9007199254740993 0.1 true 1d 1000000us "{\"a\":[1.50,\"x y\"]}" ["p";null;] [{"n",5,false,};null;{null,null,null,};]"#;
+    let none = r#""b" null null null null null null null null null"#;
+    let other = r#""c" null null 3.0 false null null "x \"y" [] []"#;
+    let last = r#""d" null null null null null null null null null"#;
+    assert_eq!(read.rows, [full, full, none, other, full, none, other, last]);
+    assert_eq!(read, Read { rows: read.rows.clone(), ..Read::default() });
+}
+
+/// Checks what becomes of a value, alone and behind records that are as declared.
+#[track_caller]
+fn check(member: &str, column: usize, expected: &str, num_coerced: u64) {
+    let record = format!("{{\"Id\":\"a\",{member}}}\n");
+    let plain = r#"{"Id":"a","Long":1,"Float":1,"Boolean":true,"Json":1,"Parts":[]}"#;
+    for num_before in [0, 3] {
+        let part = format!("{plain}\n").repeat(num_before) + &record;
+        let read = read(&part);
+        let mut rejects = read.rejects;
+        let shown = match rejects.pop() {
+            Some(reject) => reject,
+            None => read.rows[num_before].split(' ').nth(column).unwrap().to_owned(),
+        };
+        assert_eq!((&*shown, read.num_coerced), (expected, num_coerced), "{member}");
+    }
+}
+
+#[test]
+fn values_become_their_type_or_say_why_not() {
+    check(r#""Long":9223372036854775807"#, 2, "9223372036854775807", 0);
+    check(r#""Long":-3"#, 2, "-3", 0);
+    check(r#""Long":9007199254740993.0"#, 2, "9007199254740993", 1);
+    check(r#""Long":"12345678901""#, 2, "12345678901", 1);
+    check(r#""Long":9223372036854775808"#, 2, "Long: not an integer of 64 bits", 0);
+    check(r#""Long":true"#, 2, "Long: expected int64, found a boolean", 0);
+    check(r#""Float":1e-400"#, 3, "0.0", 0);
+    check(r#""Float":-1.5"#, 3, "-1.5", 0);
+    check(r#""Float":"2.50""#, 3, "2.5", 1);
+    check(r#""Float":"""#, 3, "null", 0);
+    check(r#""Float":1e400"#, 3, "Float: not a finite number of 64 bits", 0);
+    check(r#""Float":"inf""#, 3, "Float: text is not a finite number of 64 bits", 0);
+    check(r#""Boolean":"TRUE""#, 4, "true", 1);
+    check(r#""Boolean":0.0"#, 4, "false", 1);
+    check(r#""Boolean":"Unknown""#, 4, "null", 0);
+    check(r#""Boolean":2"#, 4, "Boolean: a number other than 0 and 1 is not a boolean", 0);
+    check(r#""Boolean":"yes""#, 4, "Boolean: text is not a boolean", 0);
+    check(r#""Json":[ 1.0 ,"a b\"\\" , {} ]"#, 7, r#""[1.0,\"a"#, 0);
+    check(r#""Json":1.50"#, 7, r#""1.50""#, 0);
+    check(r#""Json":"""#, 7, r#""""#, 0);
+    check(r#""Path":"p""#, 8, r#"["p";]"#, 0);
+    check(r#""Paths":"p""#, 8, r#"["p";]"#, 1);
+    check(r#""Parts":["n"]"#, 9, r#"[{"n",null,null,};]"#, 1);
+    check(r#""Parts":"n""#, 9, r#"[{"n",null,null,};]"#, 1);
+    check(r#""Parts":[{"size":"7"}]"#, 9, "[{null,7,null,};]", 1);
+    check(r#""Parts":[null,{"IsRequired":"maybe"}]"#, 9, "Parts[1].IsRequired: text is not a boolean", 0);
+    check(r#""Parts":[7]"#, 9, "Parts[0]: expected object, found a number", 0);
+    check(r#""Parts":{}"#, 9, "Parts: expected list of struct, found an object", 0);
+}
+
+#[test]
+fn names_inside_of_structs_are_counted() {
+    let record =
+        r#"{"Id":"a","Parts":[{"Other":1,"Name":"x","name":"y"},{"Other":2}],"paths":[],"Path":"p"}"#;
+    let read = read(&format!("{record}\n{record}\n"));
+    assert_eq!(read.undocumented, [("Parts.Other".to_owned(), 2)]);
+    assert_eq!(read.num_duplicate_names, 4);
+    let row = r#""a" null null null null null null null ["p";] [{"y",null,null,};{null,null,null,};]"#;
+    assert_eq!(read.rows, [row, row]);
+}
