@@ -1,11 +1,10 @@
 //! Reads the envelope of a JSON page while its bytes pass by: the members beside `value`, and whether
 //! the page is complete.
 //!
-//! A page of 200,000 records has some 100 MB, so it is neither held nor parsed here: the scanner knows
-//! strings, escapes and depth, and keeps only what stands beside `value`. Whether the records are valid
-//! is the decoder's business.
+//! A page of 200,000 records has some 100 MB, so it is neither held nor parsed here: only the members beside
+//! `value` are kept. Whether the records are valid is for the decoder to say.
 
-use memchr::memchr2;
+use codec::decode::value_scanner::{BracketScanner, Scan, ValueScanner};
 use serde_json::Value;
 
 /// Longest text of all members beside `value`. A link has some hundred bytes; one known bug made each
@@ -51,6 +50,11 @@ impl PageEnvelope {
 #[derive(Debug)]
 pub struct EnvelopeScanner {
     state: ScanState,
+    /// Of the name or value at hand.
+    scanner: ValueScanner,
+    /// Whether the last piece ended behind a backslash, which the scanner takes with what it escapes.
+    is_after_backslash: bool,
+    records: BracketScanner,
     /// Bytes of all earlier pieces.
     offset: u64,
     /// Text of the member at hand: first its name, then its value.
@@ -69,26 +73,23 @@ enum ScanState {
     FirstName,
     /// Before a name.
     Name,
-    InName {
-        escaped: bool,
-    },
+    InName,
     /// Before the `:`.
     Colon,
     /// Before a value.
     Value,
-    /// In a number, `true`, `false` or `null`.
-    InScalar,
-    /// In a string (`depth` 0), array or object.
-    Inside {
-        depth: u64,
-        in_string: bool,
-        escaped: bool,
-    },
+    /// In a member's value.
+    InValue,
+    /// In the array of records.
+    InRecords,
     /// Before a `,` or the `}`.
     AfterValue,
     /// After the `}`.
     End,
 }
+
+const NOT_A_NAME: &str = "a name that is no json string";
+const NOT_A_VALUE: &str = "a value that is no json";
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -96,6 +97,9 @@ impl Default for EnvelopeScanner {
     fn default() -> Self {
         Self {
             state: ScanState::Start(0),
+            scanner: ValueScanner::default(),
+            is_after_backslash: false,
+            records: BracketScanner::default(),
             offset: 0,
             text: Vec::new(),
             name: String::new(),
@@ -112,61 +116,28 @@ impl EnvelopeScanner {
     /// # Errors
     ///
     /// At the first byte that no page has.
-    #[expect(clippy::too_many_lines, reason = "one table of states; cut up, it would be harder to follow")]
     pub fn push(&mut self, piece: &[u8]) -> Result<(), EnvelopeError> {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
             let malformed =
                 |problem| Err(EnvelopeError::Malformed { problem, offset: self.offset + at as u64 });
             match self.state {
-                ScanState::Inside { depth, in_string: true, escaped: false } => {
-                    // Nearly all bytes of a page are inside of strings.
-                    let rest = &piece[at..];
-                    let len = memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
-                    self.keep(&rest[..len])?;
+                ScanState::InName | ScanState::InValue => {
+                    let (len, has_ended) = self.scan(&piece[at..], at)?;
                     at += len;
-                    let Some(&byte) = piece.get(at) else { break };
-                    self.keep(&[byte])?;
-                    if byte == b'\\' {
-                        self.state = ScanState::Inside { depth, in_string: true, escaped: true };
-                    } else if depth == 0 {
-                        self.end_value()?;
-                    } else {
-                        self.state = ScanState::Inside { depth, in_string: false, escaped: false };
+                    match self.state {
+                        _ if !has_ended => {}
+                        ScanState::InName => self.end_name()?,
+                        _ => self.end_value()?,
                     }
+                    continue;
                 }
-                ScanState::Inside { depth, in_string: true, escaped: true } => {
-                    self.keep(&[byte])?;
-                    self.state = ScanState::Inside { depth, in_string: true, escaped: false };
+                ScanState::InRecords => {
+                    let Some(len) = self.records.feed(&piece[at..]) else { break };
+                    at += len;
+                    self.state = ScanState::AfterValue;
+                    continue;
                 }
-                ScanState::Inside { depth, in_string: false, .. } => {
-                    self.keep(&[byte])?;
-                    let inside = |depth, in_string| ScanState::Inside { depth, in_string, escaped: false };
-                    match byte {
-                        b'"' => self.state = inside(depth, true),
-                        b'{' | b'[' => self.state = inside(depth + 1, false),
-                        b'}' | b']' if depth == 1 => self.end_value()?,
-                        b'}' | b']' => self.state = inside(depth - 1, false),
-                        _ => {}
-                    }
-                }
-                ScanState::InName { escaped } => {
-                    self.keep(&[byte])?;
-                    match byte {
-                        _ if escaped => self.state = ScanState::InName { escaped: false },
-                        b'\\' => self.state = ScanState::InName { escaped: true },
-                        b'"' => self.end_name()?,
-                        _ => {}
-                    }
-                }
-                ScanState::InScalar => match byte {
-                    b',' | b'}' | b' ' | b'\t' | b'\r' | b'\n' => {
-                        self.end_value()?;
-                        continue; // the byte is not part of the value
-                    }
-                    b'{' | b'[' | b']' | b'"' | b':' => return malformed("a value with that in it"),
-                    _ => self.keep(&[byte])?,
-                },
                 ScanState::Start(n @ 0..3) if byte == BYTE_ORDER_MARK[usize::from(n)] => {
                     self.state = ScanState::Start(n + 1);
                 }
@@ -178,10 +149,8 @@ impl EnvelopeScanner {
                 },
                 ScanState::FirstName | ScanState::Name => match byte {
                     b'"' => {
-                        self.name.clear();
-                        self.text.clear();
-                        self.keep(&[byte])?;
-                        self.state = ScanState::InName { escaped: false };
+                        self.begin(ScanState::InName);
+                        continue;
                     }
                     b'}' if self.state == ScanState::FirstName => self.state = ScanState::End,
                     _ => return malformed("expected a name"),
@@ -190,24 +159,23 @@ impl EnvelopeScanner {
                     b':' => self.state = ScanState::Value,
                     _ => return malformed("expected a colon"),
                 },
-                ScanState::Value => {
-                    if self.name == "value" {
-                        if byte != b'[' {
-                            return malformed("`value` is no array");
-                        }
-                        if self.has_value {
-                            return malformed("a second `value`");
-                        }
-                        self.has_value = true;
+                ScanState::Value if self.name == "value" => {
+                    if byte != b'[' {
+                        return malformed("`value` is no array");
                     }
-                    self.state = match byte {
-                        b'"' => ScanState::Inside { depth: 0, in_string: true, escaped: false },
-                        b'{' | b'[' => ScanState::Inside { depth: 1, in_string: false, escaped: false },
-                        b'}' | b']' | b',' | b':' => return malformed("expected a value"),
-                        _ => ScanState::InScalar,
-                    };
-                    self.keep(&[byte])?;
+                    if std::mem::replace(&mut self.has_value, true) {
+                        return malformed("a second `value`");
+                    }
+                    self.state = ScanState::InRecords;
+                    continue;
                 }
+                ScanState::Value => match byte {
+                    b'}' | b']' | b',' | b':' => return malformed("expected a value"),
+                    _ => {
+                        self.begin(ScanState::InValue);
+                        continue;
+                    }
+                },
                 ScanState::AfterValue => match byte {
                     b',' => self.state = ScanState::Name,
                     b'}' => self.state = ScanState::End,
@@ -236,11 +204,43 @@ impl EnvelopeScanner {
         Ok(self.envelope)
     }
 
-    /// Keeps text of a member, unless it is that of `value`.
-    fn keep(&mut self, text: &[u8]) -> Result<(), EnvelopeError> {
-        if self.name == "value" {
-            return Ok(());
+    /// Begins a name or a member's value.
+    fn begin(&mut self, state: ScanState) {
+        self.text.clear();
+        self.scanner = ValueScanner::default();
+        self.state = state;
+    }
+
+    /// Scans the name or value at hand, at `offset` of a piece; returns how much of `bytes` it takes and whether
+    /// it has ended there.
+    fn scan(&mut self, bytes: &[u8], offset: usize) -> Result<(usize, bool), EnvelopeError> {
+        let escaped = [b'\\', bytes[0]];
+        let is_after_backslash = std::mem::take(&mut self.is_after_backslash);
+        let scanned = if is_after_backslash { &escaped[..] } else { bytes };
+        let (len, has_ended) = match self.scanner.feed(scanned) {
+            Scan::Done(len) => (len, true),
+            Scan::More(len) => (len, false),
+            Scan::Invalid(len) => {
+                let problem = match self.state {
+                    ScanState::InName => NOT_A_NAME,
+                    _ => NOT_A_VALUE,
+                };
+                return Err(EnvelopeError::Malformed {
+                    problem,
+                    offset: self.offset + (offset + len) as u64,
+                });
+            }
+        };
+        self.keep(&scanned[..len])?;
+        if is_after_backslash {
+            return Ok((1, has_ended));
         }
+        self.is_after_backslash = !has_ended && len < bytes.len();
+        Ok((if has_ended { len } else { bytes.len() }, has_ended))
+    }
+
+    /// Keeps text of a member.
+    fn keep(&mut self, text: &[u8]) -> Result<(), EnvelopeError> {
         self.members_bytes += text.len();
         if self.members_bytes > MAX_MEMBERS_BYTES {
             return Err(EnvelopeError::TooLong);
@@ -250,17 +250,14 @@ impl EnvelopeScanner {
     }
 
     fn end_name(&mut self) -> Result<(), EnvelopeError> {
-        self.name = self.parse("a name that is no json string")?;
-        self.text.clear();
+        self.name = self.parse(NOT_A_NAME)?;
         self.state = ScanState::Colon;
         Ok(())
     }
 
     fn end_value(&mut self) -> Result<(), EnvelopeError> {
-        if self.name != "value" {
-            let value = self.parse("a value that is no json")?;
-            self.envelope.members.push((std::mem::take(&mut self.name), value));
-        }
+        let value = self.parse(NOT_A_VALUE)?;
+        self.envelope.members.push((std::mem::take(&mut self.name), value));
         self.state = ScanState::AfterValue;
         Ok(())
     }

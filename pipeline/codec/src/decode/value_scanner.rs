@@ -153,6 +153,48 @@ impl ValueScanner {
     }
 }
 
+/// Finds the end of an array or object by its brackets alone, fed piece by piece: whether they match, and what is
+/// between them, is not looked at.
+#[derive(Debug, Default)]
+pub struct BracketScanner {
+    depth: u64,
+    is_in_string: bool,
+    is_escaped: bool,
+}
+
+impl BracketScanner {
+    /// Scans `bytes`; returns where the value ends, `None` if it goes on.
+    pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if std::mem::take(&mut self.is_escaped) {
+                at += 1;
+                continue;
+            }
+            if self.is_in_string {
+                at += memchr::memchr2(b'"', b'\\', &bytes[at..])?;
+                self.is_escaped = bytes[at] == b'\\';
+                self.is_in_string = self.is_escaped;
+                at += 1;
+                continue;
+            }
+            at += 1;
+            match byte {
+                b'"' => self.is_in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
 /// Bytes that numbers and words are made of.
 fn is_scalar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
@@ -238,6 +280,23 @@ mod tests {
         let nested = |depth: usize| format!("{}\n{}", "[".repeat(depth), "]".repeat(depth));
         check(&nested(MAX_OPEN_AT_LINE_END), Scan::Done(2 * MAX_OPEN_AT_LINE_END + 1));
         check(&nested(MAX_OPEN_AT_LINE_END + 1), Scan::Invalid(MAX_OPEN_AT_LINE_END + 1));
+    }
+
+    #[test]
+    fn brackets_end_where_they_end() {
+        let check = |text: &str, expected: Option<usize>| {
+            for split in 0..=text.len() {
+                let mut scanner = BracketScanner::default();
+                let (first, rest) = text.as_bytes().split_at(split);
+                let end = scanner.feed(first).or_else(|| Some(split + scanner.feed(rest)?));
+                assert_eq!(end, expected, "{text} split at {split}");
+            }
+        };
+        check(r#"[{"a":"]\"}"},1} 2],"#, Some(16));
+        check("[{]] x", Some(4));
+        check("[\"\n\\\\\"]", Some(7));
+        check("[[]", None);
+        check("[\"]", None);
     }
 
     #[test]
