@@ -131,7 +131,8 @@ check: cargo-deny ## Check format, lints, docs and licences; warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --lib --bins --examples $(FEATURES) --quiet
-	@! $(CARGO) tree --locked -p codec -e normal --prefix none | grep -E '^(reqwest|object_store|tokio|clap) ' || \
+	@tree=$$($(CARGO) tree --locked -p codec -e normal --prefix none); \
+	  ! grep -E '^(reqwest|object_store|tokio|clap) ' <<<"$$tree" || \
 	  { echo 'codec must not depend on the network, the lake or the command line' >&2; exit 1; }
 	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
 	$(CARGO) clippy --locked --manifest-path pipeline/codec/fuzz/Cargo.toml -- -D warnings

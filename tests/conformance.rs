@@ -99,7 +99,7 @@ impl Store {
         self.get(path).map(|bytes| serde_json::from_slice(&bytes).unwrap())
     }
 
-    /// Reads the snapshot of the date as a careful reader does: by what `_SUCCESS` says. Nothing where it
+    /// Reads the snapshot of the date by its `_SUCCESS`, as a reader should. Nothing if it
     /// was replaced meanwhile.
     fn read_whole(&self) -> Option<String> {
         let success = self.json(SUCCESS)?;

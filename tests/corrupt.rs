@@ -261,7 +261,7 @@ fn answer_for_one_entity_is_not_a_page() {
 
 #[test]
 fn page_whose_value_is_not_an_array_publishes_nothing() {
-    check_damage("page-value-no-array.json", "line 1, byte 30: the page has a `value` that is no array");
+    check_damage("page-value-no-array.json", "line 1, byte 30: the page has a `value` that is not an array");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn record() -> impl Strategy<Value = String> {
     })
 }
 
-/// What stands where a record is expected.
+/// Text in place of a record.
 fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         12 => record(),
@@ -387,17 +387,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, max_shrink_iters: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn decoder_agrees_with_the_oracle(text in part(), reading in reading()) {
+    fn decoder_agrees_with_oracle(text in part(), reading in reading()) {
         check(text.as_bytes(), reading);
     }
 
     #[test]
-    fn decoder_agrees_with_the_oracle_on_alike_records(text in alike(), reading in reading()) {
+    fn decoder_agrees_with_oracle_on_alike_records(text in alike(), reading in reading()) {
         check(text.as_bytes(), reading);
     }
 
     #[test]
-    fn decoder_agrees_with_the_oracle_on_damaged_text(text in mutated(), reading in reading()) {
+    fn decoder_agrees_with_oracle_on_damaged_text(text in mutated(), reading in reading()) {
         check(&text, reading);
     }
 
@@ -407,7 +407,7 @@ proptest! {
         splits in vec(any::<prop::sample::Index>(), 0..4),
     ) {
         // Lines that are whole by themselves: one that is not may be completed by the next. Nor may one be
-        // what an API answers with an error, which is damage where it is alone.
+        // what an API answers with an error, which is damage if it is alone.
         let lines: Vec<String> = lines
             .into_iter()
             .filter(|(record, _)| !record.contains('\n') && is_whole(record))
@@ -450,7 +450,7 @@ fn is_whole(record: &str) -> bool {
 }
 
 #[test]
-fn decoder_agrees_with_the_oracle_on_every_fixture() {
+fn decoder_agrees_with_oracle_on_every_fixture() {
     let mut num_files = 0;
     for folder in ["samples/software-inventory", "corrupt"] {
         let folder = format!("{}/../fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
@@ -466,7 +466,7 @@ fn decoder_agrees_with_the_oracle_on_every_fixture() {
 }
 
 #[test]
-fn decoder_agrees_with_the_oracle_on_every_truncation() {
+fn decoder_agrees_with_oracle_on_every_truncation() {
     let text = concat!(
         "\u{feff}{\"DeviceId\":\"a\",\"DiskPaths\":[\"C:\\\\x\\u00e9\",null]}\r\n",
         "{\n \"deviceId\": 1.50,\n \"x\": {\"y\": [true, -1e5]}\n}{\"DeviceId\":\"\\ud83d\\ude00\"} {\"a\"\n",

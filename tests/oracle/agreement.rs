@@ -1,4 +1,4 @@
-//! Holds the real decoder against the oracle: takes a part's text; panics where the two differ.
+//! Holds the real decoder against the oracle: takes a part's text; panics if the two differ.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -136,7 +136,7 @@ pub fn gzip(text: &[u8]) -> Vec<u8> {
 ///
 /// # Panics
 ///
-/// Where they do not.
+/// If they do not.
 pub fn check(text: &[u8], reading: Reading) {
     // A part without a byte is not a part, and one that begins as gzip does is not text.
     if !reading.gzip && matches!(text.first(), None | Some(0x1f)) {

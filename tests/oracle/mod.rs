@@ -299,7 +299,7 @@ fn piece(text: &[u8], start: usize, by_itself: bool) -> Piece {
     }
 }
 
-/// Where the value at `start` ends, or where its structure breaks: brackets, commas, colons,
+/// Finds where the value at `start` ends, or where its structure breaks: brackets, commas, colons,
 /// strings without line feeds, and words of letters, digits, `+`, `-` and `.`.
 fn structure(text: &[u8], start: usize) -> Result<usize, usize> {
     let mut open: Vec<u8> = Vec::new();
@@ -362,7 +362,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)
 }
 
-/// Where the string ends whose quote is passed.
+/// Finds where the string ends whose quote is passed.
 fn string(text: &[u8], mut at: usize) -> Result<usize, usize> {
     loop {
         match (text.get(at), text.get(at + 1)) {
@@ -431,7 +431,7 @@ impl<'de> serde::Deserialize<'de> for Members {
     }
 }
 
-/// Reads one record; `None` where it is rejected.
+/// Reads one record; `None` if it is rejected.
 fn read_record(raw: &[u8], capture_extra_fields: bool) -> Option<Record> {
     let text = std::str::from_utf8(raw).ok()?;
     if depth(text) > MAX_DEPTH {

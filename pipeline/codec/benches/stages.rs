@@ -59,7 +59,7 @@ fn main() {
     divan::main();
 }
 
-/// Throughput is counted in bytes of JSON, whatever a stage takes.
+/// Throughput of every stage is in bytes of JSON.
 fn bytes() -> BytesCount {
     BytesCount::new(PART.plain.len())
 }

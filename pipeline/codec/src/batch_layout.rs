@@ -82,7 +82,7 @@ impl BatchLayout {
     ///
     /// # Panics
     ///
-    /// If the declaration breaks what the tests of crate `schema` hold it to.
+    /// If the declaration breaks what the tests of crate `schema` check.
     pub fn new(dataset: &'static Dataset, generated_time: DateTime<Utc>, options: BatchOptions) -> Self {
         let BatchOptions { extra_fields, text, partition_columns, order } = options;
         let field_map = FieldMap::new(dataset, extra_fields);
@@ -174,7 +174,7 @@ impl BatchLayout {
         RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
     }
 
-    /// Where each row of the batch is taken from.
+    /// Returns which row each row of the batch is.
     fn order(&self, columns: &Columns) -> Vec<u32> {
         let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
         let mut sorted = vec![0; order.len().min(BLOCK_ROWS)];
@@ -211,7 +211,7 @@ impl BatchLayout {
 
     fn snapshot_dates(&self, num_rows: usize) -> ArrayRef {
         let days = self.generated_time.date_naive().signed_duration_since(DateTime::UNIX_EPOCH.date_naive());
-        let days = i32::try_from(days.num_days()).expect("a year of chrono is no such number of days");
+        let days = i32::try_from(days.num_days()).expect("years of chrono have fewer days");
         Arc::new(Date32Array::from_value(days, num_rows))
     }
 }

@@ -1,17 +1,17 @@
-//! Compares and searches text a block at a time: no call, and no jump by a length that nobody can
-//! predict.
+//! Compares and searches text a block at a time, without calls and without branches on lengths, which are
+//! unpredictable.
 
-/// What is compared or searched at once.
+/// Bytes compared or searched at once.
 const BLOCK: usize = 32;
 
-/// What is searched at once where it is known to be near.
+/// Bytes searched at once if the match is known to be near.
 const WORD: usize = size_of::<u64>();
 
 /// What text may begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
     text: Box<[u8]>,
-    /// Its first bytes, and ones where there are some.
+    /// Its first bytes, and a mask of those that there are.
     block: [u8; BLOCK],
     mask: [u8; BLOCK],
 }
@@ -65,7 +65,7 @@ const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
     masks
 };
 
-/// Whether two blocks are equal where the mask has ones.
+/// Whether two blocks are equal in the bytes of the mask.
 #[inline]
 fn are_same(block: &[u8; BLOCK], other: &[u8; BLOCK], mask: &[u8; BLOCK]) -> bool {
     let mut differences = 0;
@@ -86,7 +86,7 @@ pub fn first_word(text: &[u8]) -> u64 {
     u64::from_be_bytes(word)
 }
 
-/// Length of a JSON string's content, given what follows its opening quote; `None` where it does not
+/// Returns the length of a JSON string's content, given what follows its opening quote; `None` if it does not
 /// end.
 #[inline]
 pub fn content_len(text: &[u8]) -> Option<usize> {
@@ -94,7 +94,7 @@ pub fn content_len(text: &[u8]) -> Option<usize> {
     if len > 0 && text[len - 1] == b'\\' { escaped_content_len(text, len) } else { Some(len) }
 }
 
-/// As [`content_len`], where a backslash is before the quote at `quote`.
+/// As [`content_len`], if a backslash is before the quote at `quote`.
 #[inline(never)]
 fn escaped_content_len(text: &[u8], mut quote: usize) -> Option<usize> {
     // A quote behind an odd number of backslashes is one of them escaped.
@@ -135,7 +135,7 @@ fn find_in_word(word: [u8; WORD], byte: u8) -> Option<usize> {
 }
 
 /// Writes `content` to the start of `text`, a backslash for each two of them; returns how many bytes
-/// that are. `None` where a backslash stands alone. `text` has room for `content` and a word.
+/// that are. `None` if a backslash stands alone. `text` has room for `content` and a word.
 #[inline]
 pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
     let (mut at, mut len) = (0, 0);

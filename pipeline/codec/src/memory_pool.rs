@@ -1,14 +1,14 @@
-//! Memory that threads share: each takes what it needs, and waits while there is less.
+//! A pool of memory, in bytes: threads reserve what they need, and wait until it is free.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Returns what a row group takes while it is encoded, whose columns hold `columns_bytes`: the columns in
+/// Returns the memory that a row group takes while it is encoded, if its columns hold `columns_bytes`: the columns in
 /// their new order, a page before and after compression, and the pages that no file has yet.
 pub fn encode_cost(columns_bytes: usize) -> usize {
     columns_bytes.saturating_mul(3)
 }
 
-/// Memory that is shared out in bytes: who asks for more than is left waits until others give back.
+/// A number of bytes that threads may reserve together; a reservation waits until enough are free.
 #[derive(Debug, Clone)]
 pub struct MemoryPool(Arc<Shared>);
 
@@ -19,21 +19,21 @@ struct Shared {
     freed: Condvar,
 }
 
-/// Bytes that were taken, given back when dropped.
+/// Reserved bytes, freed on drop.
 #[derive(Debug)]
-#[must_use = "what is dropped is given back"]
+#[must_use = "a reservation is freed on drop"]
 pub struct Reservation {
     room: MemoryPool,
     bytes: usize,
 }
 
 impl MemoryPool {
-    /// Begins with all of `capacity` free.
+    /// Starts with all of `capacity` free.
     pub fn new(capacity: usize) -> Self {
         Self(Arc::new(Shared { capacity, free: Mutex::new(capacity), freed: Condvar::new() }))
     }
 
-    /// Takes `bytes`, waiting until they are free. More than all there is counts as all: it goes alone.
+    /// Reserves `bytes`, waiting until they are free. More than the capacity counts as all of it.
     pub fn take(&self, bytes: usize) -> Reservation {
         let Shared { capacity, free, freed } = &*self.0;
         let bytes = bytes.min(*capacity);
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_never_given_twice_and_all_get_theirs() {
+    fn bytes_are_reserved_once_and_all_get_theirs() {
         let room = MemoryPool::new(10);
         let (in_use, next) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let take = || {

@@ -41,7 +41,7 @@ use crate::partition::PartitionKey;
 use crate::row_group::{Batcher, DueRowGroup, LastRowGroup, RowGroupLimits, RowGroups};
 use crate::spill::{NoSpill, SpillFile};
 
-/// What the open batches of a part may hold together, if no one else adds to them.
+/// Bytes that the open batches of one part may hold together.
 const MAX_OPEN_BYTES: usize = 96 << 20;
 
 /// Reads one part, plain or gzip.
@@ -97,7 +97,7 @@ impl<R: Read, F: SpillFile> PartReader<R, F> {
         self
     }
 
-    /// Reads with a text buffer of the given size. What is decoded does not depend on it.
+    /// Reads with a text buffer of the given size. The result does not depend on it.
     #[must_use]
     pub fn with_buffer_bytes(mut self, buffer_bytes: usize) -> Self {
         self.decoder = self.decoder.with_buffer_bytes(buffer_bytes);
@@ -130,7 +130,7 @@ impl<R: Read, F: SpillFile> PartReader<R, F> {
         self.is_untouched
     }
 
-    /// What has been counted so far; complete at the end of the part.
+    /// Returns the counts so far; complete at the end of the part.
     pub fn counts(&self) -> DecodeCounts {
         self.decoder.counts()
     }

@@ -1,4 +1,4 @@
-//! Takes a row's platform; gives the directory that its partition lives in. The one place that
+//! Takes the value of a partition column; gives the name of the partition's directory. The one place that
 //! knows Hive's escaping and the null partition.
 //!
 //! Only what Hive itself escapes is escaped, byte for byte: Spark does not decode escaped
@@ -54,7 +54,7 @@ pub fn fits_directory(column: &str, value: &str) -> bool {
 /// Escapes a value for a directory name.
 fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
-    // `.` and `..` would name other directories to whoever joins paths by value; the literal null
+    // `.` and `..` would name other directories if joined to a path; the literal null
     // marker would read as null. One escaped byte tells them apart.
     let escape_first = matches!(value, "." | ".." | NULL_PARTITION);
     for (index, character) in value.chars().enumerate() {
@@ -116,7 +116,7 @@ pub fn portable_spelling(directory: &str) -> Option<String> {
     (spelling != directory).then_some(spelling)
 }
 
-/// Reads a directory name back: `column=value` → the key; `None` where it is no such name.
+/// Reads a directory name back: `column=value` → the key; `None` if it is not such a name.
 pub fn parse_directory(column: &str, directory: &str) -> Option<PartitionKey> {
     let value = directory.strip_prefix(column)?.strip_prefix('=')?;
     if value == NULL_PARTITION {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_directory_can_have_do_not_fit() {
+    fn names_too_long_for_a_directory_do_not_fit() {
         assert!(fits_directory("OSPlatform", &"a".repeat(255 - 11)));
         assert!(!fits_directory("OSPlatform", &"a".repeat(255 - 10)));
         assert!(fits_directory("OSPlatform", &"%".repeat(81)));

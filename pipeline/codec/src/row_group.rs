@@ -1,9 +1,9 @@
 //! Takes columns of rows as they are decoded; gives record batches, each one row group of a partition.
 //!
-//! Rows are routed as they come, so that nothing is ever split or copied again by partition. Open
-//! row groups are shared by all threads: one takes a partition's columns for a stretch of rows, and
-//! puts them back. They are bounded in rows each, and in bytes all together; if there are more, the
-//! largest is written, or spilled if its rows are too few for a row group.
+//! A row goes to its partition's columns right away, so that nothing is split or copied by partition
+//! later. Threads share the open row groups: each takes a partition's columns, adds rows, and puts them
+//! back. Rows are bounded per row group, bytes over all of them; beyond that the largest row group is
+//! written, or spilled if it has too few rows.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,10 +20,10 @@ use crate::spill::{NoSpill, Spill, SpillFile, SpilledRows};
 /// Rows that a row group has at least unless it is the last, or its rows are large.
 pub const MIN_ROW_GROUP_ROWS: usize = 50_000;
 
-/// The share of what all may hold, as a divisor, from which on few rows are enough for a row group.
+/// The share of `max_open_bytes`, as a divisor, from which on few rows are enough for a row group.
 const LARGE_SHARE: usize = 2;
 
-/// Row groups that are being gathered, shared by all threads.
+/// Open row groups, shared by all threads.
 #[derive(Debug)]
 pub struct RowGroups<F = NoSpill> {
     layout: Arc<BatchLayout>,
@@ -36,17 +36,17 @@ pub struct RowGroups<F = NoSpill> {
     spill: Option<Spill<F>>,
 }
 
-/// What row groups may take.
+/// Limits on the memory of row groups.
 #[derive(Debug)]
 pub struct RowGroupLimits {
     /// Bytes of those that are open, about, before the largest is closed early.
     pub max_open_bytes: usize,
-    /// What those that are encoded take, see [`encode_cost`].
+    /// Memory for row groups that are being encoded, see [`encode_cost`].
     pub encode_room: MemoryPool,
 }
 
 impl RowGroupLimits {
-    /// Without a bound.
+    /// Sets no limits.
     pub fn none() -> Self {
         Self { max_open_bytes: usize::MAX, encode_room: MemoryPool::new(usize::MAX) }
     }
@@ -60,7 +60,7 @@ struct Idle {
     num_bytes: usize,
 }
 
-/// What there is of one partition.
+/// The open rows of one partition.
 #[derive(Debug, Default)]
 struct Gathered {
     /// Those that no thread is adding to.
@@ -75,7 +75,7 @@ pub struct DueRowGroup {
     pub key: PartitionKey,
     /// Its rows.
     pub batch: RecordBatch,
-    /// What it takes until it is written.
+    /// Its memory until it is written.
     room: Reservation,
 }
 
@@ -140,7 +140,7 @@ impl<F: SpillFile> RowGroups<F> {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // A thread that panicked ends the run; what it left behind is never published.
+        // A thread that panicked ends the run; its rows are never published.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,14 +151,14 @@ impl<F: SpillFile> RowGroups<F> {
         DueRowGroup { key, batch, room }
     }
 
-    /// Whether the rows are enough for a row group, or what they take is.
+    /// Whether the rows, or their bytes, are enough for a row group.
     fn are_enough(&self, columns: &Columns) -> bool {
         let max_bytes = self.limits.max_open_bytes / LARGE_SHARE;
         columns.num_rows() >= MIN_ROW_GROUP_ROWS || columns.num_bytes() >= max_bytes
     }
 }
 
-/// Rows that are left of a partition, wherever they are.
+/// Rows that are left of a partition, in memory or on disk.
 #[derive(Debug)]
 enum Rows {
     Columns(Columns),
@@ -203,7 +203,7 @@ fn pack(mut rows: Vec<Rows>, max_bytes: usize) -> Vec<Vec<Rows>> {
     groups.into_iter().map(|(_, _, rows)| rows).collect()
 }
 
-/// What several threads have gathered for one row group in the end.
+/// A row group of rows that several threads have left.
 #[derive(Debug)]
 pub struct LastRowGroup<F = NoSpill> {
     row_groups: Arc<RowGroups<F>>,
@@ -220,11 +220,11 @@ impl<F: SpillFile> LastRowGroup<F> {
     ///
     /// # Errors
     ///
-    /// What the disk says that rows were spilled to, or what `write` or `close` return.
+    /// Fails if spilled rows cannot be read, or as `write` or `close` do.
     ///
     /// # Panics
     ///
-    /// If rows were spilled to nowhere: a mistake of ours.
+    /// If there are spilled rows and no spill file: a bug.
     pub fn write<E: From<F::Error>>(
         self,
         write: impl FnOnce(PartitionKey, &RecordBatch) -> Result<(), E>,
@@ -270,7 +270,7 @@ pub(crate) struct Batcher<F: SpillFile = NoSpill> {
 struct Held {
     key: PartitionKey,
     columns: Columns,
-    /// What the columns held when they were taken.
+    /// Bytes of the columns when they were taken.
     counted_bytes: usize,
 }
 
@@ -301,7 +301,7 @@ impl<F: SpillFile> Batcher<F> {
     ///
     /// # Errors
     ///
-    /// What the disk says that rows are spilled to.
+    /// Fails if rows cannot be spilled.
     pub(crate) fn next_due(&mut self) -> Result<Option<DueRowGroup>, F::Error> {
         self.index.clear();
         let row_groups = &self.row_groups;
@@ -323,7 +323,7 @@ impl<F: SpillFile> Batcher<F> {
         while is_over() {
             let largest = row_groups.idle().take_largest();
             let Some((key, mut columns)) = largest else { break };
-            // What is left of a full one is only memory.
+            // A full one was written: only its memory is left.
             if columns.num_rows() == 0 {
                 continue;
             }
@@ -356,7 +356,7 @@ impl Idle {
 
     fn put(&mut self, Held { key, columns, counted_bytes }: Held) {
         if columns.num_rows() == 0 && counted_bytes == 0 {
-            // Asked for, and then no row came: there is no such partition.
+            // No row came for these columns: the partition does not exist.
             return;
         }
         self.num_bytes = self.num_bytes + columns.num_bytes() - counted_bytes;
@@ -421,7 +421,7 @@ mod tests {
         push_to("Linux", batcher, field_map, device, product, number);
     }
 
-    /// A device's row: its product, and a path of that name where it has a number.
+    /// A device's row: its product, and a path of that name if it has a number.
     fn push_to<F: SpillFile>(
         platform: &str,
         batcher: &mut Batcher<F>,
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn what_threads_gathered_is_one_row_group_ordered_by_product() {
+    fn rows_of_two_threads_are_one_clustered_row_group() {
         let layout = layout(true);
         let field_map = layout.field_map();
         let row_groups = Arc::new(RowGroups::new(Arc::clone(&layout), RowGroupLimits::none()));
@@ -496,7 +496,7 @@ mod tests {
         );
     }
 
-    /// What a last row group gives to be written, and the partition that is to be closed after it.
+    /// Returns the batch of a last row group, and the partition that is closed after it.
     fn written<F: SpillFile<Error: std::fmt::Debug>>(last: LastRowGroup<F>) -> (RecordBatch, Option<String>) {
         let (mut batch, mut closed) = (None, None);
         let write = |_, given: &RecordBatch| {
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_are_spilled_and_come_back_as_one_row_group() {
+    fn spilled_rows_come_back_as_one_row_group() {
         let layout = layout(false);
         let field_map = layout.field_map();
         let max_open_bytes = 5 * Columns::new(field_map).num_bytes();

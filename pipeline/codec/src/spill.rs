@@ -1,5 +1,5 @@
-//! Takes rows of partitions that are too few for a row group and have no room in memory; gives them back when
-//! all are there. What their bytes are written to is the caller's.
+//! Takes rows of partitions that are too few for a row group and do not fit into memory; gives them back when
+//! all parts are read. The caller provides the file.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -16,14 +16,14 @@ pub trait SpillFile: Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// Fails if the disk does.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), Self::Error>;
 
-    /// Fills `bytes` with what was written at `offset`.
+    /// Fills `bytes` with those written at `offset`.
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// Fails if the disk does.
     fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> Result<(), Self::Error>;
 }
 
@@ -87,7 +87,7 @@ impl<F: SpillFile> Spill<F> {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// Fails if the disk does.
     pub(crate) fn write(&self, columns: &Columns) -> Result<SpilledRows, F::Error> {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let End { offset, bytes } = &mut *end;
@@ -96,7 +96,7 @@ impl<F: SpillFile> Spill<F> {
         self.file.write_all_at(bytes, *offset)?;
         let spilled = SpilledRows {
             num_rows: columns.num_rows(),
-            // Not what they held: few rows take little of what columns begin with.
+            // Not their capacity: few rows take little of the initial one.
             columns_bytes: columns.num_bytes().min(bytes.len() / 4 * 5),
             offset: *offset,
             num_bytes: bytes.len(),
@@ -109,7 +109,7 @@ impl<F: SpillFile> Spill<F> {
     ///
     /// # Errors
     ///
-    /// What the disk says.
+    /// Fails if the disk does.
     ///
     /// # Panics
     ///

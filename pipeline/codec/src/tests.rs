@@ -119,7 +119,7 @@ fn shown(batch: &RecordBatch) -> Vec<String> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// What a part gives.
+/// Rows, rejects and counts of a part.
 #[derive(Debug, Default, PartialEq)]
 struct Read {
     rows: Vec<String>,

@@ -88,8 +88,8 @@ enum ScanState {
     End,
 }
 
-const NOT_A_NAME: &str = "a name that is no json string";
-const NOT_A_VALUE: &str = "a value that is no json";
+const NOT_A_NAME: &str = "a name that is not a JSON string";
+const NOT_A_VALUE: &str = "a value that is not JSON";
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -161,7 +161,7 @@ impl EnvelopeScanner {
                 },
                 ScanState::Value if self.name == "value" => {
                     if byte != b'[' {
-                        return malformed("`value` is no array");
+                        return malformed("`value` is not an array");
                     }
                     if std::mem::replace(&mut self.has_value, true) {
                         return malformed("a second `value`");
@@ -193,7 +193,7 @@ impl EnvelopeScanner {
     ///
     /// # Errors
     ///
-    /// Where it is not complete, or has no `value`.
+    /// If it is not complete, or has no `value`.
     pub fn finish(self) -> Result<PageEnvelope, EnvelopeError> {
         if self.state != ScanState::End {
             return Err(EnvelopeError::Truncated { bytes: self.offset });
@@ -322,15 +322,15 @@ mod tests {
         check("<html>", "not a json object");
         check("{}", "it has no `value`");
         check(r#"{"error":{"code":"x"}}"#, "it has no `value`");
-        check(r#"{"value":null}"#, "`value` is no array");
+        check(r#"{"value":null}"#, "`value` is not an array");
         check(r#"{"value":[],"value":[]}"#, "a second `value`");
         check(r#"{"value":[]}{"#, "more after the end");
         check(r#"{"value":[],}"#, "expected a name");
         check(r#"{"value":[] "a":1}"#, "expected a comma or the end");
         check(r#"{"a" 1}"#, "expected a colon");
         check(r#"{"a":,}"#, "expected a value");
-        check(r#"{"a":nul,"value":[]}"#, "a value that is no json");
-        check(r#"{"a":[1}"#, "a value that is no json");
+        check(r#"{"a":nul,"value":[]}"#, "a value that is not JSON");
+        check(r#"{"a":[1}"#, "a value that is not JSON");
         check("\u{feff}\u{feff}{}", "not a json object");
     }
 

@@ -1,4 +1,4 @@
-//! Whatever a part holds, the decoder agrees with the oracle of the integration tests: with any
+//! The decoder agrees with the oracle of the integration tests on any part: with any
 //! buffer, plain or compressed, dropping or capturing undocumented fields.
 //!
 //! Input: one byte that says how to read, then the text of a part.
@@ -16,10 +16,16 @@ fuzz_target!(|input: &[u8]| {
     let capture_extra_fields = how & 1 == 0;
     let sizes = [1 + usize::from(how >> 2), 1 << 20];
     for buffer_bytes in sizes {
-        check(text, Reading { buffer_bytes, gzip: how & 2 == 0, capture_extra_fields, plain_text: how & 4 == 0 });
+        check(
+            text,
+            Reading { buffer_bytes, gzip: how & 2 == 0, capture_extra_fields, plain_text: how & 4 == 0 },
+        );
     }
     // As it came: whether it begins as gzip or not, it must not panic, hang or eat memory.
     if text.first() == Some(&0x1f) {
-        let _ = decode_part(text, Reading { buffer_bytes: sizes[0], gzip: false, capture_extra_fields, plain_text: how & 4 == 0 });
+        let _ = decode_part(
+            text,
+            Reading { buffer_bytes: sizes[0], gzip: false, capture_extra_fields, plain_text: how & 4 == 0 },
+        );
     }
 });

@@ -1,5 +1,5 @@
-//! Whatever a platform is called, its directory is one directory inside the table, and its name
-//! gives the value back. Whatever a directory is called, reading its name does no harm.
+//! Any value of a partition column gives one directory inside the table, whose name gives the value back.
+//! Any directory name can be read without harm.
 //!
 //! Input: text, taken as a value and as a directory's name.
 
@@ -7,8 +7,8 @@
 
 use std::path::{Component, Path};
 
-use libfuzzer_sys::fuzz_target;
 use codec::partition::{MAX_DIRECTORY_NAME_BYTES, PartitionKey, fits_directory, parse_directory};
+use libfuzzer_sys::fuzz_target;
 
 const COLUMN: &str = "OSPlatform";
 
@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
     if !text.is_empty() {
         assert_eq!(fits_directory(COLUMN, text), directory.len() <= MAX_DIRECTORY_NAME_BYTES);
     }
-    // What is read from a name is named so again, up to escapes that nobody needs.
+    // A value read from a name gives that name again, up to unnecessary escapes.
     for name in [text.to_owned(), format!("{COLUMN}={text}")] {
         if let Some(key) = parse_directory(COLUMN, &name) {
             assert_eq!(parse_directory(COLUMN, &key.directory(COLUMN)), Some(key));

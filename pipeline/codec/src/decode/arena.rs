@@ -65,7 +65,7 @@ impl Arena {
         self.chunks.iter().map(Vec::capacity).sum::<usize>() + self.chunks.capacity() * size_of::<Vec<u8>>()
     }
 
-    /// Takes everything as one text after the other, and begins anew.
+    /// Takes all texts, one behind the other; none are left.
     pub fn take(&mut self) -> Vec<u8> {
         let chunks = std::mem::take(&mut self.chunks);
         match <[_; 1]>::try_from(chunks) {

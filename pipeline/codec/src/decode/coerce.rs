@@ -1,5 +1,5 @@
-//! The careful path: takes any record; gives its row with what had to be done to it, or why it is
-//! rejected. Every coercion and every reject of pipeline/docs/lake.md#values is decided here and nowhere else.
+//! The slow path: takes any record; gives its row with what was coerced in it, or why it is rejected. The only
+//! place that decides on the coercions and rejects of pipeline/docs/lake.md#values.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::partition;
 #[derive(Debug)]
 pub struct CoercedRow<'a> {
     values: Vec<CoercedValue<'a>>,
-    /// Undocumented fields as one JSON object, where they are captured and there are any.
+    /// Undocumented fields as one JSON object, if they are captured and there are any.
     pub extra_fields: Option<String>,
     /// Properties whose value could not become one of their column: index and reason.
     pub field_rejects: Vec<(usize, String)>,
@@ -27,7 +27,7 @@ pub struct CoercedRow<'a> {
 }
 
 impl CoercedRow<'_> {
-    /// Whether the row has what the record has, and nothing had to be done.
+    /// Whether the row has exactly the values of the record: nothing was coerced or rejected.
     pub fn is_unchanged(&self) -> bool {
         self.num_coerced == 0
             && self.num_duplicate_names == 0
@@ -35,7 +35,7 @@ impl CoercedRow<'_> {
             && self.extra_fields.is_none()
     }
 
-    /// The cells, in the order of the field_map's properties.
+    /// Returns the values, in the order of the field map's properties.
     pub fn json_values(&self) -> Vec<JsonValue<'_>> {
         self.values.iter().map(CoercedValue::as_json_value).collect()
     }
@@ -180,7 +180,7 @@ fn keep_last_of_each_name(fields: &mut Vec<Undocumented<'_>>) -> u64 {
     same_names.len() as u64
 }
 
-/// Says in words why text is no JSON object that could be a row.
+/// Returns in words why text is not a JSON object that could be a row.
 pub fn reason(error: JsonError) -> String {
     match error {
         JsonError::Incomplete => "not JSON: ends inside a value".to_owned(),
@@ -190,7 +190,7 @@ pub fn reason(error: JsonError) -> String {
     }
 }
 
-/// What a record has for a property: its last value.
+/// The last value that a record has for a property.
 #[derive(Debug, Clone, Copy)]
 struct Slot<'a> {
     kind: JsonKind,
@@ -227,7 +227,7 @@ impl std::fmt::Display for Path<'_> {
     }
 }
 
-/// A value as its column has it, and what was done to it.
+/// A value of its column's type, and how it was made.
 #[derive(Debug)]
 pub(super) struct Converted<'a> {
     pub(super) value: CoercedValue<'a>,
@@ -256,7 +256,7 @@ impl<'a> Converted<'a> {
         Self::new(CoercedValue::Plain(value), u64::from(is_coerced))
     }
 
-    /// Whether nothing had to be done.
+    /// Whether it was converted without a coercion, reject or count.
     pub(super) fn is_unchanged(&self) -> bool {
         self.num_coerced == 0
             && self.num_duplicate_names == 0

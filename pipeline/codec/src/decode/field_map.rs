@@ -8,13 +8,13 @@ use schema::{Column, Dataset, Origin, Presence};
 pub const MAX_PROPERTIES: usize = 32;
 
 /// Distinct undocumented names counted one by one in a part; further ones share [`OTHER_NAMES`].
-/// Exports have a handful: whoever sends more is not to grow our memory.
+/// Exports have a handful; more of them must not take more memory.
 const MAX_UNDOCUMENTED_NAMES: usize = 1024;
 
 /// Longest undocumented name counted by itself, in bytes.
 const MAX_UNDOCUMENTED_NAME_BYTES: usize = 256;
 
-/// Stands in the manifest for undocumented names beyond what is counted one by one.
+/// Stands in the manifest for the undocumented names that are not counted one by one.
 pub const OTHER_NAMES: &str = "(other names)";
 
 /// Spellings of names remembered in a part.
@@ -36,7 +36,7 @@ impl FieldMap {
     ///
     /// # Panics
     ///
-    /// Where the declaration breaks what the tests of crate `schema` hold it to.
+    /// If the declaration breaks what the tests of crate `schema` check.
     pub fn new(dataset: &'static Dataset, capture_extra_fields: bool) -> Self {
         let properties: Vec<_> = dataset.properties().collect();
         assert!(properties.len() <= MAX_PROPERTIES, "{} declares too many properties", dataset.name);
@@ -100,7 +100,7 @@ impl FieldMap {
 /// Index in [`Target::Undocumented`] of the names that are not counted one by one.
 pub const OTHER_NAMES_INDEX: usize = 0;
 
-/// What a name on the wire stands for.
+/// The meaning of a name on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// The property with this index.

@@ -1,14 +1,14 @@
-//! Takes the first bytes of a part that is not an export; gives what it is, so that an error can say so.
+//! Takes the first bytes of a part that is not an export; gives its file type, for the error.
 
 use std::fmt;
 
 use super::field_map::{FieldMap, Names, Target};
 use super::json::Reader;
 
-/// Bytes that [`FileType::of`] looks at: a tar archive says what it is after 257.
+/// Bytes that [`FileType::of`] looks at: a tar archive is recognised behind the first 257.
 pub const HEAD_BYTES: usize = 1024;
 
-/// What a part is that is not an export.
+/// Type of a part that is not an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileType {
     /// A zip archive.
@@ -37,7 +37,7 @@ pub enum FileType {
     Html,
     /// XML: what storage answers with an error.
     Xml,
-    /// One JSON object that says what went wrong: what an API answers with an error.
+    /// One JSON object that describes an error of an API.
     JsonError,
     /// Any other text.
     Text,
@@ -77,7 +77,7 @@ impl FileType {
         }
     }
 
-    /// What a person can do about a file of this type.
+    /// Suggested fix for a file of this type.
     pub fn hint(self) -> &'static str {
         match self {
             Self::Zip | Self::SevenZip | Self::Tar => "unpack it and pass the files that are in it",

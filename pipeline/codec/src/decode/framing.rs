@@ -3,13 +3,13 @@
 //! Shapes, recognised by the first bytes of the text after an optional byte order mark and white space;
 //! text that begins with neither `{` nor `[` is not an export:
 //! - records on lines of their own, over several lines, or one behind the other;
-//! - an array of records; commas between them are not insisted on, no record depends on one;
+//! - an array of records; commas between them are optional;
 //! - a page of the API, `{"@odata.context": …, "value": [records], …}`, its other members anywhere.
 //!
-//! One rule says what a record is, whatever the buffers: where a whole JSON value stands, that
-//! value; where the structure breaks, the rest of the line. By themselves only objects are values.
-//! Reading goes on right behind it, so that a broken record never takes the next line with it.
-//! What structure is, says `structure.rs`.
+//! What a record is does not depend on buffers: a whole JSON value, or the rest of the line if its
+//! structure is broken. Outside of an array only objects count as values. Reading goes on right behind
+//! the record, so that a broken one never takes the next line with it. `value_scanner.rs` defines
+//! structure.
 
 use std::io::{self, Read};
 
@@ -20,10 +20,10 @@ use crate::memory_pool::{MemoryPool, Reservation};
 /// Longest record that can become a row.
 pub const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
 
-/// Text held at a time, unless a record needs more. Fits a core's second-level cache with what is built from it.
+/// Text held at a time, unless a record needs more. Fits a core's second-level cache, with the values found in it.
 pub const BUFFER_BYTES: usize = 512 * 1024;
 
-/// Text held for the longest record: what is longer is passed over.
+/// Text held for the longest record; longer ones are skipped.
 const MAX_BUFFER_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
 const NOT_JSON: &str = "is not JSON";
@@ -37,7 +37,7 @@ pub struct Frame {
     pub offset: u64,
     /// 1-based line in the decompressed part.
     pub line: u64,
-    /// The frame is a guess, right in nearly every case: the rest of the line. Where it does not
+    /// The frame is a guess, right in nearly every case: the rest of the line. If it does not
     /// read as one value, [`Framer::settle`] finds the record by the rule.
     pub tentative: bool,
 }
@@ -55,7 +55,7 @@ pub enum Place {
     End,
 }
 
-/// What comes next in a part.
+/// The next thing in a part.
 #[derive(Debug)]
 pub enum Next {
     /// A record.
@@ -89,7 +89,7 @@ pub enum FramingError {
     /// It is something else.
     #[error("the part is {found}; expected JSON records in UTF-8")]
     NotAnExport {
-        /// What it is.
+        /// Its type.
         found: FileType,
     },
     /// An array or page is not closed.
@@ -112,10 +112,10 @@ pub enum FramingError {
         /// Its line.
         line: u64,
     },
-    /// A page is none beside its records.
+    /// A page is invalid beside its records.
     #[error("line {line}, byte {offset}: the page {problem}")]
     Page {
-        /// What is wrong.
+        /// The problem.
         problem: &'static str,
         /// Where.
         offset: u64,
@@ -152,7 +152,7 @@ pub struct Framer<R> {
     buffer: Vec<u8>,
     /// Size of the buffer unless a record needs more.
     least_bytes: usize,
-    /// Where a part whose record needs more waits for its turn; none waits for nothing.
+    /// Where a part waits for its turn if a record needs more; `None` does not wait.
     turns: Option<MemoryPool>,
     turn: Option<Reservation>,
     start: usize,
@@ -194,12 +194,12 @@ impl<R: Read> Framer<R> {
         Self { buffer: vec![0; buffer_bytes], least_bytes: buffer_bytes, ..self }
     }
 
-    /// Waits for a turn of these wherever a record needs a larger buffer than [`BUFFER_BYTES`].
+    /// Waits for a turn of these if a record needs a larger buffer than [`BUFFER_BYTES`].
     pub fn take_turns(&mut self, turns: MemoryPool) {
         self.turns = Some(turns);
     }
 
-    /// Gives the memory back that a large record took, if what is left needs no more than the usual
+    /// Frees the memory of a large record, if the rest needs no more than the usual
     /// buffer; says whether it did. The turn goes on until [`Self::end_turn`].
     pub fn shrink(&mut self) -> bool {
         let is_large = self.buffer.len() > self.least_bytes.max(BUFFER_BYTES);
@@ -247,7 +247,7 @@ impl<R: Read> Framer<R> {
         self.offset += len as u64;
     }
 
-    /// Reads more behind what is buffered, growing where it must; false at the end of the stream.
+    /// Reads more behind what is buffered, growing the buffer if it is full; returns false at the end of the stream.
     fn read_more(&mut self) -> Result<bool, FramingError> {
         if self.at_end {
             return Ok(false);
@@ -371,7 +371,7 @@ impl<R: Read> Framer<R> {
         }
     }
 
-    /// What is buffered from here on; a record that begins here may go on behind it.
+    /// Text buffered from here on; a record that begins here may go on behind it.
     pub fn buffered(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -390,7 +390,7 @@ impl<R: Read> Framer<R> {
         self.value_frame()
     }
 
-    /// Drops a byte order mark and tells the part's shape, or what it is if it is not an export.
+    /// Drops a byte order mark and recognises the part's shape, or its file type if it is not an export.
     fn recognise(&mut self) -> Result<(), FramingError> {
         const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
         while self.end - self.start < BYTE_ORDER_MARK.len() && self.read_more()? {}
@@ -450,7 +450,7 @@ impl<R: Read> Framer<R> {
         FramingError::Page { problem, offset: self.offset, line: self.line }
     }
 
-    /// Passes over one member of a page, or into its `value` array. Where the part ends inside, so
+    /// Passes over one member of a page, or into its `value` array. If the part ends inside, so
     /// does this.
     fn page_member(&mut self, has_value: bool) -> Result<(), FramingError> {
         const VALUE: &[u8] = br#""value""#;
@@ -474,7 +474,7 @@ impl<R: Read> Framer<R> {
             self.pass_over_value()?;
             self.shape = Shape::Page { member_ended: true, has_value };
         } else if self.buffer[self.start] != b'[' {
-            return Err(self.page_error("has a `value` that is no array"));
+            return Err(self.page_error("has a `value` that is not an array"));
         } else if has_value {
             return Err(self.page_error("has a second `value`"));
         } else {
@@ -556,7 +556,7 @@ impl<R: Read> Framer<R> {
                     }
                     return Ok(self.framed(num_passed + len, false));
                 }
-                // Told by where it breaks, not by how much of it is buffered.
+                // Decided by where it breaks, not by how much of it is buffered.
                 Scan::Invalid(len) if num_passed + len > MAX_RECORD_BYTES => return self.too_long(true),
                 Scan::Invalid(_) => return self.broken_frame(),
                 Scan::More(len) => {
@@ -572,7 +572,7 @@ impl<R: Read> Framer<R> {
         }
     }
 
-    /// Frames the rest of the line, as the rule has it for what is not a whole value.
+    /// Frames the rest of the line, the record if there is no whole value.
     fn broken_frame(&mut self) -> Result<Next, FramingError> {
         let mut searched = 0;
         loop {

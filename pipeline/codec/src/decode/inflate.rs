@@ -1,6 +1,6 @@
-//! Takes a part's bytes as they came; gives its JSON text, decompressed where it is gzip.
+//! Takes a part's bytes as they came; gives its JSON text, decompressed if it is gzip.
 //!
-//! What a part is, is told by its first bytes and never by its name: servers and proxies inflate
+//! Whether a part is gzip is decided by its first bytes and never by its name: servers and proxies inflate
 //! or rename on the way. All members of a gzip file are read, their checksums and lengths checked
 //! by the library, and anything after the last one is damage.
 
@@ -21,7 +21,7 @@ pub enum Inflate<R> {
 }
 
 impl<R: Read> Inflate<R> {
-    /// Looks at the first bytes; `None` where there are none at all, not even an empty gzip member.
+    /// Reads the first bytes; `None` if there are none, not even an empty gzip member.
     pub fn try_new(reader: R) -> io::Result<Option<Self>> {
         let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
         let head = reader.fill_buf()?;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// Reads a JSON number whose value is an integer: `3`, `-3`, `3.0`, `30e-1`. `None` where it has a
+/// Reads a JSON number whose value is an integer: `3`, `-3`, `3.0`, `30e-1`. `None` if it has a
 /// fraction or does not fit. Exact: no digit is lost on the way through a float.
 pub fn from_number<T: TryFrom<i128>>(text: &[u8]) -> Option<T> {
     /// Of the largest integer.

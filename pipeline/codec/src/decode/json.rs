@@ -1,15 +1,15 @@
-//! Takes the bytes of JSON text; gives where values end and what they are, strictly by RFC 8259.
+//! Takes the bytes of JSON text; gives where values end and their kinds, strictly by RFC 8259.
 //!
-//! This is the careful reader: it keeps number text as written, sees every name of an object, and
-//! says where and why text is not JSON. It builds no tree, so what it costs in memory does not
-//! depend on what it reads. The fast paths are in `predict.rs` and `tape.rs`.
+//! The reader of the slow path: it keeps number text as written, sees every name of an object, and
+//! says where and why text is not JSON. It builds no tree, so that its memory does not depend
+//! on its input. The fast paths are in `template.rs` and `tape.rs`.
 
 use std::borrow::Cow;
 
 /// Nesting that a record may have; the record's own object is the first level.
 pub const MAX_DEPTH: usize = 128;
 
-/// What a JSON value is.
+/// Kind of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonKind {
     /// `null`
@@ -364,7 +364,7 @@ impl<'a> Reader<'a> {
 ///
 /// # Panics
 ///
-/// Where the reader has not given it.
+/// If the reader has not given it.
 pub fn unescape(text: &[u8]) -> Cow<'_, str> {
     Reader::new(text).string().expect("the reader has read this string before")
 }

@@ -1,4 +1,4 @@
-//! Takes what a part's rows have in each column; gives the columns that rejects have made null in all of them.
+//! Finds the columns of a part that are null in every row because of rejects.
 
 use super::field_map::MAX_PROPERTIES;
 use super::value::JsonValue;

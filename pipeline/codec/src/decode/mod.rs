@@ -1,16 +1,15 @@
 //! Takes a part's bytes; gives rows and rejects. Pure: no IO but the reader it is given, no clock.
 //!
 //! ```text
-//! bytes ─▶ inflate ─▶ framing ─▶ predict ───────────────────▶ columns ─▶ batch
+//! bytes ─▶ inflate ─▶ framing ─▶ template ──────────────────▶ columns ─▶ batch
 //!          gzip?      records      └─▶ tape ───────▶ values ─▶ columns
-//!                                  miss └─▶ careful ▶ values ─▶ columns
-//!                                    surprise  └────▶ rejects
+//!                             mismatch  └─▶ coerce ▶ values ─▶ columns
+//!                                unpredicted  └────▶ rejects
 //! ```
 //!
-//! A record that is written as those before it is read by prediction. Another one that is just as
-//! documented goes over simd-json's tape, and what it looks like is predicted from then on. Anything
-//! else goes, from its bytes again, through the careful path, where every coercion and every reject
-//! is decided:
+//! A record that is written like those before it is read by a template of them. One that is not, but is
+//! as documented, is read from simd-json's tape, and the template learns it. Any other record takes the
+//! slow path, `coerce`, which alone decides on coercions and rejects:
 //!
 //! | input | outcome | counted as |
 //! |---|---|---|
@@ -19,16 +18,16 @@
 //! | a value that cannot become its column's type; a platform that no directory can be named after | a row with null there; a reject of kind `field` | `field_rejects` |
 //! | `3.0` or `"3"` for an integer, a number for text, bare text for a list, a number or boolean in a list of text | a row with the value converted | `coerced` |
 //! | `""` for an integer, date or timestamp; `{}` or the year 0001 for a date or timestamp; a null or absent field | a row with null there | |
-//! | a column's name given twice, whatever its case; another name given twice as it is | a row with the last value | `duplicate_names` |
+//! | a column's name given twice, in any case; another name given twice as it is | a row with the last value | `duplicate_names` |
 //! | a field that no column claims | a row; with capture, its text in `ExtraFields` | `undocumented_fields`, rows that have it; beyond 1024 names of a part, or 256 bytes of a name, under `(other names)` |
 //! | white space, a byte order mark at the start, commas between the records of an array | nothing | `json_bytes` |
-//! | gzip of nothing, text of nothing but white space, `[]`, `{"value":[]}` | a part without records | |
+//! | gzip of nothing, only white space, `[]`, `{"value":[]}` | a part without records | |
 //! | no bytes at all; gzip that is cut off, fails its checksum or has bytes behind it | an error: the part is damaged | |
 //! | text that begins with neither `{` nor `[`, after a byte order mark and white space; a single record that is an error of an API | an error: the part is damaged | |
-//! | an array or page that is not closed or has text behind it; a page that is no JSON beside its records, or has not one array `value` | an error: the part is damaged | |
+//! | an array or page that is not closed or has text behind it; a page that is not JSON beside its records, or has not exactly one array `value` | an error: the part is damaged | |
 //!
-//! What counts as a record where text is broken, says `framing.rs`. Counts of a record that is
-//! rejected stop at that: it is neither coerced nor undocumented.
+//! `framing.rs` defines what a record is if the text is broken. A record that is rejected counts as
+//! neither coerced nor undocumented.
 
 pub mod inflate;
 pub mod framing;
@@ -64,10 +63,10 @@ use value::JsonValue;
 
 use crate::memory_pool::MemoryPool;
 
-/// Why a part is damaged. Its name is added by whoever knows it.
+/// Why a part is damaged. The caller adds the part's name.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// There are no bytes at all: not an empty part, but a transfer that brought nothing.
+    /// The part has no bytes. An empty part has some: this transfer failed.
     #[error("the part is empty: no bytes, not even of compression")]
     Empty,
     /// The first bytes could not be read.
@@ -103,7 +102,7 @@ pub struct DecodeCounts {
 
 /// Where rows and rejects go.
 pub(crate) trait RowSink {
-    /// Gives the columns that the next row goes to: those of its partition, null where there is none.
+    /// Returns the columns of the next row's partition; `None` is the null partition.
     fn columns(&mut self, partition: Option<&str>) -> &mut Columns;
     /// Takes a reject.
     fn reject(&mut self, reject: Reject);
@@ -156,22 +155,22 @@ impl<R: Read> PartDecoder<R> {
         })
     }
 
-    /// Takes a text buffer of the given size, before anything is decoded: what is decoded does not depend on it.
+    /// Takes a text buffer of the given size, before anything is decoded. The result does not depend on it.
     #[must_use]
     pub(crate) fn with_buffer_bytes(mut self, buffer_bytes: usize) -> Self {
         self.framer = self.framer.with_buffer_bytes(buffer_bytes);
         self
     }
 
-    /// Waits for a turn of `turns` before each record that needs a large buffer. The turn lasts until what
-    /// comes of the record was taken from the sink: until the next call of [`Self::decode_some`].
+    /// Waits for a turn of `turns` before each record that needs a large buffer. A turn lasts until the next
+    /// call of [`Self::decode_some`]: until the caller has taken the record's row.
     #[must_use]
     pub(crate) fn with_turns(mut self, turns: MemoryPool) -> Self {
         self.framer.take_turns(turns);
         self
     }
 
-    /// What has been counted so far; whole once [`Self::decode_some`] has returned false.
+    /// Returns the counts so far; complete once [`Self::decode_some`] has returned false.
     pub(crate) fn counts(&self) -> DecodeCounts {
         DecodeCounts { json_bytes: self.framer.num_bytes(), ..self.counts }
     }
@@ -181,17 +180,17 @@ impl<R: Read> PartDecoder<R> {
         self.names.undocumented()
     }
 
-    /// Columns that are null in every row so far because what the records have of them was rejected.
+    /// Columns that are null in every row so far because their values were rejected.
     pub(crate) fn lost_columns(&self) -> impl Iterator<Item = &'static str> {
         self.lost_columns.lost().map(|property| self.field_map.properties()[property].name)
     }
 
-    /// Decodes a stretch of records into `sink`; false once the part has ended. Returns at once
-    /// where columns have as many rows as a row group takes.
+    /// Decodes some records into `sink`; returns false at the end of the part. Returns early if
+    /// columns have as many rows as a row group takes.
     ///
     /// # Errors
     ///
-    /// The part is damaged; what the sink was given of it must not be used.
+    /// The part is damaged; its rows in the sink must not be used.
     pub(crate) fn decode_some(&mut self, sink: &mut impl RowSink) -> Result<bool, DecodeError> {
         self.framer.end_turn();
         let until = self.framer.num_bytes() + STRETCH_BYTES;
@@ -228,33 +227,33 @@ impl<R: Read> PartDecoder<R> {
         if place == Place::End {
             return Ok(Step::End);
         }
-        if let Some(step) = self.predicted(place, sink) {
+        if let Some(step) = self.matched(place, sink) {
             return Ok(step);
         }
         let num_buffered = self.framer.buffered().len();
         let next = self.framer.frame()?;
-        // Where the record went on behind what was buffered, it is whole now.
+        // If the record went on behind what was buffered, it is whole now.
         if self.framer.buffered().len() > num_buffered
-            && let Some(step) = self.predicted(place, sink)
+            && let Some(step) = self.matched(place, sink)
         {
             return Ok(step);
         }
         self.framed(next, sink)
     }
 
-    /// Reads the next records by prediction, if they can be.
+    /// Reads the next records by the template, if they match.
     #[inline]
-    fn predicted(&mut self, place: Place, sink: &mut impl RowSink) -> Option<Step> {
+    fn matched(&mut self, place: Place, sink: &mut impl RowSink) -> Option<Step> {
         let are_lines = match place {
             Place::Line => true,
             Place::Element => false,
             Place::RestOfLine | Place::End => return None,
         };
-        // The sink is asked for nothing before there is a row.
+        // The sink is not asked before there is a row.
         if !self.template.is_learnt() {
             return None;
         }
-        // What is found of a longer record is many times its text.
+        // The spans of a longer record take many times its text.
         let text = self.framer.buffered();
         let text = &text[..text.len().min(framing::BUFFER_BYTES)];
         let mut decode = |partition: Option<&str>| {
@@ -313,18 +312,18 @@ impl<R: Read> PartDecoder<R> {
                     match self.framer.settle(&frame)? {
                         Next::Frame(frame) => {
                             debug_assert!(!frame.tentative);
-                            Ok(self.careful(&frame, sink))
+                            Ok(self.coerce(&frame, sink))
                         }
                         other => self.framed(other, sink),
                     }
                 } else {
-                    Ok(self.careful(&frame, sink))
+                    Ok(self.coerce(&frame, sink))
                 }
             }
         }
     }
 
-    fn careful(&mut self, frame: &Frame, sink: &mut impl RowSink) -> Step {
+    fn coerce(&mut self, frame: &Frame, sink: &mut impl RowSink) -> Step {
         let record = self.framer.bytes(frame);
         let reject = |kind, field, reason| Reject {
             line: frame.line,
@@ -385,7 +384,7 @@ enum Step {
     End,
 }
 
-/// Gives a row of values to the columns of its partition, which is the likeliest one of the next row.
+/// Adds a row of values to the columns of its partition, which is likely that of the next row too.
 fn push(
     values: &[JsonValue<'_>],
     extra_fields: Option<&str>,

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
-/// What was rejected.
+/// Whether a record or a field was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejectKind {
@@ -14,7 +14,7 @@ pub enum RejectKind {
     Field,
 }
 
-/// One reject with what a person needs to find and mend it.
+/// One reject, with its place and text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// 1-based line in the decompressed part.

@@ -61,7 +61,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Forgets what it holds.
+    /// Clears it.
     pub fn begin(&mut self, num_slots: usize) {
         self.values.resize(num_slots * STRIDE, Span::NULL);
         self.elements.iter_mut().for_each(Vec::clear);
@@ -84,7 +84,7 @@ impl Run {
         &mut self.elements[slot]
     }
 
-    /// Makes a record of what was read up to `end`.
+    /// Ends a record at `end`.
     #[inline]
     pub fn end_record(&mut self, end: usize) {
         self.ends.push(end);
@@ -101,7 +101,7 @@ impl Run {
         &self.values[slot * STRIDE + 1..][..num_records]
     }
 
-    /// The elements of a slot's lists, and perhaps some of a record that is none.
+    /// The elements of a slot's lists, and perhaps some of a record that did not match.
     pub fn elements(&self, slot: usize) -> &[Span] {
         &self.elements[slot]
     }

@@ -1,9 +1,9 @@
-//! The fast path for what was not predicted: takes a record that is just as documented; gives its row
+//! The fast path for records that the template does not match: takes a record that is just as documented; gives its row
 //! from simd-json's tape.
 //!
-//! Knows no rejects and no coercions. Whatever it does not expect (a name given twice, a number
-//! where text belongs, text that is not JSON) is a [`Unpredicted`]: nothing has happened then, and
-//! the record goes to `careful.rs`, the one place where such things are decided.
+//! Knows neither rejects nor coercions. Anything that it does not expect (a name given twice, a number in
+//! place of text, text that is not JSON) is [`Unpredicted`]: nothing has changed then, and the record
+//! takes the slow path, `coerce.rs`, which alone decides on such things.
 
 use schema::ColumnType;
 use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
@@ -17,7 +17,7 @@ use crate::partition;
 /// Longest record that goes on the tape, which takes many times the record's size.
 const MAX_TAPE_RECORD_BYTES: usize = 128 * 1024;
 
-/// Deeper records are left to the careful path, whose limit is the documented one.
+/// Deeper records are left to the slow path, whose limit is the documented one.
 const MAX_TAPE_DEPTH: usize = 64;
 
 /// Parses records one after the other, reusing its buffers.
@@ -61,7 +61,7 @@ impl TapeReader {
         if record.len() > MAX_TAPE_RECORD_BYTES {
             return Err(Unpredicted);
         }
-        // simd-json unescapes in place, and the record must stay as it was for the careful path.
+        // simd-json unescapes in place, and the record must stay as it was for the slow path.
         self.scratch.clear();
         self.scratch.extend_from_slice(record);
         self.scratch.resize(record.len() + INPUT_PADDING, b' ');

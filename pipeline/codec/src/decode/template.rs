@@ -1,15 +1,14 @@
 //! The fastest path: takes records that are written as those before them; gives their rows.
 //!
-//! Exports are written by one program: names come in one order, with the same white space, and
-//! which of them are left out is all that differs. What stands between two values is therefore
-//! predicted from the records before, byte for byte, and values are looked for where they must begin
-//! (the idea of Mison and of Fad.js). First this finds where all values of a run of records lie;
-//! then each column reads its own, one after the other.
+//! One program writes all exports: names come in one order, with the same white space, and records
+//! differ only in which of them are left out. The bytes between two values are therefore predicted from
+//! the records before, and values are expected right behind them (the idea of Mison and of Fad.js).
+//! First this finds the values of a run of records; then each column reads its own.
 //!
-//! Nothing is taken on trust: what stands between values is equal to what a parser has read there
-//! before; a text is equal to one that has been validated, or is validated itself. Whatever was not
-//! predicted is a [`Mismatch`]: nothing has happened then, and the record goes to simd-json's tape, from
-//! which the prediction learns.
+//! All input is still validated: the bytes between values are equal to those that a parser has read
+//! there before, and each text is validated itself or equal to one that was. Anything else is a
+//! [`Mismatch`]: nothing has changed then, and simd-json's tape reads the record, from which the
+//! template learns.
 
 use schema::ColumnType;
 
@@ -28,7 +27,7 @@ const MAX_RUN_BYTES: usize = 1024 * 1024;
 /// Most members that are predicted, one bit each.
 const MAX_MEMBERS: usize = u64::BITS as usize;
 
-/// Records of another order after which there is none to learn. It costs as much as parsing.
+/// Records of another order after which the template stops learning, which costs as much as parsing.
 const MAX_FORGOTTEN: u32 = 256;
 
 /// Records that were read one after the other.
@@ -42,16 +41,16 @@ pub struct MatchedRun {
     pub num_rows: usize,
 }
 
-/// Why no record was read; the columns are as before.
+/// Why no record was read; the columns have not changed.
 #[derive(Debug)]
 pub enum Mismatch<'t> {
-    /// The first one is not as predicted.
+    /// The first record is not as predicted.
     Unpredicted,
-    /// The first one is of another partition than the columns, and fit to name one.
+    /// The first record is of another partition, with a value that can name a directory.
     Partition(Option<&'t str>),
 }
 
-/// What the next record will look like.
+/// Predicts the bytes between the values of the next records.
 #[derive(Debug)]
 pub struct RecordTemplate {
     /// Every member seen, in their order. A record has some of them.
@@ -65,7 +64,7 @@ pub struct RecordTemplate {
     num_forgotten: u32,
     run: Run,
     lookups: Lookups,
-    /// Most records of the next run: where values have been a surprise, not many are found in vain.
+    /// Most records of the next run: few after an unpredicted value, so that not many are found in vain.
     max_rows: usize,
 }
 
@@ -79,7 +78,7 @@ struct Member {
     slot: usize,
 }
 
-/// What a member's value is documented to be, beside null.
+/// The documented kind of a member's value, beside null.
 #[derive(Debug, Clone, Copy)]
 enum ValueKind {
     String,
@@ -111,7 +110,7 @@ impl RecordTemplate {
     ///
     /// # Errors
     ///
-    /// [`Mismatch`] where there is none, and nothing has changed.
+    /// [`Mismatch`] if the first record does not match; nothing has changed then.
     pub fn decode<'t>(
         &mut self,
         text: &'t [u8],
@@ -156,7 +155,7 @@ impl RecordTemplate {
         }
     }
 
-    /// Finds where the values of records lie, of `max_rows` at most.
+    /// Finds the values of up to `max_rows` records.
     fn find<'t>(
         &mut self,
         text: &'t [u8],
@@ -170,7 +169,7 @@ impl RecordTemplate {
         while self.run.ends().len() < max_rows {
             let end = match self.find_record(text, at, are_lines, partition, field_map) {
                 Ok(end) => end,
-                Err(miss) if self.run.ends().is_empty() => return Err(miss),
+                Err(mismatch) if self.run.ends().is_empty() => return Err(mismatch),
                 Err(_) => break,
             };
             self.run.end_record(end);
@@ -184,7 +183,7 @@ impl RecordTemplate {
         Ok(())
     }
 
-    /// Finds where the values of the record at `at` lie; returns where it ends.
+    /// Finds the values of the record at `at`; returns where it ends.
     #[inline]
     fn find_record<'t>(
         &mut self,
@@ -236,7 +235,7 @@ impl RecordTemplate {
         }
     }
 
-    /// Whether it knows what a record looks like.
+    /// Whether a record was learnt.
     pub fn is_learnt(&self) -> bool {
         !self.members.is_empty()
     }
@@ -289,7 +288,7 @@ fn is_some_text(value: Span) -> bool {
     value != Span::NULL && !value.is_empty()
 }
 
-/// Finds where the values of the record whose brace is at `at` lie; returns where the last one ends.
+/// Finds the values of the record whose brace is at `at`; returns where the last one ends.
 #[inline]
 fn find_values(
     members: &[Member],
@@ -328,7 +327,7 @@ fn find_values(
     Some(at)
 }
 
-/// `null` at `at`; returns where it ends.
+/// Reads `null` at `at`; returns where it ends.
 #[inline]
 fn null(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
     const NULL: &[u8] = b"null";
@@ -336,7 +335,7 @@ fn null(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
     text[at..].starts_with(NULL).then_some(at + NULL.len())
 }
 
-/// The content of the string at `at`, `previous` where it is equal; returns where the string ends.
+/// Finds the content of the string at `at`, `previous` if it is equal; returns where the string ends.
 #[expect(clippy::inline_always, reason = "a call costs as much as the comparison")]
 #[inline(always)]
 fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
@@ -357,7 +356,7 @@ fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<us
     Some(start + len + 1)
 }
 
-/// The list of strings at `at`, as the span of its elements; returns where it ends.
+/// Finds the list of strings at `at`, as the span of its elements; returns where it ends.
 #[inline]
 fn strings(text: &[u8], mut at: usize, run: &mut Run, slot: usize) -> Option<usize> {
     let (_, value) = run.next_value(slot);
@@ -387,7 +386,7 @@ fn strings(text: &[u8], mut at: usize, run: &mut Run, slot: usize) -> Option<usi
     Some(at)
 }
 
-/// The digits at `at`; returns where they end.
+/// Finds the digits at `at`; returns where they end.
 #[inline]
 fn integer(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
     let len = text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -398,7 +397,7 @@ fn integer(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
     Some(at + len)
 }
 
-/// Any value at `at`, `previous` where it is equal; returns where it ends.
+/// Finds any value at `at`, `previous` if it is equal; returns where it ends.
 #[inline]
 fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
     let rest = &text[at..];
@@ -419,7 +418,8 @@ fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Opt
     Some(at + raw.len())
 }
 
-/// Any value at `at` as [`undocumented`] finds it, `null` apart.
+/// Finds any value at `at` like [`undocumented`], but `null` as null. Apart, so that the common kinds stay together.
+#[inline(never)]
 fn any(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
     if text[at..].starts_with(b"null") {
         null(text, at, value)
@@ -446,7 +446,7 @@ fn fits_directory(field_map: &FieldMap, partition: usize, value: &str) -> bool {
     partition::fits_directory(field_map.properties()[partition].name, value)
 }
 
-/// The members of a record and what follows the last; `None` where it cannot be predicted.
+/// Returns the members of a record and what follows the last; `None` if it cannot be predicted.
 fn take_apart(record: &[u8], field_map: &FieldMap, names: &mut Names) -> Option<(Vec<Member>, Vec<u8>)> {
     let mut reader = Reader::new(record.strip_prefix(b"{")?);
     let record = &record[1..];
@@ -520,7 +520,7 @@ mod tests {
         r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1,"x":[1],"DiskPaths":["/a"]}"#;
 
     #[test]
-    fn records_that_are_alike_are_one_run() {
+    fn similar_records_are_one_run() {
         let without = r#"{"DeviceId":"b","OSPlatform":"Linux","x":{"y":"}"}}"#;
         let text = format!("{RECORD}\n{RECORD}\r\n{without}\n{RECORD}\n");
         let mut predicted = Fixture::from(RECORD);
@@ -544,15 +544,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_ends_before_a_value_that_is_a_surprise() {
+    fn run_ends_before_an_unpredicted_value() {
         const FULL: &str = r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1,"DiskPaths":["/a","/b"],"SoftwareFirstSeenTimestamp":"2021-01-11 00:00:00"}"#;
-        for (valid, surprise) in [
+        for (valid, unpredicted) in [
             (r#""NumberOfWeaknesses":1"#, r#""NumberOfWeaknesses":01"#),
             (r#""/b""#, r#""\x""#),
             ("2021-01-11", "2021-02-30"),
             (r#""DeviceId":"a""#, r#""DeviceId":"\ud800""#),
         ] {
-            let broken = FULL.replace(valid, surprise);
+            let broken = FULL.replace(valid, unpredicted);
             let text = format!("{FULL}\n{FULL}\n{broken}\n{FULL}\n");
             let mut predicted = Fixture::from(FULL);
             let len = 2 * FULL.len() + 1;
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn a_miss_leaves_nothing_behind() {
+    fn mismatch_leaves_nothing_behind() {
         let mut predicted = Fixture::from(RECORD);
         for record in [
             r#"{"DeviceId":"a","OSPlatform":"Linux","NumberOfWeaknesses":1.5}"#,

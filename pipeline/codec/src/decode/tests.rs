@@ -389,8 +389,11 @@ fn damage_is_an_error_and_never_a_shorter_part() {
     page(r#"{"@odata.context":}"#, "line 1, byte 18: the page is not JSON");
     page(r#"{"@odata.context" 1}"#, "line 1, byte 18: the page is not JSON");
     page(r#"{"value":[],"value":[{}]}"#, "line 1, byte 20: the page has a second `value`");
-    page(r#"{"@odata.context":"x","value":{}}"#, "line 1, byte 30: the page has a `value` that is no array");
-    // The answer of a call for one entity: its fields are no members of a page.
+    page(
+        r#"{"@odata.context":"x","value":{}}"#,
+        "line 1, byte 30: the page has a `value` that is not an array",
+    );
+    // The answer of a call for one entity: its fields are not members of a page.
     page(r#"{"@odata.context":"x","DeviceId":"a"}"#, "line 1, byte 36: the page has no `value`");
     let unclosed = |text: &str| {
         let expected = "the page that begins the part is not closed when the part ends, after";

@@ -4,7 +4,7 @@
 //! any length (.NET writes seven digits) and with `Z` or an offset. Without a zone the text is UTC. The
 //! hour may have one digit.
 
-/// What the text of a date or timestamp means.
+/// The meaning of the text of a date or timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParsedTime {
     /// An instant, in microseconds since the epoch, UTC. Digits past microseconds are cut.
@@ -40,7 +40,7 @@ pub fn parse(text: &[u8]) -> ParsedTime {
 ///
 /// # Panics
 ///
-/// Where the instant is millions of years away.
+/// If the instant is millions of years away.
 pub fn days(micros: i64) -> i32 {
     let days = micros.div_euclid(SECONDS_PER_DAY * MICROS_PER_SECOND);
     i32::try_from(days).expect("four-digit years are a few million days")

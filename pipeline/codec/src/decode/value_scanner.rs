@@ -1,12 +1,12 @@
 //! Takes bytes of JSON in pieces of any size; gives where the value in them ends.
 //!
-//! Looks at structure only: brackets, commas, colons, and which bytes are inside strings. What
-//! numbers, words and escapes mean is for those who read the value. Two things break it that could
+//! Looks at structure only: brackets, commas, colons, and which bytes are inside strings. Numbers, words and
+//! escapes are not checked. Two things break it that could
 //! go on for a whole part otherwise: a line feed in a string, and one with too many brackets open.
 //! Needs no room for the value and nests without recursion, so neither length nor depth of hostile
 //! input costs more than time and one bit a level.
 
-/// Most brackets open at the end of a line. Where a line opens an object and never closes it, the
+/// Most brackets open at the end of a line. If a line opens an object and never closes it, the
 /// lines below are read as its inside, then again by themselves; each that does the same nests one
 /// deeper, so that this bounds how often any byte is read. Twice what a record may nest, so that
 /// one laid out over lines and somewhat too deep is still one reject.
@@ -21,7 +21,7 @@ pub struct ValueScanner {
     depth: usize,
 }
 
-/// What the next byte may begin.
+/// What may begin at the next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Value,
@@ -75,7 +75,7 @@ impl ValueScanner {
         self.open[level / 64] >> (level % 64) & 1 == 1
     }
 
-    /// A value has ended; true where it was the outermost.
+    /// Ends a value; returns whether it was the outermost.
     fn value_ended(&mut self) -> bool {
         self.expect = Expect::CommaOrEnd;
         self.depth == 0

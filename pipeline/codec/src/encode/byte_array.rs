@@ -1,4 +1,4 @@
-//! Takes keys into text; gives a column chunk: a dictionary of what is used, or the text itself.
+//! Takes keys into text; gives a column chunk: a dictionary of the texts that are used, or the texts themselves.
 //!
 //! Nothing is hashed and no text is compared but to find the bounds of a page. Keys are looked at
 //! once to mark what they use; then it is known which of the two is smaller.
@@ -27,7 +27,7 @@ pub(super) struct TextEncoder {
     keys: Vec<u32>,
 }
 
-/// What is known of one text.
+/// Facts about one text.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     /// The last page that used it, counted from 1; later its key in the dictionary.
@@ -35,7 +35,7 @@ struct Entry {
     len: u32,
 }
 
-/// What is known of a page's text.
+/// Facts about the texts of a page.
 #[derive(Debug, Clone, Copy)]
 struct PageText<'t> {
     bounds: Option<(&'t str, &'t str)>,

@@ -1,4 +1,4 @@
-//! Takes pages as they are to be encoded; gives a column chunk, compressed, and what the footer says of it.
+//! Takes pages as they are to be encoded; gives a column chunk, compressed, and its metadata for the footer.
 
 use std::sync::Arc;
 
@@ -137,7 +137,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
     }
 
     /// Writes a data page: its levels, and then what `fill` appends. `range` is of its values,
-    /// `num_text_bytes` their bytes where they are text.
+    /// `num_text_bytes` their bytes if they are text.
     pub(super) fn data_page(
         &mut self,
         page: &Page,
@@ -189,7 +189,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         }
     }
 
-    /// Ends the chunk and returns what the file's writer is to know of it. Offsets are those of the
+    /// Ends the chunk and returns its metadata for the file's writer. Offsets are those of the
     /// sink.
     pub(super) fn finish(self, bloom_filter: Option<Sbbf>) -> Result<ColumnCloseResult, ParquetError> {
         let (statistics, column_index) = self.statistics.finish()?;

@@ -12,7 +12,7 @@ use super::properties::{MAX_LIST_PAGE_ROWS, MAX_PAGE_ROWS, MAX_PAGE_VALUES};
 use super::rle;
 
 /// Rows that stand together, as positions among the levels and among the values of their column.
-/// A row without lists has one level; what is not null has a value.
+/// A row without lists has one level; a level that is not null has a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub num_rows: usize,
@@ -25,7 +25,7 @@ pub(super) struct Page {
 pub(super) enum Levels<'c> {
     /// Every row has a value.
     Required,
-    /// A row may be null; where there is no buffer, none is.
+    /// A row may be null; without a buffer none is.
     Optional(Option<&'c NullBuffer>),
     /// A row is a list.
     List(&'c ListLevels),
@@ -51,7 +51,7 @@ impl Page {
 
 impl Levels<'_> {
     /// Appends the levels of a page as a data page has them: repetition, definition, each behind
-    /// its length, and neither where it is the same for any row.
+    /// its length, and neither if it is the same for any row.
     pub(super) fn encode(&self, page: &Page, out: &mut Vec<u8>) {
         match self {
             Self::Required => {}
@@ -190,7 +190,7 @@ impl ListLevels {
     }
 
     /// Takes over the levels of `lists`; returns their pages, and the keys of their elements that are
-    /// not null in the order of the rows, in `buffer` where they do not stand together already.
+    /// not null in the order of the rows, in `buffer` if they do not stand together already.
     pub(super) fn fill<'c>(
         &mut self,
         lists: &'c ListArray,

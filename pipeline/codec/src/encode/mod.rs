@@ -53,7 +53,7 @@ pub struct RowGroupEncoder {
     text: TextEncoder,
     numbers: NumberEncoder,
     lists: ListLevels,
-    /// Values that are not null, where some are.
+    /// Values that are not null, if some are.
     keys: Vec<u32>,
     ints: Vec<i32>,
     longs: Vec<i64>,
@@ -105,11 +105,11 @@ impl RowGroupEncoder {
     ///
     /// # Errors
     ///
-    /// What the library says of sizes that its format cannot hold.
+    /// Fails if sizes exceed what the format can hold.
     ///
     /// # Panics
     ///
-    /// Where the columns are not those of the file: a mistake of ours.
+    /// If the columns are not those of the file: a bug.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<RowGroup, ParquetError> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
@@ -221,7 +221,7 @@ impl RowGroup {
         self.num_rows
     }
 
-    /// What a file's writer holds of it until the footer is written, about.
+    /// Memory that a file's writer holds for it until the footer is written, about.
     pub fn footer_bytes(&self) -> usize {
         /// Facts of a column chunk; facts of a page, with two bounds that were cut.
         const CHUNK_BYTES: usize = 1024;
@@ -240,7 +240,7 @@ impl RowGroup {
     ///
     /// # Errors
     ///
-    /// What the library says, and what writing says.
+    /// Fails if the file cannot be written.
     pub fn append_to<W: Write + Send>(
         &mut self,
         file: &mut SerializedFileWriter<W>,
@@ -259,7 +259,7 @@ impl RowGroup {
 
 /// Returns the levels of a column without lists.
 fn flat_levels<'c>(column: &ColumnDescPtr, nulls: Option<&'c arrow_buffer::NullBuffer>) -> Levels<'c> {
-    assert_eq!(column.max_rep_level(), 0, "{} is no list", column.path());
+    assert_eq!(column.max_rep_level(), 0, "{} is not a list", column.path());
     if column.max_def_level() > 0 {
         Levels::Optional(nulls)
     } else {

@@ -1,4 +1,4 @@
-//! Takes numbers; gives a column chunk: a dictionary where it is smaller and they lie close together,
+//! Takes numbers; gives a column chunk: a dictionary if it is smaller and they lie close together,
 //! or the numbers themselves.
 
 use parquet::basic::Encoding;
@@ -15,7 +15,7 @@ pub(super) trait Number: Value + Default + Ord {
     /// Bytes of one.
     const BYTES: usize = size_of::<Self>();
 
-    /// The greatest difference of two numbers in a dictionary. They are found by their difference to
+    /// The largest difference of two numbers in a dictionary. They are found by their difference to
     /// the least, without hashing.
     const MAX_SPAN: u64;
 

@@ -1,4 +1,4 @@
-//! How the data files are encoded.
+//! Writer properties of the data files, and the limits of their pages.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
 /// Elements of a page of lists: their keys are that many bytes in memory.
 pub(super) const MAX_PAGE_VALUES: usize = MAX_PAGE_BYTES / size_of::<u32>();
 
-/// How hard zstd tries.
+/// Compression level of zstd.
 pub(super) const ZSTD_LEVEL: i32 = 1;
 
 /// How often a bloom filter may be wrong: 3 kB a row group.
@@ -52,7 +52,7 @@ impl ColumnLayout {
 }
 
 /// What wrote a file, in the form of Parquet's specification, which readers parse: `<application> version
-/// <version> (build <hash>)`. Who packages the program sets `DEFENDER_LAKE_BUILD`.
+/// <version> (build <hash>)`. Packages set `DEFENDER_LAKE_BUILD` when they are built.
 const CREATED_BY: [&str; 2] = [
     concat!("defender-lake version ", env!("CARGO_PKG_VERSION")),
     match option_env!("DEFENDER_LAKE_BUILD") {
@@ -65,7 +65,7 @@ const CREATED_BY: [&str; 2] = [
 /// those of an old Spark, and refuses dates before 1582 and times before 1900 (SPARK-31405).
 const SPARK_VERSION: (&str, &str) = ("org.apache.spark.version", "3.0.0");
 
-/// Returns what the library is to know of the files; pages are ours. `dataset` and the snapshot are
+/// Returns the writer properties of the files; pages are encoded here. `dataset` and the snapshot are
 /// noted in the file's metadata, with the Arrow schema that gives readers the exact types back.
 pub fn properties(dataset: &schema::Dataset, schema: &SchemaRef, snapshot: &str) -> WriterPropertiesPtr {
     let note = |key: &str, value: String| KeyValue::new(format!("defender_lake.{key}"), value);

@@ -1,8 +1,8 @@
 //! Takes small integers and the bits that one takes; gives Parquet's hybrid of runs and bit-packed groups.
 //!
-//! A run is a length and a value. Where values change, groups of eight are packed, first value in the
-//! lowest bits. Which it is is decided a group at a time: a run begins where all eight of a group are
-//! equal, and pays only where it is long enough to outweigh the headers that it costs.
+//! A run is a length and a value. Values that change are packed in groups of eight, the first value in the
+//! lowest bits. Each group is decided by itself: a run begins if all eight values are equal, and is
+//! written as one if it is long enough to outweigh its headers.
 
 /// Values that are packed together.
 const GROUP: usize = 8;
@@ -45,7 +45,7 @@ pub(super) fn encode<T: Copy + Eq + Into<u32>>(values: &[T], width: u32, out: &m
 pub(super) fn encode_bits(bits: &[u8], len: usize, out: &mut Vec<u8>) {
     let min_run = min_run(1) / GROUP;
     let bits = &bits[..len.div_ceil(GROUP)];
-    // The last byte is of a run only where it is whole.
+    // The last byte belongs to a run only if it is whole.
     let num_whole = len / GROUP;
     let (mut literal, mut at) = (0, 0);
     while at < num_whole {

@@ -1,6 +1,6 @@
-//! Takes the least and greatest value of each page; gives what readers skip pages and row groups by.
+//! Takes the minimum and maximum of each page; gives the statistics by which readers skip pages and row groups.
 //!
-//! Text is cut where it is long, as Parquet's own writer does: a bound that is cut stays a bound.
+//! Long text is cut, as Parquet's own writer does: a truncated bound is still a bound.
 
 use std::cmp::Ordering;
 
@@ -75,7 +75,7 @@ impl Value for &str {
     fn upper_bound(self) -> Vec<u8> {
         match cut(self) {
             whole if whole.len() == self.len() => whole.as_bytes().to_vec(),
-            // Where nothing is greater than what was kept, it stays whole.
+            // If nothing is greater than what was kept, it is not truncated.
             kept => successor(kept).unwrap_or_else(|| self.as_bytes().to_vec()),
         }
     }
@@ -142,7 +142,7 @@ impl<V: Value> ColumnStatistics<V> {
         }
     }
 
-    /// Adds a page: its least and greatest value, or none where all is null.
+    /// Adds a page: its minimum and maximum, or `None` if all is null.
     pub(super) fn add(
         &mut self,
         range: Option<(V, V)>,

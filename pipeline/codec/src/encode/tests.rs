@@ -1,4 +1,4 @@
-//! Row groups as readers find them, and as the library itself would have described them.
+//! Row groups as readers find them, compared with those that the library writes.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -53,7 +53,7 @@ impl Random {
     }
 }
 
-/// What a random batch is like.
+/// Shape of a random batch.
 #[derive(Debug, Clone)]
 struct Shape {
     seed: u64,
@@ -389,7 +389,7 @@ fn page_rows(footer: &ParquetMetaData, column: usize) -> Vec<i64> {
     first_rows.zip(ends).map(|(first, end)| end - first).collect()
 }
 
-/// The library takes a page for null where it has as many nulls as rows, which for lists is
+/// The library takes a page for null if it has as many nulls as rows, which for lists is
 /// another thing.
 fn is_misjudged_by_library(index: &ColumnIndexMetaData, page_rows: &[i64]) -> bool {
     (0..page_rows.len())
@@ -552,7 +552,7 @@ fn check_encodings(batch: &RecordBatch, has_dictionary: bool, page_rows_expected
 }
 
 #[test]
-fn text_that_repeats_is_a_dictionary_of_what_is_used() {
+fn repeated_text_is_a_dictionary_of_used_texts() {
     let texts: Vec<String> = (0..1000).map(|text| format!("text {text} {}", "x".repeat(2000))).collect();
     let keys = (0..30_000).map(|row| Some(row / 7 % 10 * 3)).collect();
     let batch = batch_of(texts, keys);
@@ -562,7 +562,7 @@ fn text_that_repeats_is_a_dictionary_of_what_is_used() {
 }
 
 #[test]
-fn text_that_does_not_repeat_is_stored_as_it_is_in_pages_bounded_in_bytes() {
+fn distinct_text_is_plain_in_pages_bounded_in_bytes() {
     let texts: Vec<String> = (0..3000).map(|text| format!("{text:0400}")).collect();
     let keys = (0..3000).map(Some).collect();
     let rows_per_page = (MAX_PAGE_BYTES / 404) as i64;
@@ -576,12 +576,12 @@ fn a_row_larger_than_a_page_has_one_of_its_own() {
 }
 
 #[test]
-fn nothing_but_null_needs_no_dictionary() {
+fn nulls_need_no_dictionary() {
     check_encodings(&batch_of(vec!["unused".to_owned()], vec![None; 4097]), false, &[4096, 1]);
 }
 
 #[test]
-fn a_constant_column_takes_no_room() {
+fn constant_column_takes_little_space() {
     let keys = vec![Some(0); 122_880];
     let batch = batch_of(vec!["constant".to_owned()], keys);
     let file = check_round_trip(&batch);
@@ -595,7 +595,7 @@ fn a_constant_column_takes_no_room() {
 }
 
 #[test]
-fn a_bloom_filter_knows_what_is_used_and_little_else() {
+fn bloom_filter_holds_used_texts_and_few_others() {
     let texts: Vec<String> = (0..2000).map(|text| format!("text {text}")).collect();
     let batch = batch_of(texts, (0..5000).map(|row| Some(row % 1000)).collect());
     let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());

@@ -14,7 +14,7 @@ use crate::decode::arena::Arena;
 use crate::decode::json::{self, Reader};
 use crate::decode::spans::Span;
 
-/// The content is no JSON string: bad Unicode, a control character, no escape of JSON.
+/// The content is not that of a JSON string: bad Unicode, a control character, an invalid escape.
 #[derive(Debug)]
 pub struct Invalid;
 
@@ -101,7 +101,7 @@ impl Dictionary {
     ///
     /// # Errors
     ///
-    /// Where a new content is [`Invalid`]; those before it have their keys then.
+    /// If a new content is [`Invalid`]; those before it have their keys then.
     pub fn intern_all(
         &mut self,
         text: &[u8],
@@ -151,7 +151,7 @@ impl Dictionary {
     ///
     /// # Panics
     ///
-    /// Beyond 2 GiB of distinct text, far over what a row group is given.
+    /// Beyond 2 GiB of distinct text; a row group has far less.
     pub fn intern(&mut self, content: &[u8]) -> Result<u32, Invalid> {
         self.find(Content { text: content, len: content.len() }, self.hash(content))
     }
@@ -212,7 +212,7 @@ impl Dictionary {
         self.slots[place] = slot;
     }
 
-    /// The key of a text that is no JSON.
+    /// Returns the key of a text, which is not escaped as JSON.
     pub fn intern_text(&mut self, text: &str) -> u32 {
         let is_content = text.bytes().all(|byte| !matches!(byte, 0..=0x1f | b'"' | b'\\'));
         let key = if is_content {
@@ -238,7 +238,7 @@ impl Dictionary {
     /// The place of each entry among all, from one on.
     pub fn ranks(&self) -> Vec<u32> {
         let entries: Vec<&[u8]> = self.entries().collect();
-        // The first bytes of most tell which is less, without going where they are.
+        // Most are ordered by their first bytes, without a look at the text.
         let mut keys: Vec<(u64, u32)> = entries.iter().map(|entry| first_word(entry)).zip(0..).collect();
         keys.sort_unstable_by(|(word, key), (other_word, other)| {
             let rest = || entries[*key as usize].cmp(entries[*other as usize]);
@@ -261,7 +261,7 @@ impl Dictionary {
             + self.contents.num_bytes()
     }
 
-    /// Takes all entries, unescaped, and begins anew.
+    /// Takes all entries, unescaped; none are left.
     pub fn finish(&mut self) -> StringArray {
         self.slots.fill(Slot::FREE);
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
@@ -275,8 +275,8 @@ impl Dictionary {
     }
 }
 
-/// Whether `content` has escapes, where it is the content of a JSON string. Nearly all of it is
-/// printable ASCII with at most an escaped backslash; anything else is the careful reader's.
+/// Returns whether `content`, the content of a JSON string, has escapes. Nearly all of it is printable ASCII
+/// with at most an escaped backslash; anything else is read by [`Reader`].
 fn check(content: &[u8]) -> Result<bool, Invalid> {
     if !has_only_escaped_backslashes(content) {
         let quoted = quote(content);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_content_of_a_string_is_refused() {
+    fn invalid_content_of_a_string_is_rejected() {
         let mut dictionary = Dictionary::new();
         let contents: [&[u8]; 9] = [
             b"a\x1f",

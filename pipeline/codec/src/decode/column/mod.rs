@@ -1,7 +1,7 @@
-//! Takes values, as JSON text or as values; gives the columns of one partition's next row group.
+//! Takes rows; gives the columns of one partition's next row group.
 //!
-//! Rows come one by one as values, or in runs: then each column in turn reads all its values, from
-//! where they lie in the text.
+//! Rows come one by one as values, or in runs: then each column in turn reads all its values from the
+//! text.
 
 pub(super) mod dictionary;
 mod string;
@@ -37,7 +37,7 @@ use struct_list::{Member, StructListColumn};
 /// open for each thread.
 pub const MAX_ROWS: usize = 122_880;
 
-/// What a set of columns holds before its first row, about.
+/// Memory of a set of columns before its first row, about.
 const EMPTY_BYTES: usize = 8 * 1024;
 
 /// Rows of one partition on their way into a row group, as columns.
@@ -137,7 +137,7 @@ impl Columns {
         self.num_rows += 1;
     }
 
-    /// Adds the rows of `other`, columns of the same field_map.
+    /// Adds the rows of `other`, columns of the same field map.
     pub fn append(&mut self, other: Self) {
         for (column, other) in self.properties.iter_mut().zip(other.properties) {
             if let (Some(column), Some(other)) = (column, other) {
@@ -157,7 +157,7 @@ impl Columns {
     ///
     /// # Panics
     ///
-    /// Where the property is no text.
+    /// If the property is not text.
     pub fn ranks(&self, property: usize) -> (Vec<u32>, usize) {
         let Some(Column::Utf8(column)) = &self.properties[property] else { panic!("no text") };
         let ranks = column.dictionary.ranks();
@@ -165,7 +165,7 @@ impl Columns {
         (column.keys.iter().map(rank).collect(), ranks.len() + 1)
     }
 
-    /// Takes all rows, in the order given, and begins anew.
+    /// Takes all rows, in the order given; none are left.
     pub fn finish(&mut self, order: &[u32]) -> FinishedColumns {
         let num_rows = std::mem::take(&mut self.num_rows);
         debug_assert_eq!(num_rows, order.len());

@@ -23,7 +23,7 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
         Self { values: Vec::new(), nulls: NullBufferBuilder::new(0) }
     }
 
-    /// Adds values up to the first whose text is a surprise; returns how many.
+    /// Adds values up to the first that is unpredicted; returns how many.
     pub(super) fn push_run(
         &mut self,
         text: &[u8],

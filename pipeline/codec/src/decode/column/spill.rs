@@ -1,6 +1,6 @@
 //! Columns of rows as bytes and back: what waits on disk until a row group is large enough.
 //!
-//! Read by the run that wrote them alone, so there is no version, and what cannot be read is a mistake of ours.
+//! Read by the run that wrote them alone, so it has no version, and bytes that cannot be read are a bug.
 
 use super::Columns;
 use super::spill_format::{Bytes, put};
@@ -19,7 +19,7 @@ impl Columns {
     ///
     /// # Panics
     ///
-    /// If the bytes are not those of columns with the same field_map, or there are rows.
+    /// If the bytes are not those of columns with the same field map, or there are rows.
     pub fn read_from(&mut self, bytes: &[u8]) {
         assert_eq!(self.num_rows(), 0, "columns begin with what is read");
         let mut bytes = Bytes(bytes);

@@ -31,7 +31,7 @@ impl StringColumn {
         const MAX_LOOKUPS: usize = 16 * 1024;
         let num_before = self.keys.len();
         for strings in strings.chunks(MAX_LOOKUPS) {
-            // What is invalid has no key, nor has anything behind it.
+            // An invalid string has no key, nor do those behind it.
             if self.dictionary.intern_all(text, strings, &mut self.keys, lookups).is_err() {
                 break;
             }
