@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema};
 use chrono::DateTime;
 use codec::batch_layout::{BatchLayout, BatchOptions};
-use codec::decode::framing::{Framer, Next, Place};
+use codec::decode::framing::{Framer, NextRecord, Position};
 use codec::decode::inflate::Inflate;
 use codec::encode::RowGroupEncoder;
 use codec::part_reader::PartReader;
@@ -79,8 +79,8 @@ fn framing(bencher: Bencher<'_, '_>) {
     bencher.counter(bytes()).bench(|| {
         let mut framer = Framer::new(&PART.plain[..]);
         let mut num_bytes = 0;
-        while framer.seek().expect("the part is whole") != Place::End {
-            let Next::Frame(frame) = framer.frame().expect("the part is whole") else {
+        while framer.seek().expect("the part is whole") != Position::End {
+            let NextRecord::Frame(frame) = framer.frame().expect("the part is whole") else {
                 panic!("the tenant has no records that are too long")
             };
             num_bytes += framer.bytes(&frame).len();

@@ -44,7 +44,7 @@ pub struct Frame {
 
 /// Where the framer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// Before a record that is to be a line of its own.
     Line,
     /// Before a record behind another one on its line.
@@ -57,7 +57,7 @@ pub enum Place {
 
 /// The next thing in a part.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextRecord {
     /// A record.
     Frame(Frame),
     /// A record longer than [`MAX_RECORD_BYTES`], already passed over.
@@ -314,7 +314,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Goes to where the next record begins.
-    pub fn seek(&mut self) -> Result<Place, FramingError> {
+    pub fn seek(&mut self) -> Result<Position, FramingError> {
         if self.shape == Shape::Unknown {
             self.recognise()?;
         }
@@ -325,12 +325,12 @@ impl<R: Read> Framer<R> {
                     Shape::Page { .. } | Shape::PageValue => {
                         Err(FramingError::Unclosed { shape: "page", offset: self.offset })
                     }
-                    _ => Ok(Place::End),
+                    _ => Ok(Position::End),
                 };
             }
             let byte = self.buffer[self.start];
             match self.shape {
-                Shape::Records { rest_of_line: false } => return Ok(Place::Line),
+                Shape::Records { rest_of_line: false } => return Ok(Position::Line),
                 Shape::Array | Shape::PageValue if byte == b',' => self.advance(1),
                 Shape::Array if byte == b']' => {
                     self.advance(1);
@@ -340,8 +340,8 @@ impl<R: Read> Framer<R> {
                     self.advance(1);
                     self.shape = Shape::Page { member_ended: true, has_value: true };
                 }
-                Shape::Records { rest_of_line: true } => return Ok(Place::RestOfLine),
-                Shape::Array | Shape::PageValue => return Ok(Place::Element),
+                Shape::Records { rest_of_line: true } => return Ok(Position::RestOfLine),
+                Shape::Array | Shape::PageValue => return Ok(Position::Element),
                 Shape::Page { member_ended: false, has_value } => self.page_member(has_value)?,
                 Shape::Page { has_value, .. } => match byte {
                     b',' => {
@@ -364,7 +364,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Frames the record that begins here, which must have been sought. It stays until [`Self::consume`].
-    pub fn frame(&mut self) -> Result<Next, FramingError> {
+    pub fn frame(&mut self) -> Result<NextRecord, FramingError> {
         match self.shape {
             Shape::Records { rest_of_line: false } => self.line_frame(),
             _ => self.value_frame(),
@@ -385,7 +385,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Finds the record that a tentative frame is, by the rule.
-    pub fn settle(&mut self, frame: &Frame) -> Result<Next, FramingError> {
+    pub fn settle(&mut self, frame: &Frame) -> Result<NextRecord, FramingError> {
         debug_assert!(frame.tentative && frame.start == self.start);
         self.value_frame()
     }
@@ -509,9 +509,9 @@ impl<R: Read> Framer<R> {
         }
     }
 
-    fn framed(&self, len: usize, tentative: bool) -> Next {
+    fn framed(&self, len: usize, tentative: bool) -> NextRecord {
         let text = &self.buffer[self.start..self.start + len];
-        Next::Frame(Frame {
+        NextRecord::Frame(Frame {
             start: self.start,
             end: self.start + trimmed_len(text),
             offset: self.offset,
@@ -521,7 +521,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Frames the rest of the line, tentatively.
-    fn line_frame(&mut self) -> Result<Next, FramingError> {
+    fn line_frame(&mut self) -> Result<NextRecord, FramingError> {
         let mut searched = 0;
         loop {
             let text = &self.buffer[self.start..self.end];
@@ -539,7 +539,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Frames the value at the start, or the rest of the line where its structure breaks.
-    fn value_frame(&mut self) -> Result<Next, FramingError> {
+    fn value_frame(&mut self) -> Result<NextRecord, FramingError> {
         let bare = matches!(self.shape, Shape::Records { .. });
         // By themselves only objects are records; anything else is the line that it stands on.
         if bare && self.buffer[self.start] != b'{' {
@@ -573,7 +573,7 @@ impl<R: Read> Framer<R> {
     }
 
     /// Frames the rest of the line, the record if there is no whole value.
-    fn broken_frame(&mut self) -> Result<Next, FramingError> {
+    fn broken_frame(&mut self) -> Result<NextRecord, FramingError> {
         let mut searched = 0;
         loop {
             let text = &self.buffer[self.start..self.end];
@@ -595,7 +595,7 @@ impl<R: Read> Framer<R> {
     /// Passes over a record that is too long to hold, and keeps its first bytes: the value that
     /// stands here, or the rest of the line where none does. By itself, a value this long is a
     /// record only on one line: lines are what reading can go on with when it is broken further on.
-    fn too_long(&mut self, is_value: bool) -> Result<Next, FramingError> {
+    fn too_long(&mut self, is_value: bool) -> Result<NextRecord, FramingError> {
         let bare = matches!(self.shape, Shape::Records { .. });
         let head = &self.buffer[self.start..self.start + MAX_RECORD_BYTES];
         if bare && is_value && memchr::memchr(b'\n', head).is_some() {
@@ -628,7 +628,7 @@ impl<R: Read> Framer<R> {
                 if bare {
                     self.shape = Shape::Records { rest_of_line: true };
                 }
-                return Ok(Next::TooLong { head, offset, line, num_bytes: self.offset - offset });
+                return Ok(NextRecord::TooLong { head, offset, line, num_bytes: self.offset - offset });
             }
         }
     }

@@ -53,7 +53,7 @@ use std::sync::Arc;
 use column::Columns;
 use field_map::{FieldMap, Names};
 use file_type::FileType;
-use framing::{Frame, Framer, FramingError, Next, Place};
+use framing::{Frame, Framer, FramingError, NextRecord, Position};
 use inflate::Inflate;
 use lost_columns::LostColumns;
 use reject::{Reject, RejectKind};
@@ -219,12 +219,12 @@ impl<R: Read> PartDecoder<R> {
     fn step(&mut self, sink: &mut impl RowSink) -> Result<Step, FramingError> {
         let place = self.framer.seek()?;
         if let Some(reject) = self.error_body.take() {
-            if place == Place::End {
+            if place == Position::End {
                 return Err(FramingError::NotAnExport { found: FileType::JsonError });
             }
             sink.reject(reject);
         }
-        if place == Place::End {
+        if place == Position::End {
             return Ok(Step::End);
         }
         if let Some(step) = self.matched(place, sink) {
@@ -243,11 +243,11 @@ impl<R: Read> PartDecoder<R> {
 
     /// Reads the next records by the template, if they match.
     #[inline]
-    fn matched(&mut self, place: Place, sink: &mut impl RowSink) -> Option<Step> {
+    fn matched(&mut self, place: Position, sink: &mut impl RowSink) -> Option<Step> {
         let are_lines = match place {
-            Place::Line => true,
-            Place::Element => false,
-            Place::RestOfLine | Place::End => return None,
+            Position::Line => true,
+            Position::Element => false,
+            Position::RestOfLine | Position::End => return None,
         };
         // The sink is not asked before there is a row.
         if !self.template.is_learnt() {
@@ -278,10 +278,10 @@ impl<R: Read> PartDecoder<R> {
         }
     }
 
-    fn framed(&mut self, next: Next, sink: &mut impl RowSink) -> Result<Step, FramingError> {
+    fn framed(&mut self, next: NextRecord, sink: &mut impl RowSink) -> Result<Step, FramingError> {
         match next {
-            Next::End => Ok(Step::End),
-            Next::TooLong { head, offset, line, num_bytes } => {
+            NextRecord::End => Ok(Step::End),
+            NextRecord::TooLong { head, offset, line, num_bytes } => {
                 self.counts.records += 1;
                 self.counts.rejected_records += 1;
                 let limit = framing::MAX_RECORD_BYTES;
@@ -295,7 +295,7 @@ impl<R: Read> PartDecoder<R> {
                 });
                 Ok(Step::Row { is_full: false })
             }
-            Next::Frame(frame) => {
+            NextRecord::Frame(frame) => {
                 let record = self.framer.bytes(&frame);
                 let (field_map, partition) = (&*self.field_map, &mut self.partition);
                 let lost_columns = &mut self.lost_columns;
@@ -310,7 +310,7 @@ impl<R: Read> PartDecoder<R> {
                     Ok(step)
                 } else if frame.tentative {
                     match self.framer.settle(&frame)? {
-                        Next::Frame(frame) => {
+                        NextRecord::Frame(frame) => {
                             debug_assert!(!frame.tentative);
                             Ok(self.coerce(&frame, sink))
                         }

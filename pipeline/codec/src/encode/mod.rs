@@ -72,13 +72,13 @@ impl std::fmt::Debug for RowGroupEncoder {
 pub struct RowGroup {
     /// Of the columns that have an encoder of our own.
     bytes: Bytes,
-    columns: Vec<Column>,
+    columns: Vec<EncodedColumn>,
     num_rows: usize,
 }
 
 /// An encoded column chunk.
 #[derive(Debug)]
-enum Column {
+enum EncodedColumn {
     Own(ColumnCloseResult),
     Library(ArrowColumnChunk),
 }
@@ -120,14 +120,14 @@ impl RowGroupEncoder {
             if has_own_encoder(field.data_type()) {
                 let column = self.schema.column(columns.len());
                 let layout = self.layouts[columns.len()];
-                columns.push(Column::Own(self.encode_column(&column, array, layout, &mut sink)?));
+                columns.push(EncodedColumn::Own(self.encode_column(&column, array, layout, &mut sink)?));
             } else {
                 let library = match &mut library {
                     Some(library) => library,
                     none => none.insert(LibraryEncoder::try_new(&self.schema, batch.schema())?),
                 };
                 let chunks = library.encode(field, array, columns.len())?;
-                columns.extend(chunks.into_iter().map(Column::Library));
+                columns.extend(chunks.into_iter().map(EncodedColumn::Library));
             }
         }
         assert_eq!(columns.len(), self.schema.num_columns(), "the batch has every column of the file");
@@ -229,9 +229,9 @@ impl RowGroup {
         let num_pages = |column: &ColumnCloseResult| {
             column.offset_index.as_ref().map_or(0, |index| index.page_locations().len())
         };
-        let num_pages_of = |column: &Column| match column {
-            Column::Own(close) => num_pages(close),
-            Column::Library(chunk) => num_pages(chunk.close()),
+        let num_pages_of = |column: &EncodedColumn| match column {
+            EncodedColumn::Own(close) => num_pages(close),
+            EncodedColumn::Library(chunk) => num_pages(chunk.close()),
         };
         self.columns.iter().map(|column| CHUNK_BYTES + num_pages_of(column) * PAGE_BYTES).sum()
     }
@@ -248,8 +248,8 @@ impl RowGroup {
         let mut row_group = file.next_row_group()?;
         for column in self.columns.drain(..) {
             match column {
-                Column::Own(close) => row_group.append_column(&self.bytes, close)?,
-                Column::Library(chunk) => chunk.append_to_row_group(&mut row_group)?,
+                EncodedColumn::Own(close) => row_group.append_column(&self.bytes, close)?,
+                EncodedColumn::Library(chunk) => chunk.append_to_row_group(&mut row_group)?,
             }
         }
         row_group.close()?;

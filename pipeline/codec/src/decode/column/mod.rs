@@ -44,7 +44,7 @@ const EMPTY_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Columns {
     /// In the order of [`FieldMap::properties`]; none for the one that names the partition.
-    properties: Vec<Option<Column>>,
+    properties: Vec<Option<ColumnBuilder>>,
     extra_fields: StringColumn,
     num_rows: usize,
 }
@@ -61,7 +61,7 @@ pub struct FinishedColumns {
 }
 
 #[derive(Debug)]
-enum Column {
+enum ColumnBuilder {
     Utf8(StringColumn),
     Int32(PrimitiveColumn<Int32Type>),
     Int64(PrimitiveColumn<Int64Type>),
@@ -71,14 +71,14 @@ enum Column {
     TimestampMicros(PrimitiveColumn<TimestampMicrosecondType>),
     Json(StringColumn),
     Utf8List(ListColumn),
-    StructList(StructListColumn<Column>),
+    StructList(StructListColumn<ColumnBuilder>),
 }
 
 impl Columns {
     /// Begins without rows.
     pub fn new(field_map: &FieldMap) -> Self {
         let column = |(index, column): (usize, &&'static schema::Column)| {
-            (Some(index) != field_map.partition()).then(|| Column::new(column.column_type))
+            (Some(index) != field_map.partition()).then(|| ColumnBuilder::new(column.column_type))
         };
         let properties = field_map.properties().iter().enumerate().map(column).collect();
         Self { properties, extra_fields: StringColumn::new(), num_rows: 0 }
@@ -91,7 +91,7 @@ impl Columns {
 
     /// Memory held, about.
     pub fn num_bytes(&self) -> usize {
-        let columns = self.properties.iter().flatten().map(Column::num_bytes).sum::<usize>();
+        let columns = self.properties.iter().flatten().map(ColumnBuilder::num_bytes).sum::<usize>();
         EMPTY_BYTES + columns + self.extra_fields.num_bytes()
     }
 
@@ -159,7 +159,7 @@ impl Columns {
     ///
     /// If the property is not text.
     pub fn ranks(&self, property: usize) -> (Vec<u32>, usize) {
-        let Some(Column::Utf8(column)) = &self.properties[property] else { panic!("no text") };
+        let Some(ColumnBuilder::Utf8(column)) = &self.properties[property] else { panic!("no text") };
         let ranks = column.dictionary.ranks();
         let rank = |key: &u32| if *key == NULL_KEY { 0 } else { ranks[*key as usize] };
         (column.keys.iter().map(rank).collect(), ranks.len() + 1)
@@ -186,20 +186,20 @@ impl Columns {
 macro_rules! each_kind {
     ($column:expr, $kind:ident => $call:expr) => {
         match $column {
-            Column::Utf8($kind) | Column::Json($kind) => $call,
-            Column::Int32($kind) => $call,
-            Column::Int64($kind) => $call,
-            Column::Float64($kind) => $call,
-            Column::Boolean($kind) => $call,
-            Column::Date32($kind) => $call,
-            Column::TimestampMicros($kind) => $call,
-            Column::Utf8List($kind) => $call,
-            Column::StructList($kind) => $call,
+            ColumnBuilder::Utf8($kind) | ColumnBuilder::Json($kind) => $call,
+            ColumnBuilder::Int32($kind) => $call,
+            ColumnBuilder::Int64($kind) => $call,
+            ColumnBuilder::Float64($kind) => $call,
+            ColumnBuilder::Boolean($kind) => $call,
+            ColumnBuilder::Date32($kind) => $call,
+            ColumnBuilder::TimestampMicros($kind) => $call,
+            ColumnBuilder::Utf8List($kind) => $call,
+            ColumnBuilder::StructList($kind) => $call,
         }
     };
 }
 
-impl Column {
+impl ColumnBuilder {
     fn new(column_type: ColumnType) -> Self {
         match column_type {
             ColumnType::Utf8 => Self::Utf8(StringColumn::new()),
@@ -332,7 +332,7 @@ impl Column {
     }
 }
 
-impl Member for Column {
+impl Member for ColumnBuilder {
     fn new(column_type: ColumnType) -> Self {
         Self::new(column_type)
     }
