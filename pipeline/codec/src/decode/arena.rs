@@ -5,7 +5,7 @@
 const CHUNK_BYTES: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 17;
 
-/// StringColumn, one behind the other.
+/// Texts, one behind the other.
 #[derive(Debug, Default)]
 pub struct Arena {
     /// Each as full as texts allow that are not divided, none of them empty. The first grows, the

@@ -172,7 +172,7 @@ fn to_json_value<'a>(column_type: ColumnType, nodes: &'a [Node<'a>]) -> Result<J
         return Ok(JsonValue::Null);
     }
     match (column_type, value) {
-        (ColumnType::Utf8, Node::String(text)) => Ok(JsonValue::Text(text)),
+        (ColumnType::Utf8 | ColumnType::Json, Node::String(text)) => Ok(JsonValue::Text(text)),
         (ColumnType::Int32, Node::Static(StaticNode::I64(number))) => {
             i32::try_from(*number).map(JsonValue::Int32).map_err(|_| Unpredicted)
         }
@@ -184,7 +184,6 @@ fn to_json_value<'a>(column_type: ColumnType, nodes: &'a [Node<'a>]) -> Result<J
             i64::try_from(*number).map(JsonValue::Int64).map_err(|_| Unpredicted)
         }
         (ColumnType::Boolean, Node::Static(StaticNode::Bool(value))) => Ok(JsonValue::Boolean(*value)),
-        (ColumnType::Json, Node::String(text)) => Ok(JsonValue::Text(text)),
         (ColumnType::TimestampMicros, Node::String(text)) => match timestamp::parse(text.as_bytes()) {
             ParsedTime::Micros(micros) => Ok(JsonValue::Micros(micros)),
             ParsedTime::Null => Ok(JsonValue::Null),

@@ -113,7 +113,7 @@ fn offset_seconds(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// PrimitiveColumn of two digits each.
+/// Numbers of two digits each.
 #[expect(clippy::needless_bitwise_bool, reason = "all are looked at at once, without a jump")]
 fn pairs<const N: usize>(digits: [[u8; 2]; N]) -> Option<[i32; N]> {
     let digits = digits.map(|pair| pair.map(|digit| digit.wrapping_sub(b'0')));

@@ -147,7 +147,7 @@ impl Columns {
         let extra_fields = other.extra_fields;
         if !extra_fields.keys.is_empty() {
             self.extra_fields.keys.resize(self.num_rows, NULL_KEY);
-            self.extra_fields.append(extra_fields);
+            self.extra_fields.append(&extra_fields);
         }
         self.num_rows += other.num_rows;
     }
@@ -280,7 +280,7 @@ impl ColumnBuilder {
     fn append(&mut self, other: Self) {
         match (self, other) {
             (Self::Utf8(column), Self::Utf8(other)) | (Self::Json(column), Self::Json(other)) => {
-                column.append(other)
+                column.append(&other);
             }
             (Self::Utf8List(column), Self::Utf8List(other)) => column.append(other),
             (Self::Int32(column), Self::Int32(other)) => column.append(other),

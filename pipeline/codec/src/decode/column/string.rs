@@ -51,7 +51,7 @@ impl StringColumn {
         self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
     }
 
-    pub(super) fn append(&mut self, other: Self) {
+    pub(super) fn append(&mut self, other: &Self) {
         let keys = self.dictionary.intern_entries(&other.dictionary);
         let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
         self.keys.extend(other.keys.iter().map(key));
@@ -109,7 +109,7 @@ pub(crate) fn plain(array: ArrayRef, data_type: &DataType) -> ArrayRef {
 
 fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
     let values = texts.values().as_string::<i32>();
-    let num_bytes = texts.keys().iter().flatten().map(|key| values.value_length(key as usize) as usize).sum();
+    let num_bytes = texts.keys().iter().flatten().map(|key| values.value(key as usize).len()).sum();
     let mut strings = StringBuilder::with_capacity(texts.len(), num_bytes);
     texts.keys().iter().for_each(|key| strings.append_option(key.map(|key| values.value(key as usize))));
     strings.finish()
