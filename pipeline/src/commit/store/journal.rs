@@ -66,7 +66,9 @@ pub(super) struct PlannedSnapshot {
 pub(super) struct JournalUpload {
     pub path: String,
     id: String,
-    parts: Vec<String>,
+    /// The store's ids of the chunks. Journals of earlier versions have this name too.
+    #[serde(rename = "parts")]
+    chunks: Vec<String>,
     bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
@@ -162,7 +164,7 @@ impl JournalUpload {
         Self {
             path: table.below_lake(&upload.path),
             id: upload.id.clone(),
-            parts: upload.chunks.clone(),
+            chunks: upload.chunks.clone(),
             bytes: upload.bytes,
             sha256: upload.sha256.clone(),
         }
@@ -172,7 +174,7 @@ impl JournalUpload {
         Upload {
             path: store.root().join(&self.path),
             id: self.id.clone(),
-            chunks: self.parts.clone(),
+            chunks: self.chunks.clone(),
             bytes: self.bytes,
             sha256: self.sha256.clone(),
         }
