@@ -199,10 +199,10 @@ mod tests {
         check(3, "part part-2 was read twice", &|tasks| tasks[1].parts[0] = part(2, 3, 0));
         check(3, "b was written twice", &|tasks| tasks[1].files[0].path = "b".to_owned());
         check(3, "9 records read, but 7 rows written and 1 records rejected", &|tasks| {
-            tasks[0].files[0].rows -= 1
+            tasks[0].files[0].rows -= 1;
         });
         check(3, "1 rejects were counted, and 0 files of rejects were written", &|tasks| {
-            tasks[0].rejects = None
+            tasks[0].rejects = None;
         });
         check(3, "0 rejects were counted, and 1 files of rejects were written", &|tasks| {
             tasks[1].rejects = Some(rejects());

@@ -86,7 +86,7 @@ fn staged_ignored_files_are_not_published() {
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
     let file = staging.destination().create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
     let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 0)];
-    litter(&staging.destination().data_folder());
+    litter(staging.destination().data_folder());
     staging.publish(&manifest(NOON, "aaaaaaaa", files, 0)).unwrap();
     assert_eq!(verify_layout(&table).unwrap(), []);
 }

@@ -291,7 +291,7 @@ fn threads_write_files_of_one_snapshot() {
             });
         }
     });
-    assert_eq!(local::list_files(&staging.destination().data_folder()).unwrap().len(), 80);
+    assert_eq!(local::list_files(staging.destination().data_folder()).unwrap().len(), 80);
 }
 
 #[test]
