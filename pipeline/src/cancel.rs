@@ -10,10 +10,10 @@ use crate::exit_code::ExitCode;
 
 /// Requests that a run end. Clones share the request.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<Shared>);
+pub struct Cancel(Arc<CancelState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CancelState {
     cancelled: AtomicBool,
     changed: Notify,
 }

@@ -10,19 +10,19 @@ use crate::lake::{LakeError, local};
 
 /// Where rows are spilled to.
 #[derive(Debug)]
-pub struct Spill {
+pub struct DiskSpill {
     path: PathBuf,
     file: File,
 }
 
-impl Spill {
+impl DiskSpill {
     /// Takes an empty `file`, which was at `path`.
     pub fn new(file: File, path: PathBuf) -> Self {
         Self { path, file }
     }
 }
 
-impl SpillFile for Spill {
+impl SpillFile for DiskSpill {
     type Error = LakeError;
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<(), LakeError> {

@@ -133,12 +133,12 @@ async fn read(url: &Url, response: Response) -> Result<AccessToken, IdentityFail
 
 fn parse(body: &[u8]) -> Option<AccessToken> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct TokenResponse {
         access_token: String,
         /// Seconds of the epoch, as text.
         expires_on: Value,
     }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: TokenResponse = serde_json::from_slice(body).ok()?;
     let ends_at = answer.expires_on.as_i64().or_else(|| answer.expires_on.as_str()?.parse().ok())?;
     let secret = Secret::new(answer.access_token);
     let is_empty = secret.expose().is_empty();

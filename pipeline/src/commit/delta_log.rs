@@ -27,7 +27,7 @@ const MAX_FOOTERS: usize = 16;
 
 /// A table's log, read once and kept in step with what is committed through it.
 #[derive(Debug)]
-pub(crate) struct DeltaLog<'t> {
+pub(crate) struct TableLog<'t> {
     table: &'t Table,
     delta: DeltaTable,
     store: Arc<dyn ObjectStore>,
@@ -64,7 +64,7 @@ impl Executor {
     }
 }
 
-impl<'t> DeltaLog<'t> {
+impl<'t> TableLog<'t> {
     /// Reads the log of a Delta table; `None` if the table is plain.
     pub(crate) fn open(table: &'t Table) -> Result<Option<Self>, LakeError> {
         match table.kind()? {

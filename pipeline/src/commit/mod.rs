@@ -15,7 +15,7 @@ pub(crate) mod delta_log;
 mod disk;
 mod store;
 
-use self::delta_log::DeltaLog;
+use self::delta_log::TableLog;
 pub use self::error::CommitError;
 pub use self::outcome::{Published, Recovered, RemovedSnapshots};
 pub use self::staged_snapshot::StagedSnapshot;
@@ -58,7 +58,7 @@ impl TableLock {
         if self.kind()? == TableKind::Plain || table.snapshot_ids()?.is_empty() {
             return Ok(());
         }
-        let mut log = DeltaLog::open_or_new(table)?;
+        let mut log = TableLog::open_or_new(table)?;
         match table.place() {
             Place::Disk(_) => log.adopt_snapshots(),
             Place::Store(store) => {
@@ -117,7 +117,7 @@ impl TableLock {
             let of_date: Vec<_> = published.iter().filter(|one| one.id.date() == id.date()).collect();
             self.unless_lost(publishable::check_date(table, id.date(), &of_date))?;
         }
-        if let Some(log) = DeltaLog::open(table)? {
+        if let Some(log) = TableLog::open(table)? {
             log.check_removable(snapshots.iter().map(|id| id.date()))?;
         }
         match table.place() {

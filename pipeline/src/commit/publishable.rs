@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::NaiveDate;
 
 use super::CommitError;
-use super::delta_log::DeltaLog;
+use super::delta_log::TableLog;
 use crate::lake::{self, PublishedSnapshot, SUCCESS_FILE, Table};
 use crate::snapshot::SnapshotId;
 
@@ -19,7 +19,7 @@ pub(super) fn check(table: &Table, snapshot: SnapshotId) -> Result<(), CommitErr
         of_date.extend(table.read_snapshot(published)?);
     }
     check_date(table, snapshot.date(), &of_date.iter().collect::<Vec<_>>())?;
-    match DeltaLog::open(table)? {
+    match TableLog::open(table)? {
         Some(log) => Ok(log.check_publishable(snapshot.date())?),
         None => Ok(()),
     }

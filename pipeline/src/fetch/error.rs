@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use schema::Permission;
 
 use super::ServiceError;
 use crate::{
     auth::{AuthError, TokenClaims},
+    display::time_text,
     exit_code::{Diagnostic, ExitCode},
     http::{HttpError, RedactedUrl},
 };
@@ -46,7 +47,7 @@ pub enum FetchError {
         claims: Option<Box<TokenClaims>>,
     },
     /// The call budget is used up for longer than a run waits: by the service's word or by our own count.
-    #[error("GET {url}: the call rate is used up until {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true))]
+    #[error("GET {url}: the call rate is used up until {}", time_text(retry_at))]
     Throttled {
         /// What was asked for.
         url: RedactedUrl,
@@ -230,9 +231,9 @@ impl Diagnostic for FetchError {
                 )
                 .into(),
             ),
-            Self::Throttled { retry_at, .. } => Some(
-                format!("run again after {}", retry_at.to_rfc3339_opts(SecondsFormat::Secs, true)).into(),
-            ),
+            Self::Throttled { retry_at, .. } => {
+                Some(format!("run again after {}", time_text(retry_at)).into())
+            }
             Self::Budget { .. } => Some("check --work-dir".into()),
             Self::SignatureRefused { is_out_of_time: true, .. } => {
                 Some("run again to list the export again".into())

@@ -33,11 +33,11 @@ use crate::threads;
 #[derive(Debug)]
 pub struct SnapshotReader<'a> {
     snapshot: &'a PublishedSnapshot,
-    files: Vec<OpenFile<'a>>,
+    files: Vec<OpenDataFile<'a>>,
 }
 
 #[derive(Debug)]
-struct OpenFile<'a> {
+struct OpenDataFile<'a> {
     file: &'a DataFile,
     bytes: SharedFile,
     /// Its text columns are to be read as dictionaries.
@@ -139,7 +139,7 @@ impl<'a> SnapshotReader<'a> {
             if cancel.is_cancelled() {
                 return Err(HistoryError::Interrupted);
             }
-            OpenFile::open(table, file)
+            OpenDataFile::open(table, file)
         };
         let files = snapshot.manifest.files.iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { snapshot, files })
@@ -199,7 +199,7 @@ impl<'a> SnapshotReader<'a> {
     }
 }
 
-impl<'a> OpenFile<'a> {
+impl<'a> OpenDataFile<'a> {
     fn open(table: &Table, file: &'a DataFile) -> Result<Self, HistoryError> {
         let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
         let metadata = read_metadata(&bytes)
@@ -247,7 +247,7 @@ impl<'a> OpenFile<'a> {
 ///
 /// The file cannot be read.
 pub fn has_column(table: &Table, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
-    let opened = OpenFile::open(table, file)?;
+    let opened = OpenDataFile::open(table, file)?;
     Ok(opened.metadata.schema().column_with_name(column).is_some())
 }
 

@@ -23,7 +23,7 @@ use crate::lake::LakeError;
 use crate::manifest::{PartFacts, Route};
 use crate::panics;
 use crate::source::{OpenError, Source, StoredPart};
-use crate::spill::Spill;
+use crate::spill::DiskSpill;
 use crate::spool::KEPT;
 use crate::write::rejects::Rejects;
 use crate::write::{MAX_PARTITIONS, SnapshotWriter, WriteError};
@@ -37,7 +37,7 @@ const MAX_UNDOCUMENTED_NAMES: usize = 4096;
 /// The state that the threads of a run share between fetch and staging.
 pub(super) struct Workers<'d> {
     pub(super) run: &'d Run<'d>,
-    pub(super) row_groups: Arc<RowGroups<Spill>>,
+    pub(super) row_groups: Arc<RowGroups<DiskSpill>>,
     pub(super) writer: &'d SnapshotWriter<'d>,
     pub(super) rejects: Rejects<'d>,
     pub(super) parts: Mutex<Vec<(u64, PartFacts)>>,

@@ -288,17 +288,17 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
     let scope = AZURE_STORAGE_SCOPE.to_owned();
     let tokens = Tokens::try_new(&authority, scope, AuthMethod::Auto, credentials)
         .map_err(|error| invalid(Path::new(url.as_str()), &error_chain(&error)))?;
-    Ok(builder.with_credentials(Arc::new(Identity { tokens })))
+    Ok(builder.with_credentials(Arc::new(TokenProvider { tokens })))
 }
 
 /// The identity that the program signs in with, as credentials of the store.
 #[derive(Debug)]
-struct Identity {
+struct TokenProvider {
     tokens: Tokens,
 }
 
 #[async_trait::async_trait]
-impl CredentialProvider for Identity {
+impl CredentialProvider for TokenProvider {
     type Credential = AzureCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AzureCredential>> {

@@ -70,13 +70,13 @@ impl Lister {
 fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, SourceError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Answer {
+    struct ListingResponse {
         export_files: Vec<String>,
         generated_time: Option<String>,
     }
     let bad = |problem: String| SourceError::BadListing { url: url.clone(), problem };
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let answer: Answer = serde_json::from_slice(body).map_err(|err| {
+    let answer: ListingResponse = serde_json::from_slice(body).map_err(|err| {
         // Only the place: the parser's text quotes values, and those are signed URLs.
         bad(format!("unexpected json at line {} column {}", err.line(), err.column()))
     })?;

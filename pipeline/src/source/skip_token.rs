@@ -37,7 +37,7 @@ pub(super) fn snapshot_time(link: &Url) -> Option<DateTime<Utc>> {
 fn time_of_token(json: &[u8]) -> Option<DateTime<Utc>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Token {
+    struct SkipTokenFields {
         export_definition: Definition,
     }
     #[derive(Deserialize)]
@@ -45,7 +45,7 @@ fn time_of_token(json: &[u8]) -> Option<DateTime<Utc>> {
     struct Definition {
         time_path: String,
     }
-    let token: Token = serde_json::from_slice(json).ok()?;
+    let token: SkipTokenFields = serde_json::from_slice(json).ok()?;
     let (date, time) = token.export_definition.time_path.trim_matches('/').split_once('/')?;
     time_of_folders(date, time)
 }

@@ -14,7 +14,7 @@ use codec::partition;
 use super::{StagedFile, work_dir};
 use crate::lake::{self, LakeError, Place, REJECTS_FILE, Table, local};
 use crate::snapshot::{RunId, SnapshotId, TaskId};
-use crate::spill::Spill;
+use crate::spill::DiskSpill;
 
 /// Where a run, or one task of it, writes the files of a snapshot. Removed with all that is in it when dropped.
 #[derive(Debug)]
@@ -188,12 +188,12 @@ impl Destination {
     /// # Errors
     ///
     /// Storage.
-    pub fn create_spill(&self) -> Result<Spill, LakeError> {
+    pub fn create_spill(&self) -> Result<DiskSpill, LakeError> {
         let path = self.folder.join("spill");
         let open = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         let file = local::change("create", &path, open)?;
         local::remove_file(&path)?;
-        Ok(Spill::new(file, path))
+        Ok(DiskSpill::new(file, path))
     }
 
     /// Returns the path of the staged rejects, for a run that keeps them without publishing.

@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use schema::SNAPSHOT_DATE;
 
 use super::finding::{Fact, Finding};
-use crate::commit::delta_log::DeltaLog;
+use crate::commit::delta_log::TableLog;
 use crate::delta::{DeltaError, LOG_FOLDER, LiveFile};
 use crate::lake::{LakeError, Table};
 use crate::manifest::DataFile;
@@ -27,7 +27,7 @@ pub fn verify_log(table: &Table, only: Option<NaiveDate>) -> Result<Vec<Finding>
     let mut listed = listed(table, only)?;
     let mut attempt = 1;
     loop {
-        let findings = match DeltaLog::open(table) {
+        let findings = match TableLog::open(table) {
             Ok(Some(log)) => compare(table, &listed, log.delta().live_files(), only),
             Ok(None) => Vec::new(),
             Err(LakeError::Delta(error)) => vec![unreadable(table, &error)],

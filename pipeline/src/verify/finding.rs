@@ -9,7 +9,7 @@ use crate::snapshot::SnapshotId;
 
 /// The result of verifying one snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SnapshotReport {
+pub struct VerifyReport {
     /// The snapshot.
     #[serde(serialize_with = "as_text")]
     pub snapshot: SnapshotId,

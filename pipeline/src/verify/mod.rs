@@ -1,6 +1,6 @@
 //! Reads published snapshots back and compares them with their manifests.
 //!
-//! Takes a [`PublishedSnapshot`], gives a [`SnapshotReport`] with every [`Finding`]; [`verify_layout`] and
+//! Takes a [`PublishedSnapshot`], gives a [`VerifyReport`] with every [`Finding`]; [`verify_layout`] and
 //! [`delta_log::verify_log`] check the table as a whole. Only reads, and takes no lock. Memory does not grow with the
 //! snapshot: files are hashed and decoded as streams, keys counted within a budget.
 //!
@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 pub use self::error::VerifyError;
-pub use self::finding::{Fact, Finding, SnapshotReport};
+pub use self::finding::{Fact, Finding, VerifyReport};
 use self::keys::num_key_passes;
 pub use self::layout::verify_layout;
 use self::verification::Verification;
@@ -70,10 +70,10 @@ pub fn verify_snapshot(
     snapshot: &PublishedSnapshot,
     options: &VerifyOptions,
     progress: &mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
-) -> Result<SnapshotReport, VerifyError> {
+) -> Result<VerifyReport, VerifyError> {
     let manifest = &snapshot.manifest;
     let total_bytes = total_bytes(snapshot, options);
-    let report = SnapshotReport {
+    let report = VerifyReport {
         snapshot: snapshot.id,
         files: manifest.files.len() as u64,
         rows: 0,

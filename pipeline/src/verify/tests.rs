@@ -88,7 +88,7 @@ fn two_platforms() -> Vec<(Option<&'static str>, &'static str, RecordBatch)> {
     ]
 }
 
-fn verify(table: &Table, snapshot: &PublishedSnapshot, options: &VerifyOptions) -> SnapshotReport {
+fn verify(table: &Table, snapshot: &PublishedSnapshot, options: &VerifyOptions) -> VerifyReport {
     verify_snapshot(table, snapshot, options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 

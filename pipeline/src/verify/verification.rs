@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use schema::Dataset;
 
 use super::error::VerifyError;
-use super::finding::{Fact, Finding, SnapshotReport};
+use super::finding::{Fact, Finding, VerifyReport};
 use crate::lake::{PublishedSnapshot, Table};
 
 /// Rows decoded at a time. A row can hold a record of 16 MiB, so this is far below the fastest value.
@@ -26,7 +26,7 @@ pub(super) struct Verification<'a> {
     pub(super) snapshot: &'a PublishedSnapshot,
     pub(super) progress: &'a mut dyn FnMut(VerifyProgress) -> ControlFlow<()>,
     pub(super) done: VerifyProgress,
-    pub(super) report: SnapshotReport,
+    pub(super) report: VerifyReport,
 }
 
 impl Verification<'_> {

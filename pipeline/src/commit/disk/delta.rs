@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use super::change::Change;
 use super::journal::{self, DeltaAppendJournal, DiskJournal};
 use super::placement::Placement;
-use crate::commit::delta_log::{DeltaLog, remove_empty_root, staged_statistics};
+use crate::commit::delta_log::{TableLog, remove_empty_root, staged_statistics};
 use crate::commit::{CommitError, Published, Recovered};
 use crate::lake::{LakeError, MANIFEST_FILE, Table, TableLock, local};
 use crate::manifest::Manifest;
@@ -51,7 +51,7 @@ fn publish_in_root(
     let folder = destination.folder().to_path_buf();
     let snapshot = manifest.snapshot_id();
     let statistics = staged_statistics(table, &folder, manifest)?;
-    let mut log = DeltaLog::open_or_new(table)?;
+    let mut log = TableLog::open_or_new(table)?;
     log.read_unseen(Some(snapshot.date()))?;
     let mut replaced = Vec::new();
     let mut replaced_files = Vec::new();
@@ -124,7 +124,7 @@ impl DeltaAppend<'_> {
     }
 
     fn is_in_log(&self) -> Result<bool, LakeError> {
-        let log = DeltaLog::open(self.table)?;
+        let log = TableLog::open(self.table)?;
         let DeltaAppendJournal { manifest, transaction, .. } = self.journal;
         Ok(log.is_some_and(|log| log.has_committed(manifest, *transaction)))
     }

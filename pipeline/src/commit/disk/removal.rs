@@ -21,7 +21,7 @@ use chrono::{NaiveDate, Utc};
 
 use super::change::Change;
 use super::journal::{self, DiskJournal, RemovalEntry, RemovalJournal};
-use crate::commit::delta_log::DeltaLog;
+use crate::commit::delta_log::TableLog;
 use crate::commit::{CommitError, Recovered, RemovedSnapshots};
 use crate::lake::{LakeError, PublishedSnapshot, Table, local};
 use crate::snapshot::{RunId, SnapshotId};
@@ -34,7 +34,7 @@ pub(in crate::commit) fn remove_snapshots(
     snapshots: &[SnapshotId],
 ) -> Result<RemovedSnapshots, CommitError> {
     let folder = table.staging_root().join(run_id.as_str());
-    let mut log = DeltaLog::open(table)?;
+    let mut log = TableLog::open(table)?;
     let journal = RemovalJournal::new(published, snapshots, log.is_some());
     let removal = Removal { table, folder: &folder, journal: &journal };
     local::create_dir(&table.staging_root())?;
@@ -110,7 +110,7 @@ impl Removal<'_> {
 
     /// Whether the Delta log has no files of the removed dates any more.
     fn is_in_log(&self) -> Result<bool, LakeError> {
-        let Some(log) = DeltaLog::open(self.table)?.filter(|_| self.journal.is_delta) else {
+        let Some(log) = TableLog::open(self.table)?.filter(|_| self.journal.is_delta) else {
             return Ok(false);
         };
         Ok(self.journal.dates().all(|date| !log.delta().has_files_on(date)))

@@ -7,7 +7,7 @@ use object_store::UpdateVersion;
 use super::journal::{Plan, PlannedSnapshot, SeenObject, SeenVersion, StoreJournal};
 use super::store_commit::StoreCommit;
 use crate::commit::CommitError;
-use crate::commit::delta_log::{DeltaLog, staged_statistics};
+use crate::commit::delta_log::{TableLog, staged_statistics};
 use crate::delta::FileStatistics;
 use crate::lake::{LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, SUCCESS_FILE, TableKind};
 use crate::manifest::Manifest;
@@ -56,7 +56,7 @@ impl StoreCommit<'_> {
         let mut transaction = None;
         let mut statistics = None;
         if self.lock.kind()? == TableKind::Delta {
-            let mut log = DeltaLog::open_or_new(self.table)?;
+            let mut log = TableLog::open_or_new(self.table)?;
             log.read_unseen(Some(id.date()))?;
             plan.adopts = log.has_unseen();
             transaction = Some(log.delta().next_transaction(id));

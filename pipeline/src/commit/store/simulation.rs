@@ -9,7 +9,7 @@ use rand_pcg::Pcg32;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
 use crate::commit::CommitError;
-use crate::commit::delta_log::DeltaLog;
+use crate::commit::delta_log::TableLog;
 use crate::commit::tests::delta::parquet_file;
 use crate::commit::tests::{EVENING, NEXT_DAY, NOON, data_file, manifest, run_id, snapshot_id, temp_dir};
 use crate::delta::DeltaError;
@@ -143,7 +143,7 @@ fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String>
         runs.insert(snapshot.id.to_string(), snapshot.manifest.run_id.to_string());
     }
     assert_eq!(tree.keys().cloned().collect::<BTreeSet<_>>(), expected, "nothing else is left");
-    if let Some(log) = DeltaLog::open(table).unwrap() {
+    if let Some(log) = TableLog::open(table).unwrap() {
         let live: BTreeSet<_> = log.delta().live_files().map(|file| file.path).collect();
         assert_eq!(live, in_manifests, "the log lists the same files");
     }

@@ -7,7 +7,7 @@ use chrono::Utc;
 use super::journal::{JournalState, Plan, PlannedSnapshot, SeenObject, SeenVersion, StoreJournal};
 use super::store_commit::StoreCommit;
 use crate::commit::CommitError;
-use crate::commit::delta_log::DeltaLog;
+use crate::commit::delta_log::TableLog;
 use crate::delta::{DeltaError, FileStatistics};
 use crate::lake::store::{Put, PutOutcome, Upload};
 use crate::lake::{
@@ -153,7 +153,7 @@ impl StoreCommit<'_> {
         if transaction.is_none() && !plan.adopts && plan.removes_from_log.is_empty() {
             return Ok(());
         }
-        let mut log = DeltaLog::open_or_new(self.table)?;
+        let mut log = TableLog::open_or_new(self.table)?;
         if let Some((manifest, transaction)) = transaction
             && !log.has_committed(manifest, transaction)
         {

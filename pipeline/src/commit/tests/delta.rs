@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use super::{
     EVENING, NEXT_DAY, NOON, data_file, list_tree, lock, manifest, open_table, run_id, snapshot_id, temp_dir,
 };
-use crate::commit::delta_log::DeltaLog;
+use crate::commit::delta_log::TableLog;
 use crate::commit::{CommitError, Published, Recovered};
 use crate::delta::LOG_FOLDER;
 use crate::exit_code::Diagnostic;
@@ -62,7 +62,7 @@ fn runs(table: &Table) -> BTreeMap<String, String> {
         let files = table.list_files(&table.root().join(&name)).unwrap().into_keys();
         on_disk.extend(files.filter(|file| file != SUCCESS_FILE).map(|file| format!("{name}/{file}")));
     }
-    let log = DeltaLog::open(table).unwrap();
+    let log = TableLog::open(table).unwrap();
     let mut live: BTreeSet<_> =
         log.iter().flat_map(|log| log.delta().live_files()).map(|file| file.path).collect();
     let mut runs = BTreeMap::new();
@@ -136,7 +136,7 @@ fn delta_table_is_published_beside_what_is_there() {
         let runs = runs(&table);
         assert_eq!(runs[EVENING], "bbbbbbbb");
         assert!(!runs.contains_key(NOON), "a date holds one snapshot");
-        let log = DeltaLog::open(&table).unwrap().unwrap();
+        let log = TableLog::open(&table).unwrap().unwrap();
         assert!(runs.keys().all(|id| log.delta().has_seen(snapshot_id(id))), "all were adopted");
         let folder = table.data_folder(snapshot_id(EVENING).date());
         let has_old = local::exists(&folder.join("OSPlatform=macOS")).unwrap();
@@ -189,7 +189,7 @@ fn crash_at_any_change_recovers_to_old_or_new() {
             let result = scene.act(&table);
             let num_changes = faults::clear();
             // What readers of the log see is one whole snapshot, before the recovery too.
-            let live_runs: BTreeSet<_> = DeltaLog::open(&table)
+            let live_runs: BTreeSet<_> = TableLog::open(&table)
                 .unwrap()
                 .iter()
                 .flat_map(|log| log.delta().live_files().collect::<Vec<_>>())
@@ -222,7 +222,7 @@ fn crash_at_any_change_recovers_to_old_or_new() {
                     error => Err(error),
                 })
                 .unwrap();
-            let log = DeltaLog::open(&table).unwrap().unwrap();
+            let log = TableLog::open(&table).unwrap().unwrap();
             assert!(runs(&table).keys().all(|id| log.delta().has_seen(snapshot_id(id))));
             if num_changes <= after {
                 break;
@@ -286,7 +286,7 @@ fn removal_from_a_delta_table_is_all_or_nothing() {
                     lock.remove_snapshots(&run_id("bbbbbbbb"), &[snapshot_id(NOON), snapshot_id(NEXT_DAY)])
                 });
             let num_changes = faults::clear();
-            for file in DeltaLog::open(&table).unwrap().unwrap().delta().live_files() {
+            for file in TableLog::open(&table).unwrap().unwrap().delta().live_files() {
                 assert!(table.root().join(&file.path).exists(), "{} is there at {step}", file.path);
             }
             let lock = lock(&table);
@@ -342,7 +342,7 @@ fn fault_at_any_change_in_a_store_is_recovered() {
                 let table = table_in(&store, temp.path());
                 // Readers of the log find what it says, before the recovery too.
                 let found = table.list_files(&table.root()).unwrap();
-                if let Some(log) = DeltaLog::open(&table).unwrap() {
+                if let Some(log) = TableLog::open(&table).unwrap() {
                     assert!(log.delta().live_files().all(|file| found.contains_key(&file.path)), "{what}");
                 }
                 let lock = table.lock(|| (), &|| false).unwrap();
@@ -405,11 +405,11 @@ fn snapshots_without_their_data_are_not_adopted() {
     std::fs::remove_dir_all(table.data_folder(snapshot_id(NOON).date())).unwrap();
     let lock = lock(&table).to_be_delta();
     lock.adopt_snapshots(&run_id("dddddddd")).unwrap();
-    let log = DeltaLog::open(&table).unwrap().unwrap();
+    let log = TableLog::open(&table).unwrap().unwrap();
     assert_eq!(log.delta().version(), Some(0));
     assert_eq!(log.delta().live_files().count(), 1);
     lock.adopt_snapshots(&run_id("dddddddd")).unwrap();
-    assert_eq!(DeltaLog::open(&table).unwrap().unwrap().delta().version(), Some(0), "and once only");
+    assert_eq!(TableLog::open(&table).unwrap().unwrap().delta().version(), Some(0), "and once only");
     let folder = lake::data_folder_name(snapshot_id(NEXT_DAY).date());
     assert!(log.delta().live_files().all(|file| file.path.starts_with(&folder)));
 }
@@ -446,7 +446,7 @@ fn unreadable_old_file_leaves_a_plain_table_plain() {
     // Replacing the damaged snapshot adds the others to the log.
     publish(&table, TableKind::Delta, EVENING, "cccccccc", &["Linux"]).unwrap();
     assert_eq!(runs(&table).len(), 2);
-    let log = DeltaLog::open(&table).unwrap().unwrap();
+    let log = TableLog::open(&table).unwrap().unwrap();
     assert!([EVENING, NEXT_DAY].iter().all(|id| log.delta().has_seen(snapshot_id(id))));
     assert_eq!(log.delta().version(), Some(0), "all in one commit");
 }
@@ -467,7 +467,7 @@ fn unreadable_old_object_leaves_a_plain_table_plain() {
     assert_eq!(objects(&store), before);
     assert_eq!(table.kind().unwrap(), TableKind::Plain);
     publish(&table, TableKind::Delta, EVENING, "cccccccc", &["Linux"]).unwrap();
-    assert_eq!(DeltaLog::open(&table).unwrap().unwrap().delta().version(), Some(0));
+    assert_eq!(TableLog::open(&table).unwrap().unwrap().delta().version(), Some(0));
     assert_eq!(runs(&table).len(), 2);
 }
 
@@ -524,7 +524,7 @@ fn append_journals_of_earlier_versions_are_recovered() {
     published.run_id = run_id("bbbbbbbb");
     published.files[0].path = replaced.replace("aaaaaaaa", "bbbbbbbb");
     std::fs::write(table.root().join(&published.files[0].path), "moved and not committed").unwrap();
-    let transaction = DeltaLog::open(&table).unwrap().unwrap().delta().next_transaction(snapshot_id(NOON));
+    let transaction = TableLog::open(&table).unwrap().unwrap().delta().next_transaction(snapshot_id(NOON));
     let journal =
         serde_json::json!({ "transaction": transaction, "replaced": [replaced], "manifest": published });
     std::fs::write(folder.join("journal.json"), journal.to_string()).unwrap();
