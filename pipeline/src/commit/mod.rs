@@ -1,7 +1,7 @@
 //! Commit: changes a table under its lock, all or nothing.
 //!
 //! Takes a run's [`StagedSnapshot`] and its manifest, gives a [`Published`] snapshot; removes snapshots; and recovers
-//! what interrupted runs left. Never opens a data file, the footers that the Delta log wants statistics of aside.
+//! what interrupted runs left. Never opens a data file, except to read its footer for the Delta log.
 //!
 //! On a local disk (`disk/`) folders change places, or a Delta log decides. In an object store (`store/`), which
 //! renames nothing, new objects appear beside the old ones and a journal decides. `protocol.md` has the states of both,
