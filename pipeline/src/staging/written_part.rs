@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_make_one_snapshot_in_the_order_of_the_listing() {
+    fn tasks_make_one_snapshot_in_listing_order() {
         let text = serde_json::to_string(&two_tasks()).unwrap();
         let received: Vec<WrittenPart> = serde_json::from_str(&text).unwrap();
         assert_eq!(received, two_tasks());

@@ -400,7 +400,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
-    fn readers_find_the_rows_and_what_the_library_says_of_them(shape in shapes()) {
+    fn readers_and_the_library_find_the_same_rows(shape in shapes()) {
         let batch = shape.batch();
         let file = check_round_trip(&batch);
         if batch.num_rows() > 0 {

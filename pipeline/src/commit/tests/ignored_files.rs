@@ -136,7 +136,7 @@ fn folder_markers_in_a_store_do_not_stop_publishing() {
 }
 
 #[test]
-fn partition_whose_name_is_taken_gets_another_spelling() {
+fn partition_with_a_taken_name_is_spelled_otherwise() {
     let temp = temp_dir();
     let table = open_table(temp.path());
     let lock = lock(&table);
