@@ -32,7 +32,7 @@ fn old_snapshots_go_and_the_others_are_as_they_were() {
     assert!(planned.stdout.contains("Would remove 2 snapshots, "), "{}", planned.stdout);
     assert!(planned.stdout.contains("2020-12-11") && planned.stdout.contains("2021-01-01"));
     let unasked = sandbox.run("expire", &keep).expect(2);
-    assert!(unasked.error().contains("expire removes 2 snapshots, "), "{}", unasked.error());
+    assert!(unasked.error().contains("expire would permanently remove 2 snapshots, "), "{}", unasked.error());
     assert!(unasked.error().contains("hint: check with --dry-run, then pass --yes"), "{}", unasked.error());
     assert_eq!(sandbox.lake_listing(), before);
 
