@@ -167,7 +167,7 @@ fn normal(path: &Path) -> PathBuf {
     for component in path.components() {
         match component {
             std::path::Component::ParentDir => {
-                assert!(normal.pop(), "{} leaves the repository", path.display())
+                assert!(normal.pop(), "{} leaves the repository", path.display());
             }
             component => normal.push(component),
         }
@@ -511,6 +511,8 @@ fn ellipsis_stands_for_text_or_lines() {
 
 #[cfg(feature = "history")]
 mod run {
+    use std::fmt::Write as _;
+
     use fixtures::{Emulator, EmulatorOptions, Tenant, TenantOptions};
 
     use super::*;
@@ -618,7 +620,7 @@ mod run {
                     "sql" => format!("import duckdb\nduckdb.sql({:?}).show()", block.text),
                     _ => block.text.clone(),
                 };
-                script.push_str(&format!("\nprint({:?})\n{text}", document.at(block.line)));
+                write!(script, "\nprint({:?})\n{text}", document.at(block.line)).unwrap();
             }
         }
         assert!(num_blocks > 0);
