@@ -17,6 +17,7 @@ mod publishing;
 mod conformance;
 mod expire;
 mod delta;
+mod column_names;
 mod layout;
 mod cli;
 mod docs;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, Utc};
-use schema::ddl;
+use schema::{Dataset, ddl};
 use serde::Serialize;
 use url::Url;
 
@@ -148,7 +148,8 @@ impl RunReport {
         let mut platforms: Vec<_> = platforms.into_iter().collect();
         platforms.sort_by_key(|(platform, rows)| (std::cmp::Reverse(*rows), *platform));
         text.push_str(&platform_table(&platforms));
-        if let Some(line) = duckdb_line(&self.lake, dataset, self.table) {
+        let line = Dataset::find(dataset).and_then(|dataset| duckdb_line(&self.lake, dataset, self.table));
+        if let Some(line) = line {
             let _ = write!(text, "\nRead it with DuckDB:\n  {line}\n");
         }
         text
@@ -175,18 +176,20 @@ fn platform_table(platforms: &[(Option<&str>, u64)]) -> String {
     text
 }
 
-/// A line to paste: rows by platform. Nothing where DuckDB cannot read the place.
-fn duckdb_line(lake: &str, dataset: &str, table: TableKind) -> Option<String> {
+/// Returns a command line to paste: rows by partition. `None` if DuckDB cannot read the place.
+fn duckdb_line(lake: &str, dataset: &Dataset, table: TableKind) -> Option<String> {
     let lake = reader_path(lake);
     let relation = match table {
         // With the partition columns' types given.
         TableKind::Plain => format!(
-            "read_parquet({}, union_by_name=true, hive_types={{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})",
-            ddl::duckdb_glob(&lake, &format!("/{dataset}/*/*/*.parquet"))?
+            "read_parquet({}, union_by_name=true, hive_types={})",
+            ddl::duckdb_glob(&lake, &ddl::data_files_pattern(dataset))?,
+            ddl::duckdb_hive_types(dataset)
         ),
-        TableKind::Delta => format!("delta_scan({})", ddl::duckdb_text(&format!("{lake}/{dataset}"))),
+        TableKind::Delta => format!("delta_scan({})", ddl::duckdb_text(&format!("{lake}/{}", dataset.name))),
     };
-    let sql = format!("FROM {relation} SELECT snapshot_date, OSPlatform, count(*) GROUP BY ALL ORDER BY ALL");
+    let columns: Vec<_> = dataset.partition_columns().map(|column| column.name).collect();
+    let sql = format!("FROM {relation} SELECT {}, count(*) GROUP BY ALL ORDER BY ALL", columns.join(", "));
     Some(format!("duckdb -c {}", shell_text(&sql)))
 }
 
@@ -249,6 +252,6 @@ mod tests {
 
     #[test]
     fn place_that_duckdb_cannot_read_has_no_line() {
-        assert_eq!(duckdb_line(r"a\b", "t", TableKind::Plain), None);
+        assert_eq!(duckdb_line(r"a\b", schema::DATASETS[0], TableKind::Plain), None);
     }
 }

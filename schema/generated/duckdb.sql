@@ -17,19 +17,19 @@ SELECT
     snapshot_date::DATE AS snapshot_date,
     OSPlatform::VARCHAR AS OSPlatform
 FROM read_parquet('lake/software_inventory/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
-COMMENT ON VIEW software_inventory IS 'One row per device and installed version of a product that has a CPE.';
-COMMENT ON COLUMN software_inventory.DeviceId IS 'Unique identifier of the device in the service. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms. [Microsoft Learn, export software inventory assessment; values as seen in exports]';
-COMMENT ON COLUMN software_inventory.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.SoftwareVendor IS 'Name of the software vendor. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.SoftwareName IS 'Name of the software product. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.SoftwareVersion IS 'Version of the software product. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.NumberOfWeaknesses IS 'Weaknesses known of this software on this device. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.DiskPaths IS 'Paths on disk that show the installation; an empty list is not null. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.RegistryPaths IS 'Registry keys that show the installation; an empty list is not null. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.SoftwareFirstSeenTimestamp IS 'When the software was first seen on the device; the source has no zone, read as UTC. [Microsoft Learn, export software inventory assessment; values as seen in exports]';
-COMMENT ON COLUMN software_inventory.EndOfSupportStatus IS 'End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings. [Microsoft Learn, export software inventory assessment; values as seen in exports]';
-COMMENT ON COLUMN software_inventory.EndOfSupportDate IS 'Date on which support ends or ended. [Microsoft Learn, export software inventory assessment; values as seen in exports]';
-COMMENT ON COLUMN software_inventory.GeneratedTime IS 'When the service generated the export that the row is from. [Microsoft Learn, export software inventory assessment]';
-COMMENT ON COLUMN software_inventory.snapshot_date IS 'UTC date of the export''s generated time. [defender-lake]';
-COMMENT ON COLUMN software_inventory.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none. [Microsoft Learn, export software inventory assessment; values as seen in exports]';
+COMMENT ON VIEW software_inventory IS 'One row per device and installed version of a product that has a CPE. [https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-software-inventory]';
+COMMENT ON COLUMN software_inventory.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN software_inventory.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN software_inventory.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN software_inventory.SoftwareVendor IS 'Name of the software vendor.';
+COMMENT ON COLUMN software_inventory.SoftwareName IS 'Name of the software product.';
+COMMENT ON COLUMN software_inventory.SoftwareVersion IS 'Version of the software product.';
+COMMENT ON COLUMN software_inventory.NumberOfWeaknesses IS 'Weaknesses known of this software on this device.';
+COMMENT ON COLUMN software_inventory.DiskPaths IS 'Paths on disk that show the installation; an empty list is not null.';
+COMMENT ON COLUMN software_inventory.RegistryPaths IS 'Registry keys that show the installation; an empty list is not null.';
+COMMENT ON COLUMN software_inventory.SoftwareFirstSeenTimestamp IS 'When the software was first seen on the device; the source has no zone, read as UTC.';
+COMMENT ON COLUMN software_inventory.EndOfSupportStatus IS 'End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings.';
+COMMENT ON COLUMN software_inventory.EndOfSupportDate IS 'Date on which support ends or ended.';
+COMMENT ON COLUMN software_inventory.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN software_inventory.snapshot_date IS 'UTC date of the export''s generated time.';
+COMMENT ON COLUMN software_inventory.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';

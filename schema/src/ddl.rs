@@ -96,10 +96,13 @@ pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Optio
         }
         ExtraFields::Absent | ExtraFields::Present => writeln!(sql, "FROM {files};"),
     };
-    let _ = writeln!(sql, "COMMENT ON VIEW {name} IS {};", sql_text(dataset.doc));
+    let _ = writeln!(
+        sql,
+        "COMMENT ON VIEW {name} IS {};",
+        sql_text(&format!("{} [{}]", dataset.doc, dataset.source))
+    );
     for column in columns {
-        let _ =
-            writeln!(sql, "COMMENT ON COLUMN {name}.{} IS {};", column.name, sql_text(&column.doc_line()));
+        let _ = writeln!(sql, "COMMENT ON COLUMN {name}.{} IS {};", column.name, sql_text(column.doc));
     }
     Some(sql)
 }
@@ -124,7 +127,7 @@ pub fn spark(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> String
                 "  {} {}{not_null} COMMENT {}",
                 column.name,
                 spark_type(column.column_type),
-                spark_text(&column.doc_line())
+                spark_text(column.doc)
             )
         })
         .collect();

@@ -7,7 +7,6 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use polars::io::csv::write::BatchedWriter as CsvWriter;
 use polars::io::parquet::write::BatchedWriter as ParquetWriter;
 use polars::prelude::*;
 use tempfile::NamedTempFile;
@@ -48,7 +47,7 @@ pub enum FrameWriter<W: Write> {
     /// Row groups, then the footer.
     Parquet(Box<ParquetFrames<W>>),
     /// The header, then lines.
-    Csv(CsvWriter<W>),
+    Csv(W),
     /// Lines.
     Ndjson(W),
 }
@@ -80,7 +79,9 @@ impl<W: Write> FrameWriter<W> {
                 }))
             }
             OutputFormat::Csv => {
-                Self::Csv(polars::prelude::CsvWriter::new(writer).batched(&as_text(schema))?)
+                let mut writer = writer;
+                write_csv_row(&mut writer, schema.iter_names().map(|name| AnyValue::String(name)))?;
+                Self::Csv(writer)
             }
             OutputFormat::Ndjson => Self::Ndjson(writer),
         })
@@ -94,7 +95,12 @@ impl<W: Write> FrameWriter<W> {
     pub fn write(&mut self, frame: &DataFrame) -> Result<(), HistoryError> {
         match self {
             Self::Parquet(groups) => groups.write(frame)?,
-            Self::Csv(writer) => writer.write_batch(&cells(frame)?)?,
+            Self::Csv(writer) => {
+                for row in 0..frame.height() {
+                    let values = frame.columns().iter().map(|column| column.get(row));
+                    write_csv_row(writer, values.collect::<PolarsResult<Vec<_>>>()?)?;
+                }
+            }
             Self::Ndjson(writer) => {
                 for row in 0..frame.height() {
                     for (index, column) in frame.columns().iter().enumerate() {
@@ -123,8 +129,7 @@ impl<W: Write> FrameWriter<W> {
                 groups.close()?;
                 groups.writer.finish()?;
             }
-            Self::Csv(mut writer) => writer.finish()?,
-            Self::Ndjson(mut writer) => writer.flush()?,
+            Self::Csv(mut writer) | Self::Ndjson(mut writer) => writer.flush()?,
         }
         Ok(())
     }
@@ -171,33 +176,31 @@ impl<W: Write> ParquetFrames<W> {
     }
 }
 
-/// What CSV has no form for, or one of its own.
-fn is_text(data_type: &DataType) -> bool {
-    data_type.is_temporal() || data_type.is_nested()
-}
-
-fn as_text(schema: &Schema) -> Schema {
-    let fields = schema.iter().map(|(name, data_type)| {
-        let data_type = if is_text(data_type) { DataType::String } else { data_type.clone() };
-        Field::new(name.clone(), data_type)
-    });
-    fields.collect()
-}
-
-/// The frame with text in place of timestamps, dates and lists.
-fn cells(frame: &DataFrame) -> PolarsResult<DataFrame> {
-    let columns = frame.columns().iter().map(|column| {
-        if !is_text(column.dtype()) {
-            return column.clone();
+/// Writes a line of CSV (RFC 4180, lines end in LF): null is an empty cell and empty text is quoted,
+/// timestamps and dates are text, lists are JSON.
+fn write_csv_row<'v>(
+    writer: &mut impl Write,
+    values: impl IntoIterator<Item = AnyValue<'v>>,
+) -> io::Result<()> {
+    for (index, value) in values.into_iter().enumerate() {
+        if index > 0 {
+            writer.write_all(b",")?;
         }
-        let texts = column.as_materialized_series().iter().map(|value| match value {
-            AnyValue::Null => None,
-            value => Some(text::cell(&value)),
-        });
-        StringChunked::from_iter_options(column.name().clone(), texts.collect::<Vec<_>>().into_iter())
-            .into_column()
-    });
-    DataFrame::new(frame.height(), columns.collect())
+        let cell = match &value {
+            AnyValue::Null => continue,
+            AnyValue::Float32(value) if !value.is_finite() => value.to_string(),
+            AnyValue::Float64(value) if !value.is_finite() => value.to_string(),
+            // As `f64` it would be another number.
+            AnyValue::Float32(value) => serde_json::to_string(value)?,
+            value => text::cell(value),
+        };
+        if cell.is_empty() || cell.contains([',', '"', '\n', '\r']) {
+            write!(writer, "\"{}\"", cell.replace('"', "\"\""))?;
+        } else {
+            writer.write_all(cell.as_bytes())?;
+        }
+    }
+    writer.write_all(b"\n")
 }
 
 /// A file that appears when it is complete.
@@ -248,5 +251,47 @@ impl OutputFile {
         self.temporary.as_file().sync_all().map_err(failed)?;
         self.temporary.persist(&self.path).map_err(|error| failed(error.error))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_cells_are_quoted_if_they_must_be() {
+        let list = AnyValue::List(Series::new("".into(), ["a", "b\"c"]));
+        let values = [
+            AnyValue::String("plain text"),
+            AnyValue::String(""),
+            AnyValue::Null,
+            AnyValue::String("a,b"),
+            AnyValue::String("say \"x\""),
+            AnyValue::String("two\nlines"),
+            AnyValue::String("\r"),
+            AnyValue::Int32(-7),
+            AnyValue::UInt64(u64::MAX),
+            AnyValue::Boolean(true),
+            AnyValue::Float64(1.0),
+            AnyValue::Float64(1e20),
+            AnyValue::Float64(f64::NAN),
+            AnyValue::Float64(f64::NEG_INFINITY),
+            AnyValue::Float32(0.1),
+            AnyValue::Date(18_638),
+            AnyValue::Datetime(1_610_362_860_000_000, TimeUnit::Microseconds, None),
+            list,
+        ];
+        let mut text = Vec::new();
+        write_csv_row(&mut text, values).unwrap();
+        let expected = concat!(
+            r#"plain text,"",,"a,b","say ""x""","two"#,
+            "\n",
+            r#"lines","#,
+            "\"\r\"",
+            r#",-7,18446744073709551615,true,1.0,1e20,NaN,-inf,0.1,2021-01-11,2021-01-11T11:01:00Z,"#,
+            r#""[""a"",""b\""c""]""#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 }
