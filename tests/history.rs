@@ -221,7 +221,7 @@ fn query_that_takes_more_memory_than_it_may_says_so() {
     let run = sandbox.run("query", &[TOO_MUCH, "--memory", "256MiB", "--out", "answer.csv"]).expect(2);
     assert_eq!(
         run.error(),
-        "error: the query takes more than the 256.0 MiB of --memory; hint: give it more, or ask for fewer columns, or fewer \
+        "error: the query exceeds the 256.0 MiB of --memory; hint: raise --memory, or select fewer columns, or fewer \
          days and platforms (WHERE snapshot_date = …)"
     );
     assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
@@ -483,33 +483,33 @@ fn unknown_names_are_usage_errors_with_suggestions() {
     check(
         "diff",
         &[],
-        "error: the lake has 0 snapshots of software_inventory to compare; a diff takes two; hint: ingest again when the service has a newer export",
+        "error: the lake has 0 snapshots of software_inventory to compare; a diff takes two; hint: run ingest again when the service has a newer export",
     );
     check(
         "trend",
         &[],
-        "error: the lake has no snapshot of software_inventory to look at; hint: `defender-lake snapshots` lists them",
+        "error: the lake has no snapshot of software_inventory to look at; hint: run snapshots to list them",
     );
     publish(&sandbox, 0, &[record("a", "v", "p", "1", &json!({}))]);
     check(
         "diff",
         &[],
-        "error: the lake has 1 snapshot of software_inventory to compare; a diff takes two; hint: ingest again when the service has a newer export",
+        "error: the lake has 1 snapshot of software_inventory to compare; a diff takes two; hint: run ingest again when the service has a newer export",
     );
     check(
         "diff",
         &["--from", "2021-01-10"],
-        "error: the lake has no snapshot of 2021-01-10; the nearest is of 2021-01-11; hint: `defender-lake snapshots` lists them",
+        "error: the lake has no snapshot of 2021-01-10; the nearest is of 2021-01-11; hint: run snapshots to list them",
     );
     check(
         "diff",
         &["--where", "vendr=adobe"],
-        "error: there is no field \"vendr\"; did you mean vendor? known: vendor, product, platform, group",
+        "error: unknown field \"vendr\", did you mean vendor? expected one of: vendor, product, platform, group",
     );
     check(
         "query",
         &["SELECT 1", "--lake", "abfss://lake@account.dfs.core.windows.net/x?sig=secret"],
-        "error: the lake's location has the scheme abfss; query reads local lakes alone; hint: ask DuckDB, or copy the lake to a disk, with `_defender`",
+        "error: query reads local lakes only, found one of scheme abfss; hint: query it with DuckDB, or copy the lake to a local disk with its _defender folder",
     );
     check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 256.0 MiB, found 1.0 MiB");
     for (sql, expected) in [

@@ -1,6 +1,6 @@
-//! What a lake's files have of the columns that only some have, for its DDL.
+//! Finds out whether a lake's files have the optional column of undocumented fields, for its DDL.
 //!
-//! Takes a table, which need not exist; never fails: what cannot be read has no columns.
+//! Takes a table, which need not exist; never fails: a file that cannot be read counts as one without it.
 
 use parquet::file::metadata::ParquetMetaDataReader;
 use schema::EXTRA_FIELDS;
@@ -9,7 +9,7 @@ use schema::ddl::ExtraFields;
 use crate::lake::Table;
 use crate::manifest::DataFile;
 
-/// Whether files of a table have the column of undocumented fields. Files in a store are not looked at.
+/// Returns whether files of a table have the column of undocumented fields; unknown in a store.
 pub fn extra_fields(table: &Table) -> ExtraFields {
     if !table.place().is_on_disk() {
         return ExtraFields::Unknown;

@@ -1,4 +1,4 @@
-//! What a run did: the report for machines, the summary for people.
+//! The run report: JSON for machines, a summary for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use crate::manifest::{GeneratedTimeFrom, Manifest, Route, rfc3339_seconds};
 use crate::printable::printable;
 use crate::snapshot::SnapshotId;
 
-/// How a run ended that ended well.
+/// Outcome of a successful run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -43,31 +43,31 @@ pub struct RunReport {
     pub snapshot: SnapshotReport,
 }
 
-/// What a report says of the snapshot.
+/// The part of a report about the snapshot.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum SnapshotReport {
-    /// Everything, of one that was published.
+    /// The manifest, if it was published.
     Published(Box<Manifest>),
-    /// What the listing told, of one that was not.
+    /// The listing, if it was not.
     Listed(Listed),
 }
 
-/// What is known of a snapshot that was not published by this run.
+/// A snapshot that this run did not publish.
 #[derive(Debug, Serialize)]
 pub struct Listed {
     /// Version of the program.
     pub tool_version: String,
     /// Table name.
     pub dataset: String,
-    /// How the parts would come.
+    /// The route of its parts.
     pub route: Route,
     /// When the service generated the export.
     #[serde(with = "rfc3339_seconds")]
     pub generated_time: DateTime<Utc>,
-    /// Where that was read.
+    /// Source of the generated time.
     pub generated_time_from: GeneratedTimeFrom,
-    /// Parts listed, where known.
+    /// Parts listed, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_parts: Option<u64>,
     /// The snapshot that the date holds, if any.
@@ -84,7 +84,7 @@ fn as_text<S: serde::Serializer>(id: &Option<SnapshotId>, serializer: S) -> Resu
 }
 
 impl RunReport {
-    /// The summary that a person reads at the end.
+    /// Returns the summary for people.
     pub fn summary(&self) -> String {
         match &self.snapshot {
             SnapshotReport::Published(manifest) => self.published(manifest),
@@ -156,7 +156,7 @@ impl RunReport {
     }
 }
 
-/// Platforms named one by one in the summary; the rest is summed up.
+/// Platforms listed in the summary; the rest is added up.
 const SHOWN_PLATFORMS: usize = 20;
 
 fn platform_table(platforms: &[(Option<&str>, u64)]) -> String {
@@ -193,8 +193,8 @@ fn duckdb_line(lake: &str, dataset: &Dataset, table: TableKind) -> Option<String
     Some(format!("duckdb -c {}", shell_text(&sql)))
 }
 
-/// The lake as other programs take it, without a slash at its end: file URLs and a leading `~` are not
-/// what they seem to all of them.
+/// Returns the lake as other programs take it, without a trailing slash: not all of them understand file URLs
+/// and a leading `~` as we do.
 pub(crate) fn reader_path(lake: &str) -> String {
     let is_file_url = lake.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file://"));
     let file_path = || Url::parse(lake).ok()?.to_file_path().ok()?.into_os_string().into_string().ok();
@@ -205,7 +205,7 @@ pub(crate) fn reader_path(lake: &str) -> String {
     path.trim_end_matches('/').to_owned()
 }
 
-/// Quotes text as one word for a POSIX shell, in double quotes where nothing in it has a meaning there.
+/// Quotes text as one word for a POSIX shell, in double quotes if it has no special characters.
 fn shell_text(text: &str) -> String {
     if text.contains(['"', '$', '`', '\\', '!']) {
         format!("'{}'", text.replace('\'', r"'\''"))
@@ -214,7 +214,7 @@ fn shell_text(text: &str) -> String {
     }
 }
 
-/// A platform as it may go to a terminal, and not too long.
+/// Returns a platform safe for a terminal, and truncated.
 fn shown_platform(text: &str) -> String {
     const MAX_CHARS: usize = 40;
     let mut shown = printable(&text.chars().take(MAX_CHARS).collect::<String>()).into_owned();

@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use crate::{Column, ColumnType, Dataset, EXTRA_FIELDS, Presence, StructMember};
 
-/// Whether the files of a lake have the column of undocumented fields.
+/// Whether files of a lake have the column of undocumented fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtraFields {
-    /// None has.
+    /// No file has it.
     Absent,
-    /// Some have, or all.
+    /// Some or all files have it.
     Present,
-    /// It is not known: a view has the column, which is null if no file has it.
+    /// Unknown: a view has the column, which is null if no file has it.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ fn struct_members(members: &[StructMember], separator: &str, type_name: fn(Colum
 
 /// Returns a DuckDB statement that creates a view over the table in `lake`, with the partition
 /// columns' types given: left to itself DuckDB guesses them from the directory names. Files may lack columns.
-/// Nothing if DuckDB cannot read a lake of that path.
+/// Returns `None` if DuckDB cannot read a lake at that path.
 pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Option<String> {
     let name = dataset.name;
     let glob = duckdb_glob(lake, &data_files_pattern(dataset))?;
@@ -149,8 +149,8 @@ pub fn duckdb_hive_types(dataset: &Dataset) -> String {
     format!("{{{}}}", dataset.partition_columns().map(hive_type).collect::<Vec<_>>().join(", "))
 }
 
-/// Returns a DuckDB expression for the files that `pattern` finds below the folder `path`, whose own
-/// characters mean themselves. Nothing if it has a backslash: DuckDB takes that for a slash.
+/// Returns a DuckDB expression for the files that `pattern` matches below the folder `path`, which is escaped.
+/// Returns `None` if it has a backslash: DuckDB takes that for a slash.
 pub fn duckdb_glob(path: &str, pattern: &str) -> Option<String> {
     let mut glob = String::new();
     for c in path.chars() {
@@ -181,12 +181,12 @@ pub fn duckdb_text(text: &str) -> String {
     parts.join(" || ")
 }
 
-/// Whether a character stands in a statement as it is; terminals act on some that are not among these.
+/// Whether a character is written as it is; others may be control characters for a terminal.
 fn is_shown(c: char) -> bool {
     c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()
 }
 
-/// Escapes what Spark takes for a pattern in a path.
+/// Escapes the pattern characters of Spark's paths.
 fn spark_path(path: &str) -> String {
     let mut escaped = String::new();
     for c in path.chars() {

@@ -33,12 +33,12 @@ pub fn markdown(dataset: &Dataset) -> String {
     text
 }
 
-/// Every column of the table: those of the files, then the partition columns in directory order.
+/// Returns every column of the table: those of the files, then the partition columns in directory order.
 pub fn all_columns(dataset: &Dataset) -> impl Iterator<Item = &'static Column> {
     dataset.file_columns().chain(dataset.partition_columns())
 }
 
-/// `yes` where the column may be null, else `no`.
+/// Returns `yes` if the column may be null, else `no`.
 pub fn nullability(column: &Column) -> &'static str {
     match column.presence {
         Presence::Required => "no",
@@ -46,7 +46,7 @@ pub fn nullability(column: &Column) -> &'static str {
     }
 }
 
-/// Where a column's values come from, for people.
+/// Returns where a column's values come from, for people.
 pub fn origin(dataset: &Dataset, column: &Column) -> &'static str {
     let partition = dataset.partition_columns().any(|partition| partition.name == column.name);
     match (column.origin, partition) {

@@ -1,7 +1,7 @@
-//! The lines of a log: what one commit adds, removes and says of itself, as the protocol spells it.
+//! The actions of a log's lines, as the protocol spells them.
 //!
-//! Only what versions 1 and 2 of the protocol have; anything else in a line needs a table feature, and
-//! a table with one is refused by its protocol.
+//! Only those of reader version 1 and writer version 2; anything else needs a table feature, and a table with
+//! one is rejected by its protocol version.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use serde_json::Value;
 const ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b'=');
 
-/// One line, or one row of a checkpoint: at most one of its members is there.
+/// One line, or one row of a checkpoint: at most one member is set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {
@@ -32,7 +32,7 @@ pub(super) struct Line {
     pub(super) add: Option<Add>,
 }
 
-/// What a client has to know to read and to write the table.
+/// The versions that a client must support to read and to write the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Protocol {
@@ -41,7 +41,7 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    /// What Synapse serverless and every other reader of Delta knows.
+    /// The versions that Synapse serverless and every other reader of Delta support.
     pub(super) const OURS: Self = Self { min_reader_version: 1, min_writer_version: 2 };
 }
 
@@ -71,7 +71,7 @@ pub(super) struct StorageFormat {
     pub(super) options: BTreeMap<String, Option<String>>,
 }
 
-/// How far an application has come, by a number that only grows.
+/// The last transaction of an application, a number that only grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Txn {
@@ -98,7 +98,7 @@ pub(super) struct Add {
 }
 
 impl Add {
-    /// The action that takes the file out of the table.
+    /// Returns the action that removes the file from the table.
     pub(super) fn to_remove(&self, deletion_timestamp: i64) -> Remove {
         Remove {
             path: self.path.clone(),
@@ -128,13 +128,12 @@ pub(super) struct Remove {
     pub(super) size: Option<i64>,
 }
 
-/// Encodes a path as the log has it. A directory name that Hive's escaping has put a `%` in gets that
-/// escaped once more: the log names files, not values.
+/// Encodes a path for the log. A `%` of Hive's escaping is escaped once more: the log names files, not values.
 pub(super) fn encode_path(path: &str) -> String {
     utf8_percent_encode(path, ENCODED).to_string()
 }
 
-/// Decodes a path of the log; nothing where its bytes are no text.
+/// Decodes a path of the log; `None` if its bytes are not UTF-8.
 pub(super) fn decode_path(path: &str) -> Option<String> {
     percent_decode_str(path).decode_utf8().ok().map(Cow::into_owned)
 }

@@ -1,7 +1,7 @@
-//! Checkpoints: a whole log as one Parquet file, so that readers need not take it line by line.
+//! Checkpoints: the state of a log as one Parquet file, so that readers need not read every commit.
 //!
-//! Takes and gives [`Line`]s, each a row. Written is the classic form in one file; read is also what
-//! other writers make, in several files and with columns that are of no interest here.
+//! Takes and gives [`Line`]s, each a row. Writes the classic form in one file; reads other writers' too, in
+//! several files and with more columns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const COLUMNS: [&str; 5] = ["protocol", "metaData", "txn", "add", "remove"];
 ///
 /// # Errors
 ///
-/// Says in words what is damaged.
+/// Describes what is damaged.
 pub(super) fn read(file: Bytes) -> Result<Vec<Line>, String> {
     read_rows(file).map_err(|error| error.to_string())
 }

@@ -1,13 +1,14 @@
-//! What a table asks of its writers without saying so in its protocol's version.
+//! Table features that a table requires of its writers by properties and column metadata.
 //!
-//! Takes a table's properties and columns, gives what of them a writer would have to keep to that we do not.
-//! By the protocol most of these need a higher version; other writers have set them in tables of low ones.
+//! Takes a table's properties and columns; gives the first feature that we do not support. Tables with a newer
+//! protocol or table features are rejected. By the protocol most features need a newer writer version, but
+//! other writers have set them in tables of older ones.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Table properties that ask for more, if they are `true`, and what they ask for.
+/// Table properties that enable a feature if they are `true`, and the reason for an error.
 const PROPERTIES: &[(&str, &str)] = &[
     ("delta.enableChangeDataFeed", "it has a change data feed"),
     ("delta.enableDeletionVectors", "it has deletion vectors"),
@@ -17,7 +18,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("delta.enableIcebergCompatV2", "it is compatible with Iceberg"),
 ];
 
-/// Metadata of columns that asks for more, and what it asks for.
+/// Column metadata that enables a feature, and the reason for an error.
 const COLUMN_METADATA: &[(&str, &str)] = &[
     ("delta.invariants", "its columns have invariants"),
     ("delta.generationExpression", "it has generated columns"),

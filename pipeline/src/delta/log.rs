@@ -1,4 +1,4 @@
-//! The log at rest: its files, and what they come to when they are read in order.
+//! The log in storage: its files, and the state of the table after reading them in order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,22 +14,21 @@ use super::action::{Add, Line, MetaData, Protocol, Remove, Txn, decode_path};
 use super::statistics::without_lone_bounds;
 use super::{DeltaError, LOG_FOLDER, checkpoint};
 
-/// Commits between two checkpoints: Delta's own default. A reader takes at most so many files.
+/// Commits between two checkpoints, Delta's default. A reader reads at most so many files.
 pub const CHECKPOINT_INTERVAL: u64 = 10;
 
-/// Files of a log are read at so many at a time; each is small.
+/// Concurrent reads of log files; each is small.
 const MAX_READS: usize = 16;
 
 /// A commit takes about 2 kB a data file; beyond this a file is not read into memory.
 const MAX_LOG_FILE_BYTES: u64 = 256 << 20;
 
-/// How long a file that was removed stays in checkpoints, for readers of an older version: Delta's
-/// own default.
+/// How long a removed file stays in checkpoints, for readers of an older version; Delta's default.
 const REMOVED_FILE_RETENTION: TimeDelta = TimeDelta::days(7);
 
 const LAST_CHECKPOINT: &str = "_last_checkpoint";
 
-/// Where one table's log lies.
+/// The log of one table.
 #[derive(Debug, Clone)]
 pub(super) struct DeltaLog {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -39,30 +38,30 @@ pub(super) struct DeltaLog {
 /// A log as it was read.
 #[derive(Debug, Default)]
 pub(super) struct LogContents {
-    /// The last commit's version; none where there is no table.
+    /// Version of the last commit; `None` if the table does not exist.
     pub(super) version: Option<u64>,
     /// The checkpoint that it was read from.
     pub(super) checkpoint: Option<u64>,
     pub(super) state: TableState,
 }
 
-/// What the lines of a log come to.
+/// The state of a table after the lines of its log.
 #[derive(Debug, Default, Clone)]
 pub(super) struct TableState {
     pub(super) protocol: Option<Protocol>,
     pub(super) meta_data: Option<MetaData>,
-    /// Files of the table: path as it is on disk → how it was added.
+    /// Files of the table: path on disk → the action that added it.
     pub(super) live: BTreeMap<String, Add>,
-    /// Files that once were: path → how it was removed.
+    /// Removed files: path → the action that removed it.
     removed: BTreeMap<String, Remove>,
-    /// Application id → how far it has come.
+    /// Application id → its last transaction.
     pub(super) transactions: BTreeMap<String, Txn>,
 }
 
 impl TableState {
-    /// Takes in one line, later ones after earlier ones; says in words what is wrong with it.
+    /// Applies one line; the error says what is wrong with it.
     pub(super) fn apply(&mut self, line: Line) -> Result<(), String> {
-        let decode = |path: &str| decode_path(path).ok_or_else(|| format!("{path:?} is no encoded path"));
+        let decode = |path: &str| decode_path(path).ok_or_else(|| format!("{path:?} is not an encoded path"));
         if line.protocol.is_some() {
             self.protocol = line.protocol;
         }
@@ -115,7 +114,7 @@ struct LogListing {
     checkpoints: BTreeMap<u64, BTreeMap<(u32, u32), ObjectMeta>>,
 }
 
-/// What a name in the log's folder says.
+/// A file of the log, by its name.
 #[derive(Debug, PartialEq, Eq)]
 enum LogFile {
     Commit(u64),
@@ -123,7 +122,7 @@ enum LogFile {
 }
 
 impl LogFile {
-    /// Parses a name; nothing for files that are no part of the log as we read it.
+    /// Parses a name; `None` for files that we do not read.
     fn parse(name: &str) -> Option<Self> {
         let number = |digits: &str, num_digits: usize| -> Option<u64> {
             let plain = digits.len() == num_digits && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -159,7 +158,7 @@ impl LogListing {
         }
     }
 
-    /// The newest checkpoint that is whole.
+    /// Returns the newest complete checkpoint.
     fn checkpoint(&self) -> Option<(u64, Vec<&ObjectMeta>)> {
         self.checkpoints.iter().rev().find_map(|(version, files)| {
             files.keys().map(|(of, _)| *of).find_map(|of| {
@@ -183,12 +182,12 @@ impl DeltaLog {
         self.file(&format!("{version:020}.json"))
     }
 
-    /// Reads the whole log; the contents of no table where there is none.
+    /// Reads the whole log; empty contents if there is none.
     pub(super) async fn read(&self) -> Result<LogContents, DeltaError> {
         let hint = self.last_checkpoint().await?;
         let mut listing = self.list(hint).await?;
         if hint.is_some() && listing.checkpoint().is_none() {
-            // A hint that leads nowhere. It may be wrong, the log itself may not.
+            // The hint names a checkpoint that does not exist; the log itself may be complete.
             listing = self.list(None).await?;
         }
         let mut contents = LogContents::default();
@@ -235,7 +234,7 @@ impl DeltaLog {
         Ok(contents)
     }
 
-    /// The version that `_last_checkpoint` names; it is a hint, and nobody minds a broken one.
+    /// Returns the version in `_last_checkpoint`. It is a hint: an invalid one is ignored.
     async fn last_checkpoint(&self) -> Result<Option<u64>, DeltaError> {
         let path = self.file(LAST_CHECKPOINT);
         let found = match self.store.get(&path).await {
@@ -281,7 +280,7 @@ impl DeltaLog {
         }
     }
 
-    /// Writes a commit unless its version is there. Says whether it was written.
+    /// Writes a commit unless its version exists. Returns whether it was written.
     pub(super) async fn create_commit(&self, version: u64, lines: &[Line]) -> Result<bool, DeltaError> {
         let mut text = Vec::new();
         for line in lines {
@@ -302,7 +301,7 @@ impl DeltaLog {
         }
     }
 
-    /// Writes the checkpoint of a version, and then the hint that leads to it.
+    /// Writes the checkpoint of a version, then the hint.
     pub(super) async fn write_checkpoint(
         &self,
         version: u64,

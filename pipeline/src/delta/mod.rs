@@ -1,6 +1,6 @@
-//! Delta tables: a log beside the data files that says which of them are the table.
+//! Delta tables: a log beside the data files that lists the files of the table.
 //!
-//! Takes the facts of a snapshot's files, gives a commit to `_delta_log`, on any
+//! Takes the facts of a snapshot's files, gives a commit to `_delta_log`, in any
 //! [`ObjectStore`](object_store::ObjectStore); never touches a data file. What is written is of protocol
 //! 1 for readers and 2 for writers, which Synapse serverless, DuckDB, Polars, delta-rs and Spark know.
 //!
@@ -40,7 +40,7 @@
 //! # Checkpoints
 //!
 //! Every [`CHECKPOINT_INTERVAL`]th commit is followed by one. It is a `.parquet` file below the table's
-//! root, `_delta_log/*.checkpoint.parquet`: nobody may glob `**/*.parquet` there. The glob
+//! root, `_delta_log/*.checkpoint.parquet`: readers must not glob `**/*.parquet` there. The glob
 //! `snapshot_date=*/*/*.parquet` finds data files alone, but also those that a commit under way has not
 //! added yet or has just removed.
 
@@ -86,25 +86,25 @@ pub enum DeltaError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The table needs more of its readers than we know.
+    /// The table has a newer reader version, or other partition columns.
     #[error("the Delta table cannot be read: {reason}")]
     Unreadable {
         /// What it needs.
         reason: String,
     },
-    /// The table needs more of its writers than we know.
+    /// The table has a newer writer version or table features.
     #[error("the Delta table cannot be written: {reason}")]
     Unsupported {
         /// What it needs.
         reason: String,
     },
-    /// The table takes new files only.
+    /// The table is append-only.
     #[error("the Delta table is append-only, and the files of {date} would be removed")]
     AppendOnly {
         /// The date of a snapshot that would be replaced or removed.
         date: NaiveDate,
     },
-    /// A commit has more bytes than we read of one.
+    /// A commit is larger than the largest that we read.
     #[error("the commit has {num_bytes} bytes, and at most {max_bytes} are read of one")]
     TooLarge {
         /// Its size.
@@ -136,21 +136,23 @@ pub enum DeltaError {
         /// The snapshot.
         snapshot: SnapshotId,
     },
-    /// Other writers were faster, again and again.
-    #[error("{attempts} commits to the Delta log were each overtaken by another writer's")]
-    Overtaken {
+    /// Other writers committed first, again and again.
+    #[error(
+        "{attempts} attempts to commit to the Delta log failed: another writer committed first each time"
+    )]
+    ConcurrentCommits {
         /// How many were tried.
         attempts: u32,
     },
 }
 
 impl DeltaError {
-    /// What a person can do about it, where there is something.
+    /// Returns the suggested fix, if there is one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Store { .. } => None,
             Self::Damaged { .. } => Some(
-                "restore the file; or move _delta_log out of the table and run ingest --table delta, which makes it anew without rewriting data",
+                "restore the file; or move _delta_log out of the table and run ingest --table delta, which writes a new log without rewriting data",
             ),
             Self::Unreadable { .. } | Self::Unsupported { .. } => {
                 Some("copy it to a table of your own and leave this one to defender-lake")
@@ -163,7 +165,7 @@ impl DeltaError {
                 "run verify to see what is damaged; replace that snapshot with ingest --if-published replace, or move the folder of its date out of the table",
             ),
             Self::TransactionTaken { .. } | Self::DateChanged { .. } => Some("run again"),
-            Self::Overtaken { .. } => Some("stop the other writers, or run again later"),
+            Self::ConcurrentCommits { .. } => Some("stop the other writers, or run again later"),
         }
     }
 }

@@ -8,26 +8,26 @@ pub(super) fn partition_columns(dataset: &Dataset) -> Vec<String> {
     dataset.partition_columns().map(|column| column.name.to_owned()).collect()
 }
 
-/// Returns the schema of a new table. Columns that no file of it has yet are left out: they come with
-/// the first file that has them, by [`with_columns_of`].
+/// Returns the schema of a new table. Columns that its files lack are added with the first file that has them,
+/// by [`with_columns_of`].
 pub(super) fn schema_of(dataset: &Dataset, extra_fields: bool) -> String {
     let fields: Vec<_> = columns(dataset, extra_fields).map(|column| field(column, false)).collect();
     json!({ "type": "struct", "fields": fields }).to_string()
 }
 
 /// Adds the dataset's columns that `schema` lacks, nullable, since older files have none.
-/// Returns `None` where it lacks none.
+/// Returns `None` if it lacks none.
 ///
 /// # Errors
 ///
-/// Says in words why files of ours do not fit the schema.
+/// Describes why our files do not fit the schema.
 pub(super) fn with_columns_of(
     dataset: &Dataset,
     extra_fields: bool,
     schema: &str,
 ) -> Result<Option<String>, String> {
     let mut schema: Value =
-        serde_json::from_str(schema).map_err(|error| format!("its schema is no JSON: {error}"))?;
+        serde_json::from_str(schema).map_err(|error| format!("its schema is not JSON: {error}"))?;
     let Some(fields) = schema.get_mut("fields").and_then(Value::as_array_mut) else {
         return Err("its schema has no fields".to_owned());
     };

@@ -1,10 +1,9 @@
-//! A data file's statistics, from its footer alone, as the log keeps them.
+//! Statistics of a data file for the log, from its footer alone.
 //!
-//! Takes what the Parquet footer says of each row group, gives the JSON that readers skip files by.
-//! Bounds are always bounds. A column with values for which that cannot be said of both leaves the file without
-//! any: delta-rs finds nothing by a column that has one bound or none beside others that have both. Text is cut
-//! to [`MAX_TEXT_CHARS`], the least downwards and the greatest upwards, and so are digits of timestamps
-//! past milliseconds, which the protocol has no room for.
+//! Takes the row groups' statistics of a Parquet footer; gives the JSON by which readers skip files. If a column
+//! with values lacks a minimum or a maximum, the file gets no bounds at all: delta-rs finds no rows by a column
+//! that has one bound or none beside columns that have both. Text is truncated to [`MAX_TEXT_CHARS`], minimums
+//! downwards and maximums upwards, and so are timestamps to milliseconds, the protocol's precision.
 
 use std::fs::File;
 
@@ -26,7 +25,7 @@ const MAX_TEXT_CHARS: usize = 32;
 /// Bytes of a file's end that are read at first: most footers are in them.
 const FOOTER_BYTES: u64 = 64 << 10;
 
-/// What the log says of one file.
+/// Statistics of one file in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStatistics {
     /// `numRecords`, `minValues`, `maxValues`, `nullCount`, as JSON.
@@ -87,7 +86,7 @@ impl FileStatistics {
         }
     }
 
-    /// Takes the statistics of a file of `dataset` out of its footer.
+    /// Returns the statistics of a file of `dataset` from its footer.
     fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
         let mut json = Json {
             num_records: footer.file_metadata().num_rows(),
@@ -123,8 +122,8 @@ impl FileStatistics {
     }
 }
 
-/// Returns statistics of a file without bounds if one of them stands alone, else `None`. Earlier versions wrote
-/// such bounds.
+/// Removes the bounds if a column has only one of them, as earlier versions wrote; returns `None` if both are
+/// there.
 pub(super) fn without_lone_bounds(statistics: &str) -> Option<String> {
     let mut all: Map<String, Value> = serde_json::from_str(statistics).ok()?;
     let [least, greatest] = ["minValues", "maxValues"].map(|name| match all.remove(name) {
@@ -145,12 +144,12 @@ fn null_count<'c>(chunks: impl Iterator<Item = &'c ColumnChunkMetaData>) -> Opti
     chunks.map(|chunk| chunk.statistics()?.null_count_opt()).sum()
 }
 
-/// Returns the least and the greatest value of a column, each only where it bounds every row.
+/// Returns minimum and maximum of a column, each only if it bounds every row.
 fn bounds<'c>(
     column_type: ColumnType,
     chunks: impl Iterator<Item = &'c ColumnChunkMetaData>,
 ) -> (Option<Value>, Option<Value>) {
-    // A row group without values bounds nothing and is no obstacle; one without statistics is.
+    // A row group without values has no bounds and does not matter; one without statistics does.
     let statistics = chunks.filter_map(|chunk| match chunk.statistics() {
         Some(found) if found.null_count_opt() == u64::try_from(chunk.num_values()).ok() => None,
         found => Some(found),
@@ -266,7 +265,7 @@ fn timestamp(millis: i64) -> Option<Value> {
     is_four_digits(&time).then(|| time.to_rfc3339_opts(SecondsFormat::Millis, true).into())
 }
 
-/// Returns a bound that is not less: the next millisecond, or all digits where that is in the year 10000.
+/// Rounds up to milliseconds, or keeps all digits if that would be in the year 10000.
 fn timestamp_upwards(micros: i64) -> Option<Value> {
     timestamp(micros.div_euclid(1000) + i64::from(micros.rem_euclid(1000) != 0)).or_else(|| {
         let time = DateTime::from_timestamp_micros(micros)?;
@@ -274,19 +273,19 @@ fn timestamp_upwards(micros: i64) -> Option<Value> {
     })
 }
 
-/// Returns the text up to where it is cut.
+/// Truncates text.
 fn cut(text: &str) -> &str {
     text.char_indices().nth(MAX_TEXT_CHARS).map_or(text, |(end, _)| &text[..end])
 }
 
-/// Returns text that is not less than any that begins as this one does; nothing where there is none.
+/// Truncates text upwards: returns text that is not less than any with this beginning, if there is one.
 fn cut_upwards(text: &str) -> Option<String> {
     let kept = cut(text);
     if kept.len() == text.len() {
         return Some(kept.to_owned());
     }
     kept.char_indices().rev().find_map(|(position, character)| {
-        // Order by bytes is order by code points; there are none between the two ends of the gap.
+        // Byte order is code point order; surrogates are not characters.
         let next = match character {
             '\u{d7ff}' => '\u{e000}',
             _ => char::from_u32(u32::from(character) + 1)?,

@@ -15,11 +15,11 @@ use super::{DeltaError, FileStatistics, features, schema_string};
 use crate::manifest::DataFile;
 use crate::snapshot::{RunId, SnapshotId};
 
-/// How often a commit may be overtaken. Each time another writer has got its own through, so that
-/// more of them than this in a row are not waiting for each other.
+/// Attempts to commit, at most. Each failed one means that another writer committed, so writers do not block
+/// each other.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// How often a store may fail. It has tried again by itself each time.
+/// Failures of the store, at most. It has retried each of them itself.
 const MAX_FAILURES: u32 = 3;
 
 /// One dataset's table on one store. It need not exist yet: the first commit makes it.
@@ -37,7 +37,7 @@ pub struct LiveFile {
     pub path: String,
     /// Its size as the log has it.
     pub bytes: i64,
-    /// Its rows, where the log says.
+    /// Its rows, if the log has statistics.
     pub rows: Option<u64>,
     /// Values of the partition columns.
     pub partition_values: BTreeMap<String, Option<String>>,
@@ -46,16 +46,16 @@ pub struct LiveFile {
 /// A data file that is to be part of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct NewFile<'a> {
-    /// The manifest's facts of it.
+    /// Its entry in the manifest.
     pub facts: &'a DataFile,
-    /// What its footer says.
+    /// Statistics from its footer.
     pub statistics: &'a FileStatistics,
 }
 
-/// One snapshot that is to take its date's place.
+/// A snapshot that replaces all files of its date.
 #[derive(Debug, Clone, Copy)]
 pub struct Publication<'a> {
-    /// Which.
+    /// The snapshot.
     pub snapshot: SnapshotId,
     /// The run that wrote it.
     pub run_id: &'a RunId,
@@ -63,7 +63,7 @@ pub struct Publication<'a> {
     pub transaction: i64,
     /// All its files.
     pub files: &'a [NewFile<'a>],
-    /// When they were complete.
+    /// When the run finished.
     pub finished_at: DateTime<Utc>,
 }
 
@@ -81,7 +81,7 @@ impl DeltaTable {
     ///
     /// # Errors
     ///
-    /// A log that is damaged, a table that needs more of its readers than we know, storage.
+    /// A damaged log, a table with a newer reader version, storage.
     pub async fn open(
         store: Arc<dyn ObjectStore>,
         root: &Path,
@@ -94,12 +94,12 @@ impl DeltaTable {
         Ok(table)
     }
 
-    /// The last commit's version; `None` where there is no table yet.
+    /// Returns the version of the last commit; `None` if the table does not exist yet.
     pub fn version(&self) -> Option<u64> {
         self.contents.version
     }
 
-    /// The files of the table, ordered by path.
+    /// Returns the files of the table, ordered by path.
     pub fn live_files(&self) -> impl Iterator<Item = LiveFile> {
         self.contents.state.live.iter().map(|(path, add)| LiveFile {
             path: path.clone(),
@@ -109,7 +109,7 @@ impl DeltaTable {
         })
     }
 
-    /// The transaction number under which a snapshot is to be published: above all that its date has had.
+    /// Returns the transaction number for publishing a snapshot, larger than all that its date has had.
     pub fn next_transaction(&self, snapshot: SnapshotId) -> i64 {
         let generated = snapshot.generated_time().timestamp_millis();
         self.transaction(snapshot.date()).map_or(generated, |last| generated.max(last + 1))
@@ -137,13 +137,13 @@ impl DeltaTable {
             && self.paths_on(snapshot.date()) == files.into_iter().map(|file| file.path.as_str()).collect()
     }
 
-    /// Commits snapshots, all in one commit or none: the files of each come, and all others of its date go.
+    /// Commits snapshots in one commit: adds the files of each and removes all others of its date.
     /// `adopted` are those that the lake holds already, oldest first.
     ///
     /// # Errors
     ///
     /// [`DeltaError::TransactionTaken`] and [`DeltaError::DateChanged`] if another writer was faster, and
-    /// what the log or the store stand in the way with. Nothing is committed then, but for
+    /// errors of the log or the store. Nothing is committed then, except after
     /// [`DeltaError::Store`]: whether the commit got through shows when the log can be read again.
     pub async fn publish(
         &mut self,
@@ -174,7 +174,7 @@ impl DeltaTable {
         Ok(self.commit(change).await?.map_or(Committed::Before, Committed::Now))
     }
 
-    /// Commits that the files of these dates go; nothing where the table has none of them.
+    /// Commits the removal of the files of these dates, if the table has any.
     /// Returns the version.
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl DeltaTable {
         self.commit(|table| Ok(table.removing_lines(dates, at))).await
     }
 
-    /// Commits that these files go, by their paths from the table's root; nothing if the table has none of them.
+    /// Commits the removal of these files, by their paths from the table's root, if the table has any of them.
     /// Returns the version.
     ///
     /// # Errors
@@ -209,13 +209,13 @@ impl DeltaTable {
         .await
     }
 
-    /// Whether the last checkpoint is long enough ago for another.
+    /// Whether a checkpoint is due.
     pub fn is_checkpoint_due(&self) -> bool {
         let last = self.contents.checkpoint.unwrap_or(0);
         self.contents.version.is_some_and(|version| version - last >= CHECKPOINT_INTERVAL)
     }
 
-    /// Writes a checkpoint. The table is whole without it.
+    /// Writes a checkpoint. The table is complete without it.
     ///
     /// # Errors
     ///
@@ -227,8 +227,8 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// Writes the lines that `change` makes of the table, again on top of every commit that overtakes
-    /// them, until it makes none. Returns the version.
+    /// Commits the lines that `change` makes of the table. After a concurrent commit it makes them again and
+    /// retries, until it makes none. Returns the version.
     async fn commit(
         &mut self,
         change: impl Fn(&Self) -> Result<Option<Vec<Line>>, DeltaError> + Send,
@@ -259,7 +259,7 @@ impl DeltaTable {
                 }
             }
         }
-        Err(DeltaError::Overtaken { attempts: MAX_ATTEMPTS })
+        Err(DeltaError::ConcurrentCommits { attempts: MAX_ATTEMPTS })
     }
 
     async fn reload(&mut self) -> Result<(), DeltaError> {
@@ -267,7 +267,7 @@ impl DeltaTable {
         self.check_readable()
     }
 
-    /// Fails if the table needs more of its readers than we know.
+    /// Fails if the table has a newer reader version or other partition columns.
     fn check_readable(&self) -> Result<(), DeltaError> {
         let state = &self.contents.state;
         let (Some(protocol), Some(meta_data)) = (state.protocol, &state.meta_data) else { return Ok(()) };
@@ -283,7 +283,7 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// Fails if the table needs more of its writers than we know.
+    /// Fails if the table has a newer writer version or table features.
     fn check_writable(&self) -> Result<(), DeltaError> {
         let state = &self.contents.state;
         let (Some(protocol), Some(meta_data)) = (state.protocol, &state.meta_data) else { return Ok(()) };
@@ -302,7 +302,7 @@ impl DeltaTable {
         meta_data.is_some_and(|meta_data| features::is_append_only(&meta_data.configuration))
     }
 
-    /// Fails if a snapshot of this date cannot be committed, whatever its files are.
+    /// Fails if no snapshot of this date can be committed.
     ///
     /// # Errors
     ///
@@ -312,7 +312,7 @@ impl DeltaTable {
         self.check_removable([date])
     }
 
-    /// Fails if the files of these dates cannot go.
+    /// Fails if the files of these dates cannot be removed.
     ///
     /// # Errors
     ///
@@ -365,7 +365,7 @@ impl DeltaTable {
         Ok(lines)
     }
 
-    /// What a commit of snapshots says of itself.
+    /// Returns the `commitInfo` of a commit of snapshots.
     fn snapshots_info(
         &self,
         adopted: &[Publication<'_>],
@@ -406,7 +406,7 @@ impl DeltaTable {
         )
     }
 
-    /// A snapshot's transaction, the files of its date that go, and its own.
+    /// Returns a snapshot's transaction, the removals of its date's other files, and the additions of its own.
     fn snapshot_lines(&self, publication: &Publication<'_>) -> Vec<Line> {
         let Publication { snapshot, transaction, files, finished_at, .. } = *publication;
         let date = snapshot.date();
@@ -443,7 +443,7 @@ impl DeltaTable {
         lines
     }
 
-    /// Protocol and metadata, where the table is new; its metadata, where files bring columns with them.
+    /// Returns protocol and metadata of a new table, or the metadata if the files add columns.
     fn defining_lines(&self, files: &[NewFile<'_>], at: i64) -> Result<Vec<Line>, DeltaError> {
         let has_extra_fields = files.iter().any(|file| file.statistics.has_extra_fields);
         let Some(meta_data) = &self.contents.state.meta_data else {
@@ -478,7 +478,7 @@ impl DeltaTable {
         self.removal(&dates.iter().map(NaiveDate::to_string).collect(), &removed, at)
     }
 
-    /// The lines of a commit that `removed` go, all files of `dates`; nothing if there are none.
+    /// Returns the lines of a commit that removes `removed`, all files of `dates`; `None` if there are none.
     fn removal(&self, dates: &BTreeSet<String>, removed: &[&Add], at: DateTime<Utc>) -> Option<Vec<Line>> {
         if removed.is_empty() {
             return None;
@@ -526,7 +526,7 @@ fn removing(add: &Add, at: i64) -> Line {
     Line { remove: Some(add.to_remove(at)), ..Line::default() }
 }
 
-/// The date of a file that a line takes out of the table.
+/// Returns the date of a file that a line removes from the table.
 fn removed_date(line: &Line) -> Option<NaiveDate> {
     let values = line.remove.as_ref()?.partition_values.as_ref()?;
     values.get(SNAPSHOT_DATE.name)?.as_deref()?.parse().ok()

@@ -1,18 +1,18 @@
-//! `--where`: which changes are wanted, by vendor, product, platform and group.
+//! The filter of `--where`: selects changes by vendor, product, platform and group.
 //!
-//! `vendor=adobe,platform=Windows11`: of one field any of the values, of several fields all. A comma
-//! separates only where a field's name and `=` follow, so that values may have commas. Values are
-//! matched whole and as written; an empty one stands for rows that have none.
+//! `vendor=adobe,platform=Windows11`: any value of one field, and all fields. A comma separates only if a
+//! field's name and `=` follow, so that values may have commas. Values are matched whole and case-sensitively;
+//! an empty one matches null.
 
 use serde::Serialize;
 
 use super::roles::Roles;
 
-/// Why a condition is invalid.
+/// An invalid condition.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum ConditionError {
-    /// A name that no field has.
-    #[error("there is no field {given:?}; did you mean {meant}? known: {known}")]
+    /// The field is unknown.
+    #[error("unknown field {given:?}, did you mean {meant}? expected one of: {known}")]
     UnknownField {
         /// As typed.
         given: String,
@@ -21,24 +21,24 @@ pub enum ConditionError {
         /// The fields that there are.
         known: String,
     },
-    /// Text without `=`.
+    /// There is no `=`.
     #[error("invalid condition: expected FIELD=VALUE, such as vendor=adobe,platform=Windows11")]
     NoCondition,
 }
 
-/// The values wanted of each field; a field that is absent may have any.
+/// Conditions on fields; a field without one may have any value.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChangeFilter {
     /// In the order of the declaration.
     conditions: Vec<Condition>,
 }
 
-/// The values wanted of one field.
+/// The allowed values of one field.
 #[derive(Debug, Clone, PartialEq)]
 struct Condition {
     name: &'static str,
     column: &'static str,
-    /// `None` stands for rows without a value.
+    /// `None` allows null.
     wanted: Vec<Option<String>>,
 }
 
@@ -49,7 +49,7 @@ impl Serialize for ChangeFilter {
 }
 
 impl ChangeFilter {
-    /// Reads what was typed, any number of times; fields are named as the roles' filters are.
+    /// Parses all values of the option; fields are named as the roles' filters are.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ impl ChangeFilter {
         Ok(Self { conditions })
     }
 
-    /// Whether everything is wanted.
+    /// Whether all changes are selected.
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
     }
@@ -86,12 +86,12 @@ impl ChangeFilter {
         self.conditions.iter().find(|condition| Some(condition.column) == column)
     }
 
-    /// Whether anything is asked of a column.
+    /// Whether there is a condition on a column.
     pub fn has(&self, column: Option<&str>) -> bool {
         self.condition(column).is_some()
     }
 
-    /// Whether `value` is wanted of a column.
+    /// Whether the conditions on a column allow `value`.
     pub fn allows(&self, column: Option<&str>, value: Option<&str>) -> bool {
         let condition = self.condition(column);
         condition.is_none_or(|condition| condition.wanted.iter().any(|wanted| wanted.as_deref() == value))
@@ -148,7 +148,7 @@ mod tests {
         let error = parse(["vendor=adobe,platfrom=Windows11"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"there is no field "platfrom"; did you mean platform? known: vendor, product, platform, group"#
+            r#"unknown field "platfrom", did you mean platform? expected one of: vendor, product, platform, group"#
         );
         assert_eq!(parse(["adobe"]).unwrap_err(), ConditionError::NoCondition);
     }

@@ -1,8 +1,7 @@
-//! SnapshotCounts of one snapshot, for each value of some columns.
+//! Counts of one snapshot, for each value of some columns.
 //!
-//! Takes an open snapshot; gives numbers. Text is looked at once a row group, and a row is a few
-//! numbers. Devices and products are told apart by the numbers that they are given when they are
-//! first met, so the counts are exact.
+//! Takes an open snapshot; gives exact counts. Text is hashed once a row group; devices and products are
+//! numbered as they are met, and counted as distinct numbers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -16,11 +15,10 @@ use super::roles::Roles;
 use super::rows::{RowGroupColumns, SnapshotReader, TextColumn};
 use crate::cancel::Cancel;
 
-/// What a pair of value and device takes while threads' pairs are brought together. A row makes one
-/// pair at most.
+/// Bytes of a pair of value and device while the threads' pairs are merged. A row makes one pair at most.
 const BYTES_PER_PAIR: u64 = 32;
 
-/// Which turn a device is counted in, and where values are looked up; never which they are.
+/// Assigns devices to passes and finds values in tables; equal hashes are never taken for equal values.
 const HASH: FixedState = FixedState::with_seed(1);
 
 /// Values of the columns that are counted by, null among them.
@@ -109,7 +107,7 @@ pub fn count(
     Ok(values.into_iter().map(|(values, number)| (values, counts[number as usize].clone())).collect())
 }
 
-/// Columns that rows are told apart by. The platform's is in no file: all rows of one have the same.
+/// Columns to group by. The platform is not a column of the files: all rows of a file have the same one.
 #[derive(Debug, Clone, Copy)]
 struct Grouping<'c> {
     columns: &'c [&'c str],
@@ -143,7 +141,7 @@ fn columns<'c>(roles: Roles, by: Grouping<'c>) -> Vec<&'c str> {
 /// What one thread has counted; values by their numbers.
 #[derive(Debug, Default)]
 struct Tally {
-    /// By measure and value; of a measure that sums nothing up they are all 0.
+    /// By measure and value; 0 for measures that are not sums.
     sums: Vec<Vec<i64>>,
     devices: Pairs,
     products: Pairs,
@@ -183,13 +181,13 @@ impl Tally {
     }
 }
 
-/// Numbers for values, from nought in the order in which they are met.
+/// Numbers for values, from 0 on in the order in which they are met.
 #[derive(Debug, Default)]
 struct Numbers(Mutex<HashMap<Values, u32>>);
 
 impl Numbers {
     fn of(&self, values: Values) -> u32 {
-        // A thread that panicked ends the program; what it held is of no interest.
+        // A thread that panicked ends the program, so poisoning does not matter.
         let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let next = u32::try_from(numbers.len()).expect("fewer values than fit into memory");
         *numbers.entry(values).or_insert(next)
@@ -230,8 +228,7 @@ impl Numbers {
     }
 }
 
-/// Distinct pairs of a value's number and another, 8 bytes each, and as many again before they are
-/// looked through.
+/// Distinct pairs of a value's number and another, 8 bytes each; doubled at most before duplicates are removed.
 #[derive(Debug, Default)]
 struct Pairs {
     pairs: Vec<u64>,

@@ -1,7 +1,6 @@
-//! The devices of two snapshots, and what is said of each in both.
+//! The devices of two snapshots and their attributes in both.
 //!
-//! What a snapshot says of a device it says in each of its rows. Where they differ, the largest value
-//! holds, and any value holds against null.
+//! Every row of a device repeats its attributes. If they differ, the largest value counts; null is the smallest.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 
@@ -11,7 +10,7 @@ use super::roles::Roles;
 use super::rows::{SnapshotReader, TextColumn};
 use crate::cancel::Cancel;
 
-/// What a snapshot says of a device.
+/// A device's attributes in one snapshot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Device {
     /// Its name.
@@ -20,12 +19,12 @@ pub struct Device {
     pub group: Option<Box<str>>,
     /// Its platform.
     pub platform: Option<Box<str>>,
-    /// All platforms that it has rows under, where they are several.
+    /// All platforms that it has rows of, if there are several.
     other_platforms: Vec<Option<Box<str>>>,
 }
 
 impl Device {
-    /// Whether it has rows under `platform`.
+    /// Whether it has rows of `platform`.
     pub fn is_on(&self, platform: Option<&str>) -> bool {
         self.platform.as_deref() == platform
             || self.other_platforms.iter().any(|other| other.as_deref() == platform)
@@ -44,7 +43,7 @@ impl Device {
     }
 }
 
-/// Null is less than any text.
+/// Keeps the larger value; null is less than any text.
 fn merge(value: &mut Option<Box<str>>, other: Option<Box<str>>) {
     if other > *value {
         *value = other;
@@ -61,14 +60,14 @@ pub struct DeviceHistory {
 }
 
 impl DeviceHistory {
-    /// As its changes name it: the new snapshot's word, the old one's where the new has none.
+    /// Returns its attributes as changes show them: of the new snapshot, or of the old one if it is gone.
     pub fn shown(&self) -> &Device {
         static NOTHING: Device =
             Device { name: None, group: None, platform: None, other_platforms: Vec::new() };
         self.new.as_ref().or(self.old.as_ref()).unwrap_or(&NOTHING)
     }
 
-    /// Whether its changes are wanted.
+    /// Whether the filter selects its changes.
     fn is_wanted(&self, roles: Roles, filter: &ChangeFilter) -> bool {
         let shown = self.shown();
         filter.allows(roles.platform, shown.platform.as_deref())
@@ -79,7 +78,7 @@ impl DeviceHistory {
 /// Devices by id.
 pub type Devices = BTreeMap<Box<str>, DeviceHistory>;
 
-/// Reads the devices of both snapshots whose changes are wanted.
+/// Reads the devices of both snapshots whose changes the filter selects.
 ///
 /// # Errors
 ///

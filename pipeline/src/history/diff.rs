@@ -1,15 +1,15 @@
-//! What changed from one snapshot to another, one row a change.
+//! Changes between two snapshots, one row a change.
 //!
-//! Takes two snapshots; gives the changes as frames, in the order of devices, and touches nothing.
+//! Takes two snapshots; gives the changes as frames, ordered by device.
 //!
-//! 1. `devices`: every device of both, three columns of all rows.
-//! 2. `fingerprints`: which products of which devices could have changed. All
-//!    rows are read, as numbers into dictionaries, and nearly all are done with.
-//! 3. The rows of those products are read, exactly, and compared by Polars. Where they are more than
-//!    the memory is for, by ranges of devices, one after the other.
+//! 1. `devices` reads every device of both snapshots, three columns of all rows.
+//! 2. `fingerprints` finds the products of devices that could have changed. It reads all rows as dictionary
+//!    keys, and rules nearly all of them out.
+//! 3. `merge` compares the rows of those products, in Polars. If they exceed the memory limit, it compares
+//!    one range of devices after the other.
 //!
-//! Rows of one key (device, vendor, name, version) count as one; where their values differ, the
-//! largest holds, and any value holds against null. Null equals null everywhere.
+//! Rows with the same key count as one. If their values differ, the largest one counts; null is the smallest.
+//! Null equals null everywhere.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
@@ -35,14 +35,15 @@ use crate::manifest::DataFile;
 /// (`new`) or only in the old one (`gone`).
 pub const PRESENCE: &str = "presence";
 
-/// What comparing a row that could have changed takes at most: its text, tables of joins and groups,
-/// and its changes.
+/// Memory for comparing a row that could have changed, at most: its text, the tables of joins and groups, and
+/// its changes.
 const BYTES_PER_TOUCHED_ROW: u64 = 1_000;
 
-/// Of a row's values: which row it is, never which value. Nobody knows beforehand which values collide.
+/// Hash of the row key; values are not hashed to be found again. The seed is random, so that no input is known
+/// to collide.
 static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
-/// What is to be compared, and how.
+/// A comparison of two snapshots.
 #[derive(Debug)]
 pub struct Diff<'a> {
     /// Roles of the columns.
@@ -51,9 +52,9 @@ pub struct Diff<'a> {
     pub old: &'a SnapshotReader<'a>,
     /// The snapshot after.
     pub new: &'a SnapshotReader<'a>,
-    /// Which changes are wanted.
+    /// Selects changes.
     pub filter: &'a ChangeFilter,
-    /// What the comparison may take.
+    /// Memory limit of the comparison.
     pub memory_bytes: u64,
 }
 
@@ -86,7 +87,7 @@ impl Diff<'_> {
         Ok(())
     }
 
-    /// The products of devices that could have changed, read in as many turns as the memory asks for.
+    /// Finds the products of devices that could have changed, in as many passes as the memory limit needs.
     fn touched(&self, devices: &Devices, cancel: &Cancel) -> Result<Touched, HistoryError> {
         let [old_rows, new_rows] = [self.old, self.new].map(SnapshotReader::num_rows);
         let table_bytes = old_rows.max(new_rows) * fingerprints::BYTES_PER_PRODUCT;
@@ -121,7 +122,7 @@ impl Diff<'_> {
         Ok(touched)
     }
 
-    /// Whether the file has rows of devices that are wanted, as far as its platform says.
+    /// Whether the file can have rows of selected devices, by its platform.
     fn reads(&self, devices: &Devices, is_old: bool, file: &DataFile) -> bool {
         let is_there = |history: &DeviceHistory| {
             let device = if is_old { &history.old } else { &history.new };
@@ -213,7 +214,7 @@ impl<'c> HashedValues<'c> {
 /// Kind, device, old and new value.
 type DeviceChange<'a> = (DeviceChangeKind, &'a str, Option<&'a str>, Option<&'a str>);
 
-/// A range of devices, with all that could have changed on them.
+/// A range of devices and the products on them that could have changed.
 struct Selection<'a> {
     diff: &'a Diff<'a>,
     devices: &'a Devices,
@@ -250,7 +251,7 @@ impl Selection<'_> {
         Ok(changes)
     }
 
-    /// The rows of one snapshot whose product could have changed.
+    /// Reads the rows of one snapshot whose product could have changed.
     fn read(&self, is_old: bool, cancel: &Cancel) -> Result<DataFrame, HistoryError> {
         let source = if is_old { self.diff.old } else { self.diff.new };
         let (first, last) = (self.range.first(), self.range.last());
@@ -294,7 +295,7 @@ impl Selection<'_> {
         self.range.iter().filter_map(|id| Some((*id, self.devices.get(*id)?)))
     }
 
-    /// What each change says of its device.
+    /// Returns the columns of a change that describe its device.
     fn attributes(&self) -> PolarsResult<DataFrame> {
         let column = |name: &str, value: &dyn Fn(&DeviceHistory) -> Option<String>| {
             let values = self.histories().map(|(_, history)| value(history));
@@ -322,7 +323,7 @@ impl Selection<'_> {
         DataFrame::new(self.range.len(), columns)
     }
 
-    /// Devices that came, went, or have become others.
+    /// Returns the changes of devices themselves.
     fn device_changes(&self) -> PolarsResult<DataFrame> {
         let roles = self.diff.roles;
         let wanted = roles.product.iter().all(|column| self.diff.filter.allows(Some(column), None));

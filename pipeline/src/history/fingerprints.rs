@@ -1,23 +1,22 @@
-//! Which installations could have changed: sums of hashes by device and product.
+//! Finds the products of devices that could have changed, by sums of row hashes.
 //!
-//! Nearly all rows of a snapshot are those of the day before. Here they are told from the others at
-//! the price of two numbers for each device and product: its rows of the old snapshot are added up,
-//! those of the new one taken away, and where nothing is left nothing has changed. What is left may
-//! be a change or not (rows in other numbers); a change is missed only where hashes of 64 bits
-//! collide on the same device and product.
+//! Nearly all rows of a snapshot equal those of the day before. For each device and product one sum is kept:
+//! the hashes of its rows in the old snapshot are added, those in the new one subtracted. A sum of 0 means no
+//! change. Another sum may be a change or not (repeated rows); a change is missed only if 64-bit hashes collide
+//! on the same device and product.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, PoisonError};
 
 use hashbrown::{HashMap, HashSet};
 
-/// Parts of the table that threads take turns in.
+/// Shards of the table, each with a lock.
 const SHARDS: usize = 64;
 
-/// Bytes that a device and product takes, with the room that a growing table leaves free.
+/// Bytes of a device and product, with the free room of a growing table.
 pub const BYTES_PER_PRODUCT: u64 = 40;
 
-/// What is left of each device and product.
+/// Sums of row hashes by device and product.
 #[derive(Debug)]
 pub struct Fingerprints {
     shards: Vec<Mutex<HashMap<u64, u64, BuildHasherDefault<Hashed>>>>,
@@ -27,7 +26,7 @@ pub struct Fingerprints {
 #[derive(Debug, Default)]
 pub struct Touched(HashSet<u64, BuildHasherDefault<Hashed>>);
 
-/// HashedRows of one batch, by shard: the hash of device and product, and that of the whole row.
+/// Rows of one batch, by shard: the hash of device and product, and that of the whole row.
 #[derive(Debug)]
 pub struct HashedRows {
     by_shard: [Vec<(u64, u64)>; SHARDS],
@@ -47,26 +46,26 @@ impl HashedRows {
 }
 
 impl Fingerprints {
-    /// A table with room for so many products of devices; it grows where they are more.
+    /// Creates a table with room for so many products of devices; it grows if there are more.
     pub fn with_capacity(num_products: u64) -> Self {
         let of_shard = usize::try_from(num_products / SHARDS as u64).unwrap_or(0);
         let shard = || Mutex::new(HashMap::with_capacity_and_hasher(of_shard, BuildHasherDefault::default()));
         Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
     }
 
-    /// Adds the rows of the old snapshot, taking them out of `rows`.
+    /// Adds rows of the old snapshot and drains them.
     pub fn add(&self, rows: &mut HashedRows) {
         self.change(rows, u64::wrapping_add);
     }
 
-    /// Takes away the rows of the new snapshot, taking them out of `rows`.
+    /// Subtracts rows of the new snapshot and drains them.
     pub fn subtract(&self, rows: &mut HashedRows) {
         self.change(rows, u64::wrapping_sub);
     }
 
     fn change(&self, rows: &mut HashedRows, change: impl Fn(u64, u64) -> u64) {
         for (rows, shard) in rows.by_shard.iter_mut().zip(&self.shards) {
-            // A thread that panicked ends the program; what it held is of no interest.
+            // A thread that panicked ends the program, so poisoning does not matter.
             let mut sums = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for (product, row) in rows.drain(..) {
                 let sum = sums.entry(product).or_insert(0);
@@ -75,7 +74,7 @@ impl Fingerprints {
         }
     }
 
-    /// What could have changed.
+    /// Returns the products that could have changed.
     pub fn into_touched(self) -> Touched {
         let mut touched = HashSet::default();
         for shard in self.shards {
@@ -87,7 +86,7 @@ impl Fingerprints {
 }
 
 impl Touched {
-    /// Number of products of devices.
+    /// Returns the number of products of devices.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -102,13 +101,13 @@ impl Touched {
         self.0.contains(&product)
     }
 
-    /// Takes in what `other` has.
+    /// Adds the products of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 }
 
-/// Bits that the shards' tables use neither for the place of an entry nor for its tag.
+/// Uses bits that the shards' tables use neither for an entry's position nor for its tag.
 fn shard_of(product: u64) -> usize {
     (product >> 40) as usize % SHARDS
 }

@@ -1,8 +1,7 @@
-//! Snapshot to snapshot: what changed, how numbers went, and SQL over all of it.
+//! History: changes between two snapshots, key counts over time, and SQL over all snapshots.
 //!
-//! Takes published snapshots, whose manifests say which files are theirs; gives tables, and never
-//! writes to the lake. Polars is the engine: it takes longer to build than all the rest, and is the
-//! cargo feature `history` of its own.
+//! Takes published snapshots, whose manifests list their files; gives tables, and never writes to the lake.
+//! Polars is the engine. It takes longer to build than everything else, so this is a cargo feature, `history`.
 
 pub mod diff;
 pub mod version_order;
@@ -36,14 +35,14 @@ use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::{LakeError, PublishedSnapshot};
 use crate::threads::{THREAD_HINT, ThreadError};
 
-/// Why a question has no answer.
+/// Errors of `diff`, `trend` and `query`.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The lake could not be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// The lake is in a store.
-    #[error("the lake's location has the scheme {scheme}; query reads local lakes alone")]
+    #[error("query reads local lakes only, found one of scheme {scheme}")]
     RemoteLake {
         /// The scheme alone: the rest of the URL may hold a secret.
         scheme: String,
@@ -54,7 +53,7 @@ pub enum HistoryError {
         /// The table.
         dataset: &'static str,
     },
-    /// Two are compared.
+    /// A diff compares two snapshots.
     #[error("the lake has {} of {dataset} to compare; a diff takes two", crate::display::count(*found, "snapshot"))]
     TooFewSnapshots {
         /// The table.
@@ -62,15 +61,15 @@ pub enum HistoryError {
         /// How many there are.
         found: u64,
     },
-    /// Nothing in the range.
+    /// The range holds no snapshot.
     #[error("the lake has no snapshot of {dataset} to look at{range}")]
     NoSnapshots {
         /// The table.
         dataset: &'static str,
-        /// ` from … to …`, where that was asked.
+        /// ` from … to …`, if a range was given.
         range: String,
     },
-    /// Nothing on a date.
+    /// The date has no snapshot.
     #[error("the lake has no snapshot of {date}; the nearest is of {nearest}")]
     NoSnapshotOn {
         /// The date asked for.
@@ -78,7 +77,7 @@ pub enum HistoryError {
         /// A date that it has.
         nearest: NaiveDate,
     },
-    /// A data file is not what the manifest says.
+    /// A data file cannot be read.
     #[error("cannot read data file {path}")]
     DamagedFile {
         /// As in the manifest.
@@ -86,7 +85,7 @@ pub enum HistoryError {
         /// What is wrong with it.
         source: parquet::errors::ParquetError,
     },
-    /// A data file lacks what every file has.
+    /// A data file lacks a column that every file has.
     #[error("data file {path} has no column {column}")]
     MissingColumn {
         /// As in the manifest.
@@ -94,7 +93,7 @@ pub enum HistoryError {
         /// The column.
         column: String,
     },
-    /// The file for the answer cannot be written.
+    /// The output file cannot be written.
     #[error("cannot write {}", path.display())]
     Output {
         /// As given.
@@ -102,41 +101,41 @@ pub enum HistoryError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file's name does not say what it is to be.
-    #[error("{} ends in none of .parquet, .csv, .ndjson and .json", path.display())]
+    /// The output file's name has an unknown extension.
+    #[error("unknown output format {}: expected .parquet, .csv, .ndjson or .json", path.display())]
     UnknownFormat {
         /// As given.
         path: PathBuf,
     },
-    /// The SQL asks for something that is not there, or is none.
+    /// The SQL is invalid, or names something that does not exist.
     #[error("{reason}")]
     Sql {
         /// What is wrong, and what was meant.
         reason: String,
     },
-    /// The query takes more than it may.
-    #[error("the query takes more than the {} of --memory", ByteSize(*memory_bytes))]
+    /// The query exceeds its memory limit.
+    #[error("the query exceeds the {} of --memory", ByteSize(*memory_bytes))]
     Memory {
         /// What it may take.
         memory_bytes: u64,
     },
     /// Stdout cannot be written.
-    #[error("cannot write the answer")]
+    #[error("cannot write to stdout")]
     Stdout(#[from] io::Error),
     /// The engine failed.
     #[error("the engine failed")]
     Engine(#[from] PolarsError),
-    /// The system starts no thread.
+    /// A thread cannot be started.
     #[error(transparent)]
     Threads(#[from] ThreadError),
-    /// Stopped by a signal.
+    /// Interrupted by a signal.
     #[error("interrupted")]
     Interrupted,
 }
 
-const VERIFY: &str = "`defender-lake verify` says what is damaged";
+const VERIFY: &str = "run verify to see what is damaged";
 
-/// Whether a file is at fault, and no mistake of ours.
+/// Whether reading a file failed, as opposed to a mistake of ours.
 fn is_io(error: &PolarsError) -> bool {
     match error {
         PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => is_io(error),
@@ -169,13 +168,13 @@ impl Diagnostic for HistoryError {
         let hint: Option<&'static str> = match self {
             Self::Lake(error) => return error.hint(),
             Self::Threads(_) => Some(THREAD_HINT),
-            Self::RemoteLake { .. } => Some("ask DuckDB, or copy the lake to a disk, with `_defender`"),
-            Self::TooFewSnapshots { .. } => Some("ingest again when the service has a newer export"),
-            Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => {
-                Some("`defender-lake snapshots` lists them")
+            Self::RemoteLake { .. } => {
+                Some("query it with DuckDB, or copy the lake to a local disk with its _defender folder")
             }
+            Self::TooFewSnapshots { .. } => Some("run ingest again when the service has a newer export"),
+            Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => Some("run snapshots to list them"),
             Self::Memory { .. } => Some(
-                "give it more, or ask for fewer columns, or fewer days and platforms (WHERE snapshot_date = …)",
+                "raise --memory, or select fewer columns, or fewer days and platforms (WHERE snapshot_date = …)",
             ),
             Self::DamagedFile { .. } | Self::MissingColumn { .. } => Some(VERIFY),
             Self::Engine(error) if is_io(error) => Some(VERIFY),
@@ -185,8 +184,8 @@ impl Diagnostic for HistoryError {
     }
 }
 
-/// The two snapshots to compare, of those published, oldest first: by default the last two; with one
-/// date alone, the newest or the one before it stands in for the other.
+/// Returns the positions of the two snapshots to compare; `published` is oldest first. Defaults to the last
+/// two; `from` defaults to the one before `to`.
 ///
 /// # Errors
 ///
@@ -220,7 +219,7 @@ fn find_date(published: &[PublishedSnapshot], date: NaiveDate) -> Result<usize, 
     }
 }
 
-/// The known name that is most like `given`, where one is at all.
+/// Returns the known name that is most like `given`, if any is similar.
 pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this two names have little in common.
     const ALIKE: f64 = 0.6;

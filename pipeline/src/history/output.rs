@@ -1,6 +1,6 @@
-//! Answers as files: Parquet, CSV or one JSON object a line.
+//! Writes answers as Parquet, CSV or one JSON object a line.
 //!
-//! A file appears under its name when it is complete, and never before.
+//! A file gets its name when it is complete.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::{HistoryError, text};
 
-/// Form of an answer.
+/// Format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
     /// Parquet, zstd.
@@ -25,7 +25,7 @@ pub enum OutputFormat {
 }
 
 impl OutputFormat {
-    /// The form that a file's name asks for.
+    /// Returns the format of a file name's extension.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl OutputFormat {
     }
 }
 
-/// Writes frames of one schema to anything.
+/// Writes frames of one schema.
 pub enum FrameWriter<W: Write> {
     /// Row groups, then the footer.
     Parquet(Box<ParquetFrames<W>>),
@@ -118,7 +118,7 @@ impl<W: Write> FrameWriter<W> {
         Ok(())
     }
 
-    /// Ends the answer.
+    /// Completes the answer.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl<W: Write> FrameWriter<W> {
     }
 }
 
-/// Frames that wait until they are a row group.
+/// Frames that are gathered to a row group.
 pub struct ParquetFrames<W: Write> {
     writer: ParquetWriter<W>,
     frames: Vec<DataFrame>,
@@ -152,11 +152,11 @@ impl<W: Write> std::fmt::Debug for ParquetFrames<W> {
 impl<W: Write> ParquetFrames<W> {
     /// As in the lake's own files.
     const ROWS: usize = codec::decode::column::MAX_ROWS;
-    /// Held at a time, beside what the answer itself takes: an eighth of the least `--memory`.
+    /// Bytes gathered at most: an eighth of the smallest `--memory`.
     const BYTES: usize = 32 << 20;
 
     fn write(&mut self, frame: &DataFrame) -> PolarsResult<()> {
-        // A few rows that a condition left may hold on to all that was read with them; copies do not.
+        // A filtered frame may keep alive everything that was read with it; a copy does not.
         let num_rows = IdxSize::try_from(frame.height()).expect("a frame counts its rows so");
         let every_row = IdxCa::from_vec("rows".into(), (0..num_rows).collect());
         let frame = frame.take(&every_row)?;
@@ -203,7 +203,7 @@ fn write_csv_row<'v>(
     writer.write_all(b"\n")
 }
 
-/// A file that appears when it is complete.
+/// A file that gets its name when it is complete.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
@@ -212,11 +212,11 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Begins the file at `path`, whose name says the format where `format` does not.
+    /// Begins the file at `path`. Without `format`, the file name's extension decides.
     ///
     /// # Errors
     ///
-    /// A name that says nothing, a folder that cannot be written to.
+    /// An unknown extension, or a folder that cannot be written to.
     pub fn create(path: &Path, format: Option<OutputFormat>, schema: &Schema) -> Result<Self, HistoryError> {
         let format = format.map_or_else(|| OutputFormat::of_path(path), Ok)?;
         let failed = |source| HistoryError::Output { path: path.to_path_buf(), source };
@@ -244,7 +244,7 @@ impl OutputFile {
     ///
     /// # Errors
     ///
-    /// What the file system says; there is no such file then, or the one of before.
+    /// The file system's; the file at `path` is unchanged then.
     pub fn finish(self) -> Result<(), HistoryError> {
         self.writer.finish()?;
         let failed = |source| HistoryError::Output { path: self.path.clone(), source };

@@ -1,7 +1,6 @@
-//! SQL over the tables of a lake, by their names, for people without an engine at hand.
+//! SQL over the tables of a lake, by their names, for people without an engine of their own.
 //!
-//! Takes a query; gives its answer in pieces. Files that the conditions on partition columns rule out
-//! are not opened.
+//! Takes a query; gives its answer in frames. Conditions on partition columns prune files.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::lake::Lake;
 
 use crate::threads::ThreadError;
 
-/// A query that has been understood.
+/// A parsed query.
 pub struct Query {
     plan: LazyFrame,
     schema: SchemaRef,
@@ -31,13 +30,13 @@ impl std::fmt::Debug for Query {
 }
 
 impl Query {
-    /// Understands `sql` over every dataset's table in `lake`.
+    /// Parses `sql` over every dataset's table in `lake`.
     ///
     /// # Errors
     ///
     /// [`HistoryError::Sql`] names what is wrong and what was meant; else the lake cannot be read.
     pub fn try_new(lake: &Lake, sql: &str) -> Result<Self, HistoryError> {
-        // What Polars advises its users of is nothing that ours can act on.
+        // Polars' warnings are for its own users, not for ours.
         set_warning_function(|message, _| tracing::debug!(message, "advice of the engine"));
         let mut context = SQLContext::new();
         let mut columns = Vec::new();
@@ -61,14 +60,14 @@ impl Query {
         &self.schema
     }
 
-    /// Calls `take` with the answer, a frame at a time and in order, until it says that it has enough.
+    /// Calls `take` with the answer, one frame after the other, until it returns false.
     ///
-    /// The engine cannot be stopped: after an error, or when `take` has enough, it may go on until the
+    /// The engine cannot be stopped: after an error, or after `take` has returned false, it may run until the
     /// process ends.
     ///
     /// # Errors
     ///
-    /// [`HistoryError::Memory`] where the query takes more than `memory_bytes`, as far as the program
+    /// [`HistoryError::Memory`] if the query takes more than `memory_bytes`, as far as the program
     /// counts ([`polars_ooc::Allocator`]); an interruption; what the engine says, or what `take` returns.
     pub fn run(
         self,
@@ -76,7 +75,7 @@ impl Query {
         cancel: &Cancel,
         mut take: impl FnMut(DataFrame) -> Result<bool, HistoryError>,
     ) -> Result<(), HistoryError> {
-        /// How often memory and signals are looked at.
+        /// Interval at which memory and signals are checked.
         const LOOK: Duration = Duration::from_millis(2);
         let (send, receive) = sync_channel(1);
         let callback = PlanCallback::new(move |frame| Ok(send.send(frame).is_err()));
@@ -102,7 +101,7 @@ impl Query {
             }
         }
         let ended = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // The query is at fault, a value that cannot be cast or the like, unless reading was.
+        // Unless reading failed, the query is wrong, such as by a value that cannot be cast.
         ended.map_err(|error| match error {
             error if is_io(&error) => error.into(),
             error => HistoryError::Sql { reason: first_line(&error.to_string()) },
@@ -110,7 +109,7 @@ impl Query {
     }
 }
 
-/// What is wrong with a query, in words of the query.
+/// Explains what is wrong with a query in the query's own words.
 fn explain(error: &PolarsError, columns: &[String], tables: &[&str]) -> String {
     match error {
         PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => {
@@ -140,7 +139,7 @@ fn meant<'a>(kind: &str, given: &str, known: impl Iterator<Item = &'a str> + Clo
     }
 }
 
-/// The first text in quotes.
+/// Returns the first text in quotes.
 fn quoted(message: &str) -> Option<&str> {
     let start = message.find(['"', '\'', '`'])?;
     let (quote, rest) = message[start..].split_at(1);
@@ -151,10 +150,10 @@ fn first_line(message: &str) -> String {
     message.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Rows that people are shown at most.
+/// Rows of a table for people, at most.
 const MAX_SHOWN: usize = 100;
 
-/// The answer for people, its first rows.
+/// Returns the first rows of the answer for people.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What a dataset's columns are to `diff` and `trend`: no other file here names a column of a dataset.
+//! The roles of a dataset's columns in `diff` and `trend`, by which all other files here know them.
 //!
 //! Takes the roles that the dataset declares; gives the columns and kinds that follow from them.
 
@@ -30,11 +30,11 @@ pub enum DeviceChangeKind {
     Appeared,
     /// Only the old snapshot has it.
     Disappeared,
-    /// Its name is another one.
+    /// Its name changed.
     Renamed,
-    /// Its group is another one.
+    /// Its group changed.
     Moved,
-    /// Its platform is another one.
+    /// Its platform changed.
     PlatformChanged,
 }
 

@@ -1,7 +1,7 @@
-//! Reads the rows of a snapshot: a row group at a time, text as numbers into a list of values.
+//! Reads the rows of a snapshot, one row group at a time, text as dictionary keys.
 //!
-//! Takes a published snapshot, whose manifest says which files are its own and which platform their
-//! rows are of. Threads take turns; each sees whole row groups and keeps what it makes of them.
+//! Takes a published snapshot, whose manifest lists its files and their partitions. Each thread reads whole
+//! row groups and keeps its own results.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -28,8 +28,7 @@ use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
 use crate::threads;
 
-/// A snapshot with its data files open. What lies in a store is fetched first, into files without
-/// names that go with this.
+/// A snapshot with its data files open. Files in a store are downloaded first, into unnamed temporary files.
 #[derive(Debug)]
 pub struct SnapshotReader<'a> {
     snapshot: &'a PublishedSnapshot,
@@ -40,7 +39,7 @@ pub struct SnapshotReader<'a> {
 struct OpenDataFile<'a> {
     file: &'a DataFile,
     bytes: SharedFile,
-    /// Its text columns are to be read as dictionaries.
+    /// Reads text columns as dictionaries.
     metadata: ArrowReaderMetadata,
 }
 
@@ -52,7 +51,7 @@ pub struct RowGroupColumns<'a> {
     batch: RecordBatch,
 }
 
-/// A column of text: its distinct values, and for each row which of them it has.
+/// A text column: its distinct values, and the code of each row's value.
 #[derive(Debug)]
 pub struct TextColumn {
     values: StringArray,
@@ -69,34 +68,34 @@ pub enum ValueColumn {
 }
 
 impl TextColumn {
-    /// For each row a number that is the same for equal values, below [`TextColumn::num_codes`].
+    /// Returns the code of each row's value. Equal values have equal codes, below [`TextColumn::num_codes`].
     pub fn codes(&self) -> &[usize] {
         &self.codes
     }
 
-    /// One more than the largest code.
+    /// Returns the number of codes.
     pub fn num_codes(&self) -> usize {
         self.values.len() + 1
     }
 
-    /// The value of a code.
+    /// Returns the value of a code.
     pub fn value(&self, code: usize) -> Option<&str> {
         (code < self.values.len() && self.values.is_valid(code)).then(|| self.values.value(code))
     }
 
-    /// What `make` makes of each value, by code.
+    /// Maps each value, by code.
     pub fn map<T>(&self, make: impl FnMut(Option<&str>) -> T) -> Vec<T> {
         (0..self.num_codes()).map(|code| self.value(code)).map(make).collect()
     }
 }
 
 impl RowGroupColumns<'_> {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
     }
 
-    /// A column of text that was asked for.
+    /// Returns a projected text column.
     pub fn text(&self, name: &str) -> TextColumn {
         let dictionary = self.column(name).as_dictionary::<Int32Type>();
         let values = dictionary.values().as_string::<i32>().clone();
@@ -106,12 +105,12 @@ impl RowGroupColumns<'_> {
         TextColumn { codes: codes.collect(), values }
     }
 
-    /// A column of integers that was asked for.
+    /// Returns a projected integer column.
     pub fn integers(&self, name: &str) -> &Int32Array {
         self.column(name).as_primitive()
     }
 
-    /// A column of text or integers that was asked for.
+    /// Returns a projected column of text or integers.
     pub fn values(&self, name: &str) -> ValueColumn {
         match self.column(name).data_type() {
             DataType::Int32 => ValueColumn::Integers(self.integers(name).clone()),
@@ -120,7 +119,7 @@ impl RowGroupColumns<'_> {
     }
 
     fn column(&self, name: &str) -> &dyn Array {
-        self.batch.column_by_name(name).expect("a column that was asked for")
+        self.batch.column_by_name(name).expect("a projected column")
     }
 }
 
@@ -145,18 +144,18 @@ impl<'a> SnapshotReader<'a> {
         Ok(Self { snapshot, files })
     }
 
-    /// When the service generated it.
+    /// Returns the generated time.
     pub fn generated_time(&self) -> DateTime<Utc> {
         self.snapshot.id.generated_time()
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn num_rows(&self) -> u64 {
         self.snapshot.manifest.totals.rows
     }
 
-    /// Calls `visit` with every row group of the files that `wanted` says, each time with what the
-    /// thread has made so far, and returns what each thread made.
+    /// Calls `visit` with every row group of the files that `wanted` selects and with the thread's own result
+    /// so far; returns the results of all threads.
     ///
     /// # Errors
     ///
@@ -263,7 +262,7 @@ fn read_metadata(bytes: &SharedFile) -> Result<ArrowReaderMetadata, ParquetError
     ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
-/// A file that threads read at places of their own: clones of a [`File`] share one place.
+/// A file with positioned reads: clones of a [`File`] share one position.
 #[derive(Debug, Clone)]
 struct SharedFile(Arc<File>);
 
@@ -291,7 +290,7 @@ impl ChunkReader for SharedFile {
     }
 }
 
-/// Reads a file on from `offset`.
+/// Reads a file from `offset` on.
 #[derive(Debug)]
 struct ReadAt {
     file: Arc<File>,

@@ -1,4 +1,4 @@
-//! What a diff comes to: the counts that a person looks at first.
+//! Summary of a diff: counts by kind, the products with most changes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,19 +14,19 @@ use super::roles::{CHANGE, NEW_VALUE, NEW_VERSION, OLD_VALUE, Roles};
 use crate::display::{count, grouped, named, table, time_cell};
 use crate::printable::printable;
 
-/// Products, and software out of support, that a summary names.
+/// Rows of each table of a summary, at most.
 const MOST_NAMED: usize = 10;
 
-/// Changes of one kind, by whether their device is in both snapshots.
+/// Number of changes of one kind, by whether their device is in both snapshots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct ChangeCounts {
     /// All.
     pub total: u64,
     /// On devices that are in both snapshots.
     pub on_known_devices: u64,
-    /// On devices that are in the new one alone.
+    /// On devices that only the new snapshot has.
     pub on_new_devices: u64,
-    /// On devices that are in the old one alone.
+    /// On devices that only the old snapshot has.
     pub on_gone_devices: u64,
 }
 
@@ -52,9 +52,9 @@ pub struct ProductChanges {
     /// The product.
     #[serde(flatten)]
     pub product: Product,
-    /// All kinds.
+    /// Number of changes of all kinds.
     pub changes: u64,
-    /// By kind, the kinds of products alone.
+    /// By kind, without the kinds of devices.
     pub by_kind: BTreeMap<&'static str, u64>,
     /// Devices that have any of them.
     pub devices: u64,
@@ -68,7 +68,7 @@ pub struct EndOfSupport {
     pub product: Product,
     /// The version.
     pub version: Option<String>,
-    /// What the new snapshot says.
+    /// Status in the new snapshot.
     pub status: Option<String>,
     /// Devices on which it became so.
     pub devices: u64,
@@ -93,16 +93,16 @@ pub struct Summary {
     pub from: Compared,
     /// The new snapshot.
     pub to: Compared,
-    /// Which changes were wanted.
+    /// The filter of `--where`.
     #[serde(rename = "where")]
     pub filter: ChangeFilter,
-    /// ChangeCounts by kind; every kind is there.
+    /// Counts by kind, every kind included.
     pub changes: BTreeMap<&'static str, ChangeCounts>,
     /// The products with most changes.
     pub products: Vec<ProductChanges>,
     /// Newly out of support, by devices.
     pub end_of_support: Vec<EndOfSupport>,
-    /// Where all changes are.
+    /// File with all changes.
     pub out: Option<String>,
     #[serde(skip)]
     roles: Roles,
@@ -113,7 +113,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// A summary of nothing yet.
+    /// Creates an empty summary.
     pub fn new(roles: Roles, from: Compared, to: Compared, filter: ChangeFilter) -> Self {
         Self {
             dataset: roles.dataset_name(),
@@ -130,7 +130,7 @@ impl Summary {
         }
     }
 
-    /// ChangeCounts the changes of a frame. All changes of a device are in one frame.
+    /// Counts the changes of a frame. All changes of a device are in one frame.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Summary {
     ///
     /// # Panics
     ///
-    /// A change is of no kind of ours.
+    /// If a change has an unknown kind: a mistake of ours.
     pub fn add(&mut self, changes: &DataFrame) -> Result<(), HistoryError> {
         let lazy = || changes.clone().lazy();
         let roles = self.roles;
@@ -147,7 +147,7 @@ impl Summary {
             let (kind, presence, number) = (row.text(0)?, row.text(1)?, row.number(2)?);
             let mut known = self.changes.iter_mut();
             let counts = known.find(|(known, _)| Some(**known) == kind.as_deref());
-            let (_, counts) = counts.expect("a kind of ours");
+            let (_, counts) = counts.expect("a declared kind");
             counts.total += number;
             match presence.as_deref() {
                 Some("new") => counts.on_new_devices += number,
@@ -199,7 +199,7 @@ impl Summary {
         Ok(())
     }
 
-    /// Chooses what is named, once all is counted.
+    /// Selects the rows of the tables, after all frames were added.
     pub fn finish(&mut self) {
         let products = std::mem::take(&mut self.all_products);
         self.products =
@@ -215,7 +215,7 @@ impl Summary {
         self.end_of_support.truncate(MOST_NAMED);
     }
 
-    /// The summary for people.
+    /// Returns the summary for people.
     pub fn text(&self) -> String {
         let date = |compared: &Compared| time_cell(&compared.generated_time);
         let total: u64 = self.changes.values().map(|counts| counts.total).sum();

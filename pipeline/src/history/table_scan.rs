@@ -1,4 +1,4 @@
-//! A table of the lake as Polars sees it: the files of given snapshots, partition columns with them.
+//! Scans a table of the lake with Polars: the files of given snapshots, with partition columns.
 
 use codec::partition::NULL_PARTITION;
 use polars::prelude::*;
@@ -9,8 +9,7 @@ use super::rows::has_column;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
 
-/// The rows of `snapshots`; files that a condition on `snapshot_date` or a partition column rules out
-/// are not opened.
+/// Returns the rows of `snapshots`. Conditions on `snapshot_date` or a partition column prune files.
 ///
 /// # Errors
 ///
@@ -27,12 +26,12 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
     let in_paths: Schema = dataset.partition_columns().map(field).collect();
     let names: Vec<_> = in_files.iter_names().chain(in_paths.iter_names()).cloned().map(col).collect();
 
-    // Polars takes a platform of this name for null; the manifest knows better.
+    // Polars reads a platform of this name as null; the manifest has the value.
     let is_marker = |file: &&DataFile| file.os_platform.as_deref() == Some(NULL_PARTITION);
     let files = || snapshots.iter().flat_map(|snapshot| &snapshot.manifest.files);
     let root = table.root();
     let path = |file: &DataFile| PlRefPath::new(root.join(&file.path).to_string_lossy().as_ref());
-    // A folder of the user's own above the table may look like a partition: Polars has to know of it, too.
+    // A folder above the table may look like a partition; Polars needs its name too.
     let above = root.components().filter_map(|folder| folder.as_os_str().to_str()?.split_once('='));
     let mut in_whole_paths: Schema = above.map(|(key, _)| Field::new(key.into(), DataType::String)).collect();
     in_whole_paths.extend(in_paths.iter_fields());

@@ -1,10 +1,10 @@
-//! Values as people and other programs read them: timestamps in UTC, lists as JSON.
+//! Formats values for people and other programs: timestamps in UTC, lists as JSON.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use polars::prelude::*;
 use serde_json::Value;
 
-/// The value as JSON; numbers that JSON has not are null.
+/// Returns the value as JSON; NaN and infinities are null.
 pub fn json(value: &AnyValue<'_>) -> Value {
     match value {
         AnyValue::Null => Value::Null,
@@ -27,7 +27,7 @@ pub fn json(value: &AnyValue<'_>) -> Value {
     }
 }
 
-/// The value as a cell of a table or of CSV; null is nothing.
+/// Returns the value as a cell of a table or of CSV; null is empty.
 pub fn cell(value: &AnyValue<'_>) -> String {
     match json(value) {
         Value::Null => String::new(),

@@ -1,8 +1,8 @@
-//! How the numbers went: a few counts of every snapshot in a range.
+//! Key counts over time: the measures of every snapshot in a range.
 //!
 //! Takes published snapshots and reads one at a time, within a budget for memory;
 //! gives a frame with a row for each snapshot, or for each snapshot and value of what is asked by.
-//! FrameRows are counted as they are: a key that an export repeats counts as often.
+//! Rows are counted as they are: a repeated key counts as often as it is repeated.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::cancel::Cancel;
 use crate::display::{grouped, named, table};
 use crate::lake::{PublishedSnapshot, Table};
 
-/// What numbers can be had for.
+/// What counts are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
     /// Each platform
@@ -41,8 +41,8 @@ impl By {
     }
 }
 
-/// The counts of every snapshot, oldest first: `snapshot_date`, `GeneratedTime`, the columns of `by`,
-/// and [`Roles::measure_names`]. Values are in the order of their text, null first.
+/// Counts every snapshot, oldest first: its date, its generated time, the columns of `by`, and
+/// [`Roles::measure_names`]. Values are ordered by their text, null first.
 ///
 /// # Errors
 ///
@@ -94,8 +94,8 @@ fn frame(
 /// Characters of a sparkline at most.
 const MAX_SPARKS: usize = 40;
 
-/// The trend for people: all snapshots and a line for each measure, or the `top` values by
-/// the main measure in the newest snapshot.
+/// Returns the trend for people: all snapshots and a sparkline for each measure, or the `top` values by the
+/// main measure in the newest snapshot.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ fn overall(roles: Roles, trend: &DataFrame) -> Result<String, HistoryError> {
     Ok(table(&header, 1, rows))
 }
 
-/// The measures of one value, snapshot by snapshot; nothing where a snapshot has no such rows.
+/// The measures of one value by snapshot; `None` if a snapshot has no such rows.
 type Series = Vec<Option<Vec<u64>>>;
 
 fn by_value(
@@ -201,14 +201,14 @@ fn by_value(
     Ok(text)
 }
 
-/// Blocks between the least and the most; a blank where there is no number. Long series are thinned.
+/// Draws a sparkline between minimum and maximum, with a blank for `None`. Long series are thinned.
 fn sparkline(series: &[Option<u64>]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let least = series.iter().flatten().min().copied().unwrap_or(0);
     let spread = series.iter().flatten().max().map_or(0, |most| most - least);
     let len = series.len().min(MAX_SPARKS);
     let sparks = (0..len).map(|index| {
-        // The newest is always among those that stay.
+        // The newest value is always kept.
         let from_end = (len - 1 - index) * series.len() / len;
         match series[series.len() - 1 - from_end] {
             None => ' ',

@@ -1,4 +1,4 @@
-//! Natural order of versions: which of two a person calls the lower.
+//! Natural order of versions.
 //!
 //! A version is cut into runs of the digits `0`–`9` and runs of anything else, which are compared
 //! from the left: two numbers by value, however long they are; two texts by their bytes; a number
