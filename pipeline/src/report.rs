@@ -18,7 +18,7 @@ use crate::snapshot::SnapshotId;
 /// Outcome of a successful run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// The snapshot is in the lake now.
     Published,
     /// The snapshot was in the lake before.
@@ -33,29 +33,29 @@ pub enum Outcome {
 #[derive(Debug, Serialize)]
 pub struct RunReport {
     /// How the run ended.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// The lake, as given.
     pub lake: String,
     /// What its table is; of a dry run, what it would be.
     pub table: TableKind,
     /// What is known of the snapshot.
     #[serde(flatten)]
-    pub snapshot: SnapshotReport,
+    pub snapshot: ReportedSnapshot,
 }
 
 /// The part of a report about the snapshot.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum SnapshotReport {
+pub enum ReportedSnapshot {
     /// The manifest, if it was published.
     Published(Box<Manifest>),
     /// The listing, if it was not.
-    Listed(Listed),
+    Listed(ListedExport),
 }
 
 /// A snapshot that this run did not publish.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub struct ListedExport {
     /// Version of the program.
     pub tool_version: String,
     /// Table name.
@@ -87,21 +87,21 @@ impl RunReport {
     /// Returns the summary for people.
     pub fn summary(&self) -> String {
         match &self.snapshot {
-            SnapshotReport::Published(manifest) => self.published(manifest),
-            SnapshotReport::Listed(listed) => self.listed(listed),
+            ReportedSnapshot::Published(manifest) => self.published(manifest),
+            ReportedSnapshot::Listed(listed) => self.listed(listed),
         }
     }
 
-    fn listed(&self, listed: &Listed) -> String {
+    fn listed(&self, listed: &ListedExport) -> String {
         let id = SnapshotId::new(listed.generated_time);
-        let Listed { dataset, .. } = listed;
+        let ListedExport { dataset, .. } = listed;
         let parts = listed.num_parts.map_or_else(String::new, |parts| format!(" ({})", count(parts, "part")));
         let lake = printable(&self.lake);
         match (self.outcome, listed.published_snapshot) {
-            (Outcome::Skipped, _) => {
+            (RunOutcome::Skipped, _) => {
                 format!("Nothing to do: {dataset} snapshot {id} is already in {lake}.\n")
             }
-            (Outcome::Superseded, Some(newer)) => format!(
+            (RunOutcome::Superseded, Some(newer)) => format!(
                 "Nothing to do: {dataset} snapshot {id} is older than {newer}, which {lake} holds for the same date.\n"
             ),
             (_, None) => format!("Would publish {dataset} snapshot {id}{parts} to {lake}.\n"),

@@ -12,7 +12,7 @@ use crate::exit_code::ExitCode;
 use crate::ingest;
 use crate::panics;
 use crate::progress::{Progress, ProgressDisplay};
-use crate::report::Outcome;
+use crate::report::RunOutcome;
 
 pub(super) fn run(options: IngestOptions) -> CommandResult {
     start_log(&options.log);
@@ -36,7 +36,7 @@ pub(super) fn run(options: IngestOptions) -> CommandResult {
     } else {
         print(&report.summary())
     };
-    if report.outcome == Outcome::Published {
+    if report.outcome == RunOutcome::Published {
         Ok(after_change(printed, "the snapshot was published"))
     } else {
         printed

@@ -171,7 +171,7 @@ async fn transactions_let_a_rerun_through_once_and_what_is_new_always() {
     let mut table = open(&store).await;
     let noon = table.next_transaction(snapshot_id(NOON));
     publish_as(&mut table, NOON, "aaaaaaaa", &[None], noon).await.unwrap();
-    // The rerun of a commit is none, whoever has read the log when.
+    // Committing again changes nothing, no matter when the log was read.
     assert_eq!(publish_as(&mut table, NOON, "aaaaaaaa", &[None], noon).await.unwrap(), Committed::Before);
     assert!(table.has_committed(snapshot_id(NOON), noon, &files(snapshot_id(NOON), "aaaaaaaa", &[None])));
     assert_eq!(open(&store).await.version(), Some(0));
@@ -438,7 +438,7 @@ async fn commits_of_others_are_built_upon_unless_they_touch_the_date() {
     assert_eq!(publish(&mut ours, EVENING, "cccccccc", &[None]).await.unwrap(), Committed::Now(2));
     assert_eq!(live(&store).await.len(), 2);
 
-    // Somebody has written the date's files anew, without a transaction of ours.
+    // Another writer has rewritten the date's files, without a transaction of ours.
     let mut ours = open(&store).await;
     let add = json!({ "add": {
         "path": "theirs.parquet", "partitionValues": { "snapshot_date": "2021-01-11", "OSPlatform": null },
@@ -448,7 +448,7 @@ async fn commits_of_others_are_built_upon_unless_they_touch_the_date() {
     let error = publish(&mut ours, EVENING, "dddddddd", &[None]).await.unwrap_err();
     assert!(matches!(&error, DeltaError::DateChanged { .. }), "{error}");
     assert_eq!(open(&store).await.version(), Some(3));
-    // Read anew it is known what goes.
+    // After reading the log again it is known which files to remove.
     publish(&mut open(&store).await, EVENING, "dddddddd", &[None]).await.unwrap();
     assert!(!live(&store).await.contains("theirs.parquet"));
 }

@@ -3,22 +3,24 @@
 //! Takes published snapshots, whose manifests list their files; gives tables, and never writes to the lake.
 //! Polars is the engine. It takes longer to build than everything else, so this is a cargo feature, `history`.
 
-pub mod diff;
-pub mod version_order;
-mod merge;
+pub mod roles;
 pub mod change_filter;
-mod counts;
+mod rows;
+
+pub mod diff;
 mod devices;
 mod fingerprints;
-pub mod roles;
-mod rows;
+mod merge;
+pub mod version_order;
 pub mod summary;
 
 pub mod trend;
+mod counts;
+
 pub mod query;
+mod table_scan;
 
 pub mod output;
-mod table_scan;
 mod text;
 
 use std::borrow::Cow;

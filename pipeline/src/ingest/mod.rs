@@ -31,7 +31,7 @@ use crate::cancel::Cancel;
 use crate::commit::Recovered;
 use crate::lake::{Lake, Table, TableKind};
 use crate::progress::Progress;
-use crate::report::{Outcome, RunReport};
+use crate::report::{RunOutcome, RunReport};
 use crate::snapshot::RunId;
 use crate::source::{Export, RouteConfig, Source};
 
@@ -57,7 +57,7 @@ pub fn ingest(
     if config.dry_run {
         let export = wait(runtime, cancel, Source::plan(&config.source, config.dataset, &config.work_dir))??;
         check_generated_time(&export, config.allow_future, started_at)?;
-        let outcome = decide(config, &table, &export)?.unwrap_or(Outcome::Planned);
+        let outcome = decide(config, &table, &export)?.unwrap_or(RunOutcome::Planned);
         return Ok(listed(config, &table, &export, outcome)?);
     }
 
@@ -142,7 +142,7 @@ fn round(
             .publish(&lock, source)?
     };
     if let Some(spool) = spool {
-        let is_whole = report.outcome == Outcome::Published;
+        let is_whole = report.outcome == RunOutcome::Published;
         let tidied = if config.keep_parts && is_whole { spool.keep() } else { spool.remove() };
         if let Err(error) = tidied {
             tracing::warn!(error = %error, "cannot clean up the spool");
@@ -152,18 +152,18 @@ fn round(
 }
 
 /// Returns the outcome if the export is not to be published.
-fn decide(config: &IngestConfig, table: &Table, export: &Export) -> Result<Option<Outcome>, IngestError> {
+fn decide(config: &IngestConfig, table: &Table, export: &Export) -> Result<Option<RunOutcome>, IngestError> {
     let snapshot = export.snapshot_id();
     let Some(published) = table.published_on(snapshot.date())? else { return Ok(None) };
     if published.id > snapshot {
-        return Ok(Some(Outcome::Superseded));
+        return Ok(Some(RunOutcome::Superseded));
     }
     // A snapshot whose data files were removed by hand does not count as published.
     if published.id < snapshot || !table.is_complete(&published)? {
         return Ok(None);
     }
     match config.if_published {
-        IfPublished::Skip => Ok(Some(Outcome::Skipped)),
+        IfPublished::Skip => Ok(Some(RunOutcome::Skipped)),
         IfPublished::Replace => Ok(None),
         IfPublished::Fail => Err(IngestError::AlreadyPublished { dataset: config.dataset.name, snapshot }),
     }

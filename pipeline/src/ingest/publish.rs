@@ -19,7 +19,7 @@ use super::workers::{FirstReject, RejectedPart, Workers};
 use crate::commit::CommitError;
 use crate::lake::{LakeError, Table, TableLock};
 use crate::manifest::{Manifest, Totals};
-use crate::report::{Listed, Outcome, RunReport, SnapshotReport};
+use crate::report::{ListedExport, ReportedSnapshot, RunOutcome, RunReport};
 use crate::source::{Export, Source};
 use crate::staging::{Destination, WrittenPart, WrittenSnapshot};
 use crate::threads;
@@ -47,10 +47,10 @@ impl Run<'_> {
             Ok(published) => published,
             // Another run took over the table lock and published first.
             Err(CommitError::ConcurrentPublish { .. }) => {
-                return self.not_published(lock.table(), Outcome::Skipped);
+                return self.not_published(lock.table(), RunOutcome::Skipped);
             }
             Err(CommitError::Superseded { .. }) => {
-                return self.not_published(lock.table(), Outcome::Superseded);
+                return self.not_published(lock.table(), RunOutcome::Superseded);
             }
             Err(error) => return Err(error.into()),
         };
@@ -67,14 +67,14 @@ impl Run<'_> {
             "snapshot published"
         );
         Ok(RunReport {
-            outcome: Outcome::Published,
+            outcome: RunOutcome::Published,
             lake: self.config.lake.clone(),
             table: lock.kind()?,
-            snapshot: SnapshotReport::Published(Box::new(manifest)),
+            snapshot: ReportedSnapshot::Published(Box::new(manifest)),
         })
     }
 
-    fn not_published(&self, table: &Table, outcome: Outcome) -> Result<RunReport, IngestError> {
+    fn not_published(&self, table: &Table, outcome: RunOutcome) -> Result<RunReport, IngestError> {
         tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run published first");
         Ok(listed(self.config, table, self.export, outcome)?)
     }
@@ -215,14 +215,14 @@ pub(super) fn listed(
     config: &IngestConfig,
     table: &Table,
     export: &Export,
-    outcome: Outcome,
+    outcome: RunOutcome,
 ) -> Result<RunReport, LakeError> {
     let published = table.published_on(export.snapshot_id().date())?;
     Ok(RunReport {
         outcome,
         lake: config.lake.clone(),
         table: config.table.map_or_else(|| table.kind(), Ok)?,
-        snapshot: SnapshotReport::Listed(Listed {
+        snapshot: ReportedSnapshot::Listed(ListedExport {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             dataset: config.dataset.name.to_owned(),
             route: export.route,
