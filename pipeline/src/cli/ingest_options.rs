@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_the_file_and_the_file_before_defaults() {
+    fn flags_override_the_file_and_the_file_defaults() {
         let flags = IngestOptions { lake: Some("flag".into()), ..Default::default() };
         let merged = flags.or(file("lake = \"file\"\nmax-rejects = \"5\"\nmemory = \"256MiB\""));
         let config = merged.to_config().unwrap();

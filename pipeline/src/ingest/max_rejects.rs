@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_tenth_of_more_than_100_records_is_damage() {
+    fn a_tenth_of_more_than_100_records_is_damage() {
         assert!(!MaxRejects::is_exceeded_by_part(100, 100));
         assert!(MaxRejects::is_exceeded_by_part(11, 101));
         assert!(!MaxRejects::is_exceeded_by_part(11, 110));
