@@ -54,7 +54,7 @@ pub struct Dataset {
     pub may_be_empty: bool,
     /// How the data files are laid out.
     pub layout: Layout,
-    /// What `diff` and `trend` make of it; `None` if they do not support it.
+    /// The roles of its columns in `diff` and `trend`; `None` if they do not support it.
     pub history: Option<HistoryRoles>,
     /// All columns but [`SNAPSHOT_DATE`], in the order of the data files.
     pub columns: &'static [Column],
@@ -92,7 +92,7 @@ pub struct Layout {
     pub uncompressed: &'static [&'static str],
 }
 
-/// What a dataset's columns are to `diff` and `trend`, which know no column by its name.
+/// The roles of a dataset's columns in `diff` and `trend`, which know columns by their roles alone.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryRoles {
     /// Column that identifies a device.
@@ -107,15 +107,15 @@ pub struct HistoryRoles {
     pub product: &'static [&'static str],
     /// Key column with the product's version, by which an addition and a removal are paired to a change.
     pub version: Option<&'static str>,
-    /// Columns whose values are compared where both snapshots have the key.
+    /// Columns whose values are compared if both snapshots have the key.
     pub compared: &'static [ComparedColumn],
     /// Counts of a snapshot beside its devices, in the order of `trend`'s columns.
     pub measures: &'static [Measure],
     /// Measure that `trend --by` ranks and draws.
     pub main_measure: &'static str,
-    /// Column that says in words how the product stands, and how a value begins that `diff` lists.
+    /// Status column, and the values of it that `diff` lists.
     pub status: Option<Status>,
-    /// What changes are called.
+    /// Names of the kinds of change.
     pub words: ChangeWords,
     /// Names that people filter and group by, and their columns.
     pub filters: &'static [(&'static str, &'static str)],
@@ -163,14 +163,14 @@ pub struct Status {
     pub title: &'static str,
 }
 
-/// What the changes of a dataset are called.
+/// Names of a dataset's kinds of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangeWords {
     /// A key that only the new snapshot has.
     pub added: &'static str,
     /// A key that only the old snapshot has.
     pub removed: &'static str,
-    /// A product whose version is another one; without [`HistoryRoles::version`] not used.
+    /// A product with another version; not used without [`HistoryRoles::version`].
     pub version_changed: &'static str,
 }
 
@@ -185,7 +185,7 @@ pub struct Column {
     pub child_ids: &'static [i32],
     /// Type of its values.
     pub column_type: ColumnType,
-    /// Whether a row can lack it.
+    /// Whether it may be null.
     pub presence: Presence,
     /// Where its values come from.
     pub origin: Origin,
@@ -193,7 +193,7 @@ pub struct Column {
     pub aliases: &'static [Alias],
     /// What it means, one sentence.
     pub doc: &'static str,
-    /// The documentation of the column.
+    /// The documentation that the column follows.
     pub source: &'static str,
 }
 
@@ -243,9 +243,9 @@ pub struct StructMember {
 /// Whether a column may be null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// Every row has a value.
+    /// Never null.
     Required,
-    /// A row may have none.
+    /// May be null.
     Optional,
 }
 
@@ -256,7 +256,7 @@ pub enum Origin {
     Property,
     /// The export itself: one value for all rows of a snapshot.
     Export,
-    /// The record's properties that no column claims.
+    /// The record's properties that are not declared.
     Undocumented,
 }
 
@@ -304,7 +304,7 @@ impl Column {
 }
 
 impl ColumnType {
-    /// Short name for people: what a value is.
+    /// Returns a short name for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Utf8 => "string",

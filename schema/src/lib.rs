@@ -1,6 +1,6 @@
-//! What the datasets are: their columns, types and keys, declared once as plain data.
+//! The datasets: their columns, types, keys and layout, declared once as plain data.
 //!
-//! Everything that must agree on a dataset derives from its one declaration in
+//! Everything that depends on a dataset derives from its one declaration in
 //! [`datasets`]: the Arrow schema of the files ([`arrow`]), the names a decoder binds
 //! ([`Dataset::properties`]), the DDL that engines read the lake with ([`ddl`]), and the
 //! documentation ([`docs`]). Adding a dataset is adding one declaration to [`DATASETS`].

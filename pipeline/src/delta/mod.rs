@@ -24,8 +24,8 @@
 //! - of two runs that both believe the table theirs, one commits. The other finds the number taken, with
 //!   files that are not its own, and fails without a change to the log.
 //!
-//! Other writers' commits between reading the log and writing to it are no obstacle unless they touched
-//! the same date; the commit is tried again on top of them.
+//! Other writers' commits between reading the log and writing to it conflict only if they touched the same
+//! date; after any other, the commit is retried on top of it.
 //!
 //! # Why not `delta_kernel`
 //!
