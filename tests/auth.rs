@@ -202,9 +202,9 @@ fn a_wrong_audience_is_told_apart() {
     let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
     let scope = "https://api.security.microsoft.com/.default";
     let run = sandbox.ingest_via(&emulator, &["--scope", scope]).expect(3);
-    let expected = "hint: the token is for https://api.security.microsoft.com, which is not the audience that this API \
-                    takes: check --scope and --cloud (worldwide it is https://api.securitycenter.microsoft.com/.default, \
-                    whatever the host of --api-url)";
+    let expected = "hint: check --scope and --cloud: the token is for https://api.security.microsoft.com, which this \
+                    API does not accept (the scope of the worldwide cloud is \
+                    https://api.securitycenter.microsoft.com/.default, independent of --api-url)";
     assert!(run.error().ends_with(expected), "{}", run.error());
 }
 
@@ -213,7 +213,7 @@ fn a_token_refused_mid_run_is_renewed_once() {
     let (emulator, sandbox) = (Emulator::start(tenant(3)), Sandbox::new());
     emulator.script(At::List, 1, Fault::Status(401));
     let run = sandbox.ingest_via(&emulator, &[]).expect(0);
-    assert!(run.stderr.contains("token refused, asking for a new one"), "{}", run.stderr);
+    assert!(run.stderr.contains("token refused, requesting a new one"), "{}", run.stderr);
     let tokens = emulator.calls().iter().filter(|call| call.path.ends_with("/token")).count();
     assert_eq!(tokens, 2);
 
@@ -345,7 +345,7 @@ fn odd_answer_is_said_where_nothing_works() {
     let url = identity_service("HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n<html>");
     let run = run(command(&sandbox, &emulator).env("AZURE_POD_IDENTITY_AUTHORITY_HOST", &url)).expect(3);
     let expected = format!(
-        "; managed-identity: no identity service here: GET {url}/metadata/identity/oauth2/token: 403: no reason given; \
+        "; managed-identity: not an identity service: GET {url}/metadata/identity/oauth2/token: 403: no reason given; \
          azure-cli: az not found on PATH; hint: "
     );
     assert!(run.error().contains(&expected), "{}", run.error());
@@ -361,7 +361,11 @@ fn managed_identity_keeps_the_exact_error() {
             3,
             "403: no reason given; hint: check the AZURE_* variables, --login-url and --scope",
         ),
-        ("HTTP/1.1 200 OK\r\n", 4, "the answer is no token; hint: check --login-url and the network"),
+        (
+            "HTTP/1.1 200 OK\r\n",
+            4,
+            "response contains no access token; hint: check --login-url and the network",
+        ),
     ] {
         let url = identity_service(format!("{answer}{END}<html>").leak());
         let mut command = command(&sandbox, &emulator);
@@ -399,7 +403,7 @@ fn azure_arc_is_stepped_over() {
     signed_in_by(run(&mut on_arc()), "azure-cli");
     let run = run(on_arc().args(["--auth", "managed-identity"])).expect(3);
     let expected =
-        "error: credentials cannot be used: the managed identity of Azure Arc is not supported; hint: ";
+        "error: cannot use the credentials: the managed identity of Azure Arc is not supported; hint: ";
     assert!(run.error().starts_with(expected), "{}", run.error());
 }
 
@@ -457,7 +461,7 @@ fn line_ends_behind_secrets_are_cut() {
     ] {
         let run = run(command(&sandbox, &emulator).env("AZURE_FEDERATED_TOKEN_FILE", path)).expect(3);
         assert!(
-            run.error().contains("credentials cannot be used: AZURE_FEDERATED_TOKEN_FILE: "),
+            run.error().contains("cannot use the credentials: AZURE_FEDERATED_TOKEN_FILE: "),
             "{}",
             run.error()
         );

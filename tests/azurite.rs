@@ -231,7 +231,7 @@ fn resumes_by_range_with_if_match(azurite: &Azurite, emulator: &Emulator, tenant
     }
     let run = sandbox.ingest_via(emulator, &["--if-published", "replace"]).expect(0);
     assert_eq!(sandbox.rows().len() as u64, tenant.num_records());
-    assert_eq!(run.stderr.matches("the blob changed while it was downloaded").count(), 1, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("the blob changed during the download").count(), 1, "{}", run.stderr);
 }
 
 /// The blob's entity tag, as the server gives it.

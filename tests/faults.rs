@@ -109,7 +109,7 @@ fn a_transfer_that_stalls_for_ever_ends_the_run() {
     let (emulator, sandbox) = (emulator(), Sandbox::new());
     emulator.script(At::Part(4), u32::MAX, Fault::Stall { after_bytes: 100 });
     let error = sandbox.ingest_impatiently(&emulator).unwrap_err();
-    check_error(&error_chain(&error), &[&six_parts().part_path(4), "as good as stopped: 0 bytes in 300ms"]);
+    check_error(&error_chain(&error), &[&six_parts().part_path(4), "stalled: 0 bytes in 300ms"]);
     assert_eq!(error.exit_code(), ExitCode::Source);
 }
 
@@ -138,9 +138,9 @@ fn names_the_part(fault: Fault, expected: &str) {
     let error = sandbox.ingest_impatiently(&emulator).unwrap_err();
     let tenant = Tenant::new(TenantOptions { generated_time: later(), ..six_parts().options().clone() });
     let name = format!("part {} could not be fetched: gave up after 4 attempts", tenant.part_path(3));
-    check_error(&error_chain(&error), &[&name, "what came is damaged", expected]);
+    check_error(&error_chain(&error), &[&name, "damaged part", expected]);
     assert_eq!(error.exit_code(), ExitCode::Source);
-    assert_eq!(error.hint().unwrap(), "run again later; whole parts are kept");
+    assert_eq!(error.hint().unwrap(), "run again later; completed parts are kept");
     assert!(!format!("{error:?}").contains("sig="), "{error:?}");
     assert_eq!(sandbox.lake_listing(), before);
     assert_eq!(listings(&emulator), 2, "no second round");
@@ -153,7 +153,7 @@ fn names_the_part(fault: Fault, expected: &str) {
 
 #[test]
 fn part_with_a_wrong_md5_is_named_others_are_kept() {
-    names_the_part(Fault::WrongMd5, "Content-MD5 is AAAAAAAAAAAAAAAAAAAAAA==, the bytes have ");
+    names_the_part(Fault::WrongMd5, "MD5 mismatch: expected AAAAAAAAAAAAAAAAAAAAAA==, found ");
 }
 
 #[test]
@@ -298,11 +298,11 @@ fn text_that_nothing_proves_whole_is_refused() {
         &[
             &format!("error: part {name} could not be fetched: GET http://127.0.0.1:"),
             &format!(
-                "{} bytes came, and nothing proves that they are the whole part: no length, no checksum, no chunks",
+                "received {} bytes without length, checksum or chunked encoding; they may not be the whole part",
                 two_lines(3)
             ),
-            "; hint: a proxy in between drops the length: let it pass Content-Length or route around it (NO_PROXY), \
-             or download the parts by other means and pass them with --from; whole parts are kept",
+            "; hint: configure the proxy to pass Content-Length, bypass it with NO_PROXY, or download the parts by other \
+             means and pass them with --from; completed parts are kept",
         ],
     );
     assert!(sandbox.manifests().is_empty());
@@ -326,7 +326,7 @@ fn gzip_without_length_is_proved_by_its_trailer() {
     let emulator = self::emulator();
     emulator.script(At::Part(3), u32::MAX, Fault::Unprovable { bytes: 2000 });
     let error = Sandbox::new().ingest_impatiently(&emulator).unwrap_err();
-    check_error(&error_chain(&error), &[&six_parts().part_path(3), "what came is damaged: gzip is damaged"]);
+    check_error(&error_chain(&error), &[&six_parts().part_path(3), "damaged part: gzip is damaged"]);
     assert_eq!(error.exit_code(), ExitCode::Source);
 }
 
@@ -412,7 +412,7 @@ fn a_lifetime_that_the_service_refuses_has_a_hint() {
         &error,
         &[
             "400: InvalidInput: sasValidHours must be between 1 and 6.",
-            "hint: several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of 12",
+            "hint: pass --sas-valid-hours 6 instead of 12: several of the service's calls allow 6 hours at most",
         ],
     );
     survives(&emulator, &["--sas-valid-hours", "6"]);
@@ -512,7 +512,7 @@ fn a_snapshot_that_keeps_moving_ends_the_run() {
         emulator.script(At::List, 1, Fault::NewSnapshot(later() + TimeDelta::hours(hours)));
     }
     let error = fails(&emulator, &[], 4);
-    check_error(&error, &["the export was generated anew while it was downloaded", "hint: run again later"]);
+    check_error(&error, &["the export was regenerated during the download", "hint: run again later"]);
     assert_eq!(listings(&emulator), 4, "two rounds");
 }
 
@@ -570,9 +570,15 @@ fn fails_without_hint(emulator: &Emulator) -> String {
 fn a_redirect_is_not_followed() {
     let emulator = emulator();
     emulator.script(At::List, 1, Fault::Redirect("https://evil.example/?token".to_owned()));
-    check_error(&fails_without_hint(&emulator), &["302 redirects to evil.example, which is not followed"]);
+    check_error(
+        &fails_without_hint(&emulator),
+        &["302 redirects to evil.example; redirects are not followed"],
+    );
     emulator.script(At::Part(1), 1, Fault::Redirect("https://evil.example/?sig=1".to_owned()));
-    check_error(&fails_without_hint(&emulator), &["302 redirects to evil.example, which is not followed"]);
+    check_error(
+        &fails_without_hint(&emulator),
+        &["302 redirects to evil.example; redirects are not followed"],
+    );
 }
 
 #[test]
@@ -620,7 +626,7 @@ fn a_429_is_waited_for_as_it_says() {
         emulator.script(At::List, 1, Fault::Throttled(retry_after));
         let started = std::time::Instant::now();
         let (_, run) = survives(&emulator, &[]);
-        assert!(run.stderr.contains("the call rate is used up, waiting"), "{}", run.stderr);
+        assert!(run.stderr.contains("call rate limit reached, waiting"), "{}", run.stderr);
         assert!(started.elapsed().as_millis() >= 1000 || retry_after == RetryAfter::Date(1));
     }
 }
@@ -693,9 +699,8 @@ fn links_that_lead_astray_are_not_followed() {
     check_error(
         &error,
         &[
-            "https://evil.example/api: not at the API's own origin",
-            "; hint: if that host is the service's own, pass it with --api-url or --cloud, or take the export by \
-             --via files",
+            "https://evil.example/api: expected the API's origin http",
+            "; hint: pass that host with --api-url or --cloud if it belongs to the service, or use --via files",
         ],
     );
     emulator.script(At::Page, 1, Fault::Nothing);
@@ -703,7 +708,7 @@ fn links_that_lead_astray_are_not_followed() {
     check_error(&fails(&emulator, &json, 4), &["was followed before; the pages would never end"]);
     emulator.clear_faults();
     emulator.script(At::Page, u32::MAX, Fault::Body(r#"{"error":{"code":"x"}}"#.to_owned()));
-    check_error(&fails(&emulator, &json, 4), &["no page: it has no `value`"]);
+    check_error(&fails(&emulator, &json, 4), &["invalid page: `value` is missing"]);
     let deep = format!(r#"{{"value":[{{"DeviceId":{}1{}}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
     emulator.clear_faults();
     emulator.script(At::Page, u32::MAX, Fault::Body(deep));
@@ -742,7 +747,7 @@ fn links_to_the_clouds_other_hosts_stay_at_the_api() {
         ];
         check_error(
             &fails(&emulator, &args, 4),
-            &[&format!("https://{host}/api/machines"), "not at the API's own origin"],
+            &[&format!("https://{host}/api/machines"), "expected the API's origin"],
         );
     }
 }
@@ -790,6 +795,6 @@ fn stranger() -> (String, std::thread::JoinHandle<usize>) {
 fn untrusted_server_gets_no_token() {
     let (emulator, (url, server)) = (emulator(), stranger());
     let error = fails(&emulator, &["--api-url", &url], 4);
-    check_error(&error, &["the transfer failed", "invalid peer certificate"]);
+    check_error(&error, &["transfer failed", "invalid peer certificate"]);
     assert_eq!(server.join().unwrap(), 0, "bytes that came through");
 }

@@ -273,7 +273,7 @@ fn names_that_spark_leaves_are_passed_over_and_said() {
     for from in [folder.clone(), format!("{folder}/*"), format!("{folder}/**/*")] {
         let run = sandbox.run("ingest", &["--json", "--from", &from, "--if-published", "replace"]).expect(0);
         assert_eq!(run.report()["totals"]["parts"], 1, "{from}");
-        let said = "passed over what is not taken for parts: names that begin with `_` or `.`, and a spool's own records";
+        let said = "ignored names that begin with `_` or `.`, and the records of a spool";
         assert!(run.stderr.contains(said) && run.stderr.contains("num_passed_over=5"), "{}", run.stderr);
         assert!(run.stderr.contains(&format!("example={folder}/.part.crc")), "{}", run.stderr);
     }
@@ -286,8 +286,8 @@ fn folder_of_hidden_names_is_a_usage_error() {
     assert_eq!(
         run.error(),
         format!(
-            "error: --from {folder}: no parts there: 2 names were passed over, such as {folder}/.hidden; hint: names \
-             that begin with `_` or `.` are not taken for parts; name a file itself to take it"
+            "error: --from {folder}: no parts found: 2 names ignored, such as {folder}/.hidden; hint: name a file \
+             itself to ingest it: names that begin with `_` or `.` are ignored"
         )
     );
     // Named itself, it is taken for what it is.

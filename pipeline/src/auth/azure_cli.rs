@@ -1,7 +1,7 @@
-//! Whoever is signed in to the Azure CLI: runs `az`, takes the token out of what it prints.
+//! The user who is signed in to the Azure CLI: runs `az` and reads the token from its output.
 //!
-//! The identity library has a credential for this, which takes stdout as JSON to the last byte: extensions
-//! and updates of the CLI print lines before it. Where there is no token, what `az` said last is the reason.
+//! The identity library has a credential for this, which parses all of stdout as JSON; extensions and updates of
+//! the CLI print lines before it. If there is no token, the last lines of `az` are the reason.
 
 use std::{
     io,
@@ -14,21 +14,21 @@ use serde::Deserialize;
 
 use crate::http::secret::quotable;
 
-/// The Azure CLI is a Python program that may have to renew a token of its own; beyond this it hangs.
+/// The Azure CLI is a Python program that may have to renew a token of its own; after this time it hangs.
 const AZURE_CLI_TIMEOUT: Duration = Duration::from_mins(1);
-/// Places in what `az` printed at which JSON is looked for, at most.
+/// Most positions in the output of `az` at which JSON is tried.
 const MAX_OBJECTS: usize = 1000;
 
 /// Asks the Azure CLI for a token.
 ///
 /// # Errors
 ///
-/// In words, without any token: why there is none.
+/// Returns the reason as text, which never contains a token.
 pub(super) async fn token(scope: &str, tenant_id: Option<&str>) -> Result<AccessToken, String> {
     let mut command = tokio::process::Command::new("az");
     command.args(["account", "get-access-token", "-o", "json", "--scope", scope]);
     command.args(tenant_id.into_iter().flat_map(|tenant| ["--tenant", tenant]));
-    // Ended when no one waits for it any more. Its folder is none that could hold modules of its names.
+    // Killed when dropped. It runs in `/`, where no Python module can shadow its own.
     command.stdin(Stdio::null()).current_dir("/").kill_on_drop(true);
     let output = tokio::time::timeout(AZURE_CLI_TIMEOUT, command.output()).await;
     let output = output.map_err(|_| "`az` did not answer".to_owned())?.map_err(|err| match err.kind() {
@@ -66,7 +66,7 @@ fn read(output: &Output) -> Result<AccessToken, String> {
     Ok(AccessToken::new(printed.access_token, ends_at))
 }
 
-/// The last error that `az` named and the last line that it printed, where that is another.
+/// Returns the last error that `az` printed, and its last line if that is a different one.
 fn last_words(text: &str) -> Option<String> {
     const ERROR: &str = "ERROR:";
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !names_token(line));
@@ -76,7 +76,7 @@ fn last_words(text: &str) -> Option<String> {
     Some(error.map_or_else(|| shown(last), |error| format!("{}; {}", shown(error), shown(last))))
 }
 
-/// Whether a line could hold a token beside its name.
+/// Returns whether a line may contain a token beside its name.
 fn names_token(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
     ["accesstoken", "access_token", "refreshtoken", "refresh_token"].iter().any(|name| lower.contains(name))
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn reason_is_what_az_said_last() {
+    fn reason_is_the_last_output_of_az() {
         let check = |code, stdout: &str, stderr: &str, expected: &str| {
             assert_eq!(said(code, stdout, stderr), Err(expected.to_owned()));
         };

@@ -1,8 +1,8 @@
-//! Proves who we are with a certificate: takes a PEM file with key and certificate, gives the signed
-//! statement that the authority takes in place of a secret.
+//! Signs in with a certificate: takes a PEM file with key and certificate, gives the signed assertion (a JWT)
+//! that the authority accepts instead of a secret.
 //!
-//! The identity library has a credential for this, by way of OpenSSL and PKCS#12. This one signs with
-//! the crypto library that TLS uses anyway, and needs no C toolchain's OpenSSL to build.
+//! The identity library's credential for this needs OpenSSL and PKCS#12. This one signs with the crypto library
+//! that TLS uses anyway.
 
 use std::{fmt, io, path::Path};
 
@@ -19,7 +19,7 @@ use rustls::pki_types::pem::{PemObject, SectionKind};
 
 use crate::http::secret::read_secret_file;
 
-/// How long a statement holds. It is used at once; this is for clocks that differ.
+/// Lifetime of an assertion. It is used at once; the rest allows for clock skew.
 const ASSERTION_SECS: i64 = 600;
 /// Largest certificate file that is read: a key and a chain have some kilobytes.
 const MAX_PEM_BYTES: u64 = 1024 * 1024;
@@ -27,7 +27,7 @@ const MAX_PEM_BYTES: u64 = 1024 * 1024;
 /// A certificate and its key.
 pub(super) struct CertificateAssertion {
     key: RsaKeyPair,
-    /// The header of every statement, encoded.
+    /// The encoded header of every assertion.
     header: String,
     client_id: String,
     audience: String,
@@ -40,11 +40,11 @@ impl fmt::Debug for CertificateAssertion {
 }
 
 impl CertificateAssertion {
-    /// Reads key and certificate from `path`; statements are for the token endpoint `audience`.
+    /// Reads key and certificate from `path`, for assertions to the token endpoint `audience`.
     ///
     /// # Errors
     ///
-    /// In words, without the file's contents: what is wrong with it.
+    /// Returns the reason as text, without contents of the file.
     pub(super) fn try_read(path: &Path, client_id: String, audience: String) -> Result<Self, String> {
         let shown = path.display();
         let pem = read_secret_file(path, MAX_PEM_BYTES).map_err(|err| match err.kind() {
@@ -57,7 +57,7 @@ impl CertificateAssertion {
             match kind {
                 SectionKind::PrivateKey => key = Some(RsaKeyPair::from_pkcs8(&der)),
                 SectionKind::RsaPrivateKey => key = Some(RsaKeyPair::from_der(&der)),
-                // The first is the caller's own, those that follow its issuers'.
+                // The first certificate is the caller's own, the others are its issuers'.
                 SectionKind::Certificate => {
                     certificate.get_or_insert(der);
                 }
@@ -79,7 +79,7 @@ impl CertificateAssertion {
         Ok(Self { key, header, client_id, audience })
     }
 
-    /// A new statement.
+    /// Signs a new assertion.
     fn sign(&self, now_secs: i64) -> Result<String, String> {
         let id = getrandom::u64().map_err(|err| err.to_string())?;
         let claims = serde_json::json!({

@@ -1,5 +1,5 @@
-//! The ways to sign in, and the order in which `auto` walks them: takes what the environment holds, gives
-//! a token. The only module that knows them all.
+//! The sign-in methods, and the order in which `auto` tries them: takes the credentials of the environment, gives
+//! a token. The only module that knows all methods.
 
 use std::{
     path::Path,
@@ -28,12 +28,12 @@ use crate::http::{
     secret::{quotable, read_secret_file},
 };
 
-/// Largest token file that is read: a cluster's word for a workload has some kilobytes.
+/// Largest token file that is read: the token of a cluster has some kilobytes.
 const MAX_TOKEN_FILE_BYTES: u64 = 1024 * 1024;
 
 type Credential = Arc<dyn TokenCredential>;
 
-/// The ways to sign in.
+/// The sign-in methods.
 #[derive(Debug)]
 pub(super) struct Chain {
     method: AuthMethod,
@@ -42,7 +42,7 @@ pub(super) struct Chain {
     login_url: RedactedUrl,
     authority: Arc<Transport>,
     machine: IdentityService,
-    /// What `auto` found open. It stays with that: who we are does not change within a run.
+    /// The method that `auto` found. It is kept: the identity does not change within a run.
     found: Mutex<Option<AuthMethod>>,
 }
 
@@ -68,7 +68,7 @@ impl Chain {
         })
     }
 
-    /// A new token, by the way chosen or by the first one that is open.
+    /// Requests a new token by the chosen method, or by the first one that is available.
     pub(super) async fn request(&self) -> Result<AccessToken, AuthError> {
         if self.method != AuthMethod::Auto {
             let token = self.ask(self.method).await?;
@@ -95,7 +95,7 @@ impl Chain {
                     return Ok(token);
                 }
                 Err(AuthError::Unavailable { reason, .. }) => tried.push((method, reason)),
-                // Credentials that are there and do not work are a mistake to tell, not to step over.
+                // Credentials that exist and do not work are reported; `auto` does not try the next method.
                 Err(err) => return Err(err),
             }
         }
@@ -109,7 +109,7 @@ impl Chain {
         }
     }
 
-    /// The variable that says that a way is wanted, where it is not set.
+    /// Returns the variable that selects the method, if it is not set.
     fn absent_variable(&self, method: AuthMethod) -> Option<&'static str> {
         let credentials = &self.credentials;
         match method {
@@ -149,13 +149,13 @@ impl Chain {
         credential.get_token(&scopes, None).await.map_err(|err| self.explain(&err))
     }
 
-    /// Asks the machine's identity service where there may be none: most machines have none, something
-    /// else can answer in its place, and some that have it have no identity.
+    /// Asks the machine's identity service, if there is one: most machines have none, something else can answer at
+    /// its address, and some machines that have it have no identity.
     async fn look_for_machine(&self) -> Result<AccessToken, AuthError> {
         let asked = self.machine.token(&self.scope, self.credentials.client_id.as_deref(), true).await;
         asked.map_err(|IdentityFailure { error, is_service }| {
             let reason = match error {
-                // The service is there, and busy.
+                // The service exists and is busy.
                 error if is_service && error.is_transient() => return error,
                 AuthError::Unreachable { .. } => "this machine has no identity service".to_owned(),
                 AuthError::Refused { status: 400, .. } if is_service => {
@@ -163,13 +163,13 @@ impl Chain {
                 }
                 AuthError::Unusable { reason } => reason,
                 error if is_service => error.to_string(),
-                error => format!("no identity service here: {error}"),
+                error => format!("not an identity service: {error}"),
             };
             unavailable(AuthMethod::ManagedIdentity, reason)
         })
     }
 
-    /// What became of a request. Errors of ours that went through the library come out as they were.
+    /// Returns the error of a request. Our own errors that passed through the library come out unchanged.
     fn explain(&self, err: &azure_core::Error) -> AuthError {
         let mut causes =
             std::iter::successors(Some(err as &(dyn std::error::Error + 'static)), |err| err.source());
@@ -234,7 +234,7 @@ impl Chain {
         Ok(credential.map_err(|err| unusable(&err))?)
     }
 
-    /// The variables of an app registration that are absent, `own` among them.
+    /// Returns the error that names the missing variables of an app registration, `own` among them.
     fn missing(&self, own: &'static str, is_own_missing: bool) -> AuthError {
         let Credentials { tenant_id, client_id, .. } = &self.credentials;
         let names = [
@@ -248,7 +248,7 @@ impl Chain {
 
     fn authority_options(&self) -> ClientOptions {
         let mut cloud = CustomConfiguration::default();
-        // What the library checks; `Transport` puts the real scheme and port back.
+        // The library requires https; `Transport` restores the real scheme and port.
         cloud.authority_host = format!("https://{}/", self.login_url.as_url().host_str().unwrap_or_default());
         ClientOptions {
             cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
@@ -267,7 +267,7 @@ fn unusable(err: &azure_core::Error) -> AuthError {
     AuthError::Unusable { reason: quotable(&error_chain(err)) }
 }
 
-/// What a cluster says of a workload, as its token file has it. Read for each token: the cluster renews it.
+/// The workload's token of a Kubernetes cluster, from its file. Read for each token: the cluster renews it.
 #[derive(Debug)]
 struct FederatedToken(Secret);
 
@@ -282,7 +282,7 @@ impl FederatedToken {
             _ => unreadable(err),
         })?;
         let not_text = |_| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, "not utf-8"));
-        // Files end in a line end; a token has none.
+        // Files end with a newline, tokens do not.
         let text = String::from_utf8(bytes).map_err(not_text)?;
         match text.trim() {
             "" => Err(format!("AZURE_FEDERATED_TOKEN_FILE: {shown} is empty")),

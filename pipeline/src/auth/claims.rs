@@ -1,5 +1,4 @@
-//! What a token says of itself: for whom it is and what it allows. Read to explain a refusal and for
-//! nothing else; whether any of it is true, only the API can tell.
+//! The claims of a token: its audience and permissions. Read only to explain a refusal; they are not verified.
 
 use base64::{
     Engine, alphabet,
@@ -10,7 +9,7 @@ use serde::Deserialize;
 
 use crate::http::{Secret, secret::quotable};
 
-/// The audiences that the API takes, by cloud (pipeline/docs/service.md#signing-in): the resource kept its name
+/// The audiences that the API accepts, by cloud (pipeline/docs/service.md#signing-in): the resource kept its name
 /// when the host got a new one. Last, the id of the application `WindowsDefenderATP`, which version 2 tokens
 /// have instead.
 const KNOWN_AUDIENCES: [&str; 6] = [
@@ -22,7 +21,7 @@ const KNOWN_AUDIENCES: [&str; 6] = [
     "fc780465-2017-40d4-a0c5-307022471b92",
 ];
 
-/// Permissions that an error names, at most.
+/// Most permissions that an error names.
 const MAX_NAMED: usize = 20;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -30,19 +29,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// For whom a token is and what it allows.
+/// Audience and permissions of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenClaims {
     /// `aud`.
     audience: String,
-    /// `roles`: what an application may do.
+    /// `roles`: permissions of an application.
     roles: Vec<String>,
-    /// `scp`: what an application may do for the user who signed in; `None` where nobody did.
+    /// `scp`: delegated permissions of a signed-in user; `None` for an application.
     scopes: Option<Vec<String>>,
 }
 
 impl TokenClaims {
-    /// Reads the token, where it is one that can be read.
+    /// Reads the claims of a token. Returns `None` if it is opaque.
     pub fn read(token: &Secret) -> Option<Self> {
         #[derive(Deserialize)]
         struct Claims {
@@ -61,19 +60,18 @@ impl TokenClaims {
         })
     }
 
-    /// Why the API may have refused this token, and what to do about it.
+    /// Returns the suggested fix for a refusal of this token with `status`.
     pub fn explain(&self, status: u16, permission: &Permission) -> String {
         let audience = self.audience.trim_end_matches('/');
         if !KNOWN_AUDIENCES.iter().any(|known| known.eq_ignore_ascii_case(audience)) {
             return format!(
-                "the token is for {}, which is not the audience that this API takes: check --scope and \
-                 --cloud (worldwide it is {}/.default, whatever the host of --api-url)",
+                "check --scope and --cloud: the token is for {}, which this API does not accept (the scope of the \
+                 worldwide cloud is {}/.default, independent of --api-url)",
                 self.audience, KNOWN_AUDIENCES[0],
             );
         }
         if status == 401 {
-            return "a new token is refused as well: check --login-url and --cloud, and run again later"
-                .into();
+            return "check --login-url and --cloud, and run again later: a new token was refused too".into();
         }
         let (who, needed, held) = match &self.scopes {
             Some(scopes) => ("the signed-in user's token", permission.delegated, scopes),
@@ -81,8 +79,8 @@ impl TokenClaims {
         };
         if held.iter().any(|name| name == needed) {
             return format!(
-                "the token has {needed} and is for the right audience: check that the tenant has Defender \
-                 Vulnerability Management, and that Defender's own roles let the caller see its devices"
+                "check that the tenant has Defender Vulnerability Management, and that Defender's own roles let the \
+                 caller see its devices: the token has {needed} and the right audience"
             );
         }
         let has = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_explained_by_the_token() {
+    fn refusal_is_explained_by_claims() {
         let check = |claims: &str, expected: &str| {
             let text = explain(claims);
             assert!(text.contains(expected), "{text}");
@@ -125,19 +123,19 @@ mod tests {
         check(&format!(r#"{{{aud},"roles":["Software.Read.All"]}}"#), "Vulnerability Management");
         check(
             r#"{"aud":"https://api.security.microsoft.com","roles":["Software.Read.All"]}"#,
-            "the token is for https://api.security.microsoft.com, which is not the audience",
+            "the token is for https://api.security.microsoft.com, which this API does not accept",
         );
     }
 
     #[test]
-    fn what_is_no_readable_token_says_nothing() {
+    fn unreadable_token_has_no_claims() {
         for text in ["", "opaque", "a.b.c", "a.e30.c", "a.!!!.c"] {
             assert_eq!(TokenClaims::read(&Secret::new(text)), None, "{text}");
         }
     }
 
     #[test]
-    fn foreign_text_is_made_fit_to_show() {
+    fn foreign_text_is_sanitised() {
         let text = explain(r#"{"aud":"a\u001b[2J eyJhbGciOi"}"#);
         assert!(!text.contains('\u{1b}') && !text.contains("eyJ"), "{text}");
     }

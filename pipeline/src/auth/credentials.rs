@@ -1,4 +1,4 @@
-//! What the caller signs in with: the method, and what the environment has for it.
+//! The sign-in method and the credentials of the environment.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::{environment, http::Secret};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthMethod {
-    /// The first of the others that the environment has what it takes for, in their order.
+    /// The first of the other methods, in their order, that the environment has the credentials for.
     #[default]
     Auto,
     /// `AZURE_CLIENT_SECRET`.
@@ -21,12 +21,12 @@ pub enum AuthMethod {
     WorkloadIdentity,
     /// The identity of the machine.
     ManagedIdentity,
-    /// Whoever is signed in to the Azure CLI.
+    /// The user who is signed in to the Azure CLI.
     AzureCli,
 }
 
 impl AuthMethod {
-    /// What `auto` walks through, in this order.
+    /// The methods that `auto` tries, in this order.
     pub const CHAIN: [Self; 5] = [
         Self::ClientSecret,
         Self::ClientCertificate,
@@ -48,7 +48,7 @@ impl AuthMethod {
     }
 }
 
-/// What the standard `AZURE_*` variables hold. An empty variable counts as absent.
+/// The values of the standard `AZURE_*` variables. An empty variable counts as absent.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     /// `AZURE_TENANT_ID`.
@@ -59,28 +59,28 @@ pub struct Credentials {
     pub client_secret: Option<Secret>,
     /// `AZURE_CLIENT_CERTIFICATE_PATH`: key and certificate, PEM.
     pub client_certificate_path: Option<PathBuf>,
-    /// `AZURE_FEDERATED_TOKEN_FILE`: what Kubernetes says of the workload.
+    /// `AZURE_FEDERATED_TOKEN_FILE`: the token that Kubernetes issues to the workload.
     pub federated_token_file: Option<PathBuf>,
-    /// What gives the machine its identity.
+    /// The machine's identity service.
     pub machine_identity: MachineIdentity,
-    /// `AZURE_POD_IDENTITY_AUTHORITY_HOST`: what answers in place of the machine's identity service.
+    /// `AZURE_POD_IDENTITY_AUTHORITY_HOST`: replaces the address of the machine's identity service.
     pub imds_url: Option<Url>,
 }
 
-/// What gives a machine its identity, by the variables that the platforms set.
+/// The identity service of a machine, as the variables of its platform say.
 #[derive(Debug, Clone, Default)]
 pub enum MachineIdentity {
-    /// The service at the address that all virtual machines have.
+    /// The service at the fixed address of virtual machines.
     #[default]
     VirtualMachine,
-    /// App Service, Functions and Container Apps say where their service is.
+    /// The service of App Service, Functions and Container Apps, at an address of their own.
     AppService {
         /// `IDENTITY_ENDPOINT`.
         endpoint: String,
-        /// `IDENTITY_HEADER`, which shows that the caller is on the machine.
+        /// `IDENTITY_HEADER`, which proves that the caller is on the machine.
         header: Secret,
     },
-    /// One that takes another protocol.
+    /// A service with another protocol.
     Unsupported {
         /// Its name.
         name: &'static str,
@@ -95,7 +95,7 @@ impl MachineIdentity {
                 Self::Unsupported { name: "Service Fabric" }
             }
             (Some(endpoint), Some(header)) => Self::AppService { endpoint, header: Secret::new(header) },
-            // Its agent answers with a challenge that only administrators can meet.
+            // Its agent sends a challenge that only administrators can answer.
             (Some(_), None) if is_set("IMDS_ENDPOINT") => Self::Unsupported { name: "Azure Arc" },
             (None, _) if is_set("MSI_ENDPOINT") && is_set("MSI_SECRET") => {
                 Self::Unsupported { name: "Azure ML" }
@@ -126,7 +126,8 @@ impl Credentials {
 }
 
 impl Credentials {
-    /// Whether they are meant for signing in as an application, whatever the machine and its user have.
+    /// Returns whether they are the credentials of an application, so that neither the machine's identity nor its
+    /// user's is wanted.
     pub fn name_an_application(&self) -> bool {
         self.client_secret.is_some()
             || self.client_certificate_path.is_some()

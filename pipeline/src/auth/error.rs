@@ -1,4 +1,4 @@
-//! Why there is no token.
+//! Why no token could be obtained.
 
 use std::borrow::Cow;
 
@@ -8,27 +8,27 @@ use crate::{
     http::{CertificateProblem, RedactedUrl},
 };
 
-/// Why there is no token.
+/// Why no token could be obtained.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AuthError {
-    /// The environment does not say who we are.
+    /// The credentials of the environment are incomplete.
     #[error("no credentials: {} not set", names.join(", "))]
     MissingVariables {
         /// The variables that are absent or empty.
         names: Vec<&'static str>,
     },
-    /// The machine does not have what a way to sign in takes.
+    /// The machine lacks what a sign-in method needs.
     #[error("--auth {}: {reason}", method.as_str())]
     Unavailable {
-        /// The way.
+        /// The method.
         method: AuthMethod,
-        /// What it lacks.
+        /// What is missing.
         reason: String,
     },
-    /// None of the ways to sign in is open.
+    /// No sign-in method is available.
     #[error("no credentials: {}", tried.iter().map(|(method, reason)| format!("{}: {reason}", method.as_str())).collect::<Vec<_>>().join("; "))]
     NoneOpen {
-        /// Each of them, and what it lacks.
+        /// Each method, and what is missing for it.
         tried: Vec<(AuthMethod, String)>,
     },
     /// The authority refuses.
@@ -53,36 +53,36 @@ pub enum AuthError {
         /// What happened.
         reason: String,
     },
-    /// The authority's certificate is not one to trust.
+    /// The authority's certificate is not trusted.
     #[error("{method} {url}: {reason}")]
     Untrusted {
         /// How it was to be asked.
         method: &'static str,
         /// The authority.
         url: RedactedUrl,
-        /// What the library says.
+        /// The error of the library.
         reason: String,
         /// Why not.
         problem: CertificateProblem,
     },
-    /// The authority's answer makes no sense. Nothing of it is shown: it may hold a token.
-    #[error("{method} {url}: the answer is no token")]
+    /// The response has no token that can be read. Nothing of it is shown: it may contain one.
+    #[error("{method} {url}: response contains no access token")]
     NoToken {
         /// How it was asked.
         method: &'static str,
         /// The authority, or the machine's identity service.
         url: RedactedUrl,
     },
-    /// What the environment says cannot be used.
-    #[error("credentials cannot be used: {reason}")]
+    /// The credentials of the environment cannot be used.
+    #[error("cannot use the credentials: {reason}")]
     Unusable {
-        /// What the library says.
+        /// The error of the library.
         reason: String,
     },
 }
 
 impl AuthError {
-    /// Whether another attempt can succeed: only 429 and 5xx (pipeline/docs/service.md#signing-in), and failed
+    /// Returns whether another attempt can succeed: only 429 and 5xx (pipeline/docs/service.md#signing-in), and failed
     /// transfers.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -101,7 +101,7 @@ impl AuthError {
 impl Diagnostic for AuthError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            // The authority is down: that says nothing about us.
+            // The authority is down: that says nothing about the credentials.
             Self::Refused { .. } if self.is_transient() => ExitCode::Source,
             Self::MissingVariables { .. }
             | Self::Unavailable { .. }
@@ -115,10 +115,10 @@ impl Diagnostic for AuthError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::MissingVariables { .. } => {
-                Some("they belong together: set all of them, or choose another way with --auth".into())
+                Some("set all of them, or choose another method with --auth".into())
             }
             Self::Unavailable { method: AuthMethod::AzureCli, .. } => Some("sign in with `az login`".into()),
-            Self::Unavailable { .. } => Some("choose another way with --auth".into()),
+            Self::Unavailable { .. } => Some("choose another method with --auth".into()),
             Self::NoneOpen { .. } => Some(
                 "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET of an app registration, or \
                  sign in with `az login`"

@@ -1,8 +1,8 @@
-//! The identity that Azure gives the machine: asks the machine's own identity service, takes its token.
+//! The managed identity of the machine: requests a token from the machine's own identity service.
 //!
-//! Anything can answer at the service's address where there is none: other clouds' metadata services,
-//! desktop container hosts, captive proxies. What does not answer in the service's form is not it. The
-//! identity library's credential does not tell the two apart.
+//! Without the service, anything can answer at its address: other clouds' metadata services, desktop container
+//! hosts, captive proxies. A response in another format is not from the service. The identity library's
+//! credential does not distinguish the two.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::http::{
     transport_error,
 };
 
-/// The address at which Azure's virtual machines find their identity service. Only they have it.
+/// Address of the identity service on Azure's virtual machines.
 const IMDS_URL: &str = "http://169.254.169.254";
-/// The service is on the machine itself; where it takes longer to connect, there is none.
+/// The service is on the machine itself: if connecting takes longer, there is none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// It refuses a request without its header at once; where it takes longer, there is none.
+/// The service refuses a request without its header at once: if that takes longer, there is none.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Silence while it fetches a token for the machine.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
@@ -30,9 +30,9 @@ const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Why the service gave no token.
 #[derive(Debug)]
 pub(super) struct IdentityFailure {
-    /// What happened.
+    /// The error.
     pub error: AuthError,
-    /// Whether the answer has the form of the service's own.
+    /// Whether the response has the service's own format.
     pub is_service: bool,
 }
 
@@ -47,7 +47,7 @@ impl From<AuthError> for IdentityFailure {
 pub(super) struct IdentityService {
     http: HttpClient,
     identity: MachineIdentity,
-    /// What answers in place of the service of a virtual machine.
+    /// Replaces the address of a virtual machine's service.
     imds_url: Option<Url>,
 }
 
@@ -56,7 +56,7 @@ impl IdentityService {
         Ok(Self { http: HttpClient::try_direct(CONNECT_TIMEOUT, READ_TIMEOUT)?, identity, imds_url })
     }
 
-    /// Asks for a token; with `is_probed`, first whether anything is there at all.
+    /// Requests a token; with `is_probed`, checks first whether anything answers at all.
     pub(super) async fn token(
         &self,
         scope: &str,
@@ -110,7 +110,7 @@ fn unreachable(url: &Url, reason: String) -> AuthError {
     AuthError::Unreachable { method: "GET", url: url.into(), reason }
 }
 
-/// `AuthError` names the URL; what is of interest is what lies below.
+/// `AuthError` names the URL itself, so the reason starts below that of `err`.
 fn failed(url: &Url, err: &HttpError) -> AuthError {
     unreachable(url, std::error::Error::source(err).map_or_else(|| err.to_string(), error_chain))
 }
@@ -146,7 +146,7 @@ fn parse(body: &[u8]) -> Option<AccessToken> {
     (!is_empty).then(|| AccessToken::new(secret.expose().to_owned(), ends_at))
 }
 
-/// What the service says of a refusal, in the form of virtual machines or of App Service.
+/// Returns the service's description of a refusal, in the format of virtual machines or of App Service.
 fn description(body: &[u8]) -> Option<String> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_services_own_form_is_a_refusal_of_its() {
+    fn only_the_services_own_format_is_its_refusal() {
         for (body, expected) in [
             (
                 r#"{"error":"invalid_request","error_description":"Identity not found"}"#,
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn token_needs_text_and_an_end() {
+    fn token_needs_text_and_expiry() {
         let is_token = |body: &str| parse(body.as_bytes()).is_some();
         assert!(is_token(r#"{"access_token":"t","expires_on":"1893553445"}"#));
         assert!(is_token(r#"{"access_token":"t","expires_on":1893553445,"token_type":"Bearer"}"#));

@@ -1,9 +1,9 @@
 //! Bearer tokens for the API, kept until shortly before they end: from the authority by `azure_identity`,
 //! from the machine's identity service and the Azure CLI by code of ours.
 //!
-//! The library takes https authorities only, on purpose, and brings no HTTP client of its own here: its
-//! requests go through a transport of ours, which sends them to the configured authority and nowhere
-//! else. That is what lets an emulator on loopback issue tokens.
+//! The library accepts https authorities only, on purpose, and is built without an HTTP client: its requests go
+//! through our transport, which sends them to the configured authority and to no other host. That allows an
+//! emulator on loopback to issue tokens.
 
 mod azure_cli;
 mod certificate;
@@ -26,10 +26,10 @@ pub use self::{
 };
 use crate::http::{HttpError, Secret, is_private};
 
-/// A token is renewed so long before its end that no call begins with one that ends under way.
+/// A token is renewed so long before it expires that it does not expire during a call.
 const RENEW_BEFORE_END: TimeDelta = TimeDelta::minutes(5);
 
-/// Gives the token, from memory while it lasts.
+/// Gives the token, from memory until it has to be renewed.
 #[derive(Debug)]
 pub struct Tokens {
     chain: Chain,
@@ -43,11 +43,11 @@ struct Token {
 }
 
 impl Tokens {
-    /// Tokens for `scope` from the authority `login_url`. Asks for none yet.
+    /// Prepares tokens for `scope` from the authority `login_url`. Requests none yet.
     ///
     /// # Errors
     ///
-    /// Where `login_url` would carry the secret in the clear.
+    /// Fails if `login_url` would carry the secret unencrypted.
     pub fn try_new(
         login_url: &Url,
         scope: String,
@@ -61,11 +61,11 @@ impl Tokens {
         Ok(Self { chain, cached: Mutex::new(None) })
     }
 
-    /// The token to send. Concurrent callers wait for one request.
+    /// Returns the token to send. Concurrent callers wait for one request.
     ///
     /// # Errors
     ///
-    /// Where none can be had.
+    /// Fails if none can be obtained.
     pub async fn token(&self) -> Result<Secret, AuthError> {
         let mut cached = self.cached.lock().await;
         if let Some(token) = cached.as_ref().filter(|token| Utc::now() < token.renew_at) {
@@ -74,7 +74,7 @@ impl Tokens {
         let access = self.chain.request().await?;
         let now = Utc::now();
         let ends_at = DateTime::from_timestamp(access.expires_on.unix_timestamp(), 0).unwrap_or(now);
-        // One that lives for minutes only is still good for most of them.
+        // A token with a lifetime of minutes is used for most of it.
         let before_end = RENEW_BEFORE_END.min((ends_at - now) / 4);
         let token = Token { secret: Secret::new(access.token.secret()), renew_at: ends_at - before_end };
         let secret = token.secret.clone();
@@ -82,7 +82,7 @@ impl Tokens {
         Ok(secret)
     }
 
-    /// Forgets `refused`, so that the next [`Tokens::token`] is a new one; a newer one is kept.
+    /// Forgets `refused`, so that the next [`Tokens::token`] is a new one. A newer one is kept.
     pub async fn forget(&self, refused: &Secret) {
         let mut cached = self.cached.lock().await;
         if cached.as_ref().is_some_and(|token| token.secret == *refused) {

@@ -21,7 +21,7 @@ use crate::http::{
 /// Longest response of a token endpoint. Tokens with many roles have some kilobytes.
 pub(super) const MAX_TOKEN_BYTES: usize = 256 * 1024;
 
-/// Carries requests to the authority, whatever host they name.
+/// Sends requests to the authority, regardless of the host that they name.
 pub(super) struct Transport {
     pub http: HttpClient,
     pub authority: RedactedUrl,
@@ -50,14 +50,14 @@ impl Transport {
         let mut url = self.authority.as_url().clone();
         url.set_path(request.url().path());
         url.set_query(request.url().query());
-        // As configured: the path would only say which tenant.
+        // As configured: the path would only add the tenant.
         let shown = &self.authority;
         let method = Method::from_bytes(request.method().as_str().as_bytes()).unwrap_or(Method::POST);
         let verb = if method == Method::GET { "GET" } else { "POST" };
         let unreachable = |reason| AuthError::Unreachable { method: verb, url: shown.clone(), reason };
         let failed = |err: HttpError| {
             let source = std::error::Error::source(&err);
-            // `AuthError` names the URL; what is of interest is what lies below.
+            // `AuthError` names the URL itself, so the reason starts below that of `err`.
             let reason = source.map_or_else(|| err.to_string(), error_chain);
             match source.and_then(certificate_problem) {
                 Some(problem) => AuthError::Untrusted { method: verb, url: shown.clone(), reason, problem },

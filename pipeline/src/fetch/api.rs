@@ -18,19 +18,19 @@ use crate::{
     http::{API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, check_trust, is_private, transport_error},
 };
 
-/// Waiting for the call budget is worth this much of a call, and so is the minute's window; beyond it the
-/// scheduler does better.
+/// Longest time that one call waits for its rate limit: enough for the minute's window. Beyond it the scheduler
+/// should start the run again.
 const MAX_THROTTLED: Duration = Duration::from_secs(75);
-/// Waits of one call: an endless `Retry-After: 0` has an end as well.
+/// Most waits of one call, so that an endless `Retry-After: 0` ends.
 const MAX_TIMES_THROTTLED: u32 = 8;
-/// Up to so much, and a tenth, is added to a wait.
+/// Up to this much, and a tenth of the wait, is added to it.
 const MIN_JITTER: Duration = Duration::from_millis(50);
-/// Wait for a 429 that does not say for how long.
+/// Wait after a 429 without `Retry-After`.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
-/// No `Retry-After` is believed beyond a day.
+/// A longer `Retry-After` is cut to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// Where the API is and how to sign in.
+/// Address of the API, and how to sign in.
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
     /// Base of the service, without `/api`.
@@ -40,11 +40,11 @@ pub struct ApiConfig {
     pub sister_hosts: &'static [&'static str],
     /// The authority that issues tokens.
     pub login_url: Url,
-    /// What the token is for.
+    /// Scope of the token.
     pub scope: String,
     /// How to sign in.
     pub auth: AuthMethod,
-    /// What the environment holds for it.
+    /// Credentials of the environment.
     pub credentials: Credentials,
 }
 
@@ -63,25 +63,25 @@ pub struct ApiClient {
     permission: &'static Permission,
 }
 
-/// Where an API's calls are counted, and what it allows.
+/// Where an API's calls are counted, and its rate limit.
 #[derive(Debug, Clone, Copy)]
 pub struct BudgetConfig<'a> {
-    /// Where runs keep what is of use to later ones.
+    /// The work dir, which later runs share.
     pub work_dir: &'a Path,
     /// The API, as its path below `/api`.
     pub path: &'static str,
-    /// What it allows.
+    /// Its rate limit.
     pub rate: CallRate,
-    /// Whether calls are written down.
+    /// Whether calls are recorded.
     pub keeping: Keeping,
 }
 
 impl ApiClient {
-    /// Sets the client up; nothing is sent yet.
+    /// Creates the client. Sends nothing yet.
     ///
     /// # Errors
     ///
-    /// Where the API or the authority would see secrets in the clear.
+    /// Fails if secrets would be sent unencrypted to the API or the authority.
     pub fn try_new(
         config: &ApiConfig,
         retry: RetryPolicy,
@@ -91,7 +91,7 @@ impl ApiClient {
         if !is_private(&config.api_url) {
             return Err(HttpError::NotPrivate { url: (&config.api_url).into() }.into());
         }
-        // The service counts by application and tenant; who signs in by other means is one caller.
+        // The service counts by application and tenant; all who sign in by other means are one caller.
         let Credentials { tenant_id, client_id, .. } = &config.credentials;
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         let key = format!("{} {} {} {}", config.api_url, budget.path, name(tenant_id), name(client_id));
@@ -113,17 +113,17 @@ impl ApiClient {
         })
     }
 
-    /// The service's clock, as far as its answers showed it.
+    /// Returns the service's clock, as estimated from its responses.
     pub fn clock(&self) -> &ServerClock {
         &self.clock
     }
 
-    /// Whether the API is on this machine.
+    /// Returns whether the API is on this machine.
     pub fn is_loopback(&self) -> bool {
         self.base.is_loopback()
     }
 
-    /// The URL of a call: `<base>/api/<path>?<name>=<value>`.
+    /// Returns the URL of a call: `<base>/api/<path>?<name>=<value>`.
     pub fn url(&self, (name, value): (&str, u32)) -> Url {
         let mut url = self.base.as_url().clone();
         url.set_path(&format!("{}/api/{}", url.path().trim_end_matches('/'), self.path));
@@ -132,12 +132,12 @@ impl ApiClient {
         url
     }
 
-    /// A link of the service as it is followed. Links lead to any host that the service takes for its own,
-    /// regional and legacy ones among them (pipeline/docs/service.md#failures-of-the-api): their path and query
-    /// are the same at the API's own origin, and the token goes there alone. Any other link is left as it is,
-    /// for [`ApiClient::get`] to refuse.
+    /// Returns a link of the service as it is followed. Links lead to any host of the service, regional and legacy
+    /// ones included (pipeline/docs/service.md#failures-of-the-api): their path and query
+    /// are the same at the API's own origin, and the token is sent there only. Any other link is returned
+    /// unchanged, for [`ApiClient::get`] to refuse.
     pub fn at_own_origin(&self, mut link: Url) -> Url {
-        // Never sent, and two links that differ in it alone are one.
+        // The fragment is never sent: two links that differ only in it are equal.
         link.set_fragment(None);
         let is_plain = link.scheme() == "https"
             && link.port().is_none()
@@ -160,18 +160,16 @@ impl ApiClient {
         own
     }
 
-    /// The bounds for retries, to be started once per thing asked for.
+    /// Starts the retry budget of one request.
     pub fn start_retry(&self) -> Retry {
         self.retry.start()
     }
 
-    /// Asks for `url` until there is an answer with status 200 or `retry` is used up. The body is not
-    /// read yet.
+    /// Requests `url` until the response has status 200 or `retry` is used up. Does not read the body.
     ///
     /// # Errors
     ///
-    /// Before anything is sent: where `url` is not at the API's own origin. Then whatever the service
-    /// does not get over.
+    /// Fails before sending if `url` is not at the API's own origin, and with every permanent error of the service.
     pub async fn get(&self, url: &Url, retry: &mut Retry) -> Result<Response, FetchError> {
         let base = self.base.as_url();
         if url.origin() != base.origin() || !url.username().is_empty() || url.password().is_some() {
@@ -209,10 +207,10 @@ impl ApiClient {
             match response.status() {
                 StatusCode::OK => return Ok(response),
                 StatusCode::UNAUTHORIZED if !renewed => {
-                    // The token may have ended early, or been revoked
-                    // (pipeline/docs/service.md#failures-of-the-api): one new one.
+                    // The token may have expired early or been revoked
+                    // (pipeline/docs/service.md#failures-of-the-api): request one new token.
                     renewed = true;
-                    tracing::warn!(url = %RedactedUrl::from(url), "token refused, asking for a new one");
+                    tracing::warn!(url = %RedactedUrl::from(url), "token refused, requesting a new one");
                     self.tokens.forget(&token).await;
                 }
                 status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
@@ -225,7 +223,7 @@ impl ApiClient {
                     });
                 }
                 StatusCode::TOO_MANY_REQUESTS => {
-                    // Asking earlier than told only yields the next 429 (pipeline/docs/service.md#rate-limits).
+                    // An earlier attempt only gets another 429 (pipeline/docs/service.md#rate-limits).
                     // The date form is by the service's clock.
                     let delay = retry_after(&response, self.clock.at(now)).unwrap_or(DEFAULT_RETRY_AFTER);
                     self.budget.block(now, now + TimeDelta::from_std(delay).unwrap_or_default())?;
@@ -237,18 +235,18 @@ impl ApiClient {
     }
 }
 
-/// What one call has waited for its budget.
+/// Time that one call has waited for its rate limit.
 #[derive(Debug, Default)]
 struct Throttled {
     total: Duration,
     times: u32,
 }
 
-/// Waits for `delay`, and a little more, so that several runs do not come back at one moment.
+/// Waits for `delay` and a little more, so that several runs do not retry at the same moment.
 ///
 /// # Errors
 ///
-/// [`FetchError::Throttled`] where that is longer than a run waits, `throttled` included.
+/// [`FetchError::Throttled`] if that is longer than a run waits, `throttled` included.
 async fn wait_for_budget(
     url: &Url,
     now: DateTime<Utc>,
@@ -257,7 +255,7 @@ async fn wait_for_budget(
 ) -> Result<(), FetchError> {
     if throttled.total + delay > MAX_THROTTLED || throttled.times == MAX_TIMES_THROTTLED {
         let retry_at = now + TimeDelta::from_std(delay).unwrap_or_default();
-        // A whole second, and not the one before.
+        // Rounded up to a whole second.
         let retry_at = (retry_at + TimeDelta::milliseconds(999)).trunc_subsecs(0);
         return Err(FetchError::Throttled { url: url.into(), retry_at });
     }
@@ -265,12 +263,12 @@ async fn wait_for_budget(
     throttled.times += 1;
     let jitter = getrandom::u32().unwrap_or(0) >> 16;
     let delay = delay + (delay / 10 + MIN_JITTER) * jitter / (1 << 16);
-    tracing::warn!(url = %RedactedUrl::from(url), ?delay, "the call rate is used up, waiting");
+    tracing::warn!(url = %RedactedUrl::from(url), ?delay, "call rate limit reached, waiting");
     tokio::time::sleep(delay).await;
     Ok(())
 }
 
-/// The error of an answer that is neither a success nor something its client deals with.
+/// Returns the error of a response that the client does not handle itself.
 pub(super) async fn status_error(url: &Url, response: Response) -> FetchError {
     let status = response.status();
     if status.is_redirection() {

@@ -1,4 +1,4 @@
-//! Downloads from blob storage: no authorisation, no cookies, whole or from an offset.
+//! Downloads from blob storage, whole or from an offset, without authorisation or cookies.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -12,23 +12,23 @@ use crate::http::{
     BLOB_READ_TIMEOUT, HttpClient, RedactedUrl, check_trust, secret::quotable, transport_error,
 };
 
-/// A client that sends nothing but the signed URL.
+/// A client that sends only the signed URL.
 #[derive(Debug, Clone)]
 pub struct BlobClient {
     http: HttpClient,
 }
 
-/// What to ask for by range.
+/// The range of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Range<'a> {
-    /// What a download that stopped still lacks.
+    /// The rest of an interrupted download.
     From {
-        /// Bytes that are here already.
+        /// Bytes that were received already.
         offset: u64,
-        /// The blob that they are of.
+        /// Entity tag of their blob.
         etag: &'a str,
     },
-    /// The whole: the answer says how much that is, also where that of the plain request does not.
+    /// The whole blob: the response states its size, even if that to a plain request does not.
     Whole,
 }
 
@@ -41,7 +41,7 @@ impl Range<'_> {
     }
 }
 
-/// What storage says of a blob without sending it.
+/// Properties of a blob, from a `HEAD` request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Announced {
     /// Size.
@@ -52,43 +52,43 @@ pub struct Announced {
     pub md5: Option<String>,
 }
 
-/// A download that has begun.
+/// A started download.
 #[derive(Debug)]
 pub struct BlobDownload {
     url: RedactedUrl,
     response: Response,
-    /// Offset of the first byte: that of [`Range`], or 0 where the server sends the whole.
+    /// Offset of the first byte: that of [`Range`], or 0 if the server sends the whole blob.
     pub offset: u64,
-    /// Size of the whole blob, where announced.
+    /// Size of the whole blob, if announced.
     pub total_bytes: Option<u64>,
-    /// Whether the body says by itself where it ends.
+    /// Whether the body is in chunks, which mark its end.
     pub is_chunked: bool,
-    /// Strong entity tag: what a download can go on with.
+    /// Strong entity tag, needed to resume a download.
     pub etag: Option<String>,
-    /// MD5 of the whole blob, base64, where announced.
+    /// MD5 of the whole blob, base64, if announced.
     pub md5: Option<String>,
-    /// `Date` of the answer.
+    /// `Date` of the response.
     pub date: Option<DateTime<Utc>>,
     /// `x-ms-copy-status`: `pending` while the service still copies the blob into place.
     pub copy_status: Option<String>,
 }
 
 impl BlobClient {
-    /// Sets the client up.
+    /// Creates the client.
     ///
     /// # Errors
     ///
-    /// Where TLS cannot be set up.
+    /// Fails if TLS cannot be set up.
     pub fn try_new() -> Result<Self, FetchError> {
         Ok(Self { http: HttpClient::try_new(BLOB_READ_TIMEOUT)? })
     }
 
-    /// Begins a download, of `range` or of the whole.
+    /// Starts a download of `range`, or of the whole blob.
     ///
     /// # Errors
     ///
-    /// Where the server cannot be reached or refuses; [`FetchError::Changed`] where the blob is not the
-    /// one that `range` is of.
+    /// Fails if the server cannot be reached or refuses; [`FetchError::Changed`] if the blob is not the
+    /// one of `range`.
     pub async fn open(
         &self,
         url: &RedactedUrl,
@@ -136,7 +136,7 @@ impl BlobClient {
                     // `Content-MD5` would be that of the range here.
                     md5: text("x-ms-blob-content-md5"),
                     url: url.clone(),
-                    // Of the range: what comes may be less than the whole.
+                    // Chunks end with the range, which may end before the blob.
                     is_chunked: false,
                     etag,
                     date,
@@ -156,7 +156,7 @@ impl BlobClient {
         }
     }
 
-    /// What storage says of the blob: nothing where it cannot be asked or does not say.
+    /// Returns the properties of the blob. They are empty if storage cannot be reached or does not state them.
     pub async fn announced(&self, url: &RedactedUrl) -> Announced {
         let Ok(response) = self.http.request(Method::HEAD, url.as_url()).send().await else {
             return Announced::default();
@@ -164,7 +164,7 @@ impl BlobClient {
         if response.status() != StatusCode::OK {
             return Announced::default();
         }
-        // Not the size of the answer's body, which has none. Servers that do not know say 0.
+        // From the header: the body of the response is empty. Servers that do not know the size send 0.
         let total_bytes = text(&response, "content-length").and_then(|length| length.parse().ok());
         Announced {
             total_bytes: total_bytes.filter(|bytes| *bytes > 0),
@@ -182,7 +182,7 @@ fn strong_etag(response: &Response) -> Option<String> {
     text(response, "etag").filter(|etag| !etag.starts_with("W/"))
 }
 
-/// Whether the last of the transfer's encodings is that of chunks: then a body that is cut is an error.
+/// Returns whether the last transfer encoding is `chunked`: a truncated body is an error then.
 pub(crate) fn is_chunked(response: &Response) -> bool {
     let last = response.headers().get_all(header::TRANSFER_ENCODING).iter().next_back();
     last.and_then(|value| value.to_str().ok())
@@ -191,11 +191,11 @@ pub(crate) fn is_chunked(response: &Response) -> bool {
 }
 
 impl BlobDownload {
-    /// The next bytes, `None` at the end.
+    /// Returns the next bytes, `None` at the end.
     ///
     /// # Errors
     ///
-    /// Where the transfer fails or falls silent.
+    /// Fails if the transfer fails or times out.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, FetchError> {
         self.response.chunk().await.map_err(|err| transport_error(self.url.clone(), err).into())
     }

@@ -1,9 +1,8 @@
-//! The service's call rates, kept by the caller itself and across runs: takes a call about to be made,
-//! gives it leave, or the time to come back. A program that crashes and is started again at once must
-//! not use up an hour's twenty listings in a minute, and being refused does not help anyone.
+//! Client-side rate limits that hold across runs: takes a call about to be made, permits it or returns the time to
+//! wait. A program that crashes and restarts at once must not use up an hour's twenty listings in a minute.
 //!
-//! The calls of the last hour are in a small file of the work dir. Limiters in crates keep their state in
-//! memory, where it would end with the run.
+//! The calls of the last hour are in a small file of the work dir. The rate limiters of crates keep their state in
+//! memory, which ends with the run.
 
 use std::{
     fs, io,
@@ -18,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::FetchError;
 
-/// Most bytes of a state file that are read: a thousand times in milliseconds and what is around them.
+/// Most bytes read of a state file, which has up to a thousand timestamps.
 const MAX_STATE_BYTES: u64 = 256 * 1024;
 
-/// Records that nobody has written to for so long are of no use: they would say nothing of this hour.
+/// Records that were not written for this long are removed: they say nothing about the last hour.
 const MAX_RECORD_AGE: Duration = Duration::from_hours(24);
 
-/// How many calls an API allows.
+/// Number of calls that an API allows.
 #[derive(Debug, Clone, Copy)]
 pub struct CallRate {
     /// In any minute.
@@ -38,16 +37,16 @@ impl CallRate {
     pub const LISTINGS: Self = Self { per_minute: 5, per_hour: 20 };
     /// Of JSON pages (pipeline/docs/service.md#rate-limits).
     pub const PAGES: Self = Self { per_minute: 30, per_hour: 1000 };
-    /// Of an emulator that is asked more often than the service would be.
+    /// Of an emulator, which tests call more often than the service allows.
     pub const UNLIMITED: Self = Self { per_minute: usize::MAX, per_hour: usize::MAX };
 }
 
-/// Whether calls are written down.
+/// Whether calls are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keeping {
-    /// They are: what is made counts for the runs to come.
+    /// They are, and count for later runs.
     Recorded,
-    /// They are not, since nothing is to be touched; what earlier runs made counts.
+    /// They are not, since nothing may be written. Calls of earlier runs count.
     ReadOnly,
 }
 
@@ -64,23 +63,23 @@ pub struct CallBudget {
 struct CallRecord {
     /// Calls of the last hour, oldest first, in milliseconds since 1970.
     calls: Vec<i64>,
-    /// The service said not to call before this.
+    /// The service refuses calls until this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blocked_until: Option<i64>,
 }
 
 impl CallBudget {
-    /// The budget that is kept in `work_dir` for `key`: the API, and who calls it.
+    /// Returns the budget in `work_dir` for `key`, which names the API and the caller.
     pub fn new(work_dir: &Path, key: &str, rate: CallRate, keeping: Keeping) -> Self {
         let name = format!("{}.json", &crate::digest::sha256_hex(key)[..32]);
         Self { path: work_dir.join("calls").join(name), rate, keeping }
     }
 
-    /// Takes one call out of the budget, or gives the time until there is one.
+    /// Takes one call from the budget, or returns the time until one is available.
     ///
     /// # Errors
     ///
-    /// Where the state file cannot be used.
+    /// Fails if the state file cannot be used.
     pub fn take(&self, now: DateTime<Utc>) -> Result<Option<Duration>, FetchError> {
         self.change(now, |state| {
             let wait = state.wait(self.rate, now.timestamp_millis());
@@ -91,11 +90,11 @@ impl CallBudget {
         })
     }
 
-    /// Notes that the service wants no call before `until`.
+    /// Records that the service refuses calls until `until`.
     ///
     /// # Errors
     ///
-    /// Where the state file cannot be used.
+    /// Fails if the state file cannot be used.
     pub fn block(&self, now: DateTime<Utc>, until: DateTime<Utc>) -> Result<(), FetchError> {
         self.change(now, |state| state.blocked_until = Some(until.timestamp_millis()))
     }
@@ -130,7 +129,7 @@ impl CallBudget {
         };
         let mut state = CallRecord::parse(&text, now);
         let result = change(&mut state);
-        // Whole or not at all, also where the run is killed at this moment.
+        // Atomic, even if the run is killed at this moment.
         let partial = self.path.with_extension("json.partial");
         let text = serde_json::to_vec(&state).map_err(|err| failed(err.into()))?;
         options.truncate(true).open(&partial).and_then(|mut file| file.write_all(&text)).map_err(failed)?;
@@ -139,14 +138,14 @@ impl CallBudget {
     }
 }
 
-/// Removes the records of callers that have not called for a day: an emulator is another API each time.
+/// Removes the records of callers that have not called for a day: each emulator is another API.
 fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let age = fs::metadata(&path).and_then(|record| record.modified()).map(|modified| modified.elapsed());
         let is_record = path.extension().is_some_and(|ending| ending == "json");
         if is_record && age.is_ok_and(|age| age.is_ok_and(|age| age > MAX_RECORD_AGE)) {
-            // What stays is swept another time.
+            // Best effort: a file that remains is removed another time.
             let _ = fs::remove_file(path.with_extension("lock"));
             let _ = fs::remove_file(path);
         }
@@ -160,18 +159,17 @@ fn read(file: &mut fs::File) -> io::Result<Vec<u8>> {
 }
 
 impl CallRecord {
-    /// Reads the file. One that cannot be read is as good as a full minute: it was torn just now, or
-    /// somebody edited it.
+    /// Parses the file. An invalid one, truncated or edited, counts as a full minute.
     fn parse(text: &[u8], now: DateTime<Utc>) -> Self {
         let now = now.timestamp_millis();
         let mut state = match text {
             [] => Self::default(),
             text => serde_json::from_slice(text).unwrap_or_else(|_| {
-                tracing::warn!("the record of earlier calls cannot be read; waiting for a minute");
+                tracing::warn!("cannot read the call record; waiting for a minute");
                 Self { calls: Vec::new(), blocked_until: Some(now + MINUTE) }
             }),
         };
-        // A clock that was set back leaves times in the future: they count as just now.
+        // After the clock was set back, times in the future count as now.
         for call in &mut state.calls {
             *call = (*call).min(now);
         }
@@ -184,7 +182,7 @@ impl CallRecord {
 
     fn wait(&self, rate: CallRate, now: i64) -> Option<Duration> {
         let window = |num_calls: usize, window: i64| {
-            // The call that has to leave the window before another one fits in.
+            // The call that has to leave the window before the next one fits.
             let index = self.calls.len().checked_sub(num_calls)?;
             Some(self.calls[index] + window)
         };
@@ -216,7 +214,7 @@ mod tests {
     fn both_windows_are_kept_across_runs() {
         let dir = tempfile::tempdir().unwrap();
         let check = |secs: i64, expected: Option<u64>| {
-            // A new one each time: nothing is remembered but in the file.
+            // A new one each time: the state is in the file only.
             let wait = budget(&dir, Keeping::Recorded).take(at(secs)).unwrap();
             assert_eq!(wait, expected.map(Duration::from_secs), "at {secs}");
         };
@@ -238,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_yesterday_are_swept() {
+    fn old_records_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let old = CallBudget::new(dir.path(), "old", RATE, Keeping::Recorded);
         old.take(at(0)).unwrap();
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_service_says_is_remembered() {
+    fn retry_after_is_kept_across_runs() {
         let dir = tempfile::tempdir().unwrap();
         budget(&dir, Keeping::Recorded).block(at(0), at(300)).unwrap();
         assert_eq!(budget(&dir, Keeping::Recorded).take(at(1)).unwrap(), Some(Duration::from_secs(299)));
@@ -258,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_reads_and_writes_nothing() {
+    fn plan_reads_the_record_and_writes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..5 {
             assert_eq!(budget(&dir, Keeping::ReadOnly).take(at(0)).unwrap(), None);
@@ -271,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_and_a_clock_set_back_end_nothing() {
+    fn damaged_record_or_clock_set_back_is_tolerated() {
         let dir = tempfile::tempdir().unwrap();
         let recorded = budget(&dir, Keeping::Recorded);
         recorded.take(at(1_000_000)).unwrap();

@@ -1,4 +1,4 @@
-//! Microsoft's clouds: where each has its API, its authority and its exports.
+//! Microsoft's clouds: hosts of the API, the authority and the exports of each.
 
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ pub enum Cloud {
     Dod,
 }
 
-/// What a cloud presets; each part can be given by itself.
+/// The presets of a cloud, each of which an option can override.
 #[derive(Debug, Clone, Copy)]
 pub struct Preset {
     /// Base of the API.
@@ -33,7 +33,7 @@ pub struct Preset {
 }
 
 impl Cloud {
-    /// Returns what the cloud presets.
+    /// Returns the presets of the cloud.
     pub fn preset(self) -> Preset {
         match self {
             // The host moved to api.security.microsoft.com, the audience of tokens did not.

@@ -16,152 +16,150 @@ use crate::{
 /// Why bytes could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The request could not be sent, or its answer not be read.
+    /// The request could not be sent or its response not be read.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// A URL of the service points away from the API.
-    #[error(
-        "{url}: not at the API's own origin, {api}, nor at a host of its cloud; the token is not sent there"
-    )]
+    /// A URL of the service points to another host than the API's.
+    #[error("{url}: expected the API's origin {api} or a host of its cloud; the token is not sent elsewhere")]
     ForeignOrigin {
-        /// Where it points.
+        /// The URL.
         url: RedactedUrl,
         /// The API.
         api: RedactedUrl,
     },
-    /// No token could be had.
+    /// No token could be obtained.
     #[error(transparent)]
     Token(#[from] AuthError),
     /// The API does not accept the token.
     #[error("GET {url}: {status}: {service}")]
     NotAuthorised {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// 401 or 403.
         status: u16,
-        /// The service's own words.
+        /// The service's error.
         service: ServiceError,
-        /// What the caller must be allowed.
+        /// The permission that the call needs.
         permission: &'static Permission,
-        /// What the token says of itself, where it can be read.
+        /// The claims of the token, if it can be read.
         claims: Option<Box<TokenClaims>>,
     },
-    /// The call budget is used up for longer than a run waits: by the service's word or by our own count.
-    #[error("GET {url}: the call rate is used up until {}", time_text(retry_at))]
+    /// The call rate limit is reached, by the service or by our own count, for longer than a run waits.
+    #[error("GET {url}: call rate limit reached until {}", time_text(retry_at))]
     Throttled {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// When the service will answer again.
+        /// When calls are allowed again.
         retry_at: DateTime<Utc>,
     },
     /// The record of earlier calls cannot be used.
-    #[error("work dir: cannot use the record of calls {}", path.display())]
+    #[error("work dir: cannot use the call record {}", path.display())]
     Budget {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Blob storage does not take the signature of a download URL
+    /// Blob storage refuses the signature of a download URL
     /// (pipeline/docs/service.md#failures-of-blob-storage).
     #[error("GET {url}: 403: {service}{}", if *is_out_of_time { " (the download url has expired or is not valid yet)" } else { "" })]
     SignatureRefused {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// The service's own words.
+        /// The service's error.
         service: ServiceError,
-        /// Whether it is a matter of time: then another listing helps.
+        /// Whether the signature is expired or not valid yet: then another listing helps.
         is_out_of_time: bool,
     },
     /// Blob storage refuses for good: another listing would not change it.
     #[error("GET {url}: {status}: {service}{}", if service.is_about_network() { ": the storage account refuses this network" } else { "" })]
     StorageRefused {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// The status.
         status: u16,
-        /// The service's own words.
+        /// The service's error.
         service: ServiceError,
     },
-    /// The connection is open and next to nothing comes.
-    #[error("GET {url}: the transfer has as good as stopped: {bytes} bytes in {window:?}")]
+    /// The connection is open and hardly any bytes arrive.
+    #[error("GET {url}: stalled: {bytes} bytes in {window:?}")]
     Stalled {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// Bytes that came.
+        /// Bytes received.
         bytes: u64,
-        /// In this time.
+        /// Time in which they were received.
         window: Duration,
     },
     /// A redirect, which is never followed.
-    #[error("GET {url}: {status} redirects to {}, which is not followed", host.as_deref().unwrap_or("nowhere"))]
+    #[error("GET {url}: {status} redirects to {}; redirects are not followed", host.as_deref().unwrap_or("an unknown host"))]
     Redirected {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// The 3xx status.
         status: u16,
         /// The host it points to.
         host: Option<String>,
     },
-    /// Any other status that is no success.
+    /// Any other error status.
     #[error("GET {url}: {status}: {service}")]
     Status {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// The status.
         status: u16,
-        /// The service's own words.
+        /// The service's error.
         service: ServiceError,
     },
     /// 200 without a body: the blob is listed but not there yet
     /// (pipeline/docs/service.md#failures-of-blob-storage).
-    #[error("GET {url}: the answer is empty{}", copy_status.as_ref().map(|status| format!(" (copy {status})")).unwrap_or_default())]
+    #[error("GET {url}: empty response{}", copy_status.as_ref().map(|status| format!(" (copy {status})")).unwrap_or_default())]
     EmptyBody {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// `x-ms-copy-status`, where given.
+        /// `x-ms-copy-status`, if given.
         copy_status: Option<String>,
     },
-    /// Fewer or more bytes than announced.
-    #[error("GET {url}: {expected} bytes announced, {found} came")]
+    /// Fewer or more bytes than announced were received.
+    #[error("GET {url}: expected {expected} bytes, received {found}")]
     WrongLength {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// Bytes announced.
+        /// Announced bytes.
         expected: u64,
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
     },
-    /// A body that ends with its connection, and nothing says that this was its end.
+    /// The body ended with the connection, and nothing proves that it is complete.
     #[error(
-        "GET {url}: {found} bytes came, and nothing proves that they are the whole part: no length, no checksum, no chunks"
+        "GET {url}: received {found} bytes without length, checksum or chunked encoding; they may not be the whole part"
     )]
     Unproved {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
     },
-    /// All bytes came, and they are not those of a whole part.
-    #[error("GET {url}: what came is damaged: {reason}")]
+    /// The download completed, and the part is damaged.
+    #[error("GET {url}: damaged part: {reason}")]
     Damaged {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// What was found by whoever took the part.
+        /// What the decoder found.
         reason: String,
     },
-    /// The blob changed while it was being downloaded: what came so far is of no use.
-    #[error("GET {url}: the blob changed while it was downloaded")]
+    /// The blob changed during its download: the bytes received so far are useless.
+    #[error("GET {url}: the blob changed during the download")]
     Changed {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
     },
-    /// A page that ends too early although its transfer did not fail.
-    #[error("GET {url}: the page ends too early, after {found} bytes")]
+    /// The page is truncated although its transfer did not fail.
+    #[error("GET {url}: truncated page: ends after {found} bytes")]
     CutPage {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
     },
     /// Transient failures until the bounds were reached.
@@ -169,7 +167,7 @@ pub enum FetchError {
     GaveUp {
         /// Attempts made.
         attempts: u32,
-        /// Time since the first began.
+        /// Time since the first started.
         elapsed: Duration,
         /// The last failure.
         source: Box<FetchError>,
@@ -177,7 +175,7 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// Whether another attempt can succeed.
+    /// Returns whether another attempt can succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Http(err) => err.is_transient(),
@@ -239,26 +237,24 @@ impl Diagnostic for FetchError {
                 Some("run again to list the export again".into())
             }
             Self::SignatureRefused { .. } => Some(
-                "the url's time is not over: look whether a proxy changes or refuses it, then run again"
+                "check whether a proxy changes or blocks the request (the url has not expired), then run again"
                     .into(),
             ),
             Self::StorageRefused { service, .. } if service.is_about_network() => Some(
-                "run where the account's firewall lets requests in; a vpn, a private endpoint or a proxy in \
-                 between may be what it refuses"
+                "run from a network that the account's firewall allows; check vpn, private endpoint and proxy"
                     .into(),
             ),
             Self::StorageRefused { service, .. } if service.is_about_anonymity() => {
-                Some("storage saw no signature: look whether a proxy cuts the query off download urls".into())
+                Some("check whether a proxy strips the query from download urls: storage saw no signature".into())
             }
             Self::StorageRefused { .. } => Some("run again to list the export again".into()),
             Self::Unproved { .. } => Some(
-                "a proxy in between drops the length: let it pass Content-Length or route around it \
-                 (NO_PROXY), or download the parts by other means and pass them with --from"
+                "configure the proxy to pass Content-Length, bypass it with NO_PROXY, or download the parts by \
+                 other means and pass them with --from"
                     .into(),
             ),
             Self::ForeignOrigin { .. } => Some(
-                "if that host is the service's own, pass it with --api-url or --cloud, or take the export \
-                 by --via files"
+                "pass that host with --api-url or --cloud if it belongs to the service, or use --via files"
                     .into(),
             ),
             Self::GaveUp { source, .. } => source.hint().or_else(|| Some("run again later".into())),

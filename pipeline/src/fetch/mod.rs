@@ -1,9 +1,8 @@
-//! Takes bytes from the service and its blob storage: requests, retries, tokens. Takes URLs, gives
-//! bounded answers and bodies; never touches the disk, never shows a bare URL.
+//! Requests to the service and its blob storage, with retries and call rates. Takes URLs, gives bounded responses;
+//! never writes parts to the disk, never shows a bare URL.
 //!
-//! Two clients that know nothing of each other: [`api`] sends the bearer token, to the API's own
-//! origin only; [`blob`] sends no authorisation at all, because blob storage refuses a signed URL that
-//! comes with a bearer token (pipeline/docs/service.md#signed-urls).
+//! The two clients are independent: [`api`] sends the bearer token, to the API's own origin only; [`blob`] sends no
+//! authorisation at all, because blob storage refuses a signed URL that comes with a bearer token (pipeline/docs/service.md#signed-urls).
 //!
 #![doc = include_str!("failures.md")]
 

@@ -1,5 +1,4 @@
-//! How often and how long a failed transfer is tried again. Whether it may be is
-//! [`FetchError::is_transient`].
+//! How often and how long a failed transfer is retried. [`FetchError::is_transient`] decides whether it is.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +9,13 @@ use super::FetchError;
 /// Bounds of the retries of one thing: a call, a part, a page.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
-    /// Wait before the second attempt; doubled for each further one, with jitter.
+    /// Delay before the second attempt; doubled for each further one, with jitter.
     pub min_delay: Duration,
-    /// No wait is longer.
+    /// Longest delay.
     pub max_delay: Duration,
-    /// Attempts in all.
+    /// Attempts in total.
     pub max_attempts: u32,
-    /// No attempt starts later than this after the first.
+    /// Longest time from the first attempt to the start of another one.
     pub max_elapsed: Duration,
 }
 
@@ -40,7 +39,7 @@ impl RetryPolicy {
         max_elapsed: Duration::from_mins(30),
     };
 
-    /// Starts counting.
+    /// Starts the first attempt.
     pub fn start(&self) -> Retry {
         let delays = ExponentialBuilder::new()
             .with_jitter()
@@ -71,7 +70,7 @@ impl Retry {
     ///
     /// # Errors
     ///
-    /// Gives `err` back, with what was tried, where it is not transient or the bounds are reached.
+    /// Returns `err` if it is not transient, and [`FetchError::GaveUp`] once the bounds are reached.
     pub async fn wait(&mut self, err: FetchError) -> Result<(), FetchError> {
         if !err.is_transient() {
             return Err(err);
@@ -82,7 +81,7 @@ impl Retry {
             return Err(FetchError::GaveUp { attempts: self.attempts, elapsed, source: Box::new(err) });
         };
         self.attempts += 1;
-        tracing::warn!(error = %err, ?delay, attempt = self.attempts, "trying again");
+        tracing::warn!(error = %err, ?delay, attempt = self.attempts, "retrying");
         tokio::time::sleep(delay).await;
         Ok(())
     }

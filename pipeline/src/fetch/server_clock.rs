@@ -1,13 +1,13 @@
-//! Time by the service's clock: takes the `Date` of its answers, gives the time by which signatures end.
-//! Signed URLs are judged there, not here, and a machine whose clock is off would plan them wrongly.
+//! The service's clock, estimated from the `Date` of its responses. Signed URLs expire by that clock, so a machine
+//! whose clock is off must not use its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// `Date` has whole seconds and took its time to get here: differences below this say nothing.
+/// `Date` has whole seconds and arrives late: smaller differences mean nothing.
 const MIN_SKEW: TimeDelta = TimeDelta::seconds(3);
-/// A difference that a person should hear of. Tokens and signatures are made for some minutes of it.
+/// Differences above this are logged. Tokens and signatures allow for some minutes.
 const WARN_SKEW: TimeDelta = TimeDelta::minutes(1);
 
 /// The service's clock. Clones share it.
@@ -16,13 +16,13 @@ pub struct ServerClock(Arc<Mutex<Skew>>);
 
 #[derive(Debug, Default)]
 struct Skew {
-    /// What the service's clock is ahead of ours.
+    /// How far the service's clock is ahead of ours.
     skew: TimeDelta,
     is_warned: bool,
 }
 
 impl ServerClock {
-    /// Takes note of an answer's `Date`, as it came at `now`.
+    /// Records the `Date` of a response received at `now`.
     pub fn observe(&self, date: DateTime<Utc>, now: DateTime<Utc>) {
         let skew = date - now;
         let skew = if skew.abs() < MIN_SKEW { TimeDelta::zero() } else { skew };
@@ -31,18 +31,18 @@ impl ServerClock {
         if skew.abs() > WARN_SKEW && !std::mem::replace(&mut skew_state.is_warned, true) {
             tracing::warn!(
                 skew_secs = skew.num_seconds(),
-                "the clock of this machine is {}; download urls are planned by the service's",
+                "this machine's clock is {} the service's, which is used to plan downloads",
                 if skew > TimeDelta::zero() { "behind" } else { "ahead" },
             );
         }
     }
 
-    /// The service's time at our time `now`.
+    /// Returns the service's time at our time `now`.
     pub fn at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now + self.0.lock().unwrap_or_else(PoisonError::into_inner).skew
     }
 
-    /// The service's time.
+    /// Returns the service's current time.
     pub fn now(&self) -> DateTime<Utc> {
         self.at(Utc::now())
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_date_counts_and_small_differences_do_not() {
+    fn last_date_counts_and_small_differences_do_not() {
         let now: DateTime<Utc> = "2021-01-11T11:01:00Z".parse().unwrap();
         let clock = ServerClock::default();
         assert_eq!(clock.at(now), now);

@@ -1,4 +1,4 @@
-//! What a service says when it refuses: `{"error":{"code","message","target"}}` from the API and an XML
+//! The error that a service sends: `{"error":{"code","message","target"}}` from the API and an XML
 //! document from blob storage (pipeline/docs/service.md#failures). Both are foreign text: bounded and made fit
 //! to show.
 
@@ -12,7 +12,7 @@ use crate::http::{read_error_body, secret::quotable};
 /// Longest error body that is read. Real ones have some hundred bytes.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
 
-/// The service's own words, as far as it gave any.
+/// The service's error, as far as it sent one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceError {
     /// `Forbidden`, `AuthenticationFailed`, …
@@ -21,23 +21,23 @@ pub struct ServiceError {
     pub message: Option<String>,
     /// The API's correlation id, which Microsoft's support asks for.
     pub target: Option<String>,
-    /// Whether storage says that it is a matter of time.
+    /// Whether storage says that the signature is expired or not valid yet.
     pub is_out_of_time: bool,
 }
 
 impl ServiceError {
-    /// Reads the body of an answer that is no success.
+    /// Reads the body of an error response.
     pub async fn read(response: Response) -> Self {
-        // Storage says its code in a header too, which is there where a proxy has put a page of its own in
-        // place of the body.
+        // Storage sends its code in a header too, which survives a proxy that replaces the body by a page of its
+        // own.
         let code =
             response.headers().get("x-ms-error-code").and_then(|code| code.to_str().ok()).map(quotable);
         let said = Self::parse(&read_error_body(response, MAX_ERROR_BYTES).await);
         Self { code: code.filter(|code| !code.is_empty()).or(said.code), ..said }
     }
 
-    /// Whether storage refuses the network that the request comes from: the account's firewall, or a signature
-    /// that is for other addresses. Neither time nor another listing changes that.
+    /// Returns whether storage refuses the network that the request comes from: by the account's firewall, or by a
+    /// signature for other addresses. Neither time nor another listing changes that.
     pub fn is_about_network(&self) -> bool {
         /// <https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes>, and what
         /// the firewall of an account answers to a signed URL.
@@ -46,7 +46,7 @@ impl ServiceError {
         self.has_code(&CODES)
     }
 
-    /// Whether storage refuses what it understood, for another reason than the network or the time.
+    /// Returns whether storage refuses the request for good, for another reason than network or time.
     pub fn is_final(&self) -> bool {
         const CODES: [&str; 10] = [
             "AccountIsDisabled",
@@ -63,7 +63,7 @@ impl ServiceError {
         self.has_code(&CODES)
     }
 
-    /// Whether storage says that it saw a request without a signature.
+    /// Returns whether storage saw a request without a signature.
     pub fn is_about_anonymity(&self) -> bool {
         self.has_code(&["NoAuthenticationInformation", "PublicAccessNotPermitted"])
     }

@@ -1,5 +1,5 @@
-//! Ends transfers that have as good as stopped: takes chunks as they come, gives an error where fewer
-//! bytes than a floor came in a while. A connection may stay open for hours and send a byte now and then.
+//! Detects stalled transfers: passes chunks on and fails if fewer than a minimum of bytes arrive in a time window.
+//! A connection may stay open for hours and send a byte now and then.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use tokio::time::{Instant, timeout_at};
 use super::FetchError;
 use crate::http::RedactedUrl;
 
-/// What a transfer must keep up.
+/// The lowest throughput of a transfer that has not stalled.
 #[derive(Debug, Clone, Copy)]
 pub struct MinThroughput {
-    /// The while.
+    /// Length of the time window.
     pub window: Duration,
-    /// Bytes that must come in each.
+    /// Bytes that must arrive in each window.
     pub min_bytes: u64,
 }
 
 impl MinThroughput {
-    /// A kilobyte a second, over half a minute: any line that can carry an export at all does that.
+    /// A kilobyte a second, over half a minute: any line that can carry an export is faster.
     pub const DEFAULT: Self = Self { window: Duration::from_secs(30), min_bytes: 30 * 1024 };
 }
 
-/// A transfer that is watched.
+/// Measures the throughput of one transfer.
 #[derive(Debug)]
 pub struct StallDetector {
     min_throughput: MinThroughput,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_slow_goes_on_and_what_drips_ends() {
+    async fn slow_transfer_continues_and_trickle_stalls() {
         let floor = MinThroughput { window: Duration::from_secs(10), min_bytes: 10 };
         let url = RedactedUrl::from(url::Url::parse("https://h/p?sig=x").unwrap());
         let chunk = async |secs: u64, bytes: &'static [u8]| {
@@ -88,7 +88,7 @@ mod tests {
             }
         };
         assert_eq!(dripped, 3);
-        assert_eq!(err.to_string(), "GET https://h/p: the transfer has as good as stopped: 3 bytes in 10s");
+        assert_eq!(err.to_string(), "GET https://h/p: stalled: 3 bytes in 10s");
         let mut stall_detector = StallDetector::new(floor);
         let silent = std::future::pending();
         assert!(matches!(stall_detector.next(&url, silent).await, Err(FetchError::Stalled { bytes: 0, .. })));

@@ -5,7 +5,7 @@ use url::Url;
 use super::is_private;
 use crate::redact;
 
-/// What a service's base URL looks like.
+/// Expected form of a service's base URL.
 pub const EXPECTED: &str =
     "an https URL without user, query and fragment, such as https://login.microsoftonline.com";
 
@@ -13,7 +13,7 @@ pub const EXPECTED: &str =
 ///
 /// # Errors
 ///
-/// Says what was expected.
+/// Returns the expected form.
 pub fn parse_base_url(text: &str) -> Result<Url, String> {
     let text = text.trim();
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };

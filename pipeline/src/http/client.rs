@@ -1,5 +1,5 @@
-//! The HTTP clients: one place for TLS, redirects, proxies and timeouts, and the one choke point
-//! through which every error of the HTTP library passes.
+//! The HTTP clients: TLS, redirects, proxies and timeouts are set here only, and every error of the HTTP library
+//! is converted here.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use url::Url;
 
 use super::{HttpError, NoAuthorities, RedactedUrl, has_authorities, is_loopback, tls};
 
-/// A host that does not accept a connection for so long is down.
+/// A host that does not accept a connection within this time is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Silence on an API call. The first answer of an export can take minutes to come
 /// (pipeline/docs/service.md#failures-of-the-api).
 pub const API_READ_TIMEOUT: Duration = Duration::from_mins(5);
 /// Silence on a download. Blob storage answers at once; after a minute without a byte the connection
-/// is dead, and the download goes on where it stopped.
+/// is dead, and the download resumes where it stopped.
 pub const BLOB_READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Two clients that differ in the proxy only: the environment's proxy never sees loopback requests.
@@ -29,22 +29,22 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// Builds clients that follow no redirect (one could carry a token or leave the allowed hosts), keep
-    /// no cookies and take `read_timeout` of silence.
+    /// Builds clients that follow no redirects (one could carry a token or leave the allowed hosts), keep no
+    /// cookies and fail after `read_timeout` without a byte.
     ///
     /// # Errors
     ///
-    /// Where TLS cannot be set up.
+    /// Fails if TLS cannot be set up.
     pub fn try_new(read_timeout: Duration) -> Result<Self, HttpError> {
         let client = |is_proxied| build(CONNECT_TIMEOUT, read_timeout, is_proxied);
         Ok(Self { outside: client(true)?, loopback: client(false)? })
     }
 
-    /// As [`HttpClient::try_new`], and never by a proxy: for what is on this machine or next to it.
+    /// As [`HttpClient::try_new`], but never through a proxy: for servers on this machine or next to it.
     ///
     /// # Errors
     ///
-    /// Where TLS cannot be set up.
+    /// Fails if TLS cannot be set up.
     pub fn try_direct(connect_timeout: Duration, read_timeout: Duration) -> Result<Self, HttpError> {
         let client = build(connect_timeout, read_timeout, false)?;
         Ok(Self { outside: client.clone(), loopback: client })
@@ -58,8 +58,8 @@ impl HttpClient {
 }
 
 fn build(connect_timeout: Duration, read_timeout: Duration, is_proxied: bool) -> Result<Client, HttpError> {
-    // Said, and not only left open: a proxy that compresses or inflates on the way drops the length and the
-    // checksum that say whether a body is whole.
+    // Explicit, because a proxy that compresses or inflates drops the length and the checksum that prove that a
+    // body is complete.
     let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
     let builder = Client::builder()
         .default_headers(headers)
@@ -85,7 +85,7 @@ pub fn check_trust(url: &Url) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// The choke point: an error of the HTTP library, without the URL that it would print.
+/// Converts an error of the HTTP library, without the URL that it would print. Every error passes here.
 pub fn transport_error(url: impl Into<RedactedUrl>, err: reqwest::Error) -> HttpError {
     HttpError::Transport { url: url.into(), source: err.without_url() }
 }
@@ -94,7 +94,7 @@ pub fn transport_error(url: impl Into<RedactedUrl>, err: reqwest::Error) -> Http
 ///
 /// # Errors
 ///
-/// Where the transfer fails, or the body is longer.
+/// Fails if the transfer fails, or the body is longer.
 pub async fn read_bounded(
     mut response: reqwest::Response,
     url: &RedactedUrl,
@@ -110,7 +110,7 @@ pub async fn read_bounded(
     Ok(body)
 }
 
-/// Reads at most `max_bytes` of an error's body; one that fails on the way is as good as short.
+/// Reads at most `max_bytes` of an error's body. A body that fails is cut there.
 pub async fn read_error_body(mut response: reqwest::Response, max_bytes: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {

@@ -1,30 +1,29 @@
-//! Why a request could not be sent, or its answer not be read: without the URL's secrets, and without a word on
-//! what the service meant by its answer.
+//! Why a request could not be sent or its response not be read. Never contains the secrets of a URL.
 
 use std::borrow::Cow;
 
 use super::{CertificateProblem, NoAuthorities, RedactedUrl, certificate_problem};
 use crate::exit_code::{Diagnostic, ExitCode};
 
-/// Why a request could not be sent, or its answer not be read.
+/// Why a request could not be sent or its response not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// TLS or the HTTP client could not be set up.
-    #[error("the http client cannot be set up")]
+    #[error("cannot set up the http client")]
     Client {
-        /// What the library says.
+        /// The error of the library.
         source: reqwest::Error,
     },
-    /// A secret would travel in the clear.
-    #[error("{url}: must be https (plain http is for this machine only)")]
+    /// A secret would be sent unencrypted.
+    #[error("{url}: expected https (plain http is for this machine only)")]
     NotPrivate {
         /// The URL that was configured.
         url: RedactedUrl,
     },
     /// Connection refused, reset, timed out, cut short.
-    #[error("GET {url}: the transfer failed")]
+    #[error("GET {url}: transfer failed")]
     Transport {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// What the library says, without the URL.
         source: reqwest::Error,
@@ -32,15 +31,15 @@ pub enum HttpError {
     /// https without CA certificates.
     #[error("GET {url}")]
     NoAuthorities {
-        /// What was to be asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// What is missing.
         source: NoAuthorities,
     },
-    /// The answer is larger than anything the service sends.
-    #[error("GET {url}: the answer is larger than {max_bytes} bytes")]
+    /// The response is larger than any of the service.
+    #[error("GET {url}: the response is larger than {max_bytes} bytes")]
     TooLarge {
-        /// What was asked for.
+        /// The URL of the request.
         url: RedactedUrl,
         /// The bound.
         max_bytes: u64,
@@ -48,7 +47,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// Whether another attempt can succeed.
+    /// Returns whether another attempt can succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             // A certificate is not another one the next time.
@@ -80,7 +79,7 @@ impl Diagnostic for HttpError {
     }
 }
 
-/// The texts of `err` and of all that it came from, in one line.
+/// Returns the texts of `err` and all its sources, in one line.
 pub fn error_chain(err: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(err), |err| err.source())
         .map(ToString::to_string)

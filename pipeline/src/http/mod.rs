@@ -1,5 +1,5 @@
-//! HTTP as every part of the program that talks to a server has it: the clients with their TLS, proxies and
-//! timeouts, URLs and secrets that cannot print themselves. Knows no service and retries nothing.
+//! HTTP for everything that talks to a server: clients with TLS, proxies and timeouts, URLs and secrets that cannot
+//! be printed. Has no knowledge of services and does not retry.
 
 pub mod base_url;
 mod client;

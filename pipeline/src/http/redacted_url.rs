@@ -1,6 +1,6 @@
 //! A URL that cannot print its secrets.
 //!
-//! The query of a download URL is a signature that anybody may use (Elastic's agent once logged whole
+//! The query of a download URL is a signature that anyone can use (Elastic's agent once logged whole
 //! SAS URLs, pipeline/docs/service.md#signed-urls), and userinfo is a password. Only scheme, host and path are
 //! ever shown.
 
@@ -25,12 +25,12 @@ impl RedactedUrl {
         self.0.path().strip_prefix('/').unwrap_or(self.0.path())
     }
 
-    /// What [`RedactedUrl::part_name`] means, in any spelling.
+    /// Returns the key of [`RedactedUrl::part_name`], equal for all its spellings.
     pub fn part_key(&self) -> PartKey {
         PartKey::of(self.part_name())
     }
 
-    /// Whether the URL points at this machine.
+    /// Returns whether the URL points to this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
     }
@@ -64,7 +64,7 @@ impl fmt::Debug for RedactedUrl {
     }
 }
 
-/// Whether `url` points at this machine: `localhost`, 127.0.0.0/8 or `::1`.
+/// Returns whether `url` points to this machine: `localhost`, 127.0.0.0/8 or `::1`.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
@@ -74,7 +74,7 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether `url` may carry a secret: https, or http to this machine.
+/// Returns whether `url` may carry a secret: https, or http to this machine.
 pub fn is_private(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }

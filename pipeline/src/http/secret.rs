@@ -17,7 +17,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself: for a request's header or body and nothing else.
+    /// Returns the text, only for the header or body of a request.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -29,12 +29,12 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads a file that holds a secret, a pipe (`<(…)`) too. It may wait for whoever writes to a pipe: to be called
-/// where that holds nothing else up.
+/// Reads a file with a secret, or a pipe (`<(…)`). Blocks until a pipe's writer closes it: call it on a thread that
+/// may block.
 ///
 /// # Errors
 ///
-/// Where it is neither, holds more than `max_bytes`, or cannot be read.
+/// Fails if it is neither, has more than `max_bytes`, or cannot be read.
 pub fn read_secret_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() && !metadata.file_type().is_fifo() {
@@ -50,11 +50,11 @@ pub fn read_secret_file(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
 
 /// Longest text of a service that an error quotes.
 const MAX_QUOTED_CHARS: usize = 300;
-/// Words longer than this are no words: a token, a signature, a URL.
+/// A longer word is a token, a signature or a URL.
 const MAX_WORD_CHARS: usize = 80;
 
-/// The first line of a service's own words, fit to be shown: bounded, without control characters, and
-/// without anything that looks like a signature or a token.
+/// Returns the first line of a service's message, safe to show: bounded, without control characters and anything
+/// that looks like a signature or a token.
 pub fn quotable(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
     let mut quoted = String::new();

@@ -1,6 +1,6 @@
-//! Whom the program trusts: takes the CA certificates of the system, or those that `SSL_CERT_FILE` and
-//! `SSL_CERT_DIR` name, gives the TLS setting of all clients. They are read when the first certificate is
-//! to be checked: plain http to this machine needs none, and containers without a bundle have none.
+//! The TLS configuration of all clients, with the CA certificates of the system or those that `SSL_CERT_FILE` and
+//! `SSL_CERT_DIR` name. They are read when the first certificate is checked: plain http to this machine needs
+//! none, and containers without a bundle have none.
 
 use std::{
     error::Error,
@@ -23,19 +23,19 @@ use rustls_native_certs::load_certs_from_paths;
 
 use crate::environment;
 
-/// Why a server's certificate is not one to trust.
+/// Why a server's certificate is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateProblem {
-    /// This machine has no CA certificates to hold it against.
+    /// This machine has no CA certificates.
     NoAuthorities,
-    /// None of them vouches for it.
+    /// It is not signed by any of them.
     UnknownAuthority,
     /// It is for another name or another time, or damaged.
     Invalid,
 }
 
 impl CertificateProblem {
-    /// What a person can do about it.
+    /// Returns the suggested fix.
     pub fn hint(self) -> &'static str {
         match self {
             Self::NoAuthorities => "install ca-certificates or set SSL_CERT_FILE",
@@ -47,11 +47,10 @@ impl CertificateProblem {
     }
 }
 
-/// Returns why the server's certificate was refused, if that is what an error comes from. A certificate is
-/// the same at the next attempt.
+/// Returns why the server's certificate was refused, if that caused `err`. A retry would get the same certificate.
 pub fn certificate_problem(err: &(dyn Error + 'static)) -> Option<CertificateProblem> {
     let errors = std::iter::successors(Some(err), |&err| match err.downcast_ref::<io::Error>() {
-        // Its source is that of the error within.
+        // Its `source` would skip the error that it wraps.
         Some(io) => io.get_ref().map(|within| within as &(dyn Error + 'static)),
         None => err.source(),
     });
@@ -69,7 +68,7 @@ pub fn certificate_problem(err: &(dyn Error + 'static)) -> Option<CertificatePro
 
 /// This machine has no CA certificates.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("there are no CA certificates on this machine")]
+#[error("no CA certificates found on this machine")]
 pub struct NoAuthorities;
 
 /// Returns the TLS setting of all clients.
@@ -99,7 +98,7 @@ fn verifier() -> Option<&'static WebPkiServerVerifier> {
         let mut roots = RootCertStore::empty();
         let (_, num_ignored) = roots.add_parsable_certificates(authorities());
         if num_ignored > 0 {
-            tracing::debug!(num_ignored, "CA certificates that cannot be used are left out");
+            tracing::debug!(num_ignored, "ignoring CA certificates that cannot be used");
         }
         let provider = Arc::new(ring::default_provider());
         // Fails if there are none.
@@ -108,7 +107,7 @@ fn verifier() -> Option<&'static WebPkiServerVerifier> {
     verifier.as_deref()
 }
 
-/// Whether a certificate can be checked at all. If not, https need not be tried.
+/// Returns whether there are CA certificates. Without them every https request fails.
 pub fn has_authorities() -> bool {
     verifier().is_some()
 }
@@ -141,7 +140,7 @@ fn authorities() -> Vec<CertificateDer<'static>> {
         certificates.errors.extend(more.errors);
     }
     for error in certificates.errors {
-        tracing::debug!(%error, "CA certificates that cannot be read are left out");
+        tracing::debug!(%error, "ignoring CA certificates that cannot be read");
     }
     certificates.certs
 }

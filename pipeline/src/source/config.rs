@@ -16,10 +16,10 @@ use crate::{
     manifest::Route,
 };
 
-/// What to read, and from where.
+/// What to read, from which route and within which bounds.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
-    /// The road.
+    /// The route.
     pub route: RouteConfig,
     /// Parts that are downloaded at the same time.
     pub downloads: NonZeroUsize,
@@ -27,9 +27,9 @@ pub struct SourceConfig {
     pub api_retry: RetryPolicy,
     /// Bounds of the retries of parts and pages.
     pub part_retry: RetryPolicy,
-    /// What a transfer must keep up.
+    /// Slower transfers have stalled.
     pub min_throughput: MinThroughput,
-    /// Whether an API on this machine, which is an emulator, may be called more often than the service.
+    /// Whether the rate limits of the service are ignored for an API on this machine, which is an emulator.
     pub unlimited_calls: bool,
 }
 
@@ -56,7 +56,7 @@ impl SourceConfig {
     }
 }
 
-/// The three roads.
+/// The three routes.
 #[derive(Debug, Clone)]
 pub enum RouteConfig {
     /// Signed download URLs of the files export.
@@ -65,7 +65,7 @@ pub enum RouteConfig {
         api: ApiConfig,
         /// Lifetime to ask for.
         sas_valid_hours: u8,
-        /// Suffixes of the hosts that parts may come from.
+        /// Suffixes of the hosts that parts may be fetched from.
         blob_hosts: Vec<String>,
     },
     /// Pages of the JSON API.

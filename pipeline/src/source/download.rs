@@ -1,5 +1,5 @@
-//! One part, from its signed URL into the spool: takes what may fail in a dozen ways, gives a whole part
-//! or the reason why there is none. Goes on where it stopped, in this run and the next.
+//! Downloads one part from its signed URL into the spool. Resumes an interrupted download, in this run and the
+//! next.
 
 use chrono::Utc;
 
@@ -22,12 +22,12 @@ use crate::{
 
 /// Largest part. Real ones have some 10 MB.
 const MAX_PART_BYTES: u64 = 64 * 1024 * 1024 * 1024;
-/// An attempt that got so much further than all before it was no failure: the bounds count from there.
+/// An attempt that gets this much further than all before it starts a fresh retry budget.
 const MIN_HEADWAY_BYTES: u64 = 8 * 1024 * 1024;
-/// Refusals of one part's signature, with a new one in between, until it is given up.
+/// Refusals of one part's signature, with a new one in between, until the part fails.
 const MAX_REFUSALS: u32 = 4;
 
-/// Downloads parts; shared by all that run at the same time.
+/// Downloads parts. Shared by all concurrent downloads.
 #[derive(Debug)]
 pub(super) struct Downloader {
     pub client: BlobClient,
@@ -38,24 +38,24 @@ pub(super) struct Downloader {
     pub min_throughput: MinThroughput,
 }
 
-/// Why a part is not there.
+/// Why a part could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DownloadError {
     /// This part alone failed: other parts are unaffected.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The disk: it is the same for all.
+    /// The disk failed, which affects all parts.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// The export could not be listed again: all need that.
+    /// The export could not be listed again, which affects all parts.
     #[error(transparent)]
     Listing(Box<SourceError>),
 }
 
-/// A part that is coming in.
+/// A part that is being downloaded.
 struct Partial {
     writer: PartWriter,
-    /// Of which blob it is; `None` where the server did not say so that a download could go on.
+    /// The blob that it belongs to; `None` if the server did not send what is needed to resume the download.
     facts: Option<PartialFacts>,
     /// MD5 of the whole blob, as announced.
     md5: Option<String>,
@@ -69,7 +69,7 @@ impl Downloader {
         RetryState::fresh(self.retry)
     }
 
-    /// A part that was here and is damaged: anew, after a while, within the bounds of all its attempts.
+    /// Downloads a damaged part again, after a delay, within its remaining retry budget.
     pub(super) async fn part_again(
         &self,
         index: usize,
@@ -87,7 +87,7 @@ impl Downloader {
         self.part(index, retry_state, progress).await
     }
 
-    /// The whole part: from an earlier run, or downloaded.
+    /// Returns the complete part: from an earlier run, or downloaded.
     pub(super) async fn part(
         &self,
         index: usize,
@@ -97,7 +97,7 @@ impl Downloader {
         let url = self.urls.get(index).url;
         let name = url.part_name();
         if let Some(spooled) = self.spool.find(name, |facts| facts.proof.is_some()).await {
-            tracing::debug!(part = name, "taken over from an earlier run");
+            tracing::debug!(part = name, "reused from an earlier run");
             progress.add_bytes(spooled.facts.bytes);
             return Ok(spooled);
         }
@@ -113,7 +113,7 @@ impl Downloader {
             Ok(proof) => proof,
             Err(err) => {
                 progress.take_bytes(partial.writer.bytes());
-                // For the next run. Where the disk does not take it, that one begins a little earlier.
+                // Best effort: if the disk cannot be written, the next run resumes a little earlier.
                 let _ = partial.writer.flush().await;
                 return Err(err);
             }
@@ -140,7 +140,7 @@ impl Downloader {
             let signed = self.urls.valid(index).await.map_err(|err| DownloadError::Listing(Box::new(err)))?;
             let err = match self.attempt(&signed.url, is_by_range, partial, progress).await {
                 Ok(Some(proof)) => return Ok(proof),
-                // Asked for in the way that makes a server say how long it is; there is no other.
+                // A range request makes the server state the size.
                 Ok(None) if !is_by_range => {
                     is_by_range = true;
                     continue;
@@ -160,10 +160,10 @@ impl Downloader {
                     if refusals + 1 < MAX_REFUSALS =>
                 {
                     refusals += 1;
-                    // One that has ended is replaced at once. Another one may be too new for the clock of
-                    // that server (pipeline/docs/service.md#failures-of-blob-storage): it gets a moment first,
-                    // and is replaced once. What does not even give a code is not storage, which a new
-                    // signature would not change.
+                    // An expired signature is replaced at once. Another one may be too new for the clock of
+                    // that server (pipeline/docs/service.md#failures-of-blob-storage): it is retried first,
+                    // and replaced once. A response without a code is not from storage: a new signature would not
+                    // change it.
                     let is_to_renew = match (*is_out_of_time, &service.code) {
                         (true, _) => refusals != 2,
                         (false, Some(_)) => refusals == 2,
@@ -183,7 +183,7 @@ impl Downloader {
         }
     }
 
-    /// What a refusal comes to, by the code that storage gives and the time that the URL has left.
+    /// Decides whether a refusal is permanent, by the code of storage and the expiry of the URL.
     fn judge(&self, err: FetchError, signed: &SignedUrl) -> FetchError {
         let is_lasting = |service: &ServiceError| service.is_about_network() || service.is_final();
         match err {
@@ -201,8 +201,8 @@ impl Downloader {
         }
     }
 
-    /// One request: appends what it brings, and looks whether that is all. `None` where it came to an end
-    /// and nothing shows that this is its end.
+    /// Makes one request, appends its bytes and returns the proof that the part is complete. Returns `None` if the
+    /// transfer ended and nothing proves that.
     async fn attempt(
         &self,
         url: &RedactedUrl,
@@ -226,7 +226,7 @@ impl Downloader {
             partial.restart(progress).await?;
         }
         if download.copy_status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("pending")) {
-            // Its bytes are not all there, whatever came with them
+            // The blob is incomplete, even if the response has bytes
             // (pipeline/docs/service.md#failures-of-blob-storage).
             return Err(FetchError::EmptyBody { url: url.clone(), copy_status: download.copy_status }.into());
         }
@@ -275,8 +275,8 @@ impl Downloader {
         Ok(partial.proof(download.is_chunked))
     }
 
-    /// Asks for the size of a part that ended with its connection, by range too. Gzip that is cut between
-    /// two members looks whole by itself, so it is asked for as well.
+    /// Asks for the size of a part whose transfer ended with the connection, by range too. This includes gzip, which
+    /// looks complete when it is cut between two members.
     async fn prove(&self, url: &RedactedUrl, partial: &mut Partial) -> Result<Option<Proof>, DownloadError> {
         let found = partial.writer.bytes();
         let Announced { total_bytes, etag, md5 } = self.client.announced(url).await;
@@ -303,7 +303,7 @@ impl Partial {
         self.writer.restart().await
     }
 
-    /// The strongest proof that there is of what came to its end.
+    /// Returns the strongest available proof that the part is complete.
     fn proof(&self, is_chunked: bool) -> Option<Proof> {
         if self.md5.is_some() {
             Some(Proof::Md5)

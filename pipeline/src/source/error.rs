@@ -26,18 +26,18 @@ pub enum SourceError {
     /// The files on this machine.
     #[error(transparent)]
     Local(#[from] LocalError),
-    /// A tenant without data, or an export that is not ready (pipeline/docs/service.md#listings-and-pages).
+    /// The tenant has no data, or the export is not ready (pipeline/docs/service.md#listings-and-pages).
     #[error("the export lists no files; nothing published")]
     EmptyExport,
-    /// The listing is not what the service documents.
-    #[error("GET {url}: no listing: {problem}")]
+    /// The listing is not as documented.
+    #[error("GET {url}: invalid listing: {problem}")]
     BadListing {
         /// The call.
         url: RedactedUrl,
-        /// What is wrong, without any of its text: that is signed URLs.
+        /// The problem, without text of the listing, which has signed URLs.
         problem: String,
     },
-    /// More parts than a listing can have.
+    /// The listing has more parts than any export.
     #[error("GET {url}: the export lists more than {max_parts} files")]
     TooManyParts {
         /// The call.
@@ -45,12 +45,12 @@ pub enum SourceError {
         /// The bound.
         max_parts: usize,
     },
-    /// One part is listed twice: it would count twice.
+    /// A part is listed twice and would count twice.
     #[error("the export lists {name} twice{}", if name == again { String::new() } else { format!(", also spelled {again}") })]
     DuplicatePart {
         /// Name of the part.
         name: String,
-        /// The same, as it is spelled the second time.
+        /// Its second spelling.
         again: String,
     },
     /// The dataset does not come that way.
@@ -61,55 +61,55 @@ pub enum SourceError {
         /// The route asked for.
         route: Route,
     },
-    /// The service does not take the call as it is asked.
+    /// The service refuses a parameter of the call.
     #[error("{refusal}")]
     ValueRefused {
-        /// The option that may be why.
+        /// The option that may be the reason.
         option: &'static str,
-        /// What it is.
+        /// Its value.
         value: u32,
-        /// What the service says.
+        /// The service's error.
         refusal: Box<FetchError>,
     },
-    /// A part is somewhere that parts are not fetched from.
+    /// The URL of a part is not allowed.
     #[error("part {url} is not fetched: {reason}")]
     UrlRefused {
-        /// Where it is.
+        /// The URL.
         url: RedactedUrl,
-        /// Why not.
+        /// The reason.
         reason: &'static str,
     },
     /// Parts could not be fetched.
     #[error("part {name} could not be fetched{}", others(*num_failed))]
     PartFailed {
-        /// The first of them.
+        /// Name of the first.
         name: String,
-        /// How many.
+        /// Number of failed parts.
         num_failed: usize,
-        /// What became of the first.
+        /// The error of the first.
         source: Box<FetchError>,
     },
-    /// A page is not what the service documents.
+    /// A page is not as documented.
     #[error("GET {url}: {source}")]
     BadPage {
         /// The page's link.
         url: RedactedUrl,
-        /// What is wrong.
+        /// The problem.
         source: EnvelopeError,
     },
-    /// A link that is no URL.
-    #[error("{page}: `@odata.nextLink` is no absolute url")]
+    /// A link is not a URL.
+    #[error("{page}: `@odata.nextLink` is not an absolute url")]
     BadNextLink {
         /// Name of the page that has it.
         page: String,
     },
-    /// The pages go round in a circle (pipeline/docs/service.md#failures-of-the-api).
-    #[error("{page}: `@odata.nextLink` was followed before; the pages would never end")]
+    /// The links of the pages form a loop (pipeline/docs/service.md#failures-of-the-api).
+    #[error("{page}: `@odata.nextLink` was already followed; the pages would never end")]
     RepeatedNextLink {
         /// Name of the page that has it.
         page: String,
     },
-    /// More pages than an export can have.
+    /// There are more pages than any export has.
     #[error("more than {max_pages} pages")]
     TooManyPages {
         /// The bound.
@@ -124,12 +124,12 @@ pub enum SourceError {
     SnapshotChanged {
         /// Name of the page.
         page: String,
-        /// Time of the pages before.
+        /// Time of the earlier pages.
         expected: DateTime<Utc>,
-        /// Time of this one.
+        /// Time of this page.
         found: DateTime<Utc>,
     },
-    /// No time to publish under.
+    /// The generated time is unknown.
     #[error("GET {url}: neither `$skiptoken` nor `Date` says when the export was generated")]
     NoGeneratedTime {
         /// The first page's link.
@@ -137,9 +137,9 @@ pub enum SourceError {
     },
     /// The service moved on to another snapshot between two listings of one run.
     #[error(
-        "the export was generated anew while it was downloaded: {} is listed in place of {}; snapshots are never mixed",
-        time_text(found),
-        time_text(expected)
+        "the export was regenerated during the download: expected snapshot {}, found {}; snapshots are never mixed",
+        time_text(expected),
+        time_text(found)
     )]
     SnapshotReplaced {
         /// Time of the first listing.
@@ -148,24 +148,24 @@ pub enum SourceError {
         found: DateTime<Utc>,
     },
     /// A later listing of the same snapshot has a part that the first did not have.
-    #[error("the export lists {name} now and did not before")]
+    #[error("the export now lists {name}, which an earlier listing lacked")]
     PartsChanged {
         /// The part.
         name: String,
     },
-    /// The URLs end faster than parts can be downloaded.
-    #[error("the export was listed {max_listings} times and its download urls still end too early")]
+    /// The URLs expire faster than the parts can be downloaded.
+    #[error("the export was listed {max_listings} times and its download urls still expire too early")]
     TooManyListings {
         /// The bound.
         max_listings: u32,
     },
-    /// A mistake of ours.
+    /// A bug of this program.
     #[error("a task of the source failed")]
     Task(#[from] tokio::task::JoinError),
 }
 
 impl SourceError {
-    /// Whether what was fetched is not, or no longer, what the service lists: a run may start over.
+    /// Returns whether the service lists another snapshot or other parts than before: the run may start over.
     pub fn is_other_snapshot(&self) -> bool {
         matches!(self, Self::SnapshotReplaced { .. } | Self::PartsChanged { .. })
     }
@@ -188,34 +188,34 @@ impl Diagnostic for SourceError {
         match self {
             Self::Fetch(err) => err.hint(),
             Self::PartFailed { source, .. } => Some(match source.hint() {
-                Some(hint) => format!("{hint}; whole parts are kept").into(),
-                None => "run again: whole parts are kept".into(),
+                Some(hint) => format!("{hint}; completed parts are kept").into(),
+                None => "run again: completed parts are kept".into(),
             }),
             Self::Local(err) => err.hint(),
             Self::NoRoute { route: Route::Files, .. } => Some("pass --via json".into()),
             Self::NoRoute { .. } => Some("pass --via files".into()),
             Self::ValueRefused { option: "--sas-valid-hours", value, .. } if *value > 6 => Some(format!(
-                "several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of {value}"
+                "pass --sas-valid-hours 6 instead of {value}: several of the service's calls allow 6 hours at most"
             ).into()),
             Self::ValueRefused { option, value, .. } => {
-                Some(format!("if the service does not allow {option} {value}, pass a lower value").into())
+                Some(format!("pass a lower value if the service does not allow {option} {value}").into())
             }
             Self::Spool(err) => err.hint(),
             Self::EmptyExport => {
-                Some("the tenant has no data yet, or the export is not ready; run again later".into())
+                Some("run again later: the tenant has no data yet, or the export is not ready".into())
             }
             Self::UrlRefused { .. } => {
-                Some("if the host is the service's own, allow it with --blob-host or --cloud".into())
+                Some("allow the host with --blob-host or --cloud if it belongs to the service".into())
             }
             Self::SnapshotChanged { .. } | Self::RepeatedNextLink { .. } | Self::BadNextLink { .. } => {
-                Some("run again, or take the export by --via files".into())
+                Some("run again, or use --via files".into())
             }
             Self::DuplicatePart { .. }
             | Self::BadPage { .. }
             | Self::BadListing { .. }
             | Self::SnapshotReplaced { .. }
             | Self::PartsChanged { .. } => Some("run again later".into()),
-            Self::TooManyListings { .. } => Some("ask for a longer life with --sas-valid-hours".into()),
+            Self::TooManyListings { .. } => Some("request a longer lifetime with --sas-valid-hours".into()),
             _ => None,
         }
     }
@@ -224,7 +224,7 @@ impl Diagnostic for SourceError {
 fn others(num_failed: usize) -> String {
     match num_failed {
         0 | 1 => String::new(),
-        2 => ", nor one other".into(),
-        n => format!(", nor {} others", n - 1),
+        2 => " (and 1 other part)".into(),
+        n => format!(" (and {} other parts)", n - 1),
     }
 }

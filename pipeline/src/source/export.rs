@@ -7,23 +7,23 @@ use crate::{
     snapshot::SnapshotId,
 };
 
-/// What is known of an export before its parts are there.
+/// An export as listed, before its parts are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// How the parts come.
+    /// Route of the parts.
     pub route: Route,
     /// When the service generated the export.
     pub generated_time: DateTime<Utc>,
-    /// Where that was read.
+    /// Source of the generated time.
     pub generated_time_from: GeneratedTimeFrom,
     /// Number of parts; `None` for JSON pages, of which only the next is known.
     pub num_parts: Option<u64>,
-    /// Size of all parts, where known: that of local files, unless a pipe is among them that is not read.
+    /// Size of all parts in bytes, if known: that of local files, unless there is an unread pipe among them.
     pub num_bytes: Option<u64>,
 }
 
 impl Export {
-    /// The snapshot that the export is of.
+    /// Returns the snapshot of the export.
     pub fn snapshot_id(&self) -> SnapshotId {
         SnapshotId::new(self.generated_time)
     }

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far delivery is. Counts what is delivered and what is on its way.
+/// Progress of a delivery, including parts in transit.
 #[derive(Debug, Default)]
 pub struct FetchProgress {
-    /// Bytes that are here, those of unfinished parts included.
+    /// Bytes received, including those of unfinished parts.
     pub bytes: AtomicU64,
-    /// Parts that are whole.
+    /// Completed parts.
     pub parts: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! The files export: one listing of signed URLs, then many downloads into the spool.
+//! The files route: one listing of signed URLs, then concurrent downloads into the spool.
 
 use std::{sync::Arc, time::Instant};
 
@@ -21,10 +21,10 @@ use crate::{
     spool::Spool,
 };
 
-/// After so many parts have failed for good, the trouble is not with the parts: no further one is begun.
+/// After this many failed parts no further download is started: the cause is not in the parts.
 const MAX_FAILED_PARTS: usize = 16;
 
-/// Asks for the listing and checks it.
+/// Requests the listing and checks it.
 pub(super) async fn list(
     api: ApiClient,
     sas_valid_hours: u8,
@@ -42,7 +42,7 @@ pub(super) async fn list(
     Ok((export, lister, listing))
 }
 
-/// The listed parts of one export, and the spool that they go into.
+/// The listed parts of one export, and their spool.
 #[derive(Debug)]
 pub struct FilesExport {
     num_downloads: usize,
@@ -71,9 +71,8 @@ impl FilesExport {
         &self.downloader.spool
     }
 
-    /// Downloads up to `downloads` parts at a time, those that came back first. A task that waits for
-    /// room in `sender` keeps its place, so what is in the spool ahead of decoding stays bounded as well;
-    /// a part that is taken and not yet looked at holds none.
+    /// Downloads up to `downloads` parts at a time, rejected ones first. A task that waits for room in `sender` counts
+    /// as a download, which bounds the parts in the spool ahead of decoding; a part that was received does not.
     pub(super) async fn deliver(
         self,
         sender: Sender<StoredPart>,
@@ -81,7 +80,7 @@ impl FilesExport {
     ) -> Result<(), SourceError> {
         let downloader = &self.downloader;
         let (return_sender, mut returned) = mpsc::unbounded_channel();
-        // Gone once no further part is begun: from then on those that are out keep the channel open.
+        // Dropped once no further part is started: from then on the delivered parts keep the channel open.
         let mut return_sender = Some(return_sender);
         let mut fresh = 0..downloader.urls.len();
         let mut running = JoinSet::new();
@@ -125,7 +124,7 @@ impl FilesExport {
                 Ok(false) => return Ok(()),
                 Err((_, DownloadError::Spool(err))) => return Err(err.into()),
                 Err((_, DownloadError::Listing(err))) if err.is_other_snapshot() => return Err(*err),
-                // Those under way have URLs that still hold.
+                // Running downloads have URLs that are still valid.
                 Err((_, DownloadError::Listing(err))) => {
                     unlisted.get_or_insert(*err);
                 }
@@ -156,11 +155,11 @@ impl FilesExport {
     }
 }
 
-/// One part to be fetched.
+/// The download of one part.
 struct PartDownload {
     index: usize,
     retry_state: RetryState,
-    /// Of the one that was fetched before.
+    /// Damage of its earlier download.
     damage: Option<Damage>,
     return_sender: UnboundedSender<ReturnedPart>,
 }
@@ -171,7 +170,7 @@ impl PartDownload {
         Self { index, retry_state, damage: Some(damage), return_sender: sender }
     }
 
-    /// Says whether the part is still wanted.
+    /// Returns whether the receiver still exists.
     async fn run(
         self,
         downloader: Arc<Downloader>,

@@ -1,11 +1,10 @@
 //! The JSON route: page after page, each streamed into the spool while its envelope is read.
 //!
-//! A page is decoded from the spool, a stretch at a time, while the next one streams in: it is whole on the
-//! disk once and never in memory. Not before its last byte, though: rows of a page that breaks off would be
-//! among others by then and could not be taken back, a run resumes at the last page that is whole, and the
-//! link to the next stands at the very end anyway. The service decides the pace here, so the decoding of
-//! the last page is all that waiting costs. The first page is fetched anew by every run: it says which
-//! snapshot there is, and so whether what the spool holds is still of use.
+//! A page is decoded from the spool while the next one streams in: it is complete on the disk and never in memory.
+//! Decoding starts after its last byte, because the rows of a truncated page could not be withdrawn, a run resumes
+//! at the last complete page, and the link to the next page is at the end anyway. The service is the bottleneck,
+//! so this only costs the decoding time of the last page. Every run fetches the first page: it says which snapshot
+//! there is, and so whether the spool is still of use.
 
 use std::{collections::HashSet, path::Path};
 
@@ -34,7 +33,7 @@ use crate::{
     spool::{self, PartWriter, Spool, Spooled, SpooledFacts},
 };
 
-/// Most pages of one export: no tenant has as many at any sensible page size.
+/// Most pages of one export, more than any tenant has at a sensible page size.
 const MAX_PAGES: u64 = 100_000;
 /// Largest page. 200,000 records of 0.5 KB are 100 MB (pipeline/docs/service.md#records).
 const MAX_PAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -47,9 +46,9 @@ pub struct JsonPages {
     spool: Spool,
     /// The first page, and the link to the second.
     first: (Spooled, Option<Url>),
-    /// Where it is from.
+    /// URL of the first page.
     first_url: Url,
-    /// The snapshot that the pages are of, where their links say.
+    /// The snapshot of the pages, if their links say.
     snapshot_time: Option<DateTime<Utc>>,
 }
 
@@ -60,7 +59,7 @@ struct Transfer {
     min_throughput: MinThroughput,
 }
 
-/// A page that was read to its end.
+/// A complete page.
 struct FetchedPage {
     next_link: Option<Url>,
     proof: Proof,
@@ -108,8 +107,8 @@ impl JsonPages {
         &self.spool
     }
 
-    /// Fetches one page ahead of what has room in `sender`: the pages are a chain, there is nothing to
-    /// fetch side by side.
+    /// Fetches one page ahead of what has room in `sender`. The pages are a chain and cannot be fetched
+    /// concurrently.
     pub(super) async fn deliver(
         mut self,
         sender: Sender<StoredPart>,
@@ -140,7 +139,7 @@ impl JsonPages {
         Ok(())
     }
 
-    /// A page that names another snapshot than those before it ends the run: a pull that crosses a
+    /// Fails if a page names another snapshot than those before it: a pull that crosses a
     /// regeneration stays on its snapshot (pipeline/docs/service.md#skip-tokens, inferred), so this is never
     /// right.
     fn check_snapshot(&mut self, page: &str, next_link: &Url) -> Result<(), SourceError> {
@@ -152,7 +151,7 @@ impl JsonPages {
         Err(SourceError::SnapshotChanged { page: page.to_owned(), expected, found })
     }
 
-    /// The page at `link`: from an earlier run that came by the same link, or fetched.
+    /// Returns the page at `link`: from an earlier run that followed the same link, or fetched.
     async fn page(
         &self,
         index: u64,
@@ -176,7 +175,7 @@ impl JsonPages {
     }
 }
 
-/// Fetches one page, again where it breaks off.
+/// Fetches one page, with retries if it is truncated.
 async fn fetch_page(
     client: &ApiClient,
     transfer: Transfer,
@@ -221,7 +220,7 @@ async fn read_page(
     let mut scanner = EnvelopeScanner::default();
     let mut bytes = 0;
     let bad_page = |source| match source {
-        // As good as a broken transfer: worth another attempt.
+        // A truncated transfer: worth another attempt.
         EnvelopeError::Truncated { bytes } => FetchError::CutPage { url: link.into(), found: bytes }.into(),
         source => SourceError::BadPage { url: link.into(), source },
     };
@@ -245,9 +244,8 @@ async fn read_page(
     Ok((scanner.finish().map_err(bad_page)?, date, proof))
 }
 
-/// `@odata.nextLink`, which the last page does not have; null and empty are as good as absent. One that
-/// leads to another host of the same cloud is followed at the API's own origin; whether any other may be
-/// followed, the API client decides.
+/// Returns `@odata.nextLink`, which is absent, null or empty on the last page. A link to another host of the same
+/// cloud is followed at the API's own origin; the API client refuses any other.
 fn next_link(envelope: &PageEnvelope, index: u64, client: &ApiClient) -> Result<Option<Url>, SourceError> {
     match envelope.get("@odata.nextLink") {
         None | Some(Value::Null) => Ok(None),
@@ -267,7 +265,7 @@ fn export_of(page: &FetchedPage, url: &Url) -> Result<Export, SourceError> {
     Ok(Export { route: Route::Json, generated_time, generated_time_from, num_parts: None, num_bytes: None })
 }
 
-/// A first page that is refused as a bad request may be too large for the service.
+/// Converts a bad request for the first page: the page size may be too large for the service.
 fn refused(err: SourceError, page_size: u32) -> SourceError {
     match err {
         SourceError::Fetch(err @ FetchError::Status { status: 400, .. }) => {

@@ -1,5 +1,5 @@
-//! The listing of the files export: takes the service's answer, gives the snapshot's time and its parts'
-//! signed URLs, each checked before a byte is sent to it.
+//! The listing of the files route: takes the service's response, gives the snapshot's time and the signed URLs of
+//! its parts, each checked before a request is sent to it.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ const MAX_LISTING_BYTES: usize = 256 * 1024 * 1024;
 /// Most parts of one export. At least one for each device group and Spark task: thousands are real.
 const MAX_PARTS: usize = 500_000;
 
-/// Asks for listings of one export.
+/// Requests listings of one export.
 #[derive(Debug)]
 pub(super) struct Lister {
     pub client: ApiClient,
@@ -27,11 +27,11 @@ pub(super) struct Lister {
     rules: UrlRules,
 }
 
-/// What the service lists at one time.
+/// One listing.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub generated_time: DateTime<Utc>,
-    /// In the listing's order, no two with one path, in any spelling.
+    /// In the order of the listing, without duplicate parts in any spelling.
     pub urls: Vec<RedactedUrl>,
 }
 
@@ -42,7 +42,7 @@ impl Lister {
         Self { client, sas_valid_hours, url, rules }
     }
 
-    /// One call, retries aside.
+    /// Requests a listing: one call, retries aside.
     pub(super) async fn list(&self) -> Result<Listing, SourceError> {
         let mut retry = self.client.start_retry();
         let url = RedactedUrl::from(&self.url);
@@ -77,7 +77,7 @@ fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, So
     let bad = |problem: String| SourceError::BadListing { url: url.clone(), problem };
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let answer: ListingResponse = serde_json::from_slice(body).map_err(|err| {
-        // Only the place: the parser's text quotes values, and those are signed URLs.
+        // Only the position: the parser's message quotes values, which are signed URLs.
         bad(format!("unexpected json at line {} column {}", err.line(), err.column()))
     })?;
     if answer.export_files.is_empty() {
@@ -87,11 +87,11 @@ fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, So
         return Err(SourceError::TooManyParts { url: url.clone(), max_parts: MAX_PARTS });
     }
     let time = answer.generated_time.as_deref().and_then(parse_generated_time);
-    let generated_time = time.ok_or_else(|| bad("it has no `generatedTime` that is a time".into()))?;
+    let generated_time = time.ok_or_else(|| bad("`generatedTime` is not a time".into()))?;
 
     let mut urls = Vec::with_capacity(answer.export_files.len());
     for (index, text) in answer.export_files.iter().enumerate() {
-        let url = Url::parse(text).map_err(|_| bad(format!("file {index} is no url")))?;
+        let url = Url::parse(text).map_err(|_| bad(format!("file {index} is not a url")))?;
         if let Some(reason) = rules.refusal(&url) {
             return Err(SourceError::UrlRefused { url: url.into(), reason });
         }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listing_is_refused_without_being_quoted() {
+    fn invalid_listing_is_refused_without_being_quoted() {
         let url = "https://x.blob.core.windows.net/p?sig=SECRET";
         let time = "2021-01-11T11:01:00Z";
         let check = |body: &str, expected: &str| {
@@ -173,7 +173,7 @@ mod tests {
         check(&twice, "the export lists OrgId=1/p twice, also spelled OrgId%3d1/p");
         check(
             &listing(&[url, "nonsense"], time),
-            "GET https://api.example/api/x: no listing: file 1 is no url",
+            "GET https://api.example/api/x: invalid listing: file 1 is not a url",
         );
         check(
             &listing(&["https://evil.example/p?sig=SECRET"], time),
@@ -181,17 +181,17 @@ mod tests {
         );
         check(
             &listing(&[url], "yesterday"),
-            "GET https://api.example/api/x: no listing: it has no `generatedTime` that is a time",
+            "GET https://api.example/api/x: invalid listing: `generatedTime` is not a time",
         );
         check(
             &format!(r#"{{"exportFiles":"{url}"}}"#),
-            "GET https://api.example/api/x: no listing: unexpected json at line 1 column 61",
+            "GET https://api.example/api/x: invalid listing: unexpected json at line 1 column 61",
         );
         assert!(parse("{}").is_err());
     }
 
     #[test]
-    fn a_listing_of_100_000_parts_is_taken() {
+    fn listing_of_100_000_parts_is_accepted() {
         let urls: Vec<_> = (0..100_000)
             .map(|n| format!("https://x.blob.core.windows.net/c/part-{n}?sv=1&sig=abc"))
             .collect();

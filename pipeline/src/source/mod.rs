@@ -1,10 +1,10 @@
-//! Where parts come from: takes a [`SourceConfig`] and a dataset, gives the [`Export`] and its parts,
-//! each whole and on the local disk. Knows no columns and decodes nothing.
+//! Lists exports and delivers their parts: takes a [`SourceConfig`] and a dataset, gives the [`Export`] and its
+//! parts, each complete and on the local disk. Knows no columns and decodes nothing.
 //!
 //! ```text
 //! open    ── one call ──▶ Export: which snapshot, how many parts
 //! deliver ── all parts ─▶ StoredPart, StoredPart, …    through a bounded channel
-//!            └──────────◀ one that is damaged          to be fetched again
+//!            └──────────◀ a rejected one               to be fetched again
 //! ```
 
 mod config;
@@ -118,8 +118,8 @@ impl Source {
         }
     }
 
-    /// Where fetched parts are kept, to be removed after publishing; none for local files. While a clone
-    /// of it lives, no other run uses it.
+    /// Returns the spool of the parts, to be removed after publishing; `None` for local files. No other run uses it
+    /// while a clone of it lives.
     pub fn spool(&self) -> Option<Spool> {
         match self {
             Self::Files(files) => Some(files.spool().clone()),
@@ -128,13 +128,13 @@ impl Source {
         }
     }
 
-    /// Delivers every part, in any order, and returns when all are taken: one that is given back is
-    /// fetched and delivered again. Where `parts` has no room, fetching waits. Ends early, without
-    /// error, when the receiver is gone.
+    /// Delivers every part, in any order, and returns when all were accepted: a rejected part is fetched and
+    /// delivered again. Fetching waits while `parts` is full. Ends early, without error, when the receiver is
+    /// dropped.
     ///
     /// # Errors
     ///
-    /// Where a part cannot be had; the others are in the spool by then, for the next run.
+    /// Fails if a part cannot be fetched. The others are in the spool by then, for the next run.
     pub async fn deliver(
         self,
         parts: Sender<StoredPart>,

@@ -1,5 +1,5 @@
-//! The parts' signed URLs, renewed when they end: takes what was listed, gives for each part a URL that
-//! still holds. Lists again where it has to, once for all parts that ask, and never mixes snapshots.
+//! The signed URLs of the parts, renewed before they expire: takes a listing, gives a valid URL for each part.
+//! Lists again if needed, once for all parts that ask, and never mixes snapshots.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::http::RedactedUrl;
 
-/// A download is not begun with a URL that ends sooner: storage looks at the time when a request
-/// begins, and the clocks of its many servers differ a little.
+/// No download starts with a URL that expires sooner: storage checks the time when a request starts, and the
+/// clocks of its many servers differ a little.
 const MIN_LEFT: TimeDelta = TimeDelta::minutes(2);
-/// Listings of one run. At an hour each, a download would take two days; something else is wrong then.
+/// Most listings of one run. At an hour each the download takes two days; something else is wrong then.
 const MAX_LISTINGS: u32 = 48;
 
 /// The URLs of one export.
@@ -28,20 +28,20 @@ pub(super) struct SignedUrls {
     lister: Lister,
     generated_time: DateTime<Utc>,
     current: RwLock<CurrentListing>,
-    /// Held while listing, so that parts that ask meanwhile wait for that listing. Whether it was of
-    /// another snapshot: then none of these parts is wanted any more.
+    /// Held while listing, so that parts that ask meanwhile wait for that listing. True if it was of another
+    /// snapshot: then the remaining parts are not wanted.
     is_over: Mutex<bool>,
 }
 
 #[derive(Debug)]
 struct CurrentListing {
     urls: Vec<RedactedUrl>,
-    /// Which listing they are of, counted from 1.
+    /// Number of the listing, counted from 1.
     round: u32,
     listed_at: DateTime<Utc>,
 }
 
-/// A part's URL as of one listing.
+/// A part's URL of one listing.
 #[derive(Debug, Clone)]
 pub(super) struct SignedUrl {
     pub url: RedactedUrl,
@@ -61,35 +61,35 @@ impl SignedUrls {
         }
     }
 
-    /// Number of parts.
+    /// Returns the number of parts.
     pub(super) fn len(&self) -> usize {
         self.current.read().unwrap_or_else(PoisonError::into_inner).urls.len()
     }
 
-    /// The part's URL of the last listing.
+    /// Returns the part's URL of the last listing.
     pub(super) fn get(&self, index: usize) -> SignedUrl {
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         SignedUrl { url: current.urls[index].clone(), round: current.round, listed_at: current.listed_at }
     }
 
-    /// The part's URL, of a new listing where the last one is about to end.
+    /// Returns the part's URL, of a new listing if the last one is about to expire.
     pub(super) async fn valid(&self, index: usize) -> Result<SignedUrl, SourceError> {
         let url = self.get(index);
         if !is_ending(&url, self.lister.client.clock().now()) {
             return Ok(url);
         }
-        tracing::info!(part = url.url.part_name(), "download url is about to end, listing again");
+        tracing::info!(part = url.url.part_name(), "download url is about to expire, listing again");
         self.renew(&url).await?;
         Ok(self.get(index))
     }
 
-    /// Whether a URL's time is over by the service's clock. Storage does not always say that this is why it
-    /// refuses one.
+    /// Returns whether a URL has expired by the service's clock. Storage does not always say that this is the reason
+    /// for a refusal.
     pub(super) fn has_ended(&self, url: &SignedUrl) -> bool {
         signature_end(url.url.as_url()).is_some_and(|ends_at| ends_at < self.lister.client.clock().now())
     }
 
-    /// Whether a URL says when it ends, and that is still to come by the service's clock.
+    /// Returns whether a URL states its expiry and has not expired by the service's clock.
     pub(super) fn is_known_to_hold(&self, url: &SignedUrl) -> bool {
         signature_end(url.url.as_url()).is_some() && !self.has_ended(url)
     }
@@ -98,7 +98,7 @@ impl SignedUrls {
     pub(super) async fn renew(&self, old: &SignedUrl) -> Result<(), SourceError> {
         let mut is_over = self.is_over.lock().await;
         if *is_over {
-            // Whoever asked first ends the delivery, and this with it; no call is spent on it meanwhile.
+            // The first task that asked ends the delivery, and this task with it, without another call.
             std::future::pending::<()>().await;
         }
         let renewed = self.list_again(old).await;
@@ -123,11 +123,11 @@ impl SignedUrls {
         }
         let listed_at = self.lister.client.clock().now();
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        // By the path alone, in any spelling: the same blob has another signature in each listing
+        // By the path only, in any spelling: the same blob has another signature in each listing
         // (pipeline/docs/service.md#snapshots).
         let mut found: HashMap<_, _> = listing.urls.into_iter().map(|url| (url.part_key(), url)).collect();
         for url in &mut current.urls {
-            // One that is no longer listed keeps its old URL, and fails with that where it has ended.
+            // A part that is no longer listed keeps its old URL, and fails once that has expired.
             if let Some(renewed) = found.remove(&url.part_key()) {
                 *url = renewed;
             }
@@ -142,20 +142,20 @@ impl SignedUrls {
     }
 }
 
-/// Whether a URL ends soon. One whose whole life is that short is used for the first half of it.
+/// Returns whether a URL expires soon. One with a short lifetime is used for the first half of it.
 fn is_ending(url: &SignedUrl, now: DateTime<Utc>) -> bool {
     let Some(ends_at) = signature_end(url.url.as_url()) else { return false };
     let left = ends_at - now;
-    // One that had ended when it came is tried all the same: another listing would be no better.
+    // A URL that had expired when it was listed is tried anyway: another listing would not help.
     ends_at > url.listed_at && left < MIN_LEFT && left < (ends_at - url.listed_at) / 2
 }
 
-/// `se` of a signed URL. What documentation says of its lifetime differs by page and year
+/// Returns the expiry of a signed URL, `se`. Its documented lifetime differs by page and year
 /// (pipeline/docs/service.md#signed-urls).
 fn signature_end(url: &Url) -> Option<DateTime<Utc>> {
     let (_, text) = url.query_pairs().find(|(name, _)| name == "se")?;
     let exact = DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc());
-    // Storage takes a date alone as well, and a time without seconds.
+    // Storage also accepts a date, and a time without seconds.
     exact
         .or_else(|_| {
             DateTime::parse_from_rfc3339(&format!("{}:00Z", text.trim_end_matches('Z'))).map(|t| t.to_utc())
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_read_in_every_form_that_storage_takes() {
+    fn expiry_is_read_in_every_format_of_storage() {
         let check = |se: &str, expected: Option<&str>| {
             let url = Url::parse(&format!("https://h/p?sv=1&se={se}&sig=x")).unwrap();
             assert_eq!(signature_end(&url).map(|end| end.to_rfc3339()).as_deref(), expected, "{se}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_renewed_before_its_end_and_not_at_once() {
+    fn url_is_renewed_before_it_expires_and_not_at_once() {
         let check = |listed_at: &str, now: &str, expected: bool| {
             let url = Url::parse("https://h/p?se=2021-01-11T12:00:00Z").unwrap();
             let url = SignedUrl { url: url.into(), round: 1, listed_at: time(listed_at) };
@@ -196,7 +196,7 @@ mod tests {
         check("11:00:00", "11:57:59", false);
         check("11:00:00", "11:58:01", true);
         check("11:00:00", "12:30:00", true);
-        // A life of a minute is no reason to list before each part.
+        // A lifetime of a minute must not cause a listing before each part.
         check("11:59:00", "11:59:20", false);
         check("11:59:00", "11:59:31", true);
         check("12:00:05", "12:00:06", false);

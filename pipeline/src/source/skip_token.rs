@@ -1,8 +1,8 @@
-//! Which snapshot a page is of: the `TimePath` in its link's `$skiptoken`.
+//! The snapshot of a page, from the `TimePath` in the `$skiptoken` of its link.
 //!
 //! The token is Base64 of `{"ExportDefinition":{"TimePath":"2021-01-25/0200/"},…}`
 //! (pipeline/docs/service.md#skip-tokens, decoded from the documentation's own examples). It is read for the
-//! time and never built; one that does not look like that gives no time.
+//! time and never built; a token in another format gives no time.
 
 use base64::{
     Engine, alphabet,
@@ -19,10 +19,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The time of the snapshot that `link` goes on with, where its `$skiptoken` says.
+/// Returns the time of the snapshot that `link` continues, if its `$skiptoken` says.
 pub(super) fn snapshot_time(link: &Url) -> Option<DateTime<Utc>> {
     let (_, token) = link.query_pairs().find(|(name, _)| name.eq_ignore_ascii_case("$skiptoken"))?;
-    // In a query an unescaped `+` reads as a blank.
+    // In a query an unescaped `+` is decoded as a space.
     let token: String = token
         .chars()
         .map(|c| match c {
@@ -50,7 +50,7 @@ fn time_of_token(json: &[u8]) -> Option<DateTime<Utc>> {
     time_of_folders(date, time)
 }
 
-/// The time that two neighbouring folders `2021-01-25`, `0200` stand for, UTC.
+/// Returns the time of two nested folders `2021-01-25`, `0200`, in UTC.
 pub(super) fn time_of_folders(date: &str, time: &str) -> Option<DateTime<Utc>> {
     let is_form = date.len() == 10 && time.len() == 4 && time.bytes().all(|byte| byte.is_ascii_digit());
     if !is_form {

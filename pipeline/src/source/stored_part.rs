@@ -27,17 +27,17 @@ use crate::{
 pub struct StoredPart {
     /// Position in the listing.
     pub index: u64,
-    /// Unique in the snapshot; never a query.
+    /// Unique in the snapshot. Never contains a query.
     pub name: String,
-    /// Where the bytes are.
+    /// Path of the file.
     pub path: PathBuf,
     /// Size.
     pub bytes: u64,
-    /// MD5 as the server gave it, base64.
+    /// The server's MD5, base64.
     pub md5: Option<String>,
-    /// What shows that it is whole; where it is MD5 or gzip, once it was opened and decoded.
+    /// What proves that it is complete. MD5 and gzip prove it only once it was opened and decoded.
     pub proof: Proof,
-    /// Removes the file with it: of what a pipe gave.
+    /// For a pipe: removes the file when dropped.
     _spooled: Option<PartWriter>,
     /// `None` for parts that cannot be downloaded by themselves: local files, and pages, which are a chain.
     return_handle: Option<ReturnHandle>,
@@ -50,11 +50,11 @@ pub enum OpenError {
     #[error("cannot be read")]
     Unreadable(#[from] io::Error),
     /// The bytes differ from the server's: the part is to be rejected.
-    #[error("Content-MD5 is {expected}, the bytes have {found}")]
+    #[error("MD5 mismatch: expected {expected}, found {found}")]
     Md5Mismatch {
-        /// As announced, base64.
+        /// The announced MD5, base64.
         expected: String,
-        /// As computed, base64.
+        /// The computed MD5, base64.
         found: String,
     },
 }
@@ -68,7 +68,7 @@ impl StoredPart {
             path,
             bytes: facts.bytes,
             md5: facts.server_md5,
-            // The downloader and the pages take nothing over that has none.
+            // Downloads and pages reuse no part without a proof.
             proof: facts.proof.unwrap_or(Proof::Length),
             _spooled: None,
             return_handle: None,
@@ -79,7 +79,7 @@ impl StoredPart {
         Self { index, name, path, bytes, md5: None, proof: Proof::Local, _spooled: None, return_handle: None }
     }
 
-    /// What a pipe named `name` gave, which is in `spooled` now.
+    /// The contents of the pipe `name`, which are in `spooled`.
     pub(super) fn of_pipe(index: u64, name: String, spooled: PartWriter) -> Self {
         let (path, bytes) = (spooled.path().to_owned(), spooled.bytes());
         Self { _spooled: Some(spooled), ..Self::local(index, name, path, bytes) }
@@ -96,7 +96,7 @@ impl StoredPart {
     ///
     /// [`OpenError`].
     pub fn open(&self) -> Result<File, OpenError> {
-        // A file that became a pipe meanwhile must not be waited for: it is empty then.
+        // Must not block on a file that became a pipe meanwhile, which reads as empty.
         let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
         let mut file = OpenOptions::new().read(true).custom_flags(nonblock).open(&self.path)?;
         let Some(expected) = &self.md5 else { return Ok(file) };

@@ -1,4 +1,4 @@
-//! Which download URLs are fetched: decided before a byte is sent.
+//! The download URLs that may be requested, checked before anything is sent.
 //!
 //! The listing is foreign text. Blob hosts differ by region and change (pipeline/docs/service.md#hosts), so
 //! they are matched by a configured suffix and never derived from the API's host.
@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::http::is_loopback;
 
-/// The hosts that parts may come from.
+/// The hosts that parts may be fetched from.
 #[derive(Debug, Clone)]
 pub(super) struct UrlRules {
     suffixes: Vec<String>,
@@ -15,8 +15,8 @@ pub(super) struct UrlRules {
 }
 
 impl UrlRules {
-    /// `suffixes` as `blob.core.windows.net`, with or without a leading dot. Loopback is allowed where
-    /// the API itself is there.
+    /// Takes suffixes such as `blob.core.windows.net`, with or without a leading dot. Loopback is allowed if the API
+    /// itself is there.
     pub(super) fn new(suffixes: &[String], api_is_loopback: bool) -> Self {
         let suffixes = suffixes
             .iter()
@@ -26,13 +26,13 @@ impl UrlRules {
         Self { suffixes, is_loopback_allowed: api_is_loopback }
     }
 
-    /// The reason why `url` is not fetched, `None` where it is.
+    /// Returns the reason why `url` is refused, `None` if it is allowed.
     pub(super) fn refusal(&self, url: &Url) -> Option<&'static str> {
         if !url.username().is_empty() || url.password().is_some() {
-            return Some("a download URL never has userinfo");
+            return Some("a download url must not contain userinfo");
         }
         if url.path().trim_matches('/').is_empty() {
-            return Some("it names no part");
+            return Some("the path is empty");
         }
         if is_loopback(url) {
             let is_http = matches!(url.scheme(), "http" | "https");
@@ -46,7 +46,7 @@ impl UrlRules {
         }
         let is_allowed = match url.host() {
             Some(Host::Domain(host)) => self.suffixes.iter().any(|suffix| {
-                // Ends at a label boundary: `evilblob.core.windows.net` is somebody else's.
+                // Ends at a label boundary: `evilblob.core.windows.net` has another owner.
                 host.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             }),
             Some(address) => self.suffixes.contains(&address.to_string()),

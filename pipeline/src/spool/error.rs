@@ -8,11 +8,11 @@ use crate::exit_code::{Diagnostic, ExitCode};
 #[derive(Debug, thiserror::Error)]
 #[error("work dir: cannot {action} {}", path.display())]
 pub struct SpoolError {
-    /// What was being done.
+    /// The action that failed.
     pub action: &'static str,
     /// The file or folder.
     pub path: PathBuf,
-    /// What the system says.
+    /// The error of the system.
     pub source: io::Error,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of a part beside its bytes, as it is kept in a file beside it.
+//! The facts about a part, kept in a file beside it.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Proof;
 
-/// Of which blob an unfinished part is.
+/// The blob that an unfinished part belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartialFacts {
     /// Name of the part.
     pub name: String,
     /// Strong entity tag of the blob.
     pub etag: String,
-    /// MD5 of the whole blob as the server gave it, base64.
+    /// The server's MD5 of the whole blob, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub md5: Option<String>,
-    /// Size of the whole blob as the server gave it.
+    /// The server's size of the whole blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_bytes: Option<u64>,
 }
 
-/// What is known of a part beside its bytes.
+/// The facts about a complete part.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpooledFacts {
     /// Name of the part.
@@ -30,10 +30,10 @@ pub struct SpooledFacts {
     pub bytes: u64,
     /// CRC-32 of the bytes as they were written.
     pub written_crc32: u32,
-    /// MD5 as the server gave it, base64.
+    /// The server's MD5, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_md5: Option<String>,
-    /// What shows that the part is whole; absent in spools of versions before there was this field.
+    /// What proves that the part is complete. Absent in spools of versions before this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
     /// For a page: the hash of the link that it came from.
@@ -44,11 +44,11 @@ pub struct SpooledFacts {
     pub next_link: Option<String>,
 }
 
-/// A whole part at rest.
+/// A complete part at rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spooled {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What is known of it.
+    /// Its facts.
     pub facts: SpooledFacts,
 }

@@ -1,21 +1,21 @@
-//! Puts a part that is whole into its spool.
+//! Moves a complete part into its spool.
 
 use std::{fs, io, sync::atomic::Ordering};
 
 use super::{PartWriter, Spool, SpoolError, Spooled, SpooledFacts};
 
 impl PartWriter {
-    /// Puts the whole part into `spool`. Size and CRC of `facts` are filled in here.
+    /// Moves the complete part into `spool`. Fills in size and CRC of `facts`.
     ///
     /// # Errors
     ///
-    /// Where the disk does not take it.
+    /// Fails if the disk cannot be written.
     pub async fn finish(mut self, spool: &Spool, facts: SpooledFacts) -> Result<Spooled, SpoolError> {
         self.flush().await?;
         let crc32 = self.take_file().await?.crc32.finalize();
         let facts = SpooledFacts { bytes: self.bytes, written_crc32: crc32, ..facts };
         let (path, facts_path) = (spool.part_path(&facts.name), spool.facts_path(&facts.name));
-        // First the old facts go, so that they never stand beside other bytes.
+        // The old facts are removed first, so that they never describe other bytes.
         match fs::remove_file(&facts_path) {
             Err(err) if err.kind() != io::ErrorKind::NotFound => {
                 return Err(SpoolError::new("remove", facts_path)(err));

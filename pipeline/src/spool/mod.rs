@@ -1,26 +1,26 @@
-//! Parts at rest in the work dir: takes bytes, gives whole, checked files; never knows the network or
-//! the lake.
+//! Parts at rest in the work dir: takes bytes, gives complete, checked files. Knows neither the network nor the
+//! lake.
 //!
 //! ```text
 //! <work dir>/software_inventory/20210111T110100Z.lock      held by the run that uses the spool
 //! <work dir>/software_inventory/20210111T110100Z/          mode 0700
-//!     3f9c2b7a….part             a whole part, named by the hash of its name
-//!     3f9c2b7a….json             what is known of it; written last
-//!     3f9c2b7a….part.partial     one that is coming in
-//!     3f9c2b7a….partial.json     of which blob it is: what a later run can go on with
+//!     3f9c2b7a….part             a complete part, named by the hash of its name
+//!     3f9c2b7a….json             its facts, written last
+//!     3f9c2b7a….part.partial     an unfinished part
+//!     3f9c2b7a….partial.json     the blob that it belongs to, needed to resume it
 //!     .kept                      only with --keep-parts: later runs read this folder and never change it
 //! <work dir>/software_inventory/20210111T110100Z.2/        what a later run of the same snapshot writes then
-//! <work dir>/software_inventory/incoming-….partial         a first page, or what a pipe gives; locked by the
+//! <work dir>/software_inventory/incoming-….partial         a first page or a pipe's contents; locked by the
 //!                                                          run that writes it
 //! ```
 //!
-//! Parts are found by their [`PartKey`], so one that is listed in another spelling is not fetched again.
-//! Opening a spool sweeps what runs that were killed left of older snapshots, unless it is kept or in use.
+//! Parts are found by their [`PartKey`], so a part that is listed in another spelling is not fetched again.
+//! Opening a spool removes what killed runs left of older snapshots, unless it is kept or in use.
 //!
-//! A rerun takes over what is here, but believes nothing: size and CRC are held against the facts file
-//! each time. That is also why nothing is synced to the disk: what a power cut tears is fetched again.
-//! The CRC says that the bytes are those that were written, at a twentieth of what an MD5 costs; whether
-//! those are the server's, its own MD5 says to whoever decodes them.
+//! A rerun reuses the parts of earlier runs, but checks size and CRC against the facts file each time. Nothing is
+//! synced to the disk for the same reason: a part that a power failure damages is fetched again. The CRC shows that
+//! the bytes are those that were written, at a twentieth of the cost of an MD5; the server's MD5 is checked before
+//! the part is decoded.
 
 mod error;
 mod facts;
@@ -58,9 +58,9 @@ use self::{
 };
 use crate::snapshot::{PartKey, SnapshotId};
 
-/// Most bytes that a spool takes. Real exports have some GB; beyond this something else is going on.
+/// Most bytes of a spool. Real exports have some GB; beyond this something else is wrong.
 const MAX_SPOOL_BYTES: u64 = 256 << 30;
-/// How often a run looks whether the other one, which holds the spool, is done.
+/// Interval at which a run tries to lock a spool that another run holds.
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 /// The parts of one export. Clones share it; the lock is held until the last is gone.
@@ -71,33 +71,33 @@ pub struct Spool {
 
 #[derive(Debug)]
 struct Inner {
-    /// What this run writes to.
+    /// The folder that this run writes to.
     dir: PathBuf,
-    /// What earlier runs kept of the same snapshot: taken over from, and never changed.
+    /// Folders that earlier runs kept of the same snapshot: read and never changed.
     kept: Vec<PathBuf>,
     lock_path: PathBuf,
-    /// Bytes of the parts that are whole.
+    /// Bytes of the complete parts.
     bytes: AtomicU64,
     of_kept: Mutex<OfKept>,
     _lock: fs::File,
 }
 
-/// What this run made of the kept parts.
+/// Use of the kept parts by this run.
 #[derive(Debug, Default)]
 struct OfKept {
-    /// The files of parts that were taken over.
+    /// Files of the parts that were reused.
     used: Vec<PathBuf>,
-    /// Those that turned out to be damaged: they are fetched again and not found here any more.
+    /// Parts that turned out to be damaged: they are fetched again and no longer found here.
     damaged: HashSet<PartKey>,
 }
 
 impl Spool {
-    /// Opens the spool of one export for this run alone, made where it is not there yet. Waits while
-    /// another run holds it: that one publishes, this one then finds its snapshot published.
+    /// Opens the spool of one export, created if missing, for this run only. Waits while another run holds it: that
+    /// run publishes, and this one then finds the snapshot published.
     ///
     /// # Errors
     ///
-    /// Where the work dir cannot be used.
+    /// Fails if the work dir cannot be used.
     pub async fn open(work_dir: &Path, dataset: &str, snapshot: SnapshotId) -> Result<Self, SpoolError> {
         let parent = dataset_dir(work_dir, dataset)?;
         let lock_path = parent.join(format!("{snapshot}.lock"));
@@ -108,7 +108,7 @@ impl Spool {
             }
             if !waiting {
                 waiting = true;
-                tracing::info!(%snapshot, "another run works on this snapshot, waiting for it");
+                tracing::info!(%snapshot, "another run is working on this snapshot, waiting for it");
             }
             tokio::time::sleep(LOCK_POLL).await;
         };
@@ -122,7 +122,9 @@ impl Spool {
             kept.push(dir);
             if kept.len() == MAX_FOLDERS as usize {
                 let text = format!("the parts of this snapshot were kept {MAX_FOLDERS} times; remove some");
-                return Err(SpoolError::new("make another folder beside", &kept[0])(io::Error::other(text)));
+                return Err(SpoolError::new("create another folder beside", &kept[0])(io::Error::other(
+                    text,
+                )));
             }
         };
         create_private_dir(&dir)?;
@@ -135,7 +137,7 @@ impl Spool {
         &self.inner.dir
     }
 
-    /// The part `name` from an earlier run, if it is here whole and unchanged, and is `wanted`.
+    /// Returns the part `name` of an earlier run, if it is complete, unchanged and `wanted`.
     pub async fn find(
         &self,
         name: &str,
@@ -156,12 +158,12 @@ impl Spool {
         Some(spooled)
     }
 
-    /// Removes the part `name` of `bytes`, which turned out to be damaged. One of a kept folder stays there
-    /// and is not found any more.
+    /// Removes the part `name` of `bytes`, which turned out to be damaged. A part of a kept folder stays there and is
+    /// no longer found.
     ///
     /// # Errors
     ///
-    /// Where it cannot be removed.
+    /// Fails if it cannot be removed.
     pub fn discard(&self, name: &str, bytes: u64) -> Result<(), SpoolError> {
         let path = self.part_path(name);
         match fs::remove_file(&path) {
@@ -178,21 +180,21 @@ impl Spool {
         self.inner.of_kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to write the part `name`, from nothing.
+    /// Starts to write the part `name` from its first byte.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be made.
+    /// Fails if the file cannot be made.
     pub async fn begin(&self, name: &str) -> Result<PartWriter, SpoolError> {
         PartWriter::create(self.partial_path(name)).await
     }
 
-    /// Goes on with the part `name` where an earlier run stopped, or begins it. What is there already is
-    /// read once, for its CRC; whether it is still of use, the server decides by the entity tag.
+    /// Resumes the part `name` of an earlier run, or starts it. Existing bytes are read once, for their CRC; the
+    /// server decides by the entity tag whether they are still valid.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be made or read.
+    /// Fails if the file cannot be made or read.
     pub async fn resume(&self, name: &str) -> Result<(PartWriter, Option<PartialFacts>), SpoolError> {
         let facts = fs::read(self.partial_facts_path(name)).ok();
         let facts = facts.and_then(|text| serde_json::from_slice::<PartialFacts>(&text).ok());
@@ -204,11 +206,11 @@ impl Spool {
         Ok((self.begin(name).await?, None))
     }
 
-    /// Whether `bytes` more may be stored.
+    /// Checks that `bytes` more may be stored.
     ///
     /// # Errors
     ///
-    /// Where the spool would become too large, or the disk too full.
+    /// Fails if the spool would become too large, or the disk too full.
     pub fn check_room(&self, bytes: u64) -> Result<(), SpoolError> {
         let full = |text: String| {
             let source = io::Error::new(io::ErrorKind::StorageFull, text);
@@ -220,12 +222,12 @@ impl Spool {
         check_free(&self.inner.dir, bytes)
     }
 
-    /// Keeps the parts after publishing: no later run changes or removes them. Those that were kept before
-    /// stay where they are; a folder that has parts of its own is made whole with those that it took over.
+    /// Keeps the parts after publishing: no later run changes or removes them. Parts that were kept before stay where
+    /// they are; a folder with parts of its own is completed with those that it reused.
     ///
     /// # Errors
     ///
-    /// Where the disk does not take it.
+    /// Fails if the disk cannot be written.
     pub fn keep(self) -> Result<(), SpoolError> {
         let dir = &self.inner.dir;
         let has_part = |entries: fs::ReadDir| {
@@ -250,15 +252,15 @@ impl Spool {
         fs::write(&path, "").map_err(SpoolError::new("write", path))
     }
 
-    /// Removes the parts, once they are published; kept ones stay.
+    /// Removes the parts after they were published. Kept ones stay.
     ///
     /// # Errors
     ///
-    /// Where they cannot be removed.
+    /// Fails if they cannot be removed.
     pub fn remove(self) -> Result<(), SpoolError> {
         let Inner { dir, lock_path, .. } = &*self.inner;
         fs::remove_dir_all(dir).map_err(SpoolError::new("remove", dir))?;
-        // A run that waits for the lock notices that its file is gone, see `try_lock`.
+        // A run that waits for the lock notices that the file is gone, see `try_lock`.
         fs::remove_file(lock_path).map_err(SpoolError::new("remove", lock_path))
     }
 

@@ -1,8 +1,7 @@
-//! A part that is coming in: takes its bytes, gives it to the spool once it is whole.
+//! Writes a part: takes its bytes, gives it to the spool once it is complete.
 //!
-//! The transfer waits for nothing but a disk that is slower than the network: chunks are gathered as
-//! they come, without a copy, and written a batch at a time by a thread that may block, which also sums
-//! them up for whoever finds the part later.
+//! The transfer waits only for a disk that is slower than the network: chunks are gathered without a copy and
+//! written in batches by a thread that may block, which also computes their CRC for later runs.
 
 use std::{
     fs,
@@ -20,19 +19,19 @@ use super::{
     work_dir::{check_free, dataset_dir},
 };
 
-/// Bytes of a batch. Large enough that handing it to another thread costs next to nothing; twice that is
-/// what each download holds in memory, and what a run that is killed loses of it.
+/// Bytes of a batch. Large enough that handing it to another thread is cheap; each download holds up to two in
+/// memory, and a killed run loses them.
 const BATCH_BYTES: usize = 512 * 1024;
-/// Bytes read at a time of what is at rest.
+/// Bytes of one read of a file.
 const READ_BYTES: usize = 256 * 1024;
 
-/// Begins to write a part outside of any spool: the first page of the JSON route, whose snapshot is not
-/// known before it is read and which [`PartWriter::finish`] moves into its spool then, or what a pipe
-/// gives, which is removed with its writer.
+/// Starts to write a part outside of any spool: the first page of the JSON route, whose snapshot is not known before
+/// it is read and which [`PartWriter::finish`] moves into its spool then, or the contents of a pipe, which are
+/// removed with the writer.
 ///
 /// # Errors
 ///
-/// Where the file cannot be made.
+/// Fails if the file cannot be made.
 pub async fn begin_unnamed(work_dir: &Path, dataset: &str) -> Result<PartWriter, SpoolError> {
     let parent = dataset_dir(work_dir, dataset)?;
     let number = getrandom::u64().map_err(|err| SpoolError {
@@ -41,44 +40,44 @@ pub async fn begin_unnamed(work_dir: &Path, dataset: &str) -> Result<PartWriter,
         source: io::Error::other(err),
     })?;
     let mut writer = PartWriter::create(parent.join(format!("incoming-{number:016x}.partial"))).await?;
-    // What nobody holds any more is swept; where the system has no locks, nothing is.
+    // Files without a lock are removed by later runs. On a system without locks none is.
     let lock =
         fs::File::open(&writer.path).and_then(|file| file.try_lock().map(|()| file).map_err(Into::into));
     writer.lock = lock.ok();
     Ok(writer)
 }
 
-/// A part that is coming in. Removed when dropped unfinished, unless it was noted of which blob it is.
+/// A part that is being written. Removed when dropped unfinished, unless its blob was noted.
 #[derive(Debug)]
 pub struct PartWriter {
     pub(super) path: PathBuf,
     disk: Disk,
-    /// Chunks that are not yet with the disk.
+    /// Chunks that are not written yet.
     batch: Vec<Bytes>,
     batch_bytes: usize,
     pub(super) bytes: u64,
-    /// The first of them, which says whether they are gzip.
+    /// The first byte, which says whether the part is gzip.
     first_byte: Option<u8>,
     is_noted: bool,
     pub(super) is_finished: bool,
-    /// Tells other runs that this one is alive; its drop is its use.
+    /// Tells other runs that this one still writes; released when dropped.
     lock: Option<fs::File>,
 }
 
-/// The file of a part, and the CRC-32 of what is in it.
+/// The file of a part, and the CRC-32 of its contents.
 #[derive(Debug)]
 pub(super) struct PartFile {
     file: fs::File,
     pub(super) crc32: Hasher,
 }
 
-/// Where the file is.
+/// State of the file.
 #[derive(Debug)]
 enum Disk {
     Idle(PartFile),
-    /// With the thread that writes a batch to it.
+    /// In use by the thread that writes a batch.
     Writing(JoinHandle<io::Result<PartFile>>),
-    /// Lost to an error: nothing more is written.
+    /// Lost after an error: nothing more is written.
     Failed,
 }
 
@@ -90,7 +89,7 @@ impl PartWriter {
         Ok(Self::new(path, PartFile { file, crc32: Hasher::new() }, 0))
     }
 
-    /// Opens what an earlier run left at `path`, to go on at its end; `None` where there is nothing.
+    /// Opens the part that an earlier run left at `path`, to resume it. Returns `None` if there is none.
     pub(super) async fn reopen(path: PathBuf) -> Result<Option<Self>, SpoolError> {
         let opened = spawn_blocking({
             let path = path.clone();
@@ -130,11 +129,11 @@ impl PartWriter {
         }
     }
 
-    /// Notes of which blob the bytes are, so that a later run can go on with them.
+    /// Notes the blob that the bytes belong to, so that a later run can resume them.
     ///
     /// # Errors
     ///
-    /// Where the disk does not take it.
+    /// Fails if the disk cannot be written.
     pub async fn note(&mut self, facts: &PartialFacts) -> Result<(), SpoolError> {
         let path = self.note_path();
         let text =
@@ -149,11 +148,11 @@ impl PartWriter {
         self.path.with_extension("").with_extension("partial.json")
     }
 
-    /// Appends. Waits only while the disk still has the batch before.
+    /// Appends a chunk. Waits only while the previous batch is still being written.
     ///
     /// # Errors
     ///
-    /// Where the disk does not take it, or did not take what was appended earlier.
+    /// Fails if the disk cannot be written, or did not take what was appended earlier.
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
         self.first_byte = self.first_byte.or_else(|| chunk.first().copied());
         self.bytes += chunk.len() as u64;
@@ -162,22 +161,22 @@ impl PartWriter {
         if self.batch_bytes < BATCH_BYTES { Ok(()) } else { self.hand_over().await }
     }
 
-    /// Hands everything written so far to the disk.
+    /// Writes everything appended so far to the disk.
     ///
     /// # Errors
     ///
-    /// Where the disk does not take it.
+    /// Fails if the disk cannot be written.
     pub async fn flush(&mut self) -> Result<(), SpoolError> {
         self.hand_over().await?;
         self.disk = Disk::Idle(self.take_file().await?);
         Ok(())
     }
 
-    /// Begins anew, from nothing.
+    /// Empties the part, to start it again.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be emptied.
+    /// Fails if the file cannot be emptied.
     pub async fn restart(&mut self) -> Result<(), SpoolError> {
         if self.bytes == 0 {
             return Ok(());
@@ -191,7 +190,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Hands the batch to the disk, once that is done with the one before.
+    /// Starts to write the batch, once the previous one is written.
     async fn hand_over(&mut self) -> Result<(), SpoolError> {
         let mut file = self.take_file().await?;
         let batch = std::mem::take(&mut self.batch);
@@ -200,7 +199,7 @@ impl PartWriter {
         Ok(())
     }
 
-    /// The file, once what was handed to the disk is written.
+    /// Returns the file, once the current batch is written.
     pub(super) async fn take_file(&mut self) -> Result<PartFile, SpoolError> {
         let file = match &mut self.disk {
             Disk::Writing(writing) => writing.await.map_err(io::Error::other).flatten(),
@@ -215,31 +214,31 @@ impl PartWriter {
 
     pub(super) fn forget_note(&mut self) {
         if std::mem::take(&mut self.is_noted) {
-            // One that stays is of no harm: the server would refuse what it says.
+            // Best effort: the server refuses the entity tag of a stale note.
             let _ = fs::remove_file(self.note_path());
         }
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes appended so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether what was written begins as gzip, by the same rule as in decoding.
+    /// Returns whether the part starts like gzip, by the same rule as the decoder.
     pub fn is_gzip(&self) -> bool {
         self.first_byte == Some(0x1f)
     }
 
-    /// Where the bytes are, once they are flushed.
+    /// Returns the path of the file, which is complete once flushed.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the disk has room for `bytes` more.
+    /// Checks that the disk has room for `bytes` more.
     ///
     /// # Errors
     ///
-    /// Where it is too full.
+    /// Fails if it has not.
     pub fn check_free(&self, bytes: u64) -> Result<(), SpoolError> {
         check_free(self.path.parent().unwrap_or(Path::new(".")), bytes)
     }
@@ -248,7 +247,7 @@ impl PartWriter {
 impl Drop for PartWriter {
     fn drop(&mut self) {
         if !self.is_finished && !self.is_noted {
-            // What cannot be removed is truncated by the next run; there is nobody to tell.
+            // Best effort: the next run truncates a file that remains.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -271,18 +270,18 @@ impl PartFile {
     }
 }
 
-/// CRC-32 and size of what is left of `file`, which is at its end then.
+/// Returns CRC-32 and size of the rest of `file`.
 pub(super) fn sum_up(file: &mut fs::File) -> io::Result<(Hasher, u64)> {
     let mut crc32 = Hasher::new();
     let bytes = for_each_chunk(file, |chunk| crc32.update(chunk))?;
     Ok((crc32, bytes))
 }
 
-/// Gives what is left of `file` a chunk at a time; returns how many bytes that were.
+/// Passes the rest of `file` to `take` in chunks. Returns its size.
 ///
 /// # Errors
 ///
-/// Where it cannot be read.
+/// Fails if it cannot be read.
 pub fn for_each_chunk(file: &mut fs::File, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;

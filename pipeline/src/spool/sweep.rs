@@ -1,4 +1,4 @@
-//! What runs that were killed left, and the locks that tell it from what is in use.
+//! Removes what killed runs left behind. Locks distinguish it from what is in use.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
@@ -8,8 +8,7 @@ use super::{
 };
 use crate::snapshot::SnapshotId;
 
-/// Removes what runs that were killed left of snapshots before `current`. What cannot be removed is
-/// no reason to stop: it is tried again by the next run.
+/// Removes what killed runs left of snapshots before `current`. Best effort: the next run tries again.
 pub(super) fn sweep(parent: &Path, current: SnapshotId) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     let mut removed = 0;
@@ -21,11 +20,11 @@ pub(super) fn sweep(parent: &Path, current: SnapshotId) {
         } else if let Some((snapshot, kind)) = parse(name)
             && snapshot < current
         {
-            // Where both are there, the folder's own turn takes the lock file along.
+            // If both exist, the lock file is removed with the folder.
             if path.join(KEPT).exists() || (kind == LeftoverKind::Lock && has_folder(parent, snapshot)) {
                 continue;
             }
-            // Held until both are gone, so that no run begins to use them meanwhile.
+            // Held until both are removed, so that no run starts to use them meanwhile.
             let lock_path = parent.join(format!("{snapshot}.lock"));
             let Ok(Some(_lock)) = try_lock(&lock_path) else { continue };
             let is_gone = kind == LeftoverKind::Lock || fs::remove_dir_all(&path).is_ok();
@@ -34,7 +33,7 @@ pub(super) fn sweep(parent: &Path, current: SnapshotId) {
         }
     }
     if removed > 0 {
-        tracing::info!(removed, "swept what earlier runs left in the work dir");
+        tracing::info!(removed, "removed what earlier runs left in the work dir");
     }
 }
 
@@ -44,7 +43,7 @@ enum LeftoverKind {
     Lock,
 }
 
-/// `20210111T110100Z`, `20210111T110100Z.2`, `20210111T110100Z.lock`: of which snapshot, and what.
+/// Parses `20210111T110100Z`, `20210111T110100Z.2` and `20210111T110100Z.lock`.
 fn parse(name: &str) -> Option<(SnapshotId, LeftoverKind)> {
     let (snapshot, ending) = name.split_once('.').unwrap_or((name, "1"));
     let kind = match ending {
@@ -59,8 +58,8 @@ fn has_folder(parent: &Path, snapshot: SnapshotId) -> bool {
     (0..MAX_FOLDERS as usize).any(|num_kept| folder(parent, snapshot, num_kept).exists())
 }
 
-/// Locks the file at `path`, made where it is not there; `None` while another run holds it, or where the
-/// one locked is no longer the one at `path` because its run removed it.
+/// Locks the file at `path`, created if missing. Returns `None` while another run holds it, or if the locked file
+/// is no longer the one at `path` because its run removed it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<fs::File>, SpoolError> {
     let lock = fs::OpenOptions::new()
         .write(true)

@@ -17,7 +17,7 @@ async fn store(spool: &Spool, name: &str, chunks: &[&str]) -> Spooled {
 }
 
 #[tokio::test]
-async fn whole_parts_are_taken_over_and_damaged_ones_are_not() {
+async fn complete_parts_are_reused_and_damaged_ones_not() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let stored = store(&spool, "a/b", &["he", "llo"]).await;
@@ -35,7 +35,7 @@ async fn whole_parts_are_taken_over_and_damaged_ones_are_not() {
 }
 
 #[tokio::test]
-async fn an_unfinished_part_leaves_nothing() {
+async fn unfinished_part_leaves_nothing() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let mut writer = spool.begin("p").await.unwrap();
@@ -46,7 +46,7 @@ async fn an_unfinished_part_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_noted_part_goes_on_where_it_stopped() {
+async fn noted_part_resumes_where_it_stopped() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None, total_bytes: None };
@@ -71,7 +71,7 @@ async fn a_noted_part_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_note_without_its_part_is_nothing_to_go_on_with() {
+async fn note_without_its_part_is_ignored() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let note = PartialFacts { name: "p".into(), etag: "\"1\"".into(), md5: None, total_bytes: None };
@@ -82,7 +82,7 @@ async fn a_note_without_its_part_is_nothing_to_go_on_with() {
 }
 
 #[tokio::test]
-async fn older_spools_are_swept_unless_kept_or_in_use() {
+async fn older_spools_are_removed_unless_kept_or_in_use() {
     let work_dir = tempfile::tempdir().unwrap();
     let at = |text: &str| SnapshotId::parse(text).unwrap();
     let (left, kept, used, current, newer) = (
@@ -104,7 +104,7 @@ async fn older_spools_are_swept_unless_kept_or_in_use() {
     let parent = work_dir.path().join("d");
     fs::write(parent.join("incoming-1.partial"), "left").unwrap();
     fs::write(parent.join("20200101T000000Z.lock"), "").unwrap();
-    fs::write(parent.join("20210111T010000Z-1.rejects.ndjson.gz"), "of use to somebody").unwrap();
+    fs::write(parent.join("20210111T010000Z-1.rejects.ndjson.gz"), "still needed").unwrap();
     let incoming = begin_unnamed(work_dir.path(), "d").await.unwrap();
     let in_use = Spool { inner: Arc::clone(&open(used).await.unwrap().inner) };
 
@@ -130,7 +130,7 @@ async fn older_spools_are_swept_unless_kept_or_in_use() {
 }
 
 #[tokio::test]
-async fn what_has_no_room_is_refused_in_words() {
+async fn full_disk_and_large_export_are_refused() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     spool.check_room(1).unwrap();
@@ -139,7 +139,7 @@ async fn what_has_no_room_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn restarting_forgets_what_was_written() {
+async fn restart_discards_written_bytes() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let mut writer = spool.begin("p").await.unwrap();
@@ -165,7 +165,7 @@ async fn folders_and_files_are_private() {
 }
 
 #[tokio::test]
-async fn a_second_run_waits_for_the_first() {
+async fn second_run_waits_for_the_first() {
     let work_dir = tempfile::tempdir().unwrap();
     let first = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let path = work_dir.path().to_owned();
@@ -182,7 +182,7 @@ async fn a_second_run_waits_for_the_first() {
 }
 
 #[tokio::test]
-async fn a_part_is_found_in_every_spelling() {
+async fn part_is_found_in_every_spelling() {
     let work_dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();
     let stored = store(&spool, "c/OrgId=1/p", &["x"]).await;
@@ -207,7 +207,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_kept_folder_is_read_and_never_changed() {
+async fn kept_folder_is_read_and_never_changed() {
     let work_dir = tempfile::tempdir().unwrap();
     let parent = work_dir.path().join("d");
     let open = async || Spool::open(work_dir.path(), "d", snapshot()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Where parts are in the work dir, and whether its disk has room for more.
+//! Paths in the work dir, and the free space of its disk.
 
 use std::{
     fs, io,
@@ -14,14 +14,14 @@ use crate::{
     snapshot::{PartKey, SnapshotId},
 };
 
-/// Says that a spool was kept on purpose.
+/// Marks a spool that was kept on purpose.
 pub(crate) const KEPT: &str = ".kept";
 
-/// Folders of one snapshot, of which all but the last are kept ones. Each holds a whole export: whoever
-/// keeps as many of one snapshot has a scheduler that went wrong.
+/// Most folders of one snapshot, of which all but the last are kept. Each holds a whole export: a scheduler that
+/// keeps as many of one snapshot is misconfigured.
 pub(super) const MAX_FOLDERS: u32 = 16;
 
-/// What is left free on the disk of the work dir: others write there too.
+/// Space that stays free on the disk of the work dir, for others that write there.
 const MIN_FREE_BYTES: u64 = 256 << 20;
 
 pub(super) fn dataset_dir(work_dir: &Path, dataset: &str) -> Result<PathBuf, SpoolError> {
@@ -30,13 +30,13 @@ pub(super) fn dataset_dir(work_dir: &Path, dataset: &str) -> Result<PathBuf, Spo
     Ok(dir)
 }
 
-/// Parts hold what is installed where: nobody but the owner may look.
+/// Creates a folder for its owner only: parts say what is installed where.
 pub(super) fn create_private_dir(dir: &Path) -> Result<(), SpoolError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(SpoolError::new("create", dir))?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(SpoolError::new("make private", dir))
 }
 
-/// The folder of a snapshot's parts, beside so many that are kept.
+/// Returns the folder of a snapshot's parts, beside `num_kept` kept ones.
 pub(super) fn folder(parent: &Path, snapshot: SnapshotId, num_kept: usize) -> PathBuf {
     match num_kept {
         0 => parent.join(snapshot.to_string()),
@@ -48,15 +48,14 @@ pub(super) fn part_path(dir: &Path, key: &PartKey) -> PathBuf {
     dir.join(format!("{}.part", &sha256_hex(key)[..32]))
 }
 
-/// Whether the disk of `dir` has room for `bytes` more.
+/// Checks that the disk of `dir` has room for `bytes` more.
 pub(super) fn check_free(dir: &Path, bytes: u64) -> Result<(), SpoolError> {
     let disk =
-        rustix::fs::statvfs(dir).map_err(|err| SpoolError::new("look at the disk of", dir)(err.into()))?;
+        rustix::fs::statvfs(dir).map_err(|err| SpoolError::new("check the disk of", dir)(err.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < bytes.saturating_add(MIN_FREE_BYTES) {
         let (free, bytes, reserve) = (ByteSize(free), ByteSize(bytes), ByteSize(MIN_FREE_BYTES));
-        let text =
-            format!("{free} are free on its disk, {bytes} are needed and {reserve} are left to others");
+        let text = format!("{free} free, {bytes} needed, {reserve} reserved for others");
         let source = io::Error::new(io::ErrorKind::StorageFull, text);
         return Err(SpoolError { action: "store a part in", path: dir.to_owned(), source });
     }

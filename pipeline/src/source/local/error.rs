@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use crate::display::time_text;
 use crate::exit_code::{Diagnostic, ExitCode};
 
-/// Why files are no export.
+/// Why local files cannot be ingested.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Nothing is there.
@@ -22,57 +22,57 @@ pub enum LocalError {
         /// As given.
         pattern: String,
     },
-    /// Everything that is there was passed over.
+    /// Everything that matched was ignored.
     #[error(
-        "--from {pattern}: no parts there: {num_passed_over} {} passed over, such as {}",
-        if *num_passed_over == 1 { "name was" } else { "names were" }, example.display()
+        "--from {pattern}: no parts found: {num_ignored} {} ignored, such as {}",
+        if *num_ignored == 1 { "name" } else { "names" }, example.display()
     )]
-    AllPassedOver {
+    AllIgnored {
         /// As given.
         pattern: String,
-        /// How many names.
-        num_passed_over: usize,
+        /// Number of names.
+        num_ignored: usize,
         /// One of them.
         example: PathBuf,
     },
-    /// Neither a file nor something that can be read once.
+    /// Neither a regular file nor a pipe.
     #[error("{} is not a regular file but {kind}", path.display())]
     NotRegular {
         /// Which.
         path: PathBuf,
-        /// What it is.
+        /// Kind of file.
         kind: &'static str,
     },
-    /// A spool of a run that did not get to its end.
-    #[error("{} is a download that is not finished", path.display())]
+    /// The spool of an unfinished run.
+    #[error("{} is an unfinished download", path.display())]
     Unfinished {
         /// The file.
         path: PathBuf,
     },
-    /// Two files whose names are one part's.
-    #[error("{} and {} are one part in two spellings", first.display(), second.display())]
+    /// Two files that are the same part.
+    #[error("{} and {} are the same part in two spellings", first.display(), second.display())]
     OnePartTwice {
-        /// The one.
+        /// The first file.
         first: PathBuf,
-        /// The other.
+        /// The second file.
         second: PathBuf,
     },
     /// Not a glob.
-    #[error("--from {pattern}: no valid pattern")]
+    #[error("--from {pattern}: invalid pattern")]
     BadPattern {
         /// As given.
         pattern: String,
-        /// What is wrong.
+        /// The error of the glob library.
         source: glob::PatternError,
     },
-    /// A part's name goes into JSON, which is text.
+    /// A part name has to be UTF-8, since the manifest is JSON.
     #[error("{}: the path is not utf-8", path.display())]
     NotUtf8 {
         /// The file.
         path: PathBuf,
     },
-    /// No time to publish under.
-    #[error("{}: no `YYYY-MM-DD/HHMM` folder in the path says when the export was generated", path.display())]
+    /// The generated time is unknown.
+    #[error("{}: unknown generated time: no `YYYY-MM-DD/HHMM` folder in the path", path.display())]
     NoTime {
         /// The first such file.
         path: PathBuf,
@@ -83,11 +83,11 @@ pub enum LocalError {
         first.display(), time_text(first_time), second.display(), time_text(second_time)
     )]
     TwoSnapshots {
-        /// A file of the one.
+        /// A file of one snapshot.
         first: PathBuf,
         /// Its time.
         first_time: DateTime<Utc>,
-        /// A file of the other.
+        /// A file of the other snapshot.
         second: PathBuf,
         /// Its time.
         second_time: DateTime<Utc>,
@@ -97,7 +97,7 @@ pub enum LocalError {
     Unreadable {
         /// Which.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -115,35 +115,34 @@ impl Diagnostic for LocalError {
             Self::NoTime { .. } => Some("pass --generated-time, as 2021-01-11T11:01:00Z".into()),
             Self::TwoSnapshots { .. } => Some("ingest one snapshot at a time".into()),
             Self::NoMatch { .. } => {
-                Some("check the path; quote a glob, so that the shell leaves it alone".into())
+                Some("check the path; quote globs so that the shell does not expand them".into())
             }
-            Self::BadPattern { .. } => Some("give a path, or a glob of `*`, `?`, `**` and `[…]`".into()),
-            Self::AllPassedOver { .. } => Some(
-                "names that begin with `_` or `.` are not taken for parts; name a file itself to take it"
-                    .into(),
-            ),
+            Self::BadPattern { .. } => Some("pass a path, or a glob of `*`, `?`, `**` and `[…]`".into()),
+            Self::AllIgnored { .. } => {
+                Some("name a file itself to ingest it: names that begin with `_` or `.` are ignored".into())
+            }
             Self::NotRegular { kind: PIPE, .. } => {
-                Some("pass the pipe itself to read it once, or leave it out with a glob".into())
+                Some("pass the pipe itself, or exclude it with a glob".into())
             }
-            Self::NotRegular { .. } => Some("pass files, folders, or a pipe that something writes to".into()),
+            Self::NotRegular { .. } => Some("pass files, folders or pipes".into()),
             Self::Unfinished { .. } => {
-                Some("let the run that downloads it get to its end, or name the finished files".into())
+                Some("let the run that downloads it finish, or name the finished files".into())
             }
             Self::OnePartTwice { .. } => Some("remove one of them, or pass only the other".into()),
             Self::NotUtf8 { .. } => Some("rename it".into()),
-            Self::Unreadable { .. } => Some("make it readable, or leave it out".into()),
+            Self::Unreadable { .. } => Some("make it readable, or exclude it".into()),
         }
     }
 }
 
-/// How [`LocalError::NotRegular`] calls a pipe.
+/// Kind of a pipe in [`LocalError::NotRegular`].
 const PIPE: &str = "a pipe";
 
 pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> LocalError {
     move |source| LocalError::Unreadable { path: path.to_owned(), source }
 }
 
-/// Returns the error for what is neither a file nor can be read like one.
+/// Returns the error for a path that is neither a regular file nor a pipe.
 pub(super) fn not_regular(path: &Path, metadata: &Metadata) -> LocalError {
     LocalError::NotRegular { path: path.to_owned(), kind: kind_of(metadata) }
 }

@@ -1,4 +1,4 @@
-//! The paths that a pattern of `--from` matches, without hidden files and the records of a spool.
+//! Expands a pattern of `--from` into paths, without hidden files and the records of a spool.
 
 use std::{
     collections::BTreeSet,
@@ -11,15 +11,16 @@ use super::{
     error::{not_regular, unreadable},
 };
 
-/// A path that exists is taken as it is, even with a `[` in its name; anything else is a glob.
+/// Adds the paths that `pattern` matches. An existing path is used literally, even with a `[` in its name;
+/// anything else is a glob.
 pub(super) fn expand(
     pattern: &str,
     paths: &mut Vec<PathBuf>,
-    passed_over: &mut BTreeSet<PathBuf>,
+    ignored: &mut BTreeSet<PathBuf>,
 ) -> Result<(), LocalError> {
     let path = Path::new(pattern);
     match fs::metadata(path) {
-        Ok(_) => return walk(path, paths, passed_over),
+        Ok(_) => return walk(path, paths, ignored),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {}
         Err(err) => return Err(unreadable(path)(err)),
     }
@@ -32,30 +33,30 @@ pub(super) fn expand(
         })?;
         match rules.judge(&path) {
             Match::Back => {}
-            Match::Hidden(top) => drop(passed_over.insert(top)),
-            Match::Taken if is_record_of_spool(&path)? => drop(passed_over.insert(path)),
-            Match::Taken => walk(&path, paths, passed_over)?,
+            Match::Hidden(top) => drop(ignored.insert(top)),
+            Match::Taken if is_record_of_spool(&path)? => drop(ignored.insert(path)),
+            Match::Taken => walk(&path, paths, ignored)?,
         }
     }
     Ok(())
 }
 
-/// Which of a glob's matches are passed over.
+/// Decides which of a glob's matches are ignored.
 struct GlobRules {
-    /// The folders that the glob names itself.
+    /// The literal folders at the start of the glob.
     named: PathBuf,
-    /// Its patterns for names that begin with `_` or `.`: those names are asked for.
+    /// Its components that begin with `_` or `.`: hidden names that match one are wanted.
     asked: Vec<glob::Pattern>,
     /// Whether the glob itself has a `/./`.
     has_dots: bool,
 }
 
-/// What becomes of a glob's match.
+/// Result of [`GlobRules::judge`].
 enum Match {
     Taken,
-    /// With the first of its folders, or itself, that is hidden.
+    /// The outermost hidden component of its path.
     Hidden(PathBuf),
-    /// `.*` matches `.` and `..`: what is there is matched by itself or not asked for.
+    /// `.` or `..`, which `.*` matches too: what is there is matched by itself or not wanted.
     Back,
 }
 
@@ -71,11 +72,11 @@ impl GlobRules {
     }
 
     fn judge(&self, path: &Path) -> Match {
-        // The library leaves a leading `./` out.
+        // The library omits a leading `./`.
         let without_dot = self.named.strip_prefix(".").unwrap_or(&self.named);
         let below = path.strip_prefix(&self.named).or_else(|_| path.strip_prefix(without_dot));
         let below = below.unwrap_or(path);
-        let is_passed_over = |part: &Path| {
+        let is_ignored = |part: &Path| {
             let name = part.file_name().unwrap_or_default().to_string_lossy();
             is_hidden(&name) && !self.asked.iter().any(|asked| asked.matches(&name))
         };
@@ -85,25 +86,25 @@ impl GlobRules {
             return Match::Back;
         }
         let tops: Vec<_> = path.ancestors().take(below.components().count()).collect();
-        match tops.into_iter().rev().find(|top| is_passed_over(top)) {
+        match tops.into_iter().rev().find(|top| is_ignored(top)) {
             Some(top) => Match::Hidden(top.to_owned()),
             None => Match::Taken,
         }
     }
 }
 
-/// Whether Spark passes over the name when it lists a folder: those that begin with `.`, or with `_` unless they
-/// are a partition's (`_RbacGroupId=4`), and copies that Hadoop has not finished.
+/// Returns whether Spark ignores the name in a folder: names that begin with `.`, names that begin with `_` unless
+/// they are partitions (`_RbacGroupId=4`), and unfinished copies of Hadoop.
 fn is_hidden(name: &str) -> bool {
     let is_partition = || name.contains('=') || name.contains("%3D") || name.contains("%3d");
     name.starts_with('.') || (name.starts_with('_') && !is_partition()) || name.ends_with("._COPYING_")
 }
 
-/// Whether a file is what a spool knows of the part beside it.
+/// Returns whether a file is a spool's record of the part beside it.
 ///
 /// # Errors
 ///
-/// Where it is a part that is not whole.
+/// Fails if it is an unfinished part.
 fn is_record_of_spool(path: &Path) -> Result<bool, LocalError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some((stem, ending)) = name.split_once('.') else { return Ok(false) };
@@ -118,13 +119,9 @@ fn is_record_of_spool(path: &Path) -> Result<bool, LocalError> {
     }
 }
 
-/// Adds what is at `path`, or every file below the folder `path` that is not passed over. Links to folders are
-/// not followed below: they may lead in circles.
-fn walk(
-    path: &Path,
-    paths: &mut Vec<PathBuf>,
-    passed_over: &mut BTreeSet<PathBuf>,
-) -> Result<(), LocalError> {
+/// Adds the file `path`, or every file below the folder `path` that is not ignored. Links to folders are not
+/// followed below it: they may form a loop.
+fn walk(path: &Path, paths: &mut Vec<PathBuf>, ignored: &mut BTreeSet<PathBuf>) -> Result<(), LocalError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
     if !metadata.is_dir() {
         paths.push(path.to_owned());
@@ -136,7 +133,7 @@ fn walk(
             let entry = entry.map_err(unreadable(&folder))?;
             let path = entry.path();
             if is_hidden(&entry.file_name().to_string_lossy()) || is_record_of_spool(&path)? {
-                passed_over.insert(path);
+                ignored.insert(path);
                 continue;
             }
             let file_type = entry.file_type().map_err(unreadable(&path))?;
@@ -148,7 +145,7 @@ fn walk(
             if metadata.is_file() {
                 paths.push(path);
             } else if !metadata.is_dir() {
-                // Not waited for, and not left out in silence either.
+                // Neither read, which could block, nor silently ignored.
                 return Err(not_regular(&path, &metadata));
             }
         }

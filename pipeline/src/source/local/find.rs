@@ -1,4 +1,4 @@
-//! Which files an export consists of: takes the patterns of `--from`, gives the files in order and the
+//! Finds the files of an export: takes the patterns of `--from`, returns the files sorted by path and the
 //! snapshot that their paths name.
 
 use std::{
@@ -22,16 +22,16 @@ use crate::{
     source::{Export, skip_token::time_of_folders},
 };
 
-/// A file before it is read.
+/// A file or pipe that was found.
 #[derive(Debug)]
 pub(super) struct FoundFile {
     pub name: String,
     pub path: PathBuf,
-    /// Size; `None` of a pipe.
+    /// Size in bytes; `None` for a pipe.
     pub bytes: Option<u64>,
 }
 
-/// What files say together of the export that they are.
+/// The export that the files make up.
 #[derive(Debug)]
 pub(super) struct FoundExport {
     pub files: Vec<FoundFile>,
@@ -55,31 +55,31 @@ pub(super) fn find(
     patterns: &[String],
     generated_time: Option<DateTime<Utc>>,
 ) -> Result<FoundExport, LocalError> {
-    let (mut paths, mut passed_over) = (Vec::new(), BTreeSet::new());
+    let (mut paths, mut ignored) = (Vec::new(), BTreeSet::new());
     for pattern in patterns {
         let num_before = paths.len();
-        let mut passed_over_here = BTreeSet::new();
-        expand(pattern, &mut paths, &mut passed_over_here)?;
+        let mut ignored_here = BTreeSet::new();
+        expand(pattern, &mut paths, &mut ignored_here)?;
         if paths.len() == num_before {
-            let Some(example) = passed_over_here.first() else {
+            let Some(example) = ignored_here.first() else {
                 return Err(LocalError::NoMatch { pattern: pattern.clone() });
             };
-            return Err(LocalError::AllPassedOver {
+            return Err(LocalError::AllIgnored {
                 pattern: pattern.clone(),
-                num_passed_over: passed_over_here.len(),
+                num_ignored: ignored_here.len(),
                 example: example.clone(),
             });
         }
-        passed_over.append(&mut passed_over_here);
+        ignored.append(&mut ignored_here);
     }
     if paths.is_empty() {
         return Err(LocalError::NoMatch { pattern: String::new() });
     }
-    if let Some(example) = passed_over.first() {
+    if let Some(example) = ignored.first() {
         tracing::info!(
-            num_passed_over = passed_over.len(),
+            num_ignored = ignored.len(),
             example = %example.display(),
-            "passed over what is not taken for parts: names that begin with `_` or `.`, and a spool's own records"
+            "ignored names that begin with `_` or `.`, and the records of a spool"
         );
     }
     paths.sort();
@@ -128,14 +128,14 @@ pub(super) fn find(
     Ok(FoundExport { files, generated_time, generated_time_from })
 }
 
-/// What makes two paths one part.
+/// Identity of what a path leads to: two paths with the same identity are one part.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Identity {
     Path(PathBuf),
     Pipe { device: u64, inode: u64 },
 }
 
-/// Returns what is at `path`, and its size if it is a file.
+/// Returns the identity of what is at `path`, and its size if it is a regular file.
 fn look_at(path: &Path) -> Result<(Identity, Option<u64>), LocalError> {
     let metadata = fs::metadata(path).map_err(unreadable(path))?;
     if metadata.file_type().is_fifo() {
@@ -144,16 +144,16 @@ fn look_at(path: &Path) -> Result<(Identity, Option<u64>), LocalError> {
     if !metadata.is_file() {
         return Err(not_regular(path, &metadata));
     }
-    // Opened, not only looked at: better now than when half of the others are decoded.
+    // Opened to fail now rather than when half of the parts are decoded.
     let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path);
     let metadata = file.and_then(|file| file.metadata()).map_err(unreadable(path))?;
-    // One that was removed while it is open (`/dev/fd/3`) has no path but the given one.
+    // A file that was removed while open (`/dev/fd/3`) has no canonical path.
     let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     Ok((Identity::Path(canonical), Some(metadata.len())))
 }
 
-/// The time in the last `YYYY-MM-DD/HHMM` of the path: the layout of the service's own storage, under
+/// Returns the time in the last `YYYY-MM-DD/HHMM` of the path: the layout of the service's own storage, under
 /// any prefix (pipeline/docs/service.md#paths-of-parts).
 pub(super) fn time_of_path(path: &Path) -> Option<DateTime<Utc>> {
     let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap_or("")).collect();

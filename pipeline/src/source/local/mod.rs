@@ -1,9 +1,9 @@
-//! Parts that are on this machine already: replay and backfill. Files are read where they are, a pipe once
-//! and before anything else of the run, into the work dir.
+//! Parts that are already on this machine, for replay and backfill. Files are read in place; a pipe is read once,
+//! into the work dir, before the run does anything else.
 //!
-//! What a folder or a glob gives is not all meant: Spark, Data Factory and `azcopy` leave `_SUCCESS`,
-//! `_committed_…` and hidden files beside the data, and a spool its own records. They are passed over as
-//! Spark passes them over, and said. What is named itself is taken, hidden or not.
+//! Spark, Data Factory and `azcopy` leave `_SUCCESS`, `_committed_…` and hidden files beside the data, and a spool
+//! has records of its own. In folders and globs these are ignored, as Spark ignores them, and logged. A file that is
+//! named itself is always used.
 
 mod error;
 mod find;
@@ -72,7 +72,7 @@ impl LocalFiles {
     }
 }
 
-/// Reads all pipes at the same time: whoever writes to several may write to them in any order.
+/// Reads all pipes concurrently: a writer of several may fill them in any order.
 async fn read_pipes(
     files: &[FoundFile],
     work_dir: &Path,

@@ -1,5 +1,5 @@
-//! Pipes that a person names: read once, to their end, without a thread that waits for whoever writes to
-//! them. So a run that is interrupted ends, also while nothing writes to the pipe.
+//! Named pipes: read once, to their end, without blocking a thread, so that a run can be interrupted while nothing
+//! writes to the pipe.
 
 use std::{fs, io, os::unix::fs::FileTypeExt, path::Path};
 
@@ -12,11 +12,11 @@ use crate::spool::{PartWriter, begin_unnamed};
 
 /// Bytes of a read; a pipe holds as many.
 const READ_BYTES: usize = 64 * 1024;
-/// What is left of a buffer that is not worth a read.
+/// Smallest rest of a buffer that is worth a read.
 const MIN_READ_BYTES: usize = 8 * 1024;
-/// How often it is looked whether the disk has room.
+/// Interval of the checks for free space on the disk.
 const CHECK_EVERY_BYTES: u64 = 64 << 20;
-/// Most that one pipe may give: as large as a part can be.
+/// Most bytes of one pipe, as of any part.
 const MAX_PIPE_BYTES: u64 = 64 << 30;
 
 /// A pipe that is open for reading.
@@ -30,7 +30,7 @@ impl Pipe {
         Ok(Self { receiver: pipe::OpenOptions::new().open_receiver(path)?, buffer: BytesMut::new() })
     }
 
-    /// Waits for more; empty at the end, once all writers have closed it.
+    /// Returns the next bytes; empty at the end, once all writers have closed the pipe.
     async fn next(&mut self) -> io::Result<Bytes> {
         if self.buffer.capacity() < MIN_READ_BYTES {
             self.buffer.reserve(READ_BYTES);
@@ -40,11 +40,11 @@ impl Pipe {
     }
 }
 
-/// Reads the pipe at `path` into a file of the work dir, which goes with the writer.
+/// Reads the pipe at `path` into a file of the work dir, which is removed when the writer is dropped.
 ///
 /// # Errors
 ///
-/// Where it cannot be read, or the disk does not take it.
+/// Fails if it cannot be read, or the disk cannot be written.
 pub(super) async fn spool_pipe(
     path: &Path,
     work_dir: &Path,
@@ -62,7 +62,7 @@ pub(super) async fn spool_pipe(
         }
         writer.write(chunk).await?;
         if writer.bytes() > MAX_PIPE_BYTES {
-            let text = format!("it gives more than {MAX_PIPE_BYTES} bytes");
+            let text = format!("larger than {MAX_PIPE_BYTES} bytes");
             return Err(unreadable(path)(io::Error::new(io::ErrorKind::FileTooLarge, text)).into());
         }
         if writer.bytes() >= checked_bytes {
@@ -72,11 +72,11 @@ pub(super) async fn spool_pipe(
     }
 }
 
-/// Reads a small file that a person names: a regular one, or a pipe such as `<(…)`.
+/// Reads a small file: a regular one, or a pipe such as `<(…)`.
 ///
 /// # Errors
 ///
-/// Where it is neither, is larger than `max_bytes`, or cannot be read.
+/// Fails if it is neither, is larger than `max_bytes`, or cannot be read.
 pub async fn read_small_file(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
     let too_large = || {
         let text = format!("larger than {max_bytes} bytes");

@@ -51,7 +51,7 @@ fn folders_globs_and_files_are_found_once_and_sorted() {
 }
 
 #[test]
-fn links_to_files_count_once_and_links_to_folders_are_not_followed() {
+fn links_to_files_count_once_to_folders_never() {
     let dir = tree(&["2021-01-11/1101/a", "2021-01-11/1101/z"]);
     std::os::unix::fs::symlink(dir.path(), dir.path().join("2021-01-11/1101/loop")).unwrap();
     std::os::unix::fs::symlink(dir.path().join("2021-01-11/1101/a"), dir.path().join("2021-01-11/1101/b"))
@@ -60,7 +60,7 @@ fn links_to_files_count_once_and_links_to_folders_are_not_followed() {
 }
 
 #[test]
-fn what_cannot_be_one_export_is_refused() {
+fn files_of_several_exports_are_refused() {
     let dir = tree(&["2021-01-11/1101/a", "2021-01-12/1101/a", "other/a"]);
     let check = |patterns: &[&str], expected: &str, code| {
         let err = found(dir.path(), patterns).unwrap_err();
@@ -77,14 +77,14 @@ fn what_cannot_be_one_export_is_refused() {
     );
     check(
         &["other"],
-        "other/a: no `YYYY-MM-DD/HHMM` folder in the path says when the export was generated",
+        "other/a: unknown generated time: no `YYYY-MM-DD/HHMM` folder in the path",
         ExitCode::Usage,
     );
     assert!(matches!(found(dir.path(), &["a***"]), Err(LocalError::BadPattern { .. })));
 }
 
 #[test]
-fn hidden_names_in_folders_and_globs_are_passed_over() {
+fn hidden_names_in_folders_and_globs_are_ignored() {
     let dir = tree(&[
         "2021-01-11/1101/_RbacGroupId=4/part-0.json",
         "2021-01-11/1101/_RbacGroupId%3D5/part-0.json",
@@ -116,17 +116,17 @@ fn hidden_names_in_folders_and_globs_are_passed_over() {
     let err = found(dir.path(), &["2021-01-11/1101/*S*"]).unwrap_err();
     assert_eq!(
         err.to_string().replace(&format!("{}/", dir.path().display()), ""),
-        "--from 2021-01-11/1101/*S*: no parts there: 1 name was passed over, such as 2021-01-11/1101/_SUCCESS"
+        "--from 2021-01-11/1101/*S*: no parts found: 1 name ignored, such as 2021-01-11/1101/_SUCCESS"
     );
     assert_eq!(err.exit_code(), ExitCode::Usage);
     assert_eq!(
         err.hint().unwrap(),
-        "names that begin with `_` or `.` are not taken for parts; name a file itself to take it"
+        "name a file itself to ingest it: names that begin with `_` or `.` are ignored"
     );
 }
 
 #[test]
-fn records_of_a_spool_are_passed_over() {
+fn records_of_a_spool_are_ignored() {
     let stem = "0123456789abcdef0123456789abcdef";
     let file = |ending: &str| format!("2021-01-11/1101/{stem}.{ending}");
     let dir = tree(&[&file("part"), &file("json"), "2021-01-11/1101/.kept"]);
@@ -138,7 +138,7 @@ fn records_of_a_spool_are_passed_over() {
     let unfinished = tree(&[&file("part"), &file("part.partial"), &file("partial.json")]);
     for pattern in ["2021-01-11", "2021-01-11/1101/*"] {
         let err = found(unfinished.path(), &[pattern]).unwrap_err();
-        assert!(err.to_string().ends_with(".part.partial is a download that is not finished"), "{err}");
+        assert!(err.to_string().ends_with(".part.partial is an unfinished download"), "{err}");
         assert_eq!(err.exit_code(), ExitCode::Usage);
     }
 }
@@ -149,13 +149,13 @@ fn files_in_two_spellings_of_one_part_are_refused() {
     let err = found(dir.path(), &["2021-01-11"]).unwrap_err();
     assert_eq!(
         err.to_string().replace(&format!("{}/2021-01-11/1101/", dir.path().display()), ""),
-        "OrgId%3D1/p and OrgId=1/p are one part in two spellings"
+        "OrgId%3D1/p and OrgId=1/p are the same part in two spellings"
     );
     assert_eq!(err.exit_code(), ExitCode::Usage);
 }
 
 #[test]
-fn what_is_not_a_file_is_refused() {
+fn devices_and_sockets_are_refused() {
     let dir = tree(&["2021-01-11/1101/a"]);
     let folder = dir.path().join("2021-01-11/1101");
     let check = |pattern: &str, expected: &str| {
@@ -179,7 +179,7 @@ fn what_is_not_a_file_is_refused() {
 }
 
 #[test]
-fn an_option_gives_the_time_of_any_files() {
+fn generated_time_option_overrides_the_paths() {
     let dir = tree(&["2021-01-11/1101/a", "2021-01-12/1101/a"]);
     let time = DateTime::from_timestamp(1_600_000_000, 0).unwrap();
     let found = find(&[dir.path().display().to_string()], Some(time)).unwrap();

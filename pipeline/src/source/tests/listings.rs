@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_part_in_another_spelling_is_not_fetched_again() {
+async fn part_in_another_spelling_is_not_fetched_again() {
     let world = World::new().await;
     world.list(&["/c/OrgId=1/p"]);
     world.blobs.on("/c/OrgId=1/p", [reply(200, "x")]);
@@ -20,7 +20,7 @@ async fn a_part_in_another_spelling_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn a_relist_in_another_spelling_is_of_the_same_parts() {
+async fn listing_in_another_spelling_has_the_same_parts() {
     let world = World::new().await;
     let listing = |path: &str| {
         let url = world.blobs.at(&format!("{path}?sig=SIGNATURE"));
@@ -36,7 +36,7 @@ async fn a_relist_in_another_spelling_is_of_the_same_parts() {
 }
 
 #[tokio::test]
-async fn storage_that_refuses_for_good_is_asked_once() {
+async fn permanent_refusal_of_storage_is_not_retried() {
     let coded = |status, code: &str| reply(status, "").header("x-ms-error-code", code);
     let xml = |status, code: &str| reply(status, format!("\u{feff}<Error><Code>{code}</Code></Error>"));
     let network = ": the storage account refuses this network";
@@ -61,14 +61,14 @@ async fn storage_that_refuses_for_good_is_asked_once() {
         let hint = err.hint().unwrap();
         let expected_hint = match (reason, expected) {
             ("", "403: AuthorizationPermissionMismatch") => {
-                "run again to list the export again; whole parts are kept"
+                "run again to list the export again; completed parts are kept"
             }
             ("", _) => {
-                "storage saw no signature: look whether a proxy cuts the query off download urls; whole parts are kept"
+                "check whether a proxy strips the query from download urls: storage saw no signature; completed parts are kept"
             }
             _ => {
                 "run where the account's firewall lets requests in; a vpn, a private endpoint or a proxy in between \
-                  may be what it refuses; whole parts are kept"
+                  may be what it refuses; completed parts are kept"
             }
         };
         assert_eq!(hint, expected_hint);
@@ -76,7 +76,7 @@ async fn storage_that_refuses_for_good_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_time_lists_as_often_as_it_helps() {
+async fn expired_signature_lists_again_until_the_bound() {
     let end =
         |hours: i64| (Utc::now() + chrono::TimeDelta::hours(hours)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let failed = || reply(403, "<Error><Code>AuthenticationFailed</Code></Error>");
@@ -102,7 +102,7 @@ async fn a_refusal_by_time_lists_as_often_as_it_helps() {
 }
 
 #[tokio::test]
-async fn an_option_that_the_service_refuses_is_named() {
+async fn option_that_the_service_refuses_is_named() {
     let world = World::new().await;
     let refusal = || reply(400, r#"{"error":{"code":"InvalidInput","message":"Invalid value."}}"#);
     world.api.on(LISTING, [refusal()]);
@@ -110,10 +110,10 @@ async fn an_option_that_the_service_refuses_is_named() {
     for (config, expected) in [
         (
             World::config(RouteConfig::Files { api: world.api(), sas_valid_hours: 24, blob_hosts: vec![] }),
-            "several of the service's calls now allow 6 hours at most: pass --sas-valid-hours 6 instead of 24",
+            "pass --sas-valid-hours 6 instead of 24: several of the service's calls allow 6 hours at most",
         ),
-        (world.files(), "if the service does not allow --sas-valid-hours 6, pass a lower value"),
-        (world.json(), "if the service does not allow --page-size 2, pass a lower value"),
+        (world.files(), "pass a lower value if the service does not allow --sas-valid-hours 6"),
+        (world.json(), "pass a lower value if the service does not allow --page-size 2"),
     ] {
         let err = world.fails(&config).await;
         assert!(err.to_string().ends_with("400: InvalidInput: Invalid value."), "{err}");
@@ -153,7 +153,7 @@ async fn urls_are_renewed_by_their_path() {
 }
 
 #[tokio::test]
-async fn another_snapshot_in_between_ends_the_delivery() {
+async fn another_snapshot_ends_the_delivery() {
     let world = World::new().await;
     let listing = |time: &str, paths: &[&str]| {
         let urls: Vec<_> =
@@ -169,8 +169,8 @@ async fn another_snapshot_in_between_ends_the_delivery() {
     assert!(err.is_other_snapshot());
     assert_eq!(
         err.to_string(),
-        "the export was generated anew while it was downloaded: 2021-01-11T17:01:00Z is listed in place of \
-         2021-01-11T11:01:00Z; snapshots are never mixed"
+        "the export was regenerated during the download: expected snapshot 2021-01-11T11:01:00Z, \
+         found 2021-01-11T17:01:00Z; snapshots are never mixed"
     );
     assert_eq!(err.exit_code(), ExitCode::Source);
     world.api.on(LISTING, [first(), listing("2021-01-11T11:01:00Z", &["/c/p", "/c/q"])]);
@@ -180,7 +180,7 @@ async fn another_snapshot_in_between_ends_the_delivery() {
 }
 
 #[tokio::test]
-async fn parts_on_other_hosts_are_never_asked_for() {
+async fn parts_on_other_hosts_are_never_requested() {
     let world = World::new().await;
     let body =
         r#"{"exportFiles":["http://evil.example/p?sig=SIGNATURE"],"generatedTime":"2021-01-11T11:01:00Z"}"#;
@@ -192,7 +192,7 @@ async fn parts_on_other_hosts_are_never_asked_for() {
 }
 
 #[tokio::test]
-async fn an_empty_export_and_redirects_end_the_run() {
+async fn empty_export_and_redirects_end_the_run() {
     let world = World::new().await;
     world.list(&[]);
     let err = world.fails(&world.files()).await;
@@ -201,6 +201,6 @@ async fn an_empty_export_and_redirects_end_the_run() {
 
     world.api.on(LISTING, [reply(307, "").header("location", world.blobs.at("/x?sig=SIGNATURE"))]);
     let err = world.fails(&world.files()).await;
-    assert!(err.to_string().ends_with("307 redirects to 127.0.0.1, which is not followed"), "{err}");
+    assert!(err.to_string().ends_with("307 redirects to 127.0.0.1; redirects are not followed"), "{err}");
     assert!(world.blobs.all_requests().is_empty());
 }

@@ -47,7 +47,7 @@ async fn pipes_are_read_once_and_leave_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pipe_without_a_writer_can_be_left() {
+async fn pipe_without_a_writer_can_be_cancelled() {
     let (work_dir, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let pipe = folder.path().join("pipe");
     make_pipe(&pipe);

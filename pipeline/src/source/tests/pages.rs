@@ -20,10 +20,10 @@ async fn links_to_hosts_of_the_cloud_stay_at_the_origin() {
     std::fs::remove_dir_all(world.work_dir.path().join("software_inventory")).unwrap();
     world.api.on("/api/3", [page("c", Some(&format!("https://us.api.security.example/api/3?{query}#y")))]);
     let err = world.fails(&world.json()).await;
-    assert!(err.to_string().contains("`@odata.nextLink` was followed before"), "{err}");
+    assert!(err.to_string().contains("`@odata.nextLink` was already followed"), "{err}");
     world.api.on("/api/3", [page("c", Some(&world.api.at(&format!("{PAGES}?pageSize=2"))))]);
     let err = world.fails(&world.json()).await;
-    assert!(err.to_string().contains("page-00002.json: `@odata.nextLink` was followed before"), "{err}");
+    assert!(err.to_string().contains("page-00002.json: `@odata.nextLink` was already followed"), "{err}");
 
     for astray in [
         "https://api.security.example/api/2",
@@ -45,7 +45,7 @@ async fn links_to_hosts_of_the_cloud_stay_at_the_origin() {
     for astray in ["/api/2", "?$skiptoken=1", "//api.securitycenter.example/api/2", "3"] {
         world.api.on(PAGES, [page("a", Some(astray))]);
         let err = world.fails(&world.json()).await;
-        assert_eq!(err.to_string(), "page-00000.json: `@odata.nextLink` is no absolute url", "{astray}");
+        assert_eq!(err.to_string(), "page-00000.json: `@odata.nextLink` is not an absolute url", "{astray}");
         assert!(err.hint().is_some());
     }
 }
@@ -79,7 +79,7 @@ async fn pages_are_followed_and_resumed() {
 }
 
 #[tokio::test]
-async fn a_single_page_is_of_its_date() {
+async fn single_page_has_the_time_of_its_date_header() {
     let world = World::new().await;
     world.api.on(PAGES, [page("a", None)]);
     let (export, parts) = world.run(&world.json()).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_single_page_is_of_its_date() {
 }
 
 #[tokio::test]
-async fn links_that_lead_astray_are_not_followed() {
+async fn links_to_other_hosts_are_not_followed() {
     let world = World::new().await;
     let own = |n, time| world.api.at(&format!("/api/next{n}?$skiptoken={}", skip_token(time, n)));
     let now = "2021-01-25/0200/";
@@ -109,7 +109,7 @@ async fn links_that_lead_astray_are_not_followed() {
 
     world.api.on(PAGES, [page("a", Some(&own(1, now)))]);
     world.api.on("/api/next1", [page("b", Some(&own(1, now)))]);
-    check("page-00001.json: `@odata.nextLink` was followed before").await;
+    check("page-00001.json: `@odata.nextLink` was already followed").await;
 
     world.api.on(PAGES, [page("a", Some(&own(2, now)))]);
     world.api.on("/api/next2", [page("b", Some(&own(3, "2021-01-25/0800/")))]);
@@ -120,7 +120,7 @@ async fn links_that_lead_astray_are_not_followed() {
     check("no absolute url").await;
 
     world.api.on(PAGES, [reply(200, r#"{"error":{"code":"x"}}"#)]);
-    check("it has no `value`").await;
+    check("`value` is missing").await;
 
     world.api.on(PAGES, [reply(200, r#"{"value":["#)]);
     check("gave up after 4 attempts").await;
@@ -130,7 +130,7 @@ async fn links_that_lead_astray_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_page_goes_to_the_disk_as_it_comes() {
+async fn page_is_streamed_to_the_disk() {
     const SENT: usize = 6 << 20;
     let world = World::new().await;
     world.api.on(PAGES, [reply(200, format!(r#"{{"value":["{}"]}}"#, "x".repeat(SENT))).stalls_at(SENT)]);

@@ -6,7 +6,7 @@ use super::*;
 const GZIP: &[u8] = b"\x1f\x8b\x08 and more";
 
 #[tokio::test]
-async fn each_part_says_what_proves_it_whole() {
+async fn each_part_has_a_proof() {
     let world = World::new().await;
     let text = "0123456789";
     let cases = [
@@ -35,7 +35,7 @@ async fn each_part_says_what_proves_it_whole() {
     assert_eq!(world.proofs(&world.json()).await.unwrap(), expected);
 }
 
-/// What the server answers to `GET`, what it says of the size to `HEAD`, and what becomes of the part.
+/// The case, the server's responses to `GET`, its body for the size of `HEAD`, and the expected proof or error.
 type UnframedCase = (&'static str, Vec<Reply>, Option<&'static str>, Result<Proof, &'static str>);
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn text_without_framing_is_proved_or_refused() {
         let range = format!("bytes 0-{}/{}", text.len() - 1, text.len());
         reply(206, text).header("content-range", range).unframed()
     };
-    let unproved = "bytes came, and nothing proves that they are the whole part";
+    let unproved = "they may not be the whole part";
     let cases: [UnframedCase; 10] = [
         ("HEAD says as much", vec![plain(text)], Some(text), Ok(Proof::Length)),
         ("HEAD says more, the range too", vec![plain(cut), range(text)], Some(text), Ok(Proof::Length)),
@@ -56,12 +56,12 @@ async fn text_without_framing_is_proved_or_refused() {
         ("HEAD lies, the range does not", vec![plain(cut), range(text)], Some(cut), Ok(Proof::Length)),
         ("HEAD says nothing", vec![plain(text)], Some(""), Err(unproved)),
         ("nothing says anything", vec![plain(cut)], None, Err(unproved)),
-        ("cut each time", vec![plain(cut)], Some(text), Err("14 bytes announced, 7 came")),
+        ("cut each time", vec![plain(cut)], Some(text), Err("expected 14 bytes, received 7")),
         (
             "the range is cut",
             vec![plain(cut), range(text).cut_at(3)],
             None,
-            Err("14 bytes announced, 3 came"),
+            Err("expected 14 bytes, received 3"),
         ),
     ];
     for (name, replies, head, expected) in cases {
@@ -88,7 +88,7 @@ async fn text_without_framing_is_proved_or_refused() {
 }
 
 #[tokio::test]
-async fn gzip_without_framing_is_asked_for_its_size() {
+async fn size_of_unframed_gzip_is_requested() {
     // Cut between two members it would look whole.
     let world = World::new().await;
     world.list(&["/c/p"]);
@@ -104,7 +104,7 @@ async fn gzip_without_framing_is_asked_for_its_size() {
     world.blobs.on_head("/c/p", reply(200, whole));
     let err = world.fails(&world.files()).await;
     assert!(
-        chain(&err).contains("22 bytes announced, 11 came") || chain(&err).contains("announced"),
+        chain(&err).contains("expected 22 bytes, received 11") || chain(&err).contains("received"),
         "{}",
         chain(&err)
     );

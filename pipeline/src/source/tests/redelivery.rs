@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A delivery of parts `a`, `b` and `c`, one download at a time, that nobody has looked at yet.
-struct Out {
+/// A delivery of parts `a`, `b` and `c`, one download at a time, none of which was opened yet.
+struct DeliveredParts {
     world: World,
     delivery: tokio::task::JoinHandle<Result<(), SourceError>>,
     parts: Vec<StoredPart>,
@@ -11,7 +11,7 @@ struct Out {
     progress: Arc<FetchProgress>,
 }
 
-impl Out {
+impl DeliveredParts {
     async fn new() -> Self {
         let world = World::new().await;
         world.list(&["/c/a", "/c/b", "/c/c"]);
@@ -38,8 +38,8 @@ fn damage() -> std::io::Error {
 }
 
 #[tokio::test]
-async fn parts_that_are_out_hold_no_download_and_may_come_back() {
-    let Out { world, delivery, mut parts, mut receiver, progress } = Out::new().await;
+async fn delivered_parts_free_their_download_slot() {
+    let DeliveredParts { world, delivery, mut parts, mut receiver, progress } = DeliveredParts::new().await;
     assert!(!delivery.is_finished(), "any of them may come back");
     assert!(parts.remove(1).reject(&damage()));
     drop(parts);
@@ -56,8 +56,8 @@ async fn parts_that_are_out_hold_no_download_and_may_come_back() {
 }
 
 #[tokio::test]
-async fn a_part_that_comes_back_for_ever_is_given_up() {
-    let Out { world, delivery, parts, mut receiver, .. } = Out::new().await;
+async fn part_that_is_always_rejected_fails() {
+    let DeliveredParts { world, delivery, parts, mut receiver, .. } = DeliveredParts::new().await;
     for part in parts {
         assert!(part.reject(&damage()));
     }
@@ -70,25 +70,25 @@ async fn a_part_that_comes_back_for_ever_is_given_up() {
     }
     assert_eq!(num_deliveries, 4 + 4 + 2, "four attempts at each of two, and two at the third");
     let err = delivery.await.unwrap().unwrap_err();
-    assert_eq!(err.to_string(), "part c/a could not be fetched, nor one other");
+    assert_eq!(err.to_string(), "part c/a could not be fetched (and 1 other part)");
     let chain = chain(&err);
     assert!(chain.contains(": gave up after 4 attempts in "), "{chain}");
-    assert!(chain.ends_with("/c/a: what came is damaged: no gzip"), "{chain}");
+    assert!(chain.ends_with("/c/a: damaged part: no gzip"), "{chain}");
     assert_eq!(err.exit_code(), ExitCode::Source);
     assert_eq!(world.blobs.requests("/c/c").len(), 2);
 }
 
 #[tokio::test]
-async fn a_part_that_is_out_when_the_run_is_cancelled_holds_nothing_up() {
-    let Out { delivery, mut parts, receiver, .. } = Out::new().await;
+async fn delivered_part_does_not_block_cancellation() {
+    let DeliveredParts { delivery, mut parts, receiver, .. } = DeliveredParts::new().await;
     delivery.abort();
     assert!(delivery.await.unwrap_err().is_cancelled());
-    assert!(!parts.remove(0).reject(&damage()), "nobody fetches it");
+    assert!(!parts.remove(0).reject(&damage()), "delivery has ended");
     drop((parts, receiver));
 }
 
 #[tokio::test]
-async fn a_part_of_an_earlier_run_is_held_against_the_servers_md5() {
+async fn part_of_an_earlier_run_is_checked_by_md5() {
     let world = World::new().await;
     world.list(&["/c/a", "/c/b"]);
     world.blobs.on("/c/a", [reply(200, "A").header("content-md5", md5("a")), reply(200, "a")]);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_refused_token_is_renewed_once() {
+async fn refused_token_is_renewed_once() {
     let world = World::new().await;
     world.list(&["/c/p"]);
     world.blobs.on("/c/p", [reply(200, "x")]);
@@ -31,7 +31,7 @@ async fn a_refused_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named() {
+async fn missing_permission_is_named() {
     let world = World::new().await;
     world.api.on(LISTING, [reply(403, r#"{"error":{"code":"Forbidden","message":"no","target":"t-1"}}"#)]);
     let err = world.fails(&world.files()).await;
@@ -43,7 +43,7 @@ async fn a_missing_permission_is_named() {
 }
 
 #[tokio::test]
-async fn no_token_is_no_listing() {
+async fn missing_token_ends_the_listing() {
     let world = World::new().await;
     world.login.on(
         TOKEN,
@@ -76,7 +76,7 @@ async fn no_token_is_no_listing() {
 }
 
 #[tokio::test]
-async fn throttling_is_waited_for_or_reported() {
+async fn short_throttling_waits_and_long_is_reported() {
     let world = World::new().await;
     world.list(&["/c/p"]);
     let listing = serde_json::json!({
@@ -90,7 +90,7 @@ async fn throttling_is_waited_for_or_reported() {
     world.api.on(LISTING, [throttled("3000")]);
     let err = world.fails(&world.files()).await;
     assert_eq!(err.exit_code(), ExitCode::Budget);
-    assert!(err.to_string().contains("the call rate is used up until 20"), "{err}");
+    assert!(err.to_string().contains("call rate limit reached until 20"), "{err}");
     let num_calls = world.api.requests(LISTING).len();
     assert_eq!(world.fails(&world.files()).await.exit_code(), ExitCode::Budget);
     assert_eq!(world.api.requests(LISTING).len(), num_calls, "not asked again before that time");
@@ -107,11 +107,11 @@ async fn throttling_is_waited_for_or_reported() {
 }
 
 #[tokio::test]
-async fn answers_of_too_many_headers_are_not_read() {
+async fn responses_with_too_many_headers_are_refused() {
     let world = World::new().await;
     let many = |reply: Reply| (0..5000).fold(reply, |reply, n| reply.header(&format!("x-{n}"), "y"));
     world.api.on(LISTING, [many(reply(200, "{}"))]);
     let err = world.fails(&world.files()).await;
-    assert!(chain(&err).contains("the transfer failed"), "{}", chain(&err));
+    assert!(chain(&err).contains("transfer failed"), "{}", chain(&err));
     assert_eq!(err.exit_code(), ExitCode::Source);
 }
