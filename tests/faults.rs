@@ -394,7 +394,7 @@ fn a_firewall_of_the_account_is_not_taken_for_expiry() {
             &[
                 &six_parts().part_path(0),
                 &format!(
-                    ": 403: {code}: the storage account refuses this network; hint: run where the account's firewall"
+                    ": 403: {code}: the storage account refuses this network; hint: run from a network that the account's firewall"
                 ),
             ],
         );
@@ -539,7 +539,7 @@ fn an_empty_export_leaves_yesterdays_snapshot_alone() {
 fn invalid_listing_is_not_quoted() {
     for (body, expected) in [
         ("<html>", "unexpected json at line 1 column 1"),
-        (r#"{"exportFiles":["x?sig=LEAK"]}"#, "no `generatedTime`"),
+        (r#"{"exportFiles":["x?sig=LEAK"]}"#, "`generatedTime` is missing"),
         (r#"{"exportFiles":"#, "unexpected json"),
         (
             r#"{"exportFiles":["https://evil.example/p?sig=LEAK"],"generatedTime":"2021-01-11T11:01:00Z"}"#,

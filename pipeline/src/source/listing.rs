@@ -87,7 +87,7 @@ fn parse(body: &[u8], url: &RedactedUrl, rules: &UrlRules) -> Result<Listing, So
         return Err(SourceError::TooManyParts { url: url.clone(), max_parts: MAX_PARTS });
     }
     let time = answer.generated_time.as_deref().and_then(parse_generated_time);
-    let generated_time = time.ok_or_else(|| bad("`generatedTime` is not a time".into()))?;
+    let generated_time = time.ok_or_else(|| bad("`generatedTime` is missing or not a time".into()))?;
 
     let mut urls = Vec::with_capacity(answer.export_files.len());
     for (index, text) in answer.export_files.iter().enumerate() {
@@ -181,7 +181,7 @@ mod tests {
         );
         check(
             &listing(&[url], "yesterday"),
-            "GET https://api.example/api/x: invalid listing: `generatedTime` is not a time",
+            "GET https://api.example/api/x: invalid listing: `generatedTime` is missing or not a time",
         );
         check(
             &format!(r#"{{"exportFiles":"{url}"}}"#),

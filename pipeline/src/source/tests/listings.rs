@@ -67,8 +67,8 @@ async fn permanent_refusal_of_storage_is_not_retried() {
                 "check whether a proxy strips the query from download urls: storage saw no signature; completed parts are kept"
             }
             _ => {
-                "run where the account's firewall lets requests in; a vpn, a private endpoint or a proxy in between \
-                  may be what it refuses; completed parts are kept"
+                "run from a network that the account's firewall allows; check vpn, private endpoint and proxy; \
+                 completed parts are kept"
             }
         };
         assert_eq!(hint, expected_hint);
@@ -175,7 +175,7 @@ async fn another_snapshot_ends_the_delivery() {
     assert_eq!(err.exit_code(), ExitCode::Source);
     world.api.on(LISTING, [first(), listing("2021-01-11T11:01:00Z", &["/c/p", "/c/q"])]);
     let err = world.fails(&world.files()).await;
-    assert_eq!(err.to_string(), "the export lists c/q now and did not before");
+    assert_eq!(err.to_string(), "the export now lists c/q, which an earlier listing lacked");
     assert!(err.is_other_snapshot());
 }
 

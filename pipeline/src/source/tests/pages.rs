@@ -117,10 +117,10 @@ async fn links_to_other_hosts_are_not_followed() {
     assert!(world.api.requests("/api/next3").is_empty());
 
     world.api.on(PAGES, [page("a", Some("/api/relative"))]);
-    check("no absolute url").await;
+    check("not an absolute url").await;
 
     world.api.on(PAGES, [reply(200, r#"{"error":{"code":"x"}}"#)]);
-    check("`value` is missing").await;
+    check("it has no `value`").await;
 
     world.api.on(PAGES, [reply(200, r#"{"value":["#)]);
     check("gave up after 4 attempts").await;
