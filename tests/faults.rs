@@ -705,7 +705,7 @@ fn links_that_lead_astray_are_not_followed() {
     );
     emulator.script(At::Page, 1, Fault::Nothing);
     emulator.script(At::Page, u32::MAX, Fault::NextLinkToItself);
-    check_error(&fails(&emulator, &json, 4), &["was followed before; the pages would never end"]);
+    check_error(&fails(&emulator, &json, 4), &["was already followed; the pages would never end"]);
     emulator.clear_faults();
     emulator.script(At::Page, u32::MAX, Fault::Body(r#"{"error":{"code":"x"}}"#.to_owned()));
     check_error(&fails(&emulator, &json, 4), &["no page: it has no `value`"]);
