@@ -708,7 +708,7 @@ fn links_that_lead_astray_are_not_followed() {
     check_error(&fails(&emulator, &json, 4), &["was already followed; the pages would never end"]);
     emulator.clear_faults();
     emulator.script(At::Page, u32::MAX, Fault::Body(r#"{"error":{"code":"x"}}"#.to_owned()));
-    check_error(&fails(&emulator, &json, 4), &["no page: it has no `value`"]);
+    check_error(&fails(&emulator, &json, 4), &["invalid page: `value` is missing"]);
     let deep = format!(r#"{{"value":[{{"DeviceId":{}1{}}}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
     emulator.clear_faults();
     emulator.script(At::Page, u32::MAX, Fault::Body(deep));

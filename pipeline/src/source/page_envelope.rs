@@ -1,8 +1,7 @@
-//! Reads the envelope of a JSON page while its bytes pass by: the members beside `value`, and whether
-//! the page is complete.
+//! Reads the envelope of a JSON page from a stream: the members beside `value`, and whether the page is complete.
 //!
 //! A page of 200,000 records has some 100 MB, so it is neither held nor parsed here: only the members beside
-//! `value` are kept. Whether the records are valid is for the decoder to say.
+//! `value` are kept. The decoder decides whether the records are valid.
 
 use codec::decode::value_scanner::{BracketScanner, Scan, ValueScanner};
 use serde_json::Value;
@@ -11,17 +10,17 @@ use serde_json::Value;
 /// link longer than the one before (pipeline/docs/service.md#failures-of-the-api), which ends here.
 const MAX_MEMBERS_BYTES: usize = 64 * 1024;
 
-/// What is wrong with a page.
+/// Why a page is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The page ends inside of its object.
-    #[error("the page ends too early, after {bytes} bytes")]
+    #[error("truncated page: ends after {bytes} bytes")]
     Truncated {
         /// Size of what there was.
         bytes: u64,
     },
     /// Not the shape of a page.
-    #[error("no page: {problem}, at byte {offset}")]
+    #[error("invalid page: {problem}, at byte {offset}")]
     Malformed {
         /// What was found.
         problem: &'static str,
@@ -50,14 +49,14 @@ impl PageEnvelope {
 #[derive(Debug)]
 pub struct EnvelopeScanner {
     state: ScanState,
-    /// Of the name or value at hand.
+    /// Scans the current name or value.
     scanner: ValueScanner,
     /// Whether the last piece ended behind a backslash, which the scanner takes with what it escapes.
     is_after_backslash: bool,
     records: BracketScanner,
     /// Bytes of all earlier pieces.
     offset: u64,
-    /// Text of the member at hand: first its name, then its value.
+    /// Text of the current member: first its name, then its value.
     text: Vec<u8>,
     name: String,
     members_bytes: usize,
@@ -115,7 +114,7 @@ impl EnvelopeScanner {
     ///
     /// # Errors
     ///
-    /// At the first byte that no page has.
+    /// Fails at the first byte that cannot be in a page.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), EnvelopeError> {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
@@ -189,7 +188,7 @@ impl EnvelopeScanner {
         Ok(())
     }
 
-    /// Ends the page.
+    /// Finishes the page.
     ///
     /// # Errors
     ///
@@ -199,19 +198,19 @@ impl EnvelopeScanner {
             return Err(EnvelopeError::Truncated { bytes: self.offset });
         }
         if !self.has_value {
-            return Err(EnvelopeError::Malformed { problem: "it has no `value`", offset: self.offset });
+            return Err(EnvelopeError::Malformed { problem: "`value` is missing", offset: self.offset });
         }
         Ok(self.envelope)
     }
 
-    /// Begins a name or a member's value.
+    /// Starts a name or a member's value.
     fn begin(&mut self, state: ScanState) {
         self.text.clear();
         self.scanner = ValueScanner::default();
         self.state = state;
     }
 
-    /// Scans the name or value at hand, at `offset` of a piece; returns how much of `bytes` it takes and whether
+    /// Scans the current name or value, at `offset` of a piece; returns how much of `bytes` it takes and whether
     /// it has ended there.
     fn scan(&mut self, bytes: &[u8], offset: usize) -> Result<(usize, bool), EnvelopeError> {
         let escaped = [b'\\', bytes[0]];
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_noticed() {
+    fn every_truncation_is_noticed() {
         let page = PAGE.trim_end().as_bytes();
         for len in 0..page.len() {
             assert_eq!(scan(&[&page[..len]]), Err(EnvelopeError::Truncated { bytes: len as u64 }), "{len}");
@@ -313,15 +312,15 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_no_pages() {
+    fn other_shapes_are_invalid_pages() {
         let check = |page: &str, problem: &str| match scan(&[page.as_bytes()]) {
             Err(EnvelopeError::Malformed { problem: found, .. }) => assert_eq!(found, problem, "{page}"),
             other => panic!("{page}: {other:?}"),
         };
         check("[]", "not a json object");
         check("<html>", "not a json object");
-        check("{}", "it has no `value`");
-        check(r#"{"error":{"code":"x"}}"#, "it has no `value`");
+        check("{}", "`value` is missing");
+        check(r#"{"error":{"code":"x"}}"#, "`value` is missing");
         check(r#"{"value":null}"#, "`value` is not an array");
         check(r#"{"value":[],"value":[]}"#, "a second `value`");
         check(r#"{"value":[]}{"#, "more after the end");

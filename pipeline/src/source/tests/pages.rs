@@ -120,7 +120,7 @@ async fn links_to_other_hosts_are_not_followed() {
     check("not an absolute url").await;
 
     world.api.on(PAGES, [reply(200, r#"{"error":{"code":"x"}}"#)]);
-    check("it has no `value`").await;
+    check("`value` is missing").await;
 
     world.api.on(PAGES, [reply(200, r#"{"value":["#)]);
     check("gave up after 4 attempts").await;
