@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn lacking_columns_are_added_nullable_and_others_have_to_fit() {
+    fn missing_columns_are_added_nullable_others_must_fit() {
         let dataset = &SOFTWARE_INVENTORY;
         let plain = schema_of(dataset, false);
         assert_eq!(with_columns_of(dataset, false, &plain), Ok(None));

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_without_values_or_statistics_have_no_bounds() {
+    fn columns_without_statistics_have_no_bounds() {
         let all_null = batch(vec![("DeviceName", texts(&[None, None]))]);
         let found = statistics(WriterProperties::default(), std::slice::from_ref(&all_null));
         let expected = json!({
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_bounded_by_milliseconds_and_by_four_digits() {
+    fn times_are_bounded_by_milliseconds_and_four_digits() {
         let times = |values: Vec<i64>| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         };
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_upwards_past_characters_that_nothing_follows() {
+    fn text_is_cut_upwards_past_the_last_characters() {
         let long = |text: &str| format!("{text}{}", "x".repeat(99));
         assert_eq!(cut_upwards("short").as_deref(), Some("short"));
         let check = |text: String, expected: Option<String>| assert_eq!(cut_upwards(&text), expected);

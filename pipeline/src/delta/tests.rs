@@ -119,7 +119,7 @@ fn new_store() -> Arc<dyn ObjectStore> {
 }
 
 #[tokio::test]
-async fn first_commit_makes_the_table_and_later_ones_replace_a_date() {
+async fn first_commit_creates_the_table_others_replace() {
     let store = new_store();
     let mut table = open(&store).await;
     assert_eq!((table.version(), table.live_files().count()), (None, 0));
@@ -166,7 +166,7 @@ async fn first_commit_makes_the_table_and_later_ones_replace_a_date() {
 }
 
 #[tokio::test]
-async fn transactions_let_a_rerun_through_once_and_what_is_new_always() {
+async fn transactions_let_a_rerun_through_once() {
     let store = new_store();
     let mut table = open(&store).await;
     let noon = table.next_transaction(snapshot_id(NOON));
@@ -429,7 +429,7 @@ async fn snapshots_held_before_are_adopted_in_one_commit() {
 }
 
 #[tokio::test]
-async fn commits_of_others_are_built_upon_unless_they_touch_the_date() {
+async fn foreign_commits_of_other_dates_are_built_upon() {
     let store = new_store();
     let mut ours = open(&store).await;
     publish(&mut ours, NOON, "aaaaaaaa", &[None]).await.unwrap();
