@@ -31,7 +31,7 @@ fn files_have_the_declared_columns_and_indexes() {
         footer.file_metadata().key_value_metadata(),
     )
     .unwrap();
-    assert_eq!(schema.fields(), schema::arrow::file_schema(schema::DATASETS[0], false).fields());
+    assert_eq!(schema.fields(), schema::arrow::file_schema_with_ids(schema::DATASETS[0], false).fields());
     assert!(
         schema.field_with_name("OSPlatform").is_err() && schema.field_with_name("snapshot_date").is_err()
     );

@@ -179,7 +179,9 @@ pub struct ChangeWords {
 pub struct Column {
     /// Name in the lake, and of the property on the wire (matched there without regard to case).
     pub name: &'static str,
-    /// The column's number in the dataset. Never changed and never used again.
+    /// The column's number in the dataset. Never changed and never used again. The first version of a dataset
+    /// is numbered as Iceberg numbers a new table: its columns in the order of the Delta table (those of the
+    /// files, then a number for [`SNAPSHOT_DATE`], then the partition column), then what is inside of lists.
     pub field_id: i32,
     /// Numbers of what is inside of a list: its element, then the members of a struct.
     pub child_ids: &'static [i32],

@@ -62,6 +62,48 @@ mod tests {
         }
     }
 
+    /// Returns path and field id of every column of a dataset and of what is inside of it.
+    fn field_ids(dataset: &Dataset) -> Vec<(String, i32)> {
+        let mut ids = Vec::new();
+        for column in all_columns(dataset) {
+            ids.push((column.name.to_owned(), column.field_id));
+            let mut children = match column.column_type {
+                ColumnType::Utf8List => vec![format!("{}.element", column.name)],
+                ColumnType::StructList(members) => {
+                    let member = |member: &StructMember| format!("{}.element.{}", column.name, member.name);
+                    let members = members.iter().map(member);
+                    std::iter::once(format!("{}.element", column.name)).chain(members).collect()
+                }
+                _ => Vec::new(),
+            };
+            assert_eq!(children.len(), column.child_ids.len(), "{}", column.name);
+            ids.extend(children.drain(..).zip(column.child_ids.iter().copied()));
+        }
+        ids
+    }
+
+    /// Field ids are in data files for good: a line of the list is never changed and never removed.
+    #[test]
+    fn field_ids_are_unique_and_only_ever_added() {
+        const LIST: &str = include_str!("../field_ids.txt");
+        let listed: Vec<&str> = LIST.lines().filter(|line| !line.starts_with('#')).collect();
+        let mut declared = Vec::new();
+        for dataset in DATASETS {
+            let ids = field_ids(dataset);
+            let unique: std::collections::HashSet<_> = ids.iter().map(|(_, id)| *id).collect();
+            assert_eq!(unique.len(), ids.len(), "{}: an id is declared twice", dataset.name);
+            for column in dataset.columns {
+                let own = std::iter::once(&column.field_id).chain(column.child_ids);
+                own.for_each(|id| assert!((1..FIRST_SHARED_FIELD_ID).contains(id), "{}: {id}", column.name));
+            }
+            declared.extend(ids.iter().map(|(path, id)| format!("{} {id} {path}", dataset.name)));
+        }
+        let missing: Vec<_> = listed.iter().filter(|line| !declared.iter().any(|one| one == *line)).collect();
+        assert!(missing.is_empty(), "listed in schema/field_ids.txt, not declared: {missing:#?}");
+        let new: Vec<_> = declared.iter().filter(|line| !listed.contains(&line.as_str())).collect();
+        assert!(new.is_empty(), "add these lines to schema/field_ids.txt: {new:#?}");
+    }
+
     #[test]
     fn columns_have_a_doc_line_and_a_source() {
         for column in DATASETS.iter().flat_map(|dataset| all_columns(dataset)) {

@@ -103,10 +103,10 @@ impl BatchLayout {
         };
         let extra = extra_fields.then_some(&schema::EXTRA_FIELDS);
         let mut fields: Vec<Filled> = dataset.file_columns().chain(extra).map(filled).collect();
-        let file_schema = schema::arrow::file_schema(dataset, extra_fields);
+        let file_schema = schema::arrow::file_schema_with_ids(dataset, extra_fields);
         let mut schema = match text {
             TextType::Dictionary => schema::arrow::batch_schema(dataset, extra_fields),
-            TextType::Plain => Arc::clone(&file_schema),
+            TextType::Plain => schema::arrow::file_schema(dataset, extra_fields),
         };
         if partition_columns {
             fields.push(Filled::SnapshotDate);
@@ -134,7 +134,7 @@ impl BatchLayout {
         }
     }
 
-    /// The Arrow schema of the data files.
+    /// The Arrow schema of the data files, with field ids.
     pub fn file_schema(&self) -> &SchemaRef {
         &self.file_schema
     }

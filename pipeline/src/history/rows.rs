@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use arrow_array::{Array, Int32Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use parquet::arrow::ProjectionMask;
@@ -254,7 +254,7 @@ fn read_metadata(bytes: &SharedFile) -> Result<ArrowReaderMetadata, ParquetError
     let metadata = ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())?;
     let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
     let fields = metadata.schema().fields().iter().map(|field| match field.data_type() {
-        DataType::Utf8 => Arc::new(Field::new(field.name(), dictionary.clone(), field.is_nullable())),
+        DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(dictionary.clone())),
         _ => Arc::clone(field),
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));

@@ -201,7 +201,8 @@ fn first_difference(expected: &Fields, found: &Fields) -> Option<(String, String
         None => "no column".to_owned(),
         Some(field) => {
             let required = if field.is_nullable() { "" } else { ", required" };
-            format!("{} {}{required}", field.name(), field.data_type())
+            let data_type = schema::arrow::without_field_ids(field.data_type());
+            format!("{} {data_type}{required}", field.name())
         }
     };
     (0..expected.len().max(found.len()))

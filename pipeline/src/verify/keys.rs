@@ -101,7 +101,10 @@ fn key_batches(
     let stored = || dataset.file_columns().filter(|column| dataset.key.contains(&column.name));
     for column in stored() {
         let field = builder.schema().field_with_name(column.name);
-        if !field.is_ok_and(|field| *field.data_type() == schema::arrow::data_type(column.column_type)) {
+        if !field.is_ok_and(|field| {
+            schema::arrow::without_field_ids(field.data_type())
+                == schema::arrow::data_type(column.column_type)
+        }) {
             return Err(KeyError::Column { column: column.name });
         }
     }

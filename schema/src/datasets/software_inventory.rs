@@ -100,14 +100,14 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
         ),
         list(
             8,
-            &[15],
+            &[16],
             "DiskPaths",
             "Paths on disk that show the installation; an empty list is not null.",
             LEARN,
         ),
         list(
             9,
-            &[16],
+            &[17],
             "RegistryPaths",
             "Registry keys that show the installation; an empty list is not null.",
             LEARN,
@@ -148,7 +148,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
             source: LEARN,
         },
         property(
-            14,
+            15,
             "OSPlatform",
             ColumnType::Utf8,
             Optional,
