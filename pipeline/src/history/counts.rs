@@ -125,7 +125,7 @@ impl<'c> Grouping<'c> {
 }
 
 /// Returns the columns to read.
-fn columns<'c>(roles: Roles, by: Grouping<'c>) -> Vec<&'c str> {
+fn columns(roles: Roles, by: Grouping<'_>) -> Vec<&str> {
     let mut columns: Vec<&str> = roles.product_columns();
     columns.extend(roles.measures.iter().filter_map(|measure| match measure.counted {
         Counted::Sum(column) => Some(column),

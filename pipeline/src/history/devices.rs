@@ -107,15 +107,15 @@ fn read_one(
     cancel: &Cancel,
 ) -> Result<BTreeMap<Box<str>, Device>, HistoryError> {
     const NOT_SEEN: (usize, usize) = (usize::MAX, usize::MAX);
-    let named = [roles.device_name, roles.group];
-    let columns: Vec<_> = std::iter::once(roles.device).chain(named.into_iter().flatten()).collect();
+    let described_by = [roles.device_name, roles.group];
+    let columns: Vec<_> = std::iter::once(roles.device).chain(described_by.into_iter().flatten()).collect();
     let by_thread = reader.visit(
         &columns,
         |_| true,
         cancel,
         |found: &mut BTreeMap<_, _>, rows| {
             let ids = rows.text(roles.device);
-            let [names, groups] = named.map(|column| column.map(|column| rows.text(column)));
+            let [names, groups] = described_by.map(|column| column.map(|column| rows.text(column)));
             let code = |column: &Option<TextColumn>, row: usize| {
                 column.as_ref().map_or(0, |column| column.codes()[row])
             };

@@ -105,7 +105,9 @@ impl Diff<'_> {
                     for row in 0..group.num_rows() {
                         if let Some(product) = keys.product(row).filter(|product| in_turn(*product)) {
                             let mut hasher = HASH.build_hasher();
-                            values.iter().for_each(|column| hasher.write_u64(column.hash(row)));
+                            for column in &values {
+                                hasher.write_u64(column.hash(row));
+                            }
                             rows.push(product, hasher.finish());
                         }
                     }
@@ -284,7 +286,7 @@ impl Selection<'_> {
             Ok(())
         })?;
         let mut frames = frames.into_iter().flatten();
-        let Some(mut rows) = frames.next() else { return self.no_rows() };
+        let Some(mut rows) = frames.next() else { return Ok(self.no_rows()) };
         for frame in frames {
             rows.vstack_mut_owned(frame)?;
         }
@@ -362,12 +364,12 @@ impl Selection<'_> {
     }
 
     /// Returns the rows of a snapshot without any.
-    fn no_rows(&self) -> Result<DataFrame, HistoryError> {
+    fn no_rows(&self) -> DataFrame {
         let roles = self.diff.roles;
         let is_integer = |name: &str| roles.is_integer(name);
         let fields = roles.row_columns().into_iter().map(|name| {
             Field::new(name.into(), if is_integer(name) { DataType::Int32 } else { DataType::String })
         });
-        Ok(DataFrame::empty_with_schema(&fields.collect()))
+        DataFrame::empty_with_schema(&fields.collect())
     }
 }

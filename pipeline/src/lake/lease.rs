@@ -191,7 +191,7 @@ async fn check_conditional_writes(
                     return Err(error);
                 }
                 Err(error) => {
-                    tracing::debug!(error = %error, "conditional writes could not be checked; trying again")
+                    tracing::debug!(error = %error, "conditional writes could not be checked; trying again");
                 }
             }
         }

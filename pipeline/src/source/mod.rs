@@ -64,6 +64,10 @@ impl Source {
     /// # Errors
     ///
     /// Fails if the export cannot be listed or has no parts.
+    ///
+    /// # Panics
+    ///
+    /// Never: a listing that is recorded has a source.
     pub async fn open(
         config: &SourceConfig,
         dataset: &'static Dataset,

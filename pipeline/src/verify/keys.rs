@@ -140,7 +140,7 @@ fn frame_value(key: &mut Vec<u8>, column_type: ColumnType, array: &ArrayRef, row
     }
     match column_type {
         ColumnType::Utf8 | ColumnType::Json => {
-            frame(key, Some(array.as_string::<i32>().value(row).as_bytes()))
+            frame(key, Some(array.as_string::<i32>().value(row).as_bytes()));
         }
         ColumnType::Int32 => {
             frame(key, Some(&array.as_primitive::<Int32Type>().value(row).to_le_bytes()));
