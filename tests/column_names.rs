@@ -65,16 +65,16 @@ fn literals(program: &str) -> Vec<&str> {
             rest = after;
         } else if from.starts_with("'\"'") || from.starts_with("'\\\"'") {
             rest = &from[from.find("\"'").unwrap() + 2..];
-        } else if from.starts_with('"') {
+        } else if let Some(body) = from.strip_prefix('"') {
             let mut is_escaped = false;
-            let end = from[1..].find(|c| {
+            let end = body.find(|c| {
                 let is_end = c == '"' && !is_escaped;
                 is_escaped = c == '\\' && !is_escaped;
                 is_end
             });
-            let end = 1 + end.unwrap();
-            literals.push(&from[1..end]);
-            rest = &from[end + 1..];
+            let end = end.unwrap();
+            literals.push(&body[..end]);
+            rest = &body[end + 1..];
         } else {
             rest = &from[1..];
         }

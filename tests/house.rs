@@ -41,7 +41,9 @@ fn sources_have_no_circles() {
         let of_files =
             imports.iter().map(|import| (import.from.join("::"), import.to.join("::"), &*import.name));
         circles.extend(circles_of(of_files).into_iter().map(|circle| format!("{name}: files: {circle}")));
-        let of_rooms = imports.iter().map(|import| (import.from_room(), import.to_room(), &*import.name));
+        let of_rooms = imports
+            .iter()
+            .map(|import| (import.room_of_importer(), import.room_of_imported(), &*import.name));
         circles.extend(circles_of(of_rooms).into_iter().map(|circle| format!("{name}: rooms: {circle}")));
     }
     assert!(circles.is_empty(), "\n{}\n", circles.join("\n"));
@@ -57,7 +59,7 @@ fn rooms_import_downwards_only() {
     let upwards: BTreeSet<_> = imports
         .iter()
         .filter(|import| {
-            let (from, to) = (import.from_room(), import.to_room());
+            let (from, to) = (import.room_of_importer(), import.room_of_imported());
             forbidden.contains(&(from.as_str(), to.as_str()))
                 || (to == COMMAND_LINE && !["cli", "lib", "main"].contains(&from.as_str()))
         })

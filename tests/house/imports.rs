@@ -19,11 +19,11 @@ pub struct Import {
 }
 
 impl Import {
-    pub fn from_room(&self) -> String {
+    pub fn room_of_importer(&self) -> String {
         self.from.first().cloned().unwrap_or_else(|| "lib".to_owned())
     }
 
-    pub fn to_room(&self) -> String {
+    pub fn room_of_imported(&self) -> String {
         self.to.first().cloned().unwrap_or_else(|| "lib".to_owned())
     }
 }
@@ -61,8 +61,8 @@ impl Sources {
         let mut files = BTreeMap::new();
         let mut test_modules = Vec::new();
         for (path, text) in texts {
-            let (tokens, tests) = without_tests(&tokens(&text));
-            test_modules.extend(tests.into_iter().map(|name| child(&path, &name)));
+            let (tokens, test_children) = without_tests(&tokens(&text));
+            test_modules.extend(test_children.into_iter().map(|name| child(&path, &name)));
             files.insert(path, SourceFile { tokens, ..SourceFile::default() });
         }
         files.retain(|path, _| !test_modules.iter().any(|module| path.starts_with(module)));
