@@ -17,16 +17,12 @@ use azure_identity::{
 };
 use url::Url;
 
-use super::{
-    AuthError, AuthMethod, Credentials, azure_cli,
-    certificate::CertificateAssertion,
-    managed_identity::{IdentityFailure, IdentityService},
-    transport::Transport,
-};
-use crate::http::{
-    API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, Secret, error_chain,
-    secret::{quotable, read_secret_file},
-};
+use super::certificate::CertificateAssertion;
+use super::managed_identity::{IdentityFailure, IdentityService};
+use super::transport::Transport;
+use super::{AuthError, AuthMethod, Credentials, azure_cli};
+use crate::http::secret::{quotable, read_secret_file};
+use crate::http::{API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, Secret, error_chain};
 
 /// Largest token file that is read: the token of a cluster has some kilobytes.
 const MAX_TOKEN_FILE_BYTES: u64 = 1024 * 1024;

@@ -7,7 +7,8 @@ use base64::{
 use schema::Permission;
 use serde::Deserialize;
 
-use crate::http::{Secret, secret::quotable};
+use crate::http::Secret;
+use crate::http::secret::quotable;
 
 /// The audiences that the API accepts, by cloud (pipeline/docs/service.md#signing-in): the resource kept its name
 /// when the host got a new one. Last, the id of the application `WindowsDefenderATP`, which version 2 tokens

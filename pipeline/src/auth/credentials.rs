@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::{environment, http::Secret};
+use crate::environment;
+use crate::http::Secret;
 
 /// How the caller proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]

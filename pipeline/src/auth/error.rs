@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 
 use super::credentials::AuthMethod;
-use crate::{
-    exit_code::{Diagnostic, ExitCode},
-    http::{CertificateProblem, RedactedUrl},
-};
+use crate::exit_code::{Diagnostic, ExitCode};
+use crate::http::{CertificateProblem, RedactedUrl};
 
 /// Why no token could be obtained.
 #[derive(Debug, Clone, thiserror::Error)]

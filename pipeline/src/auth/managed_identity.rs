@@ -12,10 +12,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::{AuthError, MachineIdentity, transport::MAX_TOKEN_BYTES};
+use super::transport::MAX_TOKEN_BYTES;
+use super::{AuthError, MachineIdentity};
+use crate::http::secret::quotable;
 use crate::http::{
-    HttpClient, HttpError, RedactedUrl, Secret, error_chain, read_bounded, read_error_body, secret::quotable,
-    transport_error,
+    HttpClient, HttpError, RedactedUrl, Secret, error_chain, read_bounded, read_error_body, transport_error,
 };
 
 /// Address of the identity service on Azure's virtual machines.

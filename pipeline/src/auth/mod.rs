@@ -19,11 +19,9 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use self::chain::Chain;
-pub use self::{
-    claims::TokenClaims,
-    credentials::{AuthMethod, Credentials, MachineIdentity},
-    error::AuthError,
-};
+pub use self::claims::TokenClaims;
+pub use self::credentials::{AuthMethod, Credentials, MachineIdentity};
+pub use self::error::AuthError;
 use crate::http::{HttpError, Secret, is_private};
 
 /// A token is renewed so long before it expires that it does not expire during a call.

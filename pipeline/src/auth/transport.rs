@@ -13,9 +13,10 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::AuthError;
+use crate::http::secret::quotable;
 use crate::http::{
     CertificateProblem, HttpClient, HttpError, RedactedUrl, certificate_problem, check_trust, error_chain,
-    read_bounded, read_error_body, secret::quotable, transport_error,
+    read_bounded, read_error_body, transport_error,
 };
 
 /// Longest response of a token endpoint. Tokens with many roles have some kilobytes.

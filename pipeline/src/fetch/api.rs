@@ -7,15 +7,13 @@ use reqwest::{Method, Response, StatusCode, header};
 use schema::Permission;
 use url::Url;
 
-use super::{
-    FetchError, RetryPolicy, ServiceError,
-    budget::{CallBudget, CallRate, Keeping},
-    retry::Retry,
-    server_clock::ServerClock,
-};
-use crate::{
-    auth::{AuthMethod, Credentials, TokenClaims, Tokens},
-    http::{API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, check_trust, is_private, transport_error},
+use super::budget::{CallBudget, CallRate, Keeping};
+use super::retry::Retry;
+use super::server_clock::ServerClock;
+use super::{FetchError, RetryPolicy, ServiceError};
+use crate::auth::{AuthMethod, Credentials, TokenClaims, Tokens};
+use crate::http::{
+    API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, check_trust, is_private, transport_error,
 };
 
 /// Longest time that one call waits for its rate limit: enough for the minute's window. Beyond it the scheduler

@@ -4,13 +4,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, Response, StatusCode, header};
 
-use super::{
-    FetchError, ServiceError,
-    api::{parse_http_date, status_error},
-};
-use crate::http::{
-    BLOB_READ_TIMEOUT, HttpClient, RedactedUrl, check_trust, secret::quotable, transport_error,
-};
+use super::api::{parse_http_date, status_error};
+use super::{FetchError, ServiceError};
+use crate::http::secret::quotable;
+use crate::http::{BLOB_READ_TIMEOUT, HttpClient, RedactedUrl, check_trust, transport_error};
 
 /// A client that sends only the signed URL.
 #[derive(Debug, Clone)]

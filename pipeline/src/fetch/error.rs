@@ -6,12 +6,10 @@ use chrono::{DateTime, Utc};
 use schema::Permission;
 
 use super::ServiceError;
-use crate::{
-    auth::{AuthError, TokenClaims},
-    display::time_text,
-    exit_code::{Diagnostic, ExitCode},
-    http::{HttpError, RedactedUrl},
-};
+use crate::auth::{AuthError, TokenClaims};
+use crate::display::time_text;
+use crate::exit_code::{Diagnostic, ExitCode};
+use crate::http::{HttpError, RedactedUrl};
 
 /// Why bytes could not be fetched.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,10 @@ pub mod stall;
 pub mod server_clock;
 pub mod service_error;
 
-pub use self::{error::FetchError, retry::RetryPolicy, service_error::ServiceError, stall::MinThroughput};
+pub use self::error::FetchError;
+pub use self::retry::RetryPolicy;
+pub use self::service_error::ServiceError;
+pub use self::stall::MinThroughput;
 
 #[cfg(test)]
 mod tests {

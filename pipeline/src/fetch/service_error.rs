@@ -7,7 +7,8 @@ use std::fmt;
 use reqwest::Response;
 use serde::Deserialize;
 
-use crate::http::{read_error_body, secret::quotable};
+use crate::http::read_error_body;
+use crate::http::secret::quotable;
 
 /// Longest error body that is read. Real ones have some hundred bytes.
 const MAX_ERROR_BYTES: usize = 16 * 1024;

@@ -6,15 +6,11 @@ use chrono::{DateTime, Utc};
 use schema::Dataset;
 
 use super::SourceError;
-use crate::{
-    fetch::{
-        MinThroughput, RetryPolicy,
-        api::{ApiClient, ApiConfig, BudgetConfig},
-        budget::{CallRate, Keeping},
-    },
-    http::is_loopback,
-    manifest::Route,
-};
+use crate::fetch::api::{ApiClient, ApiConfig, BudgetConfig};
+use crate::fetch::budget::{CallRate, Keeping};
+use crate::fetch::{MinThroughput, RetryPolicy};
+use crate::http::is_loopback;
+use crate::manifest::Route;
 
 /// What to read, from which route and within which bounds.
 #[derive(Debug, Clone)]

@@ -3,22 +3,16 @@
 
 use chrono::Utc;
 
-use super::{
-    FetchProgress, SourceError,
-    redelivery::{Damage, RetryState},
-    signed_urls::{SignedUrl, SignedUrls},
-};
-use crate::{
-    fetch::{
-        FetchError, MinThroughput, RetryPolicy, ServiceError,
-        blob::{Announced, BlobClient, Range},
-        server_clock::ServerClock,
-        stall::StallDetector,
-    },
-    http::{HttpError, RedactedUrl},
-    manifest::Proof,
-    spool::{PartWriter, PartialFacts, Spool, SpoolError, Spooled, SpooledFacts},
-};
+use super::redelivery::{Damage, RetryState};
+use super::signed_urls::{SignedUrl, SignedUrls};
+use super::{FetchProgress, SourceError};
+use crate::fetch::blob::{Announced, BlobClient, Range};
+use crate::fetch::server_clock::ServerClock;
+use crate::fetch::stall::StallDetector;
+use crate::fetch::{FetchError, MinThroughput, RetryPolicy, ServiceError};
+use crate::http::{HttpError, RedactedUrl};
+use crate::manifest::Proof;
+use crate::spool::{PartWriter, PartialFacts, Spool, SpoolError, Spooled, SpooledFacts};
 
 /// Largest part. Real ones have some 10 MB.
 const MAX_PART_BYTES: u64 = 64 * 1024 * 1024 * 1024;

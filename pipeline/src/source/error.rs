@@ -5,14 +5,12 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 
 use super::{EnvelopeError, LocalError};
-use crate::{
-    display::time_text,
-    exit_code::{Diagnostic, ExitCode},
-    fetch::FetchError,
-    http::RedactedUrl,
-    manifest::Route,
-    spool::SpoolError,
-};
+use crate::display::time_text;
+use crate::exit_code::{Diagnostic, ExitCode};
+use crate::fetch::FetchError;
+use crate::http::RedactedUrl;
+use crate::manifest::Route;
+use crate::spool::SpoolError;
 
 /// Why an export could not be delivered.
 #[derive(Debug, thiserror::Error)]

@@ -2,10 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{
-    manifest::{GeneratedTimeFrom, Route},
-    snapshot::SnapshotId,
-};
+use crate::manifest::{GeneratedTimeFrom, Route};
+use crate::snapshot::SnapshotId;
 
 /// An export as listed, before its parts are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]

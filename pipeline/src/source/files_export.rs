@@ -7,19 +7,17 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
-    Export, FetchProgress, SourceConfig, SourceError, StoredPart,
-    download::{DownloadError, Downloader},
-    listing::{Lister, Listing},
-    redelivery::{Damage, RetryState, ReturnHandle, ReturnedPart},
-    signed_urls::SignedUrls,
-};
-use crate::{
-    fetch::{FetchError, api::ApiClient, blob::BlobClient},
-    http::RedactedUrl,
-    manifest::{GeneratedTimeFrom, Route},
-    spool::Spool,
-};
+use super::download::{DownloadError, Downloader};
+use super::listing::{Lister, Listing};
+use super::redelivery::{Damage, RetryState, ReturnHandle, ReturnedPart};
+use super::signed_urls::SignedUrls;
+use super::{Export, FetchProgress, SourceConfig, SourceError, StoredPart};
+use crate::fetch::FetchError;
+use crate::fetch::api::ApiClient;
+use crate::fetch::blob::BlobClient;
+use crate::http::RedactedUrl;
+use crate::manifest::{GeneratedTimeFrom, Route};
+use crate::spool::Spool;
 
 /// After this many failed parts no further download is started: the cause is not in the parts.
 const MAX_FAILED_PARTS: usize = 16;

@@ -14,24 +14,18 @@ use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 use url::Url;
 
-use super::{
-    EnvelopeError, Export, FetchProgress, SourceConfig, SourceError, StoredPart,
-    page_envelope::{EnvelopeScanner, PageEnvelope},
-    skip_token::snapshot_time,
-};
-use crate::{
-    digest::sha256_hex,
-    fetch::{
-        FetchError, MinThroughput, RetryPolicy,
-        api::{ApiClient, parse_http_date},
-        blob::is_chunked,
-        stall::StallDetector,
-    },
-    http::{HttpError, RedactedUrl, transport_error},
-    manifest::{GeneratedTimeFrom, Proof, Route},
-    snapshot::SnapshotId,
-    spool::{self, PartWriter, Spool, Spooled, SpooledFacts},
-};
+use super::page_envelope::{EnvelopeScanner, PageEnvelope};
+use super::skip_token::snapshot_time;
+use super::{EnvelopeError, Export, FetchProgress, SourceConfig, SourceError, StoredPart};
+use crate::digest::sha256_hex;
+use crate::fetch::api::{ApiClient, parse_http_date};
+use crate::fetch::blob::is_chunked;
+use crate::fetch::stall::StallDetector;
+use crate::fetch::{FetchError, MinThroughput, RetryPolicy};
+use crate::http::{HttpError, RedactedUrl, transport_error};
+use crate::manifest::{GeneratedTimeFrom, Proof, Route};
+use crate::snapshot::SnapshotId;
+use crate::spool::{self, PartWriter, Spool, Spooled, SpooledFacts};
 
 /// Most pages of one export, more than any tenant has at a sensible page size.
 const MAX_PAGES: u64 = 100_000;

@@ -7,11 +7,11 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Deserialize;
 use url::Url;
 
-use super::{SourceError, url_rules::UrlRules};
-use crate::{
-    fetch::{FetchError, api::ApiClient},
-    http::{RedactedUrl, read_bounded},
-};
+use super::SourceError;
+use super::url_rules::UrlRules;
+use crate::fetch::FetchError;
+use crate::fetch::api::ApiClient;
+use crate::http::{RedactedUrl, read_bounded};
 
 /// Largest listing that is read. A signed URL has some 700 bytes, so this holds more than 300,000.
 const MAX_LISTING_BYTES: usize = 256 * 1024 * 1024;

@@ -31,19 +31,19 @@ use std::{path::Path, sync::Arc};
 use schema::Dataset;
 use tokio::sync::mpsc::Sender;
 
-pub use self::{
-    config::{RouteConfig, SourceConfig},
-    error::SourceError,
-    export::Export,
-    fetch_progress::FetchProgress,
-    files_export::FilesExport,
-    json_pages::JsonPages,
-    local::{LocalError, LocalFiles, read_small_file},
-    page_envelope::EnvelopeError,
-    stored_part::{OpenError, StoredPart},
-};
+pub use self::config::{RouteConfig, SourceConfig};
+pub use self::error::SourceError;
+pub use self::export::Export;
+pub use self::fetch_progress::FetchProgress;
+pub use self::files_export::FilesExport;
+pub use self::json_pages::JsonPages;
+pub use self::local::{LocalError, LocalFiles, read_small_file};
+pub use self::page_envelope::EnvelopeError;
+pub use self::stored_part::{OpenError, StoredPart};
 pub use crate::fetch::api::ApiConfig;
-use crate::{fetch::budget::Keeping, manifest::Route, spool::Spool};
+use crate::fetch::budget::Keeping;
+use crate::manifest::Route;
+use crate::spool::Spool;
 
 /// An export that was listed and can be delivered.
 #[derive(Debug)]

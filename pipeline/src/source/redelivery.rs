@@ -8,10 +8,9 @@ use std::{
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{
-    fetch::{RetryPolicy, retry::Retry},
-    http::error_chain,
-};
+use crate::fetch::RetryPolicy;
+use crate::fetch::retry::Retry;
+use crate::http::error_chain;
 
 /// The retry budget that a part has used. It travels with the part, in case that has to be downloaded again.
 #[derive(Debug)]

@@ -10,10 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::{
-    SourceError,
-    listing::{Lister, Listing},
-};
+use super::SourceError;
+use super::listing::{Lister, Listing};
 use crate::http::RedactedUrl;
 
 /// No download starts with a URL that expires sooner: storage checks the time when a request starts, and the

@@ -17,10 +17,8 @@ use md5::{Digest, Md5};
 use rustix::fs::OFlags;
 
 use super::redelivery::ReturnHandle;
-use crate::{
-    manifest::Proof,
-    spool::{PartWriter, Spooled, for_each_chunk},
-};
+use crate::manifest::Proof;
+use crate::spool::{PartWriter, Spooled, for_each_chunk};
 
 /// A part at rest. Delivery continues until every part is dropped or rejected.
 #[derive(Debug)]

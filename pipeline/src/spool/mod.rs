@@ -45,17 +45,13 @@ use std::{
 
 use bytesize::ByteSize;
 
+pub use self::error::SpoolError;
+pub use self::facts::{PartialFacts, Spooled, SpooledFacts};
+use self::part_writer::sum_up;
+pub use self::part_writer::{PartWriter, begin_unnamed, for_each_chunk};
+use self::sweep::{sweep, try_lock};
 pub(crate) use self::work_dir::KEPT;
-pub use self::{
-    error::SpoolError,
-    facts::{PartialFacts, Spooled, SpooledFacts},
-    part_writer::{PartWriter, begin_unnamed, for_each_chunk},
-};
-use self::{
-    part_writer::sum_up,
-    sweep::{sweep, try_lock},
-    work_dir::{MAX_FOLDERS, check_free, create_private_dir, dataset_dir, folder, part_path},
-};
+use self::work_dir::{MAX_FOLDERS, check_free, create_private_dir, dataset_dir, folder, part_path};
 use crate::snapshot::{PartKey, SnapshotId};
 
 /// Most bytes of a spool. Real exports have some GB; beyond this something else is wrong.

@@ -14,10 +14,8 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{
-    PartialFacts, SpoolError,
-    work_dir::{check_free, dataset_dir},
-};
+use super::work_dir::{check_free, dataset_dir};
+use super::{PartialFacts, SpoolError};
 
 /// Bytes of a batch. Large enough that handing it to another thread is cheap; each download holds up to two in
 /// memory, and a killed run loses them.

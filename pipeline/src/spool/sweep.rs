@@ -2,10 +2,8 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use super::{
-    SpoolError,
-    work_dir::{KEPT, MAX_FOLDERS, folder},
-};
+use super::SpoolError;
+use super::work_dir::{KEPT, MAX_FOLDERS, folder};
 use crate::snapshot::SnapshotId;
 
 /// Removes what killed runs left of snapshots before `current`. Best effort: the next run tries again.

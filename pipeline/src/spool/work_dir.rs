@@ -9,10 +9,8 @@ use std::{
 use bytesize::ByteSize;
 
 use super::SpoolError;
-use crate::{
-    digest::sha256_hex,
-    snapshot::{PartKey, SnapshotId},
-};
+use crate::digest::sha256_hex;
+use crate::snapshot::{PartKey, SnapshotId};
 
 /// Marks a spool that was kept on purpose.
 pub(crate) const KEPT: &str = ".kept";

@@ -1,11 +1,10 @@
 //! Installed software that has a Common Platform Enumeration, per device.
 
+use crate::Origin::Export;
+use crate::Presence::{Optional, Required};
 use crate::{
     ChangeWords, Column, ColumnType, ComparedColumn, Counted, Dataset, HistoryRoles, Layout, Measure,
-    Origin::Export,
-    Permission,
-    Presence::{Optional, Required},
-    Routes, Status,
+    Permission, Routes, Status,
 };
 
 use super::{list, property};

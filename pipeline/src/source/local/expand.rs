@@ -6,10 +6,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{
-    LocalError,
-    error::{not_regular, unreadable},
-};
+use super::LocalError;
+use super::error::{not_regular, unreadable};
 
 /// Adds the paths that `pattern` matches. An existing path is used literally, even with a `[` in its name;
 /// anything else is a glob.

@@ -11,16 +11,13 @@ use std::{
 use chrono::{DateTime, Utc};
 use rustix::fs::OFlags;
 
-use super::{
-    LocalError,
-    error::{not_regular, unreadable},
-    expand::expand,
-};
-use crate::{
-    manifest::{GeneratedTimeFrom, Route},
-    snapshot::PartKey,
-    source::{Export, skip_token::time_of_folders},
-};
+use super::LocalError;
+use super::error::{not_regular, unreadable};
+use super::expand::expand;
+use crate::manifest::{GeneratedTimeFrom, Route};
+use crate::snapshot::PartKey;
+use crate::source::Export;
+use crate::source::skip_token::time_of_folders;
 
 /// A file or pipe that was found.
 #[derive(Debug)]

@@ -19,11 +19,10 @@ use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc::Sender;
 
-pub use self::{error::LocalError, pipe::read_small_file};
-use self::{
-    find::{FoundFile, find},
-    pipe::spool_pipe,
-};
+pub use self::error::LocalError;
+use self::find::{FoundFile, find};
+pub use self::pipe::read_small_file;
+use self::pipe::spool_pipe;
 use super::{Export, FetchProgress, SourceError, StoredPart};
 use crate::spool::PartWriter;
 

@@ -2,15 +2,11 @@ use std::{fs, path::Path};
 
 use chrono::{DateTime, Utc};
 
-use super::{
-    LocalError,
-    find::{find, time_of_path},
-};
-use crate::{
-    exit_code::{Diagnostic, ExitCode},
-    manifest::GeneratedTimeFrom,
-    source::Export,
-};
+use super::LocalError;
+use super::find::{find, time_of_path};
+use crate::exit_code::{Diagnostic, ExitCode};
+use crate::manifest::GeneratedTimeFrom;
+use crate::source::Export;
 
 fn tree(files: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

@@ -11,13 +11,11 @@ mod sign_in;
 
 use self::server::{Reply, TestServer, reply};
 use super::*;
-use crate::{
-    auth::{AuthMethod, Credentials},
-    exit_code::{Diagnostic, ExitCode},
-    fetch::{MinThroughput, RetryPolicy},
-    http::Secret,
-    manifest::{GeneratedTimeFrom, Proof, Route},
-};
+use crate::auth::{AuthMethod, Credentials};
+use crate::exit_code::{Diagnostic, ExitCode};
+use crate::fetch::{MinThroughput, RetryPolicy};
+use crate::http::Secret;
+use crate::manifest::{GeneratedTimeFrom, Proof, Route};
 use base64::prelude::*;
 use chrono::Utc;
 use std::{num::NonZeroUsize, sync::atomic::Ordering, time::Duration};
