@@ -208,7 +208,7 @@ impl IngestOptions {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Option`] for the first invalid option.
+    /// `ConfigError::Option` for the first invalid option.
     pub fn to_config(&self) -> Result<IngestConfig, ConfigError> {
         let memory_bytes = self.memory.unwrap_or(ByteSize::gib(1)).as_u64();
         if memory_bytes < MIN_MEMORY_BYTES {

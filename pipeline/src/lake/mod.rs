@@ -2,7 +2,7 @@
 //!
 //! Takes a location, gives [`Table`]s with their published snapshots and an exclusive [`TableLock`]. Knows folders
 //! and files, and never what a data file holds. The lake is on a local disk (`local`) or in an object store
-//! (`store`); what both can do is a method of [`Place`].
+//! (`store`); what both can do is a method of `Place`.
 //!
 //! ```text
 //! <lake>/<table>/snapshot_date=2021-01-11/…              what readers glob

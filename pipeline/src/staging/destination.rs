@@ -164,7 +164,7 @@ impl Destination {
         Err(LakeError::NameTaken { folder, name: last.to_owned() })
     }
 
-    /// Opens a finished data file for reading back; `path` is as [`FinishedFile::path`] has it.
+    /// Opens a finished data file for reading back; `path` is as `FinishedFile::path` has it.
     ///
     /// # Errors
     ///

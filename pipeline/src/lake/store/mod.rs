@@ -1,7 +1,7 @@
 //! A lake in an object store: blocking calls on top of `object_store`.
 //!
 //! Takes paths that begin with the lake's URL, gives their objects. Retries transient failures of requests that
-//! the library sends only once. Its errors contain no secrets: see [`explain`].
+//! the library sends only once. Its errors contain no secrets: see `explain`.
 
 pub mod connector;
 pub(crate) mod delete_version;
