@@ -23,7 +23,7 @@ struct Shared {
 #[derive(Debug)]
 #[must_use = "a reservation is freed on drop"]
 pub struct Reservation {
-    room: MemoryPool,
+    pool: MemoryPool,
     bytes: usize,
 }
 
@@ -40,13 +40,13 @@ impl MemoryPool {
         let guard = free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut guard = freed.wait_while(guard, |free| *free < bytes).unwrap_or_else(PoisonError::into_inner);
         *guard -= bytes;
-        Reservation { room: self.clone(), bytes }
+        Reservation { pool: self.clone(), bytes }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let Shared { free, freed, .. } = &*self.room.0;
+        let Shared { free, freed, .. } = &*self.pool.0;
         *free.lock().unwrap_or_else(PoisonError::into_inner) += self.bytes;
         freed.notify_all();
     }
@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn bytes_are_reserved_once_and_all_get_theirs() {
-        let room = MemoryPool::new(10);
+        let pool = MemoryPool::new(10);
         let (in_use, next) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let take = || {
             let mut sum = 0;
             while let bytes @ 1..200 = next.fetch_add(1, Ordering::SeqCst) + 1 {
-                let taken = room.take(bytes % 13);
+                let taken = pool.take(bytes % 13);
                 let counted = (bytes % 13).min(10);
                 assert!(in_use.fetch_add(counted, Ordering::SeqCst) + counted <= 10);
                 in_use.fetch_sub(counted, Ordering::SeqCst);
@@ -78,6 +78,6 @@ mod tests {
             [(); 4].map(|()| scope.spawn(take)).map(|thread| thread.join().unwrap())
         });
         assert_eq!(taken.iter().sum::<usize>(), 199);
-        drop(room.take(usize::MAX));
+        drop(pool.take(usize::MAX));
     }
 }

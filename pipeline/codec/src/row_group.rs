@@ -31,7 +31,7 @@ pub struct RowGroups<F = NoSpill> {
     /// One thread at a time waits for room to encode, so that no more than one row group does.
     leaving: Mutex<()>,
     limits: RowGroupLimits,
-    /// Where rows go that are too few for a row group when there is no room for them. Without it they
+    /// Takes the rows that are too few for a row group if they do not fit into memory. Without it they
     /// become row groups all the same.
     spill: Option<Spill<F>>,
 }
@@ -96,7 +96,7 @@ impl RowGroups {
         Self { layout, idle: Mutex::default(), leaving: Mutex::default(), limits, spill: None }
     }
 
-    /// Spills rows that are too few for a row group to `file` when there is no room for them.
+    /// Spills rows that are too few for a row group to `file` if they do not fit into memory.
     pub fn with_spill<F: SpillFile>(self, file: F) -> RowGroups<F> {
         let Self { layout, idle, leaving, limits, spill: _ } = self;
         RowGroups { layout, idle, leaving, limits, spill: Some(Spill::new(file)) }

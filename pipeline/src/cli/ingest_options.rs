@@ -90,7 +90,7 @@ pub struct IngestOptions {
     pub max_rejects: Option<MaxRejects>,
     /// Drop undocumented fields after counting them by name, or capture them in a column [default: drop]
     #[arg(long, value_enum, help_heading = "Lake")]
-    pub extra_fields: Option<ExtraFields>,
+    pub extra_fields: Option<ExtraFieldsMode>,
     /// Spool downloaded parts here, so that a rerun resumes, and files on their way to an object store
     /// [default: defender-lake in the user's cache folder]
     #[arg(long, value_name = "PATH", help_heading = "Resources")]
@@ -137,7 +137,7 @@ pub enum Via {
 /// What to do with undocumented fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ExtraFields {
+pub enum ExtraFieldsMode {
     /// Count them by name in the manifest
     #[default]
     Drop,
@@ -239,7 +239,7 @@ impl IngestOptions {
             table: self.table,
             if_published: self.if_published.unwrap_or_default(),
             max_rejects: self.max_rejects.unwrap_or_default(),
-            capture_extra_fields: self.extra_fields == Some(ExtraFields::Capture),
+            capture_extra_fields: self.extra_fields == Some(ExtraFieldsMode::Capture),
             keep_parts: self.keep_parts,
             allow_future: self.allow_future,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(one)),

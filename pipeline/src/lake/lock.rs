@@ -15,12 +15,12 @@ use super::table::{Table, TableKind};
 pub struct TableLock {
     table: Table,
     is_to_be_delta: bool,
-    held: Arc<Held>,
+    held: Arc<HeldLock>,
 }
 
 /// The lock by the kind of lake.
 #[derive(Debug)]
-enum Held {
+enum HeldLock {
     Disk(LocalLock),
     Store(Lease),
 }
@@ -37,9 +37,9 @@ impl Table {
     /// [`LakeError::Cancelled`]; fails if the lock file cannot be created.
     pub fn lock(&self, on_wait: impl FnOnce(), cancelled: &dyn Fn() -> bool) -> Result<TableLock, LakeError> {
         let held = match self.place() {
-            Place::Disk(_) => Held::Disk(LocalLock::take(self.own_root(), on_wait, cancelled)?),
+            Place::Disk(_) => HeldLock::Disk(LocalLock::take(self.own_root(), on_wait, cancelled)?),
             Place::Store(store) => {
-                Held::Store(Lease::take(store, self.own_root().join(LOCK_FILE), on_wait, cancelled)?)
+                HeldLock::Store(Lease::take(store, self.own_root().join(LOCK_FILE), on_wait, cancelled)?)
             }
         };
         Ok(TableLock { table: self.clone(), is_to_be_delta: false, held: Arc::new(held) })
@@ -75,8 +75,8 @@ impl TableLock {
     /// [`LakeError::LeaseLost`]; fails if the store does not answer.
     pub(crate) fn confirm(&self) -> Result<(), LakeError> {
         match &*self.held {
-            Held::Disk(_) => Ok(()),
-            Held::Store(lease) => lease.confirm(),
+            HeldLock::Disk(_) => Ok(()),
+            HeldLock::Store(lease) => lease.confirm(),
         }
     }
 
@@ -89,8 +89,8 @@ impl TableLock {
     pub(crate) fn folders_above(&self) -> Vec<PathBuf> {
         let table = self.table();
         let created: &[PathBuf] = match &*self.held {
-            Held::Disk(lock) => &lock.created,
-            Held::Store(_) => &[],
+            HeldLock::Disk(lock) => &lock.created,
+            HeldLock::Store(_) => &[],
         };
         let mut folders: Vec<_> = created.iter().map(|folder| local::parent(folder).to_path_buf()).collect();
         let root = table.lake().root();

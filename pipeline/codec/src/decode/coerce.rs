@@ -7,7 +7,7 @@ use schema::{Column, ColumnType, StructMember};
 
 use super::field_map::{FieldMap, Names, Target};
 use super::integer;
-use super::json::{JsonError, JsonKind, MAX_DEPTH, Reader, ascii, unescape};
+use super::json::{JsonError, JsonKind, MAX_DEPTH, Reader, ascii, finite, unescape};
 use super::timestamp::{self, ParsedTime};
 use super::value::{CoercedValue, JsonValue};
 use crate::partition;
@@ -59,7 +59,7 @@ pub fn decode<'a>(
     field_map: &FieldMap,
     names: &mut Names,
 ) -> Result<CoercedRow<'a>, String> {
-    let mut slots: Vec<Option<Slot<'_>>> = vec![None; field_map.properties().len()];
+    let mut slots: Vec<Option<LastValue<'_>>> = vec![None; field_map.properties().len()];
     let mut undocumented: Vec<Undocumented<'_>> = Vec::new();
     let mut num_duplicate_names = 0;
     let mut reader = Reader::new(record);
@@ -77,7 +77,7 @@ pub fn decode<'a>(
             Target::Property(index) => {
                 num_duplicate_names += u64::from(slots[index].is_some());
                 let is_single_element = is_single_element(field_map.properties()[index], &name);
-                slots[index] = Some(Slot { kind, text, is_single_element });
+                slots[index] = Some(LastValue { kind, text, is_single_element });
             }
             Target::Undocumented(index) => undocumented.push(Undocumented { name, index, text }),
         })
@@ -90,11 +90,11 @@ pub fn decode<'a>(
 
     let required = field_map.properties()[field_map.required()];
     match slots[field_map.required()] {
-        Some(Slot { kind: JsonKind::String, text, .. }) if text.len() > br#""""#.len() => {}
-        Some(Slot { kind: JsonKind::Number, .. }) => {}
-        None | Some(Slot { kind: JsonKind::Null, .. }) => return Err(format!("no {}", required.name)),
-        Some(Slot { kind: JsonKind::String, .. }) => return Err(format!("{} is empty", required.name)),
-        Some(Slot { kind, .. }) => return Err(format!("{} is {}", required.name, kind.as_str())),
+        Some(LastValue { kind: JsonKind::String, text, .. }) if text.len() > br#""""#.len() => {}
+        Some(LastValue { kind: JsonKind::Number, .. }) => {}
+        None | Some(LastValue { kind: JsonKind::Null, .. }) => return Err(format!("no {}", required.name)),
+        Some(LastValue { kind: JsonKind::String, .. }) => return Err(format!("{} is empty", required.name)),
+        Some(LastValue { kind, .. }) => return Err(format!("{} is {}", required.name, kind.as_str())),
     }
 
     let mut row = CoercedRow {
@@ -108,7 +108,7 @@ pub fn decode<'a>(
     for (index, (column, slot)) in field_map.properties().iter().zip(&slots).enumerate() {
         let converted = match slot {
             None => Ok(Converted::plain(JsonValue::Null)),
-            Some(Slot { kind, text, is_single_element }) => {
+            Some(LastValue { kind, text, is_single_element }) => {
                 convert(Path::of(column), column.column_type, *kind, text).map(|mut converted| {
                     if *is_single_element && *kind == JsonKind::String {
                         converted.num_coerced = 0;
@@ -192,7 +192,7 @@ pub fn reason(error: JsonError) -> String {
 
 /// The last value that a record has for a property.
 #[derive(Debug, Clone, Copy)]
-struct Slot<'a> {
+struct LastValue<'a> {
     kind: JsonKind,
     text: &'a [u8],
     /// Whether its name is that of one element.
@@ -332,7 +332,6 @@ fn int<'a, T: TryFrom<i128> + std::str::FromStr>(
 
 /// Converts to a 64-bit float; `None` if the value is of another kind.
 fn float<'a>(path: Path<'_>, kind: JsonKind, text: &[u8]) -> Option<Result<Converted<'a>, String>> {
-    let finite = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite());
     Some(match kind {
         JsonKind::Number => match finite(ascii(text)) {
             Some(number) => Ok(Converted::plain(JsonValue::Float64(number))),

@@ -378,6 +378,11 @@ pub fn ascii(text: &[u8]) -> &str {
     std::str::from_utf8(text).expect("JSON numbers and booleans are ASCII")
 }
 
+/// Returns a decimal number as the nearest 64-bit float; `None` if it is not one, or not finite.
+pub fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

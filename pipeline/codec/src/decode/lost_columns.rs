@@ -4,15 +4,15 @@ use super::field_map::MAX_PROPERTIES;
 use super::value::JsonValue;
 
 /// A bit for each property.
-type Properties = u64;
+type PropertyBits = u64;
 
-const _: () = assert!(MAX_PROPERTIES <= Properties::BITS as usize, "each has its bit");
+const _: () = assert!(MAX_PROPERTIES <= PropertyBits::BITS as usize, "each has its bit");
 
 /// Which properties of a part are null in every row so far, and of which of them values were rejected.
 #[derive(Debug)]
 pub struct LostColumns {
-    without_value: Properties,
-    with_reject: Properties,
+    without_value: PropertyBits,
+    with_reject: PropertyBits,
 }
 
 impl LostColumns {
@@ -51,7 +51,7 @@ impl LostColumns {
     }
 }
 
-fn bits(mut rest: Properties) -> impl Iterator<Item = usize> {
+fn bits(mut rest: PropertyBits) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let bit = rest.trailing_zeros();
         rest &= rest.checked_sub(1)?;

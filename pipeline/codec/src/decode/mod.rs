@@ -58,7 +58,7 @@ use inflate::Inflate;
 use lost_columns::LostColumns;
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
-use template::{MatchedRun, Mismatch, RecordTemplate};
+use template::{MatchedRecords, Mismatch, RecordTemplate};
 use value::JsonValue;
 
 use crate::memory_pool::MemoryPool;
@@ -259,8 +259,9 @@ impl<R: Read> PartDecoder<R> {
         let mut decode = |partition: Option<&str>| {
             let columns = sink.columns(partition);
             let names = &mut self.names;
-            let run = self.template.decode(text, are_lines, partition, columns, &self.field_map, names)?;
-            Ok((run, columns.num_rows() >= column::MAX_ROWS))
+            let matched =
+                self.template.decode(text, are_lines, partition, columns, &self.field_map, names)?;
+            Ok((matched, columns.num_rows() >= column::MAX_ROWS))
         };
         let mut decoded = decode(self.partition.as_deref());
         if let Err(Mismatch::Partition(partition)) = decoded {
@@ -268,7 +269,7 @@ impl<R: Read> PartDecoder<R> {
             self.partition = partition.map(Into::into);
         }
         match decoded {
-            Ok((MatchedRun { len, num_lines, num_rows }, is_full)) => {
+            Ok((MatchedRecords { len, num_lines, num_rows }, is_full)) => {
                 self.framer.pass(len, num_lines);
                 self.counts.records += num_rows as u64;
                 self.template.note_values(num_rows, &self.field_map, &mut self.lost_columns);

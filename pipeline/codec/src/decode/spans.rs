@@ -39,19 +39,19 @@ impl Span {
     }
 }
 
-/// Most records of a run: what lies between finding values and reading them stays in a core's
+/// Most records at a time: what lies between finding values and reading them stays in a core's
 /// second-level cache.
-pub const MAX_RUN_RECORDS: usize = 512;
+pub const MAX_SPAN_RECORDS: usize = 512;
 
 /// From one slot's values to the next: one null and those of the records. Not a power of two, which
 /// would make a first-level cache keep all slots' values in the same few places.
-const STRIDE: usize = MAX_RUN_RECORDS + 8;
+const STRIDE: usize = MAX_SPAN_RECORDS + 8;
 
 /// The values of records that follow each other in a text, one for each record and slot.
 ///
 /// A list's span is that of its elements among those of its slot.
 #[derive(Debug, Default)]
-pub struct Run {
+pub struct RecordSpans {
     /// A slot's values behind each other, after a null.
     values: Vec<Span>,
     /// By slot, the elements of its lists.
@@ -60,7 +60,7 @@ pub struct Run {
     ends: Vec<usize>,
 }
 
-impl Run {
+impl RecordSpans {
     /// Clears it.
     pub fn begin(&mut self, num_slots: usize) {
         self.values.resize(num_slots * STRIDE, Span::NULL);

@@ -3,7 +3,7 @@
 //! One program writes all exports: names come in one order, with the same white space, and records
 //! differ only in which of them are left out. The bytes between two values are therefore predicted from
 //! the records before, and values are expected right behind them (the idea of Mison and of Fad.js).
-//! First this finds the values of a run of records; then each column reads its own.
+//! First this finds the values of many records; then each column reads its own.
 //!
 //! All input is still validated: the bytes between values are equal to those that a parser has read
 //! there before, and each text is validated itself or equal to one that was. Anything else is a
@@ -17,11 +17,11 @@ use super::column::{Columns, MAX_ROWS};
 use super::field_map::{FieldMap, Names, OTHER_NAMES_INDEX, Target};
 use super::json::Reader;
 use super::lost_columns::LostColumns;
-use super::spans::{MAX_RUN_RECORDS, Run, Span};
+use super::spans::{MAX_SPAN_RECORDS, RecordSpans, Span};
 use crate::byte_search::{Prefix, begins_alike, content_len};
 use crate::partition;
 
-/// Longest text of a run, and so of a record that is predicted.
+/// Longest text that is read at a time, and so of a record that is predicted.
 const MAX_RUN_BYTES: usize = 1024 * 1024;
 
 /// Most members that are predicted, one bit each.
@@ -32,7 +32,7 @@ const MAX_FORGOTTEN: u32 = 256;
 
 /// Records that were read one after the other.
 #[derive(Debug)]
-pub struct MatchedRun {
+pub struct MatchedRecords {
     /// Bytes from the start of the first record to the end of the last.
     pub len: usize,
     /// Line feeds among them.
@@ -54,7 +54,7 @@ pub enum Mismatch<'t> {
 #[derive(Debug)]
 pub struct RecordTemplate {
     /// Every member seen, in their order. A record has some of them.
-    members: Vec<Member>,
+    members: Vec<TemplateMember>,
     /// The slots that they have, a bit for each.
     all_slots: u64,
     /// By property, the slot of its values.
@@ -62,19 +62,19 @@ pub struct RecordTemplate {
     /// From the last value to the end.
     tail: Prefix,
     num_forgotten: u32,
-    run: Run,
+    spans: RecordSpans,
     lookups: Lookups,
-    /// Most records of the next run: few after an unpredicted value, so that not many are found in vain.
+    /// Most records to read next: few after an unpredicted value, so that not many are found in vain.
     max_rows: usize,
 }
 
 #[derive(Debug, Clone)]
-struct Member {
+struct TemplateMember {
     /// From the comma or brace before the name, without it, to the value: `"DeviceName":`.
     lead: Prefix,
     target: Target,
     value: ValueKind,
-    /// Which values of a run are its: the first member of one target says it for all.
+    /// Which values of the records are its: the first member of one target says it for all.
     slot: usize,
 }
 
@@ -96,9 +96,9 @@ impl Default for RecordTemplate {
             slots: Vec::new(),
             tail: Prefix::new(b""),
             num_forgotten: 0,
-            run: Run::default(),
+            spans: RecordSpans::default(),
             lookups: Lookups::default(),
-            max_rows: MAX_RUN_RECORDS,
+            max_rows: MAX_SPAN_RECORDS,
         }
     }
 }
@@ -119,26 +119,26 @@ impl RecordTemplate {
         columns: &mut Columns,
         field_map: &FieldMap,
         names: &mut Names,
-    ) -> Result<MatchedRun, Mismatch<'t>> {
+    ) -> Result<MatchedRecords, Mismatch<'t>> {
         let text = &text[..text.len().min(MAX_RUN_BYTES)];
         self.find(text, are_lines, partition, self.max_rows.min(MAX_ROWS - columns.num_rows()), field_map)?;
-        let num_found = self.run.ends().len();
-        let num_rows = columns.push_run(text, &self.run, &self.slots, &mut self.lookups);
-        self.max_rows = if num_rows < num_found { 1 } else { MAX_RUN_RECORDS.min(2 * self.max_rows) };
+        let num_found = self.spans.ends().len();
+        let num_rows = columns.push_spans(text, &self.spans, &self.slots, &mut self.lookups);
+        self.max_rows = if num_rows < num_found { 1 } else { MAX_SPAN_RECORDS.min(2 * self.max_rows) };
         let Some(last) = num_rows.checked_sub(1) else { return Err(Mismatch::Unpredicted) };
         for (slot, member) in self.members.iter().enumerate() {
             if let Target::Undocumented(index) = member.target
                 && member.slot == slot
             {
-                let values = self.run.values(slot, num_rows).iter();
+                let values = self.spans.values(slot, num_rows).iter();
                 names.count(index, values.filter(|value| **value != Span::NULL).count() as u64);
             }
         }
         let num_lines = if are_lines { last as u64 } else { 0 };
-        Ok(MatchedRun { len: self.run.ends()[last], num_lines, num_rows })
+        Ok(MatchedRecords { len: self.spans.ends()[last], num_lines, num_rows })
     }
 
-    /// Notes which properties have a value in the last run, of which so many records were read.
+    /// Notes which properties have a value in the last records, of which `num_rows` became rows.
     pub fn note_values(&self, num_rows: usize, field_map: &FieldMap, lost_columns: &mut LostColumns) {
         for property in lost_columns.without_value() {
             let Some(slot) = self.slots[property] else { continue };
@@ -149,7 +149,7 @@ impl RecordTemplate {
                 ColumnType::Utf8 | ColumnType::Json | ColumnType::Utf8List | ColumnType::StructList(_)
             );
             let is_value = |value: &Span| *value != Span::NULL && (is_text || !value.is_empty());
-            if self.run.values(slot, num_rows).iter().any(is_value) {
+            if self.spans.values(slot, num_rows).iter().any(is_value) {
                 lost_columns.note_value(property);
             }
         }
@@ -164,15 +164,15 @@ impl RecordTemplate {
         max_rows: usize,
         field_map: &FieldMap,
     ) -> Result<(), Mismatch<'t>> {
-        self.run.begin(self.members.len());
+        self.spans.begin(self.members.len());
         let mut at = 0;
-        while self.run.ends().len() < max_rows {
+        while self.spans.ends().len() < max_rows {
             let end = match self.find_record(text, at, are_lines, partition, field_map) {
                 Ok(end) => end,
-                Err(mismatch) if self.run.ends().is_empty() => return Err(mismatch),
+                Err(mismatch) if self.spans.ends().is_empty() => return Err(mismatch),
                 Err(_) => break,
             };
-            self.run.end_record(end);
+            self.spans.end_record(end);
             at = match text[end..] {
                 [b'\n', b'{', ..] if are_lines => end + 1,
                 [b'\r', b'\n', b'{', ..] if are_lines => end + 2,
@@ -196,7 +196,7 @@ impl RecordTemplate {
         if text.get(at) != Some(&b'{') {
             return Err(Mismatch::Unpredicted);
         }
-        let end = find_values(&self.members, self.all_slots, &mut self.run, text, at)
+        let end = find_values(&self.members, self.all_slots, &mut self.spans, text, at)
             .ok_or(Mismatch::Unpredicted)?;
         if !self.tail.begins(&text[end..]) {
             return Err(Mismatch::Unpredicted);
@@ -207,7 +207,7 @@ impl RecordTemplate {
         }
         let mut values = |property: usize| {
             self.slots[property].map_or((Span::NULL, Span::NULL), |slot| {
-                let (previous, value) = self.run.next_value(slot);
+                let (previous, value) = self.spans.next_value(slot);
                 (previous, *value)
             })
         };
@@ -216,7 +216,7 @@ impl RecordTemplate {
         }
         let Some(column) = field_map.partition() else { return Ok(end) };
         let (previous, platform) = values(column);
-        if platform == previous && !self.run.ends().is_empty() {
+        if platform == previous && !self.spans.ends().is_empty() {
             return Ok(end);
         }
         match is_some_text(platform).then(|| platform.of(text)) {
@@ -266,8 +266,10 @@ impl RecordTemplate {
     }
 
     /// Adds the members of a record to those that are known; false where their order is another.
-    fn merge(&mut self, members: &[Member]) -> bool {
-        let position = |known: &[Member], member: &Member| known.iter().position(|k| k.lead == member.lead);
+    fn merge(&mut self, members: &[TemplateMember]) -> bool {
+        let position = |known: &[TemplateMember], member: &TemplateMember| {
+            known.iter().position(|k| k.lead == member.lead)
+        };
         let known: Vec<_> = members.iter().filter_map(|member| position(&self.members, member)).collect();
         let num_new = members.len() - known.len();
         if !known.is_sorted() || self.members.len() + num_new > MAX_MEMBERS {
@@ -291,9 +293,9 @@ fn is_some_text(value: Span) -> bool {
 /// Finds the values of the record whose brace is at `at`; returns where the last one ends.
 #[inline]
 fn find_values(
-    members: &[Member],
+    members: &[TemplateMember],
     mut unseen: u64,
-    run: &mut Run,
+    spans: &mut RecordSpans,
     text: &[u8],
     mut at: usize,
 ) -> Option<usize> {
@@ -308,10 +310,10 @@ fn find_values(
             return None;
         }
         unseen ^= 1 << slot;
-        let (previous, value) = run.next_value(slot);
+        let (previous, value) = spans.next_value(slot);
         at = match member.value {
             ValueKind::String => string(text, at, previous, value)?,
-            ValueKind::Strings => strings(text, at, run, slot)?,
+            ValueKind::Strings => strings(text, at, spans, slot)?,
             ValueKind::Integer => integer(text, at, value)?,
             ValueKind::Any => any(text, at, previous, value)?,
             ValueKind::Undocumented => undocumented(text, at, previous, value)?,
@@ -321,7 +323,7 @@ fn find_values(
         }
     }
     while unseen != 0 {
-        *run.next_value(unseen.trailing_zeros() as usize).1 = Span::NULL;
+        *spans.next_value(unseen.trailing_zeros() as usize).1 = Span::NULL;
         unseen &= unseen - 1;
     }
     Some(at)
@@ -358,13 +360,13 @@ fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<us
 
 /// Finds the list of strings at `at`, as the span of its elements; returns where it ends.
 #[inline]
-fn strings(text: &[u8], mut at: usize, run: &mut Run, slot: usize) -> Option<usize> {
-    let (_, value) = run.next_value(slot);
+fn strings(text: &[u8], mut at: usize, spans: &mut RecordSpans, slot: usize) -> Option<usize> {
+    let (_, value) = spans.next_value(slot);
     if text.get(at) != Some(&b'[') {
         return null(text, at, value);
     }
     at += 1;
-    let elements = run.elements_mut(slot);
+    let elements = spans.elements_mut(slot);
     let first = elements.len();
     if text.get(at) == Some(&b']') {
         at += 1;
@@ -382,7 +384,7 @@ fn strings(text: &[u8], mut at: usize, run: &mut Run, slot: usize) -> Option<usi
         }
     }
     let list = Span::new(first, elements.len() - first);
-    *run.next_value(slot).1 = list;
+    *spans.next_value(slot).1 = list;
     Some(at)
 }
 
@@ -451,7 +453,11 @@ fn fits_directory(field_map: &FieldMap, partition: usize, value: &str) -> bool {
 }
 
 /// Returns the members of a record and what follows the last; `None` if it cannot be predicted.
-fn take_apart(record: &[u8], field_map: &FieldMap, names: &mut Names) -> Option<(Vec<Member>, Vec<u8>)> {
+fn take_apart(
+    record: &[u8],
+    field_map: &FieldMap,
+    names: &mut Names,
+) -> Option<(Vec<TemplateMember>, Vec<u8>)> {
     let mut reader = Reader::new(record.strip_prefix(b"{")?);
     let record = &record[1..];
     let mut members = Vec::new();
@@ -476,7 +482,7 @@ fn take_apart(record: &[u8], field_map: &FieldMap, names: &mut Names) -> Option<
             return None;
         }
         let value = value_kind(target, field_map);
-        members.push(Member { lead: Prefix::new(lead), target, value, slot: members.len() });
+        members.push(TemplateMember { lead: Prefix::new(lead), target, value, slot: members.len() });
         let end = reader.position();
         if reader.pass(b',').is_none() {
             tail = &record[end..];
@@ -514,9 +520,9 @@ mod tests {
 
         fn decode<'t>(&mut self, text: &'t str, are_lines: bool) -> Result<(usize, usize), Mismatch<'t>> {
             let Self { template, field_map, names, columns } = self;
-            let run =
+            let matched =
                 template.decode(text.as_bytes(), are_lines, Some("Linux"), columns, field_map, names)?;
-            Ok((run.len, run.num_rows))
+            Ok((matched.len, matched.num_rows))
         }
     }
 

@@ -1,7 +1,8 @@
 //! Takes a record batch; gives a row group, encoded and compressed in memory, to be appended to any file.
 //!
-//! Types without an encoder here are encoded by the library. The batch's text is in dictionaries already: its keys become Parquet's keys, and nothing is hashed
-//! again. Readers see plain text: a dictionary is an encoding, not a type of the file.
+//! The batch's text is in dictionaries already: its keys become Parquet's keys, and nothing is hashed again. Types
+//! without an encoder here are encoded by the library. Readers see plain text: a dictionary is an encoding, not a
+//! type of the file.
 
 pub mod properties;
 #[expect(clippy::cast_possible_truncation, reason = "the library refuses larger pages")]

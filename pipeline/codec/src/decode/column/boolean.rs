@@ -22,7 +22,7 @@ impl BooleanColumn {
     }
 
     /// Adds values up to the first that is unpredicted; returns how many.
-    pub(super) fn push_run(&mut self, text: &[u8], values: &[Span]) -> usize {
+    pub(super) fn push_spans(&mut self, text: &[u8], values: &[Span]) -> usize {
         let num_before = self.values.len();
         for value in values {
             match parse(value.of(text)) {

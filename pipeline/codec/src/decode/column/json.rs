@@ -6,8 +6,8 @@ use crate::decode::coerce::json_text;
 use crate::decode::json::JsonKind;
 use crate::decode::spans::Span;
 
-/// Adds values of a run, which have been read as JSON; returns how many.
-pub(super) fn push_run(column: &mut StringColumn, text: &[u8], values: &[Span]) -> usize {
+/// Adds values of consecutive records, which have been read as JSON; returns how many.
+pub(super) fn push_spans(column: &mut StringColumn, text: &[u8], values: &[Span]) -> usize {
     for value in values {
         if *value == Span::NULL {
             column.keys.push(NULL_KEY);

@@ -29,7 +29,7 @@ impl ListColumn {
         Self { elements: StringColumn::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
-    pub(super) fn push_run(
+    pub(super) fn push_spans(
         &mut self,
         text: &[u8],
         lists: &[Span],
@@ -48,7 +48,7 @@ impl ListColumn {
             }
             self.push_offset(start + num_elements);
         }
-        let num_valid = self.elements.push_run(text, &elements[..num_elements], lookups);
+        let num_valid = self.elements.push_spans(text, &elements[..num_elements], lookups);
         if num_valid < num_elements {
             let is_whole = |end: &&i32| position(**end) <= start + num_valid;
             let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();

@@ -1,6 +1,6 @@
 //! Takes rows; gives the columns of one partition's next row group.
 //!
-//! Rows come one by one as values, or in runs: then each column in turn reads all its values from the
+//! Rows come one by one as values, or many at a time: then each column in turn reads all its values from the
 //! text.
 
 pub(super) mod dictionary;
@@ -22,12 +22,12 @@ use schema::ColumnType;
 
 pub use self::unpredicted::Unpredicted;
 use super::field_map::FieldMap;
-use super::spans::Run;
+use super::spans::RecordSpans;
 use super::value::JsonValue;
 use boolean::BooleanColumn;
 use dictionary::{Lookups, NULL_KEY};
 use list::ListColumn;
-use primitive::{PrimitiveColumn, days, float, integer, long, micros};
+use primitive::{PrimitiveColumn, days, float, integer, micros};
 use spill_format::Bytes;
 use string::StringColumn;
 pub(crate) use string::plain;
@@ -95,22 +95,22 @@ impl Columns {
         EMPTY_BYTES + columns + self.extra_fields.num_bytes()
     }
 
-    /// Adds the records of a run of `text` as rows, up to the first that has a value not just as its
-    /// column is documented; returns how many. By property, `slots` says which values of the run are
+    /// Adds consecutive records of `text` as rows, up to the first that has a value not just as its
+    /// column is documented; returns how many. By property, `slots` says which of their values are
     /// its; a property without is null.
-    pub fn push_run(
+    pub fn push_spans(
         &mut self,
         text: &[u8],
-        run: &Run,
+        spans: &RecordSpans,
         slots: &[Option<usize>],
         lookups: &mut Lookups,
     ) -> usize {
-        let num_records = run.ends().len();
+        let num_records = spans.ends().len();
         let mut num_rows = num_records;
         for (column, slot) in self.properties.iter_mut().zip(slots) {
             if let Some(column) = column {
                 num_rows = match *slot {
-                    Some(slot) => column.push_run(text, run, slot, num_rows, lookups),
+                    Some(slot) => column.push_spans(text, spans, slot, num_rows, lookups),
                     None => column.push_nulls(num_rows),
                 };
             }
@@ -239,28 +239,28 @@ impl ColumnBuilder {
         }
     }
 
-    /// Adds the values that a slot has in the first `num_rows` records of a run, up to the first that
+    /// Adds the values that a slot has in the first `num_rows` records, up to the first that
     /// is unpredicted; returns how many.
-    fn push_run(
+    fn push_spans(
         &mut self,
         text: &[u8],
-        run: &Run,
+        spans: &RecordSpans,
         slot: usize,
         num_rows: usize,
         lookups: &mut Lookups,
     ) -> usize {
-        let values = run.values(slot, num_rows);
+        let values = spans.values(slot, num_rows);
         match self {
-            Self::Utf8(column) => column.push_run(text, values, lookups),
-            Self::Utf8List(column) => column.push_run(text, values, run.elements(slot), lookups),
-            Self::Int32(column) => column.push_run(text, values, integer),
-            Self::Int64(column) => column.push_run(text, values, long),
-            Self::Float64(column) => column.push_run(text, values, float),
-            Self::Boolean(column) => column.push_run(text, values),
-            Self::TimestampMicros(column) => column.push_run(text, values, micros),
-            Self::Date32(column) => column.push_run(text, values, days),
-            Self::Json(column) => json::push_run(column, text, values),
-            Self::StructList(column) => column.push_run(text, values),
+            Self::Utf8(column) => column.push_spans(text, values, lookups),
+            Self::Utf8List(column) => column.push_spans(text, values, spans.elements(slot), lookups),
+            Self::Int32(column) => column.push_spans(text, values, integer::<i32, 9>),
+            Self::Int64(column) => column.push_spans(text, values, integer::<i64, 18>),
+            Self::Float64(column) => column.push_spans(text, values, float),
+            Self::Boolean(column) => column.push_spans(text, values),
+            Self::TimestampMicros(column) => column.push_spans(text, values, micros),
+            Self::Date32(column) => column.push_spans(text, values, days),
+            Self::Json(column) => json::push_spans(column, text, values),
+            Self::StructList(column) => column.push_spans(text, values),
         }
     }
 

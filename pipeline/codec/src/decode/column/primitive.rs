@@ -1,5 +1,7 @@
 //! A column of numbers, dates or timestamps.
 
+use std::ops::{Add, Mul};
+
 use arrow_array::PrimitiveArray;
 use arrow_array::builder::NullBufferBuilder;
 use arrow_array::types::ArrowPrimitiveType;
@@ -7,7 +9,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
 use super::spill_format::{Bytes, put};
 use super::unpredicted::Unpredicted;
-use crate::decode::json::{JsonKind, ascii};
+use crate::decode::json::{JsonKind, ascii, finite};
 use crate::decode::spans::Span;
 use crate::decode::timestamp::{self, ParsedTime};
 
@@ -24,7 +26,7 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
     }
 
     /// Adds values up to the first that is unpredicted; returns how many.
-    pub(super) fn push_run(
+    pub(super) fn push_spans(
         &mut self,
         text: &[u8],
         values: &[Span],
@@ -103,28 +105,18 @@ pub(super) fn ordered_nulls(nulls: &mut NullBufferBuilder, order: &[u32]) -> Opt
     Some(BooleanBuffer::collect_bool(order.len(), |at| nulls.is_valid(order[at] as usize)).into())
 }
 
-/// An integer in its plain form.
+/// An integer in its plain form, of at most `MAX_DIGITS` digits: as many as always fit.
 #[inline]
-pub(super) fn integer(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
-    /// As many digits as always fit.
-    const MAX_DIGITS: usize = 9;
+pub(super) fn integer<T, const MAX_DIGITS: usize>(text: &[u8]) -> Result<Option<T>, Unpredicted>
+where
+    T: From<u8> + Add<Output = T> + Mul<Output = T>,
+{
     match text {
         [] | [b'0', _, ..] => Err(Unpredicted),
         digits if digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit) => {
-            Ok(Some(digits.iter().fold(0, |number, digit| number * 10 + i32::from(digit - b'0'))))
-        }
-        _ => Err(Unpredicted),
-    }
-}
-
-/// A long integer in its plain form.
-pub(super) fn long(text: &[u8]) -> Result<Option<i64>, Unpredicted> {
-    /// As many digits as always fit.
-    const MAX_DIGITS: usize = 18;
-    match text {
-        [] | [b'0', _, ..] => Err(Unpredicted),
-        digits if digits.len() <= MAX_DIGITS && digits.iter().all(u8::is_ascii_digit) => {
-            Ok(Some(digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))))
+            let number =
+                digits.iter().fold(T::from(0), |number, digit| number * T::from(10) + T::from(digit - b'0'));
+            Ok(Some(number))
         }
         _ => Err(Unpredicted),
     }
@@ -132,10 +124,7 @@ pub(super) fn long(text: &[u8]) -> Result<Option<i64>, Unpredicted> {
 
 /// A number of a value that has been read as JSON.
 pub(super) fn float(text: &[u8]) -> Result<Option<f64>, Unpredicted> {
-    if JsonKind::of(text) != JsonKind::Number {
-        return Err(Unpredicted);
-    }
-    let number = ascii(text).parse().ok().filter(|number: &f64| number.is_finite());
+    let number = if JsonKind::of(text) == JsonKind::Number { finite(ascii(text)) } else { None };
     number.map(Some).ok_or(Unpredicted)
 }
 

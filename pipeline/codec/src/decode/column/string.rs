@@ -26,7 +26,7 @@ impl StringColumn {
     }
 
     /// Adds strings up to the first that is invalid; returns how many.
-    pub(super) fn push_run(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
+    pub(super) fn push_spans(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
         /// Looked up together: more of them would only take memory, several times their own text.
         const MAX_LOOKUPS: usize = 16 * 1024;
         let num_before = self.keys.len();

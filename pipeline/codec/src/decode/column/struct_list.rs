@@ -54,9 +54,9 @@ impl<M: Member> StructListColumn<M> {
         }
     }
 
-    /// Adds values of a run, which have been read as JSON, up to the first that is not just as declared; returns
-    /// how many.
-    pub(super) fn push_run(&mut self, text: &[u8], values: &[Span]) -> usize {
+    /// Adds values of consecutive records, which have been read as JSON, up to the first that is not just as
+    /// declared; returns how many.
+    pub(super) fn push_spans(&mut self, text: &[u8], values: &[Span]) -> usize {
         for (row, value) in values.iter().enumerate() {
             if *value == Span::NULL {
                 self.push_null();
