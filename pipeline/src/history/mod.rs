@@ -49,6 +49,12 @@ pub enum HistoryError {
         /// The scheme alone: the rest of the URL may hold a secret.
         scheme: String,
     },
+    /// A column is of a type that the engine is built without.
+    #[error("query does not support lists of structs, as in column {column}")]
+    UnsupportedColumn {
+        /// The column.
+        column: &'static str,
+    },
     /// The dataset declares no roles.
     #[error("{dataset} has no history: its rows are not compared")]
     NoHistory {
@@ -153,6 +159,7 @@ impl Diagnostic for HistoryError {
             }
             Self::Engine(error) if is_io(error) => ExitCode::Lake,
             Self::RemoteLake { .. }
+            | Self::UnsupportedColumn { .. }
             | Self::NoHistory { .. }
             | Self::TooFewSnapshots { .. }
             | Self::NoSnapshots { .. }
@@ -173,6 +180,9 @@ impl Diagnostic for HistoryError {
             Self::RemoteLake { .. } => {
                 Some("query it with DuckDB, or copy the lake to a local disk with its _defender folder")
             }
+            Self::UnsupportedColumn { .. } => Some(
+                "query the table with DuckDB, by the view that `defender-lake schema --format duckdb` prints",
+            ),
             Self::TooFewSnapshots { .. } => Some("run ingest again when the service has a newer export"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => Some("run snapshots to list them"),
             Self::Memory { .. } => Some(

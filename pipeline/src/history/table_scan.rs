@@ -22,8 +22,8 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
     });
     let has_extra_fields = captured.collect::<Result<Vec<_>, _>>()?.contains(&true);
     let in_files = dataset.file_columns().chain(has_extra_fields.then_some(&schema::EXTRA_FIELDS));
-    let in_files: Schema = in_files.map(field).collect();
-    let in_paths: Schema = dataset.partition_columns().map(field).collect();
+    let in_files: Schema = in_files.map(field).collect::<Result<_, _>>()?;
+    let in_paths: Schema = dataset.partition_columns().map(field).collect::<Result<_, _>>()?;
     let names: Vec<_> = in_files.iter_names().chain(in_paths.iter_names()).cloned().map(col).collect();
 
     // Polars reads a platform of this name as null; the manifest has the value.
@@ -71,12 +71,8 @@ pub fn scan(table: &Table, snapshots: &[PublishedSnapshot]) -> Result<LazyFrame,
     Ok(concat(frames, UnionArgs::default())?)
 }
 
-fn field(column: &schema::Column) -> Field {
-    Field::new(column.name.into(), data_type(column.column_type))
-}
-
-fn data_type(column_type: ColumnType) -> DataType {
-    match column_type {
+fn field(column: &schema::Column) -> Result<Field, HistoryError> {
+    let data_type = match column.column_type {
         ColumnType::Utf8 | ColumnType::Json => DataType::String,
         ColumnType::Int32 => DataType::Int32,
         ColumnType::Int64 => DataType::Int64,
@@ -86,6 +82,22 @@ fn data_type(column_type: ColumnType) -> DataType {
         ColumnType::TimestampMicros => DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
         ColumnType::Utf8List => DataType::List(Box::new(DataType::String)),
         // Polars has its type of structs behind a cargo feature, which comes with the first such column.
-        ColumnType::StructList(_) => unimplemented!("no dataset has a list of structs yet"),
+        ColumnType::StructList(_) => return Err(HistoryError::UnsupportedColumn { column: column.name }),
+    };
+    Ok(Field::new(column.name.into(), data_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use schema::Column;
+
+    use super::*;
+
+    #[test]
+    fn list_of_structs_is_named_as_unsupported() {
+        let column =
+            Column { name: "Items", column_type: ColumnType::StructList(&[]), ..schema::EXTRA_FIELDS };
+        let error = field(&column).unwrap_err();
+        assert_eq!(error.to_string(), "query does not support lists of structs, as in column Items");
     }
 }
