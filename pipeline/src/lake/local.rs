@@ -23,6 +23,11 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 /// often, the file system does not keep the folder.
 const MAX_LOCK_RACES: u32 = 100;
 
+/// How often, and how long between, a run tries to be the only one that creates or removes folders of the lake. Others
+/// take far less than this altogether; a program that locks the folder for longer is not waited for.
+const MAX_FOLDER_TRIES: u32 = 50;
+const FOLDER_POLL: Duration = Duration::from_millis(1);
+
 /// The lock of one table, and what dropping it must remove.
 #[derive(Debug)]
 pub(super) struct LocalLock {
@@ -47,7 +52,10 @@ impl LocalLock {
         // The holder unlinks the lock file and its empty folders when it ends. The lock is held only if the path
         // still leads to the locked file; otherwise folders and file are created again.
         loop {
-            let file = match lock.make_folders().and_then(|()| open_lock(&path)) {
+            let folders = lock.lock_folders();
+            let file = lock.make_folders().and_then(|()| open_lock(&path));
+            drop(folders);
+            let file = match file {
                 Ok(file) => file,
                 Err(LakeError::Io { source, .. }) if is_missing(&source) && races < MAX_LOCK_RACES => {
                     races += 1;
@@ -76,6 +84,22 @@ impl LocalLock {
         }
     }
 
+    /// Locks the folder that holds the lake, for as long as the returned file is open. Without it a run that ends could
+    /// find that another has just created a folder in one of those that it is removing, and leave it behind. Best
+    /// effort: `None` if the folder does not exist, cannot be locked, or another program holds it.
+    fn lock_folders(&self) -> Option<File> {
+        let root = parent(parent(&self.own_root));
+        let folder = File::open(parent(root)).ok()?;
+        for _ in 0..MAX_FOLDER_TRIES {
+            match folder.try_lock() {
+                Ok(()) => return Some(folder),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(FOLDER_POLL),
+                Err(TryLockError::Error(_)) => return None,
+            }
+        }
+        None
+    }
+
     fn make_folders(&mut self) -> Result<(), LakeError> {
         let mut missing = Vec::new();
         for folder in self.own_root.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -96,6 +120,7 @@ impl LocalLock {
 impl Drop for LocalLock {
     fn drop(&mut self) {
         // Best effort: an error is ignored. What remains is empty, and the next run removes it.
+        let _folders = self.lock_folders();
         let own_root = &self.own_root;
         if self.file.is_some() {
             let _ = remove_empty_dir(&own_root.join(STAGING_FOLDER));
