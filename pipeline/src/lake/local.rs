@@ -356,6 +356,15 @@ pub(crate) mod faults {
 
     impl Fault {
         pub(crate) const NONE: Fault = Fault { once: u32::MAX, for_good: u32::MAX };
+
+        /// A crash at a change, or that change's failure.
+        pub(crate) fn at(change: u32, is_crash: bool) -> Fault {
+            if is_crash {
+                Fault { for_good: change, ..Fault::NONE }
+            } else {
+                Fault { once: change, ..Fault::NONE }
+            }
+        }
     }
 
     thread_local! {

@@ -277,11 +277,7 @@ mod tests {
                     let temp = tempfile::tempdir().unwrap();
                     let log = temp.path().join("log");
                     let store = LocalObjects::with_ways(temp.path(), ways).unwrap();
-                    faults::set(if is_crash {
-                        Fault { for_good: step, ..Fault::NONE }
-                    } else {
-                        Fault { once: step, ..Fault::NONE }
-                    });
+                    faults::set(Fault::at(step, is_crash));
                     let result = runtime.block_on(put(&store, "whole", PutMode::Create));
                     let num_changes = faults::clear();
                     let seen: Vec<_> = runtime.block_on(store.list(None).try_collect()).unwrap();

@@ -224,12 +224,7 @@ mod tests {
                 let temp = temp_dir();
                 let table = lake(temp.path());
                 let before = list_tree(temp.path());
-                let fault = if is_crash {
-                    Fault { for_good: step, ..Fault::NONE }
-                } else {
-                    Fault { once: step, ..Fault::NONE }
-                };
-                faults::set(fault);
+                faults::set(Fault::at(step, is_crash));
                 let result = remove(&table, &[NOON, NEXT_DAY]);
                 let num_changes = faults::clear();
                 if !is_crash && result.is_err() {

@@ -274,11 +274,7 @@ fn removal_from_a_delta_table_is_all_or_nothing() {
                 publish(&table, TableKind::Delta, id, "aaaaaaaa", &["Linux"]).unwrap();
             }
             let old = runs(&table);
-            faults::set(if is_crash {
-                Fault { for_good: step, ..Fault::NONE }
-            } else {
-                Fault { once: step, ..Fault::NONE }
-            });
+            faults::set(Fault::at(step, is_crash));
             let result = table
                 .lock(|| panic!("the lock is free"), &|| false)
                 .map_err(CommitError::from)
