@@ -140,25 +140,50 @@ check: cargo-deny ## Check format, lints, docs and licences; warnings are errors
 generate: ## Rewrite the files that are generated from the declared datasets
 	$(CARGO) run --locked --quiet -p schema --example generate
 
-# About 1.3 million rows and 800 MB of JSON.
+# Each about 1.3 million rows and 800 MB of JSON: the sample tenant, and one of another shape.
 BENCH_DEVICES ?= 11200
+OTHER_DEVICES ?= 17500
 BENCH := $(TARGET)/bench
 BENCH_PARTS := $(BENCH)/$(BENCH_DEVICES)-devices
+OTHER_PARTS := $(BENCH)/$(OTHER_DEVICES)-devices-of-another-tenant
+# The same records in no order at all, and all of them in one part.
+SHUFFLED := $(BENCH_PARTS)-shuffled $(OTHER_PARTS)-shuffled
+ONE_PART := $(BENCH_PARTS)-one-part $(BENCH_PARTS)-shuffled-one-part
+BENCH_DATA := $(BENCH_PARTS) $(OTHER_PARTS) $(SHUFFLED) $(ONE_PART)
+BENCH_CASES := --case 'sample tenant' grouped $(BENCH_PARTS) --case 'sample tenant' shuffled $(BENCH_PARTS)-shuffled \
+  --case 'other tenant' grouped $(OTHER_PARTS) --case 'other tenant' shuffled $(OTHER_PARTS)-shuffled \
+  --one-part grouped $(BENCH_PARTS)-one-part --one-part shuffled $(BENCH_PARTS)-shuffled-one-part
+BENCH_ROUNDS ?= 7
 
-bench: program $(VENV)/.bench $(BENCH_PARTS) ## Measure stages, queries, and whole runs beside DuckDB, chDB, Polars and pyarrow
+bench: program $(VENV)/.bench $(BENCH_DATA) ## Measure stages, queries, and whole runs beside DuckDB, chDB, Polars and pyarrow
 	@$(CARGO) build --locked --release -p codec --example inflate
 	@$(CARGO) bench --locked -p codec --bench stages --no-run
 	@{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
 	  $(CARGO) bench --locked --quiet -p codec --bench stages; echo '```'; } | tee $(BENCH)/stages.md
 	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
-	  --parts $(BENCH_PARTS) --out $(BENCH)/compare.md
-	$(VENV)/bin/python pipeline/benches/queries.py --program $(PROGRAM) --parts $(BENCH_PARTS) --out $(BENCH)/queries.md
+	  $(BENCH_CASES) --rounds $(BENCH_ROUNDS) --out $(BENCH)/compare.md
+	$(VENV)/bin/python pipeline/benches/queries.py --program $(PROGRAM) --case grouped $(BENCH_PARTS) \
+	  --case shuffled $(BENCH_PARTS)-shuffled --runs $(BENCH_ROUNDS) --out $(BENCH)/queries.md
 	@echo 'the tables: $(BENCH)/stages.md, compare.md, queries.md'
 
-$(BENCH_PARTS):
+# What is made with $(1) appears under its name when it is whole.
+define make_once
 	@rm -rf $@.unfinished
-	$(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16 --out $@.unfinished
+	$(1) --out $@.unfinished
 	@mv $@.unfinished $@
+endef
+
+$(BENCH_PARTS): | program
+	$(call make_once,$(TARGET)/release/tenant --devices $(BENCH_DEVICES) --parts 16)
+
+$(OTHER_PARTS):
+	$(call make_once,$(PYTHON) pipeline/benches/other_tenant.py --devices $(OTHER_DEVICES) --parts 16)
+
+$(SHUFFLED): %-shuffled: | %
+	$(call make_once,$(PYTHON) pipeline/benches/shuffle.py $* --parts 16)
+
+$(ONE_PART): %-one-part: | %
+	$(call make_once,$(PYTHON) pipeline/benches/shuffle.py $* --parts 1 --in-order)
 
 # About 5 million rows a day.
 HISTORY_DEVICES ?= 42000

@@ -1,9 +1,13 @@
 """Measures ingest against the tools that people would use instead, on the same data and cores: `make bench`.
 
-Takes a folder of gzip parts. Every tool writes them as Parquet partitioned by OSPlatform, with the same zstd level, statistics
-and no bloom filters; they are run in turn, round after round. Prints medians and spread of wall time, peak memory and output
-size as a Markdown table, once all have written the same number of rows. The other tools read the columns that they can, and
-none of them checks, counts or rejects anything. Their time is that inside Python, ours that of the whole process.
+Takes folders of gzip parts: those of each tenant grouped by device, as an export has them by custom, and the same records in
+no order, as it may have them. Every tool writes them as Parquet partitioned by OSPlatform, with the same zstd level,
+statistics and no bloom filters; they are run in turn, round after round, case by case. Prints medians and spread of wall
+time, peak memory and output size as Markdown tables, once all have written the same number of rows. The other tools read the
+columns that they can, and none of them checks, counts or rejects anything. Their time is that inside Python, ours that of the
+whole process.
+
+Then ours alone, in turn too: all records of a tenant in one large part, and on one core.
 """
 
 import argparse
@@ -20,6 +24,14 @@ import tempfile
 import time
 
 ZSTD_LEVEL = 1
+
+# What a figure of ours may be at most, by order of the records. Missing one fails nothing: seconds are no test.
+TARGETS = {
+    "grouped": {"of the fastest peer": 0.36, "of inflating alone": 2.8, "of the smallest peer's": 1.0},
+    "shuffled": {"of the fastest peer": 0.55, "of the smallest peer's": 1.0},
+}
+ONE_PART_TARGET = 1.3
+ONE_CORE_TARGET = 2.1
 
 COLUMNS = {
     "DeviceId": "VARCHAR",
@@ -152,63 +164,124 @@ def report(lines, out):
             file.write(table)
 
 
+def in_turn(contenders, rounds, out, count_rows):
+    """Runs every command, round after round; returns the runs of each, and how many rows all that write have written."""
+    results, rows = {}, {}
+    for _ in range(rounds):
+        for name, command in contenders.items():
+            seconds, memory = run(command)
+            results.setdefault(name, []).append((seconds, memory, size_mb(out)))
+            if os.path.exists(out):
+                rows[name] = int(subprocess.check_output([*count_rows]))
+                shutil.rmtree(out)
+            if len(set(rows.values())) > 1:
+                sys.exit(f"not the same rows: {rows}")
+    return results, next(iter(rows.values()))
+
+
+def median_of(runs, index):
+    return statistics.median(run[index] for run in runs)
+
+
+def wall(runs):
+    return f"{median_of(runs, 0):.2f} s ({min(run[0] for run in runs):.2f}–{max(run[0] for run in runs):.2f})"
+
+
+def ratio(value, target):
+    """Returns a ratio with its target if it has one, in bold if it misses that."""
+    if target is None:
+        return f"{value:.2f}x"
+    shown = f"{value:.2f}x" if round(value, 2) <= target else f"**{value:.2f}x**"
+    return f"{shown} ({target}x)"
+
+
+HEADS = ["wall, median (least–most)", "of the fastest peer", "of inflating alone", "peak memory", "output", "of the smallest peer's"]
+
+
+def rows_of(results, peers, order):
+    """Returns the cells of each contender's row."""
+    floor = median_of(results["inflating alone"], 0)
+    fastest = min((median_of(results[name], 0) for name in peers), default=None)
+    smallest = min((median_of(results[name], 2) for name in peers), default=None)
+    cells = {}
+    for name, runs in results.items():
+        targets = TARGETS[order] if name == "defender-lake" else {}
+        size = median_of(runs, 2)
+        cells[name] = [
+            wall(runs),
+            ratio(median_of(runs, 0) / fastest, targets.get(HEADS[1])) if fastest else "–",
+            ratio(median_of(runs, 0) / floor, targets.get(HEADS[2])),
+            f"{max(run[1] for run in runs):.0f} MB",
+            f"{size:.1f} MB" if size else "–",
+            ratio(size / smallest, targets.get(HEADS[5])) if size and smallest else "–",
+        ]
+    return cells
+
+
+def table(head, rows):
+    return [f"| {' | '.join(['', *head])} |".replace("|  |", "| |"), "|---" * (len(head) + 1) + "|",
+            *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())]
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--program", required=True, help="defender-lake")
     arguments.add_argument("--inflate", required=True, help="a program that inflates every part, for the floor")
-    arguments.add_argument("--parts", required=True, help="folder of gzip parts")
-    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--case", nargs=3, action="append", default=[], metavar=("TENANT", "ORDER", "PARTS"),
+                           help=f"a tenant's name, the order of its records ({' or '.join(TARGETS)}), and its folder of gzip parts")
+    arguments.add_argument("--one-part", nargs=2, action="append", default=[], metavar=("ORDER", "PART"),
+                           help="the folder of one gzip part with the records of the first tenant in that order")
+    arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--only", nargs="*", default=list(PEERS), help="peers to run")
-    arguments.add_argument("--out", help="file for the table")
+    arguments.add_argument("--out", help="file for the tables")
     # What this program calls itself with: memory is that of a process, and Python keeps what it has imported.
-    arguments.add_argument("--peer", help=argparse.SUPPRESS)
-    arguments.add_argument("--rows", action="store_true", help=argparse.SUPPRESS)
-    arguments.add_argument("--peer-out", help=argparse.SUPPRESS)
+    arguments.add_argument("--peer", nargs=3, help=argparse.SUPPRESS)
+    arguments.add_argument("--rows", help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.rows:
-        return print_rows(given.peer_out)
+        return print_rows(given.rows)
     if given.peer:
-        return run_peer(given.peer, given.parts, given.peer_out)
+        return run_peer(*given.peer)
+    for _, order, _ in given.case:
+        if order not in TARGETS:
+            arguments.error(f"not an order of records: {order}")
 
-    results, rows = {}, {}
+    summary, tables = {}, []
     with tempfile.TemporaryDirectory() as scratch:
         out = f"{scratch}/out"
-        this = [sys.executable, *sys.argv, "--peer-out", out]
-        contenders = {"inflating alone": [given.inflate, given.parts]}
-        contenders["defender-lake"] = [
-            given.program, "ingest", "-q", "--from", given.parts, "--lake", out, "--work-dir", f"{scratch}/work",
-        ]
-        contenders |= {peer: [*this, "--peer", peer] for peer in given.only}
-        for _ in range(given.rounds):
-            for name, command in contenders.items():
-                seconds, memory = run(command)
-                results.setdefault(name, []).append((seconds, memory, size_mb(out)))
-                if os.path.exists(out):
-                    rows[name] = int(subprocess.check_output([*this, "--rows"]))
-                    shutil.rmtree(out)
-                if len(set(rows.values())) > 1:
-                    sys.exit(f"not the same rows: {rows}")
+        this = [sys.executable, sys.argv[0], "--program", given.program, "--inflate", given.inflate]
 
-    def median_of(name, index):
-        return statistics.median(run[index] for run in results[name])
+        def ingest(parts, *options):
+            return [given.program, "ingest", "-q", *options, "--from", parts, "--lake", out, "--work-dir", f"{scratch}/work"]
 
-    floor = median_of("inflating alone", 0)
-    fastest = min((median_of(name, 0) for name in given.only), default=None)
-    smallest = min((median_of(name, 2) for name in given.only), default=None)
-    lines = [
-        f"{machine()}, {given.rounds} rounds in turn; {rows['defender-lake']} rows in {size_mb(given.parts, '*.gz'):.0f} MB of gzip, "
-        f"written by each with zstd {ZSTD_LEVEL}",
-        "",
-        "| | wall, median (least–most) | of the fastest peer | of inflating alone | peak memory | output | of the smallest peer's |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, runs in results.items():
-        wall, size = median_of(name, 0), median_of(name, 2)
-        lines.append(
-            f"| {name} | {wall:.2f} s ({min(run[0] for run in runs):.2f}–{max(run[0] for run in runs):.2f}) "
-            f"| {f'{wall / fastest:.2f}x' if fastest else '–'} | {wall / floor:.2f}x | {max(run[1] for run in runs):.0f} MB "
-            f"| {f'{size:.1f} MB' if size else '–'} | {f'{size / smallest:.2f}x' if size and smallest else '–'} |"
-        )
+        for tenant, order, parts in given.case:
+            contenders = {"inflating alone": [given.inflate, parts], "defender-lake": ingest(parts)}
+            contenders |= {peer: [*this, "--peer", peer, parts, out] for peer in given.only}
+            results, num_rows = in_turn(contenders, given.rounds, out, [*this, "--rows", out])
+            cells = rows_of(results, given.only, order)
+            summary[f"{tenant}, {order}"] = cells["defender-lake"]
+            tables += ["", f"### {tenant}, {order}", "", f"{num_rows} rows in {size_mb(parts, '*.gz'):.0f} MB of gzip.", "",
+                       *table(HEADS, cells)]
+
+        alone = {}
+        for order, one_part in given.one_part:
+            parts = next(parts for _, of, parts in given.case if of == order)
+            targets = {"as above": None, "one large part": ONE_PART_TARGET, "one thread": ONE_CORE_TARGET, "one core": ONE_CORE_TARGET}
+            contenders = {"as above": ingest(parts), "one large part": ingest(one_part)}
+            contenders["one thread"] = ingest(parts, "--threads", "1")
+            if shutil.which("taskset"):
+                contenders["one core"] = ["taskset", "-c", "0", *ingest(parts)]
+            results, _ = in_turn(contenders, given.rounds, out, [*this, "--rows", out])
+            for name, runs in results.items():
+                times = ratio(median_of(runs, 0) / median_of(results["as above"], 0), targets[name])
+                alone[f"{order}, {name}"] = [wall(runs), times, f"{max(run[1] for run in runs):.0f} MB"]
+
+    lines = [f"{machine()}, {given.rounds} rounds in turn, written by each with zstd {ZSTD_LEVEL}.",
+             "Ours; in brackets what it may be at most, in bold what is more:", "", *table(HEADS, summary), *tables]
+    if alone:
+        lines += ["", "### One large part, one core", "",
+                  f"The records of the {given.case[0][0]}, ours alone: in one gzip part, with `--threads 1`, and under `taskset -c 0`.", "",
+                  *table(["wall, median (least–most)", "of the time above", "peak memory"], alone)]
     report(lines, given.out)
 
 

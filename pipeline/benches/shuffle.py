@@ -57,7 +57,7 @@ def shuffle(parts, out, num_parts, seed=1, in_order=False, level=LEVEL):
     if not found:
         raise SystemExit(f"no gzip parts below {parts}")
     folder = out / pathlib.Path(os.path.commonpath([part.parent for part in found])).relative_to(parts)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
         scatter(found, num_parts, None if in_order else random.Random(seed), scratch)
         work = [
