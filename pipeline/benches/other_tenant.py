@@ -81,13 +81,13 @@ PATHS = {
     "app": ([], []),
 }
 # How many paths a record has, by kind of product; None is an omitted list.
-SEVERAL = [0] * 6 + [1] * 24 + [2] * 10 + [3] * 5 + [4, 5, 6, 7, None]
+SEVERAL = [0] * 10 + [1] * 28 + [2] * 7 + [3] * 2 + [4, 5, 7, None]
 COUNTS = dict.fromkeys(PATHS, SEVERAL) | {
-    "jar": [1] * 20 + [2] * 8 + [3] * 6 + [4] * 4 + [6] * 3 + [8, 9, 11, 12, 14, 16, 19, 23, 29, 40],
+    "jar": [1] * 60 + [2] * 20 + [3] * 10 + [4, 4, 5, 6, 7, 9, 12, 17, 25, 40],
     "store": [1],
     "app": [0, None],
 }
-KEYS = [0] * 14 + [1] * 20 + [2] * 6 + [3, 4, 5, 8, 13, 21, None]
+KEYS = [0] * 30 + [1] * 50 + [2] * 12 + [3, 3, 4, 5, 8, 13, 21, None]
 
 # Platform, weight, kinds of products, how many products it knows, typical rows.
 PLATFORMS = [
@@ -144,8 +144,8 @@ def releases_of(dice, kind, vendor, rank):
 
         def filled(templates, most):
             # The places of `%(…)s` stay, those of `%%(…)s` are of the release.
-            order = dice.sample(templates, len(templates)) if len(templates) > 1 else templates
-            texts = [f'"{template}"'.replace("%(", "\0(").replace("%\0(", "%(") % release for template in order]
+            order = sorted(range(len(templates)), key=lambda index: index + 4 * dice.random())
+            texts = [f'"{templates[index]}"'.replace("%(", "\0(").replace("%\0(", "%(") % release for index in order]
             # Only what differs on each device can be on one of them many times.
             again = itertools.cycle([text for text in texts if "\0(" in text])
             return [text.replace("\0(", "%(") for text in itertools.islice(itertools.chain(texts, again), most)]
@@ -178,7 +178,7 @@ def catalogue(seed):
         images = [
             (
                 list({id(release): release for release in dice.choices(releases, cum_weights=summed, k=dice.randint(40, 900))}.values()),
-                [dice.getrandbits(256) for _ in range(10)],
+                [dice.getrandbits(256) for _ in range(6)],
             )
             for _ in range(IMAGES)
         ]
@@ -197,7 +197,7 @@ def paths(dice, templates, counts, slots):
     for index, template in enumerate(found):
         if "%(" in template:
             # Layers and profiles come with the image mostly; else they are of this device, or of this record alone.
-            bits = dice.choice(slots["known bits"]) if dice.random() < 0.9 else dice.getrandbits(256)
+            bits = dice.choice(slots["known bits"]) if dice.random() < 0.96 else dice.getrandbits(256)
             slots["guid"] = f"{bits >> 128:032x}"
             slots["hash"] = f"{bits:064x}"
             slots["number"] = bits % 900
@@ -222,7 +222,7 @@ def device(dice, known, platforms, weights):
     device_id, user = f"{dice.getrandbits(160):040x}", dice.choice(NAMES)
     user = user + dice.choice(["", f".{word(dice, 2, 3)}"])
     slots = {
-        "known bits": layers + [dice.getrandbits(256) for _ in range(2)],
+        "known bits": [*layers, dice.getrandbits(256)],
         "user": user, "home": f"{'/home' if platform == 'Linux' else '/Users'}/{user}", "short": f"{dice.getrandbits(64):016x}", "digit": dice.randint(1, 9),
         "sid": f"S-1-12-1-{dice.getrandbits(32)}-{dice.getrandbits(31)}-{dice.getrandbits(32)}-{dice.getrandbits(32)}",
     }
