@@ -289,7 +289,7 @@ fn unknown_options(text: &str, options: &BTreeMap<String, BTreeSet<String>>) -> 
         };
         match options.get(name) {
             // In another build.
-            None if !cfg!(feature = "history") && ["diff", "trend", "query"].contains(&name) => {}
+            None if !cfg!(feature = "history") && name == "query" => {}
             None => problems.push(format!("there is no command {name}")),
             Some(known) => {
                 let named = words.filter(|word| word.starts_with("--") && *word != "--").map(option_name);

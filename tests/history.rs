@@ -4,17 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use fixtures::{Tenant, TenantOptions};
 use pipeline::cancel::Cancel;
 use pipeline::history::SnapshotReader;
+use pipeline::history::change_batches::ChangeBatches;
 use pipeline::history::change_filter::ChangeFilter;
-use pipeline::history::diff::Diff;
+use pipeline::history::diff::{self, Diff};
 use pipeline::history::roles::Roles;
 use pipeline::lake::Lake;
-use polars::frame::DataFrame;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -62,7 +61,7 @@ fn publish(sandbox: &Sandbox, day: u32, records: &[Value]) {
 
 /// The changes that `diff` finds, as it writes them.
 #[track_caller]
-fn diff(sandbox: &Sandbox, from: u32, to: u32, args: &[&str]) -> Vec<Value> {
+fn changes_of(sandbox: &Sandbox, from: u32, to: u32, args: &[&str]) -> Vec<Value> {
     let (from, to) = (date_of(from), date_of(to));
     let all =
         ["--from", &from, "--to", &to, "--out", "changes.ndjson"].into_iter().chain(args.iter().copied());
@@ -101,7 +100,7 @@ fn diff_of_the_tenant_is_what_happened_to_it() {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let mut found = diff(&sandbox, from, to, &[]);
+        let mut found = changes_of(&sandbox, from, to, &[]);
         expected.sort_by_key(Value::to_string);
         found.sort_by_key(Value::to_string);
         assert_eq!(found.len(), expected.len());
@@ -167,6 +166,7 @@ fn answers_are_those_of_duckdb() {
         sandbox.run("trend", &all).expect(0);
         asked.push(json!({"trend": file, "by": columns}));
     }
+    #[cfg(feature = "history")]
     for sql in [
         "SELECT * FROM software_inventory WHERE snapshot_date = DATE '2021-01-12' AND OSPlatform = 'Linux'",
         "SELECT * FROM software_inventory WHERE OSPlatform = '__HIVE_DEFAULT_PARTITION__' OR OSPlatform IS NULL",
@@ -192,7 +192,12 @@ fn every_store_and_table_gives_the_same_answers() {
         let summary = run("diff", &["--out", "changes.ndjson"]);
         let changes = std::fs::read_to_string(folder.join("changes.ndjson")).unwrap();
         assert!(changes.lines().count() > 10, "{summary}");
-        (summary, changes, run("trend", &["--by", "product"]), is_local.then(|| run("query", &[SQL])))
+        (
+            summary,
+            changes,
+            run("trend", &["--by", "product"]),
+            (is_local && cfg!(feature = "history")).then(|| run("query", &[SQL])),
+        )
     };
     let (sandbox, _) = lake_of_days(20, &[0, 1]);
     let on_disk = answers(&|name| sandbox.command(name), sandbox.path(), true);
@@ -212,9 +217,11 @@ fn every_store_and_table_gives_the_same_answers() {
 }
 
 /// Every row of one day with every row of the other, in order: no machine has the memory.
+#[cfg(feature = "history")]
 const TOO_MUCH: &str = "SELECT o.DeviceId, n.SoftwareName FROM software_inventory o CROSS JOIN software_inventory n \
                         ORDER BY n.SoftwareName, o.SoftwareVersion";
 
+#[cfg(feature = "history")]
 #[test]
 fn query_that_takes_more_memory_than_it_may_says_so() {
     let (sandbox, _) = lake_of_days(200, &[0]);
@@ -227,8 +234,12 @@ fn query_that_takes_more_memory_than_it_may_says_so() {
     assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
 }
 
+#[cfg(feature = "history")]
 #[test]
 fn interrupted_query_leaves_no_file() {
+    use std::process::Stdio;
+    use std::time::Duration;
+
     use rustix::process::{Pid, Signal, kill_process};
     let (sandbox, _) = lake_of_days(200, &[0]);
     let args = [TOO_MUCH, "--memory", "64GiB", "--out", "answer.csv"];
@@ -243,6 +254,7 @@ fn interrupted_query_leaves_no_file() {
     assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
 }
 
+#[cfg(feature = "history")]
 fn files_of(sandbox: &Sandbox) -> Vec<String> {
     let entries = std::fs::read_dir(sandbox.path()).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -260,22 +272,26 @@ fn little_memory_gives_the_same_changes() {
     let filter = ChangeFilter::default();
     let roles = Roles::of(schema::DATASETS[0]).unwrap();
     let run = |memory_bytes: u64| {
-        let mut frames: Vec<DataFrame> = Vec::new();
+        let mut batches = ChangeBatches::new(roles, [&old, &new].map(SnapshotReader::generated_time));
+        let mut written = Vec::new();
         let diff = Diff { roles, old: &old, new: &new, filter: &filter, memory_bytes };
-        diff.run(&Cancel::default(), |changes| {
-            frames.push(changes);
-            Ok(())
+        diff.run(&Cancel::default(), |change| {
+            batches.add(change, |batch| {
+                written.push(batch.clone());
+                Ok(())
+            })
         })
         .unwrap();
-        let num_frames = frames.len();
-        let all = frames.into_iter().reduce(|all, frame| all.vstack(&frame).unwrap()).unwrap();
-        (all, num_frames)
+        written.push(batches.take());
+        written
     };
-    let (at_once, num_frames) = run(1 << 30);
-    assert_eq!(num_frames, 1);
-    let (in_turns, num_frames) = run(100 << 10);
-    assert!(num_frames > 10, "{num_frames}");
-    assert!(in_turns.equals_missing(&at_once));
+    let at_once = run(1 << 30);
+    let num_changes: u64 = at_once.iter().map(|batch| batch.num_rows() as u64).sum();
+    assert!(num_changes > 100, "{num_changes}");
+    assert_eq!(run(20 << 10), at_once);
+    let counts = diff::count(roles, &old, &new, 20 << 10, &Cancel::default()).unwrap();
+    assert_eq!(counts.len(), roles.kinds().len());
+    assert_eq!(counts.iter().sum::<u64>(), num_changes);
 }
 
 /// A record of one device and product.
@@ -295,7 +311,7 @@ fn check(old: &[Value], new: &[Value], expected: &[&str]) {
     let sandbox = Sandbox::new();
     publish(&sandbox, 0, old);
     publish(&sandbox, 1, new);
-    let changes = diff(&sandbox, 0, 1, &[]);
+    let changes = changes_of(&sandbox, 0, 1, &[]);
     let words = changes.iter().map(|change| {
         let columns =
             ["Change", "DeviceId", "SoftwareName", "OldVersion", "NewVersion", "OldValue", "NewValue"];
@@ -439,6 +455,7 @@ fn files_of_an_answer_appear_whole_or_not_at_all() {
         let error = sandbox.run("diff", &["--out", name]).expect(2);
         assert!(error.error().contains(name), "{}", error.stderr);
     }
+    #[cfg(feature = "history")]
     sandbox
         .run("query", &["SELECT DeviceId::INTEGER AS n FROM software_inventory", "--out", "n.csv"])
         .expect(2);
@@ -454,6 +471,7 @@ fn files_of_an_answer_appear_whole_or_not_at_all() {
     );
 }
 
+#[cfg(feature = "history")]
 #[test]
 fn files_that_conditions_rule_out_are_not_opened() {
     let sandbox = Sandbox::new();
@@ -507,11 +525,27 @@ fn unknown_names_are_usage_errors_with_suggestions() {
         "error: unknown field \"vendr\", did you mean vendor? expected one of: vendor, product, platform, group",
     );
     check(
+        "trend",
+        &["--by", "versions"],
+        "error: cannot group software_inventory by \"versions\": expected one of: vendor, product, platform, group",
+    );
+    check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 256.0 MiB, found 1.0 MiB");
+}
+
+#[cfg(feature = "history")]
+#[test]
+fn unknown_names_of_sql_are_usage_errors() {
+    let sandbox = Sandbox::new();
+    let check = |command: &str, args: &[&str], expected: &str| {
+        let run = sandbox.run(command, args).expect(2);
+        assert_eq!(run.error(), expected);
+    };
+    publish(&sandbox, 0, &[record("a", "v", "p", "1", &json!({}))]);
+    check(
         "query",
         &["SELECT 1", "--lake", "abfss://lake@account.dfs.core.windows.net/x?sig=secret"],
         "error: query reads local lakes only, found one of scheme abfss; hint: query it with DuckDB, or copy the lake to a local disk with its _defender folder",
     );
-    check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 256.0 MiB, found 1.0 MiB");
     for (sql, expected) in [
         ("SELECT DevceId FROM software_inventory", "there is no column \"DevceId\"; did you mean DeviceId?"),
         (
@@ -684,7 +718,7 @@ proptest! {
         for (day, pair) in (0..).zip(days.windows(2)) {
             let mut model = Model::of(&pair[0]);
             let new = Model::of(&pair[1]);
-            for change in diff(&sandbox, day, day + 1, &[]) {
+            for change in changes_of(&sandbox, day, day + 1, &[]) {
                 model.apply(&change);
             }
             model.complete(&new);

@@ -23,8 +23,8 @@ mod cli;
 mod docs;
 mod house;
 mod readers;
-#[cfg(feature = "history")]
 mod history;
+mod history_roles;
 
 mod auth;
 mod network;

@@ -28,7 +28,6 @@ pub mod lake;
 pub mod verify;
 pub mod expire;
 pub mod ddl;
-#[cfg(feature = "history")]
 pub mod history;
 
 pub mod snapshot;

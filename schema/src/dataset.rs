@@ -103,10 +103,15 @@ pub struct HistoryRoles {
     pub group: Option<&'static str>,
     /// Column with the device's platform.
     pub platform: Option<&'static str>,
-    /// Key columns that say what is on the device, the coarsest first: the key without device and version.
+    /// Key columns that say what is on the device, the coarsest first: the key without device and version. If there
+    /// are none, a row is a device, and only its values change.
     pub product: &'static [&'static str],
-    /// Key column with the product's version, by which an addition and a removal are paired to a change.
+    /// Text column with the product's version, by which an addition and a removal are paired to a change; the versions
+    /// of a device and product are told apart by it, whether it is in the key or not.
     pub version: Option<&'static str>,
+    /// Text column that is null in rows which say only that the device is there: they are not compared, and no
+    /// measure counts them.
+    pub only_with: Option<&'static str>,
     /// Columns whose values are compared if both snapshots have the key.
     pub compared: &'static [ComparedColumn],
     /// Counts of a snapshot beside its devices, in the order of `trend`'s columns.
@@ -146,10 +151,43 @@ pub enum Counted {
     Rows,
     /// Distinct values of [`HistoryRoles::product`].
     Products,
-    /// Sum of an integer column.
+    /// Distinct values of text columns that are not all null.
+    Distinct(&'static [&'static str]),
+    /// Sum of a column of 32-bit integers.
     Sum(&'static str),
     /// Rows whose status begins as [`Status::prefix`] says.
     Status,
+    /// Rows that meet all conditions.
+    Where(&'static [Condition]),
+    /// Share of the rows of measure `of` that measure `but` does not count, from 0 to 1; null if there are none.
+    Share {
+        /// Name of a measure before this one.
+        of: &'static str,
+        /// Name of a measure before this one.
+        but: &'static str,
+    },
+}
+
+/// A condition on a column of a row; null meets none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// Name of the column.
+    pub column: &'static str,
+    /// What its value must be.
+    pub is: Is,
+}
+
+/// What a value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Is {
+    /// This boolean.
+    Boolean(bool),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A time before that of the snapshot.
+    Past,
+    /// A time from that of the snapshot on, and less than so many days after it.
+    WithinDays(u32),
 }
 
 /// A text column that is a status, and its values of interest.

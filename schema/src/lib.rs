@@ -16,8 +16,8 @@ pub mod docs;
 pub mod generated;
 
 pub use dataset::{
-    Alias, ChangeWords, Column, ColumnType, ComparedColumn, Counted, Dataset, EXTRA_FIELDS,
-    FIRST_SHARED_FIELD_ID, HistoryRoles, Layout, Measure, Origin, Permission, Presence, Routes,
+    Alias, ChangeWords, Column, ColumnType, ComparedColumn, Condition, Counted, Dataset, EXTRA_FIELDS,
+    FIRST_SHARED_FIELD_ID, HistoryRoles, Is, Layout, Measure, Origin, Permission, Presence, Routes,
     SNAPSHOT_DATE, Status, StructMember,
 };
 use datasets::software_inventory::SOFTWARE_INVENTORY;
@@ -146,20 +146,54 @@ mod tests {
         {
             let mut key = vec![roles.device];
             key.extend(roles.product);
-            key.extend(roles.version);
+            key.extend(roles.version.filter(|version| dataset.key.contains(version)));
             assert_eq!(key, dataset.key, "device, product and version are the key");
-            let compared = roles.compared.iter().map(|compared| compared.column);
-            let summed = roles.measures.iter().filter_map(|measure| match measure.counted {
-                Counted::Sum(column) => Some(column),
-                Counted::Rows | Counted::Products | Counted::Status => None,
-            });
-            let filters = roles.filters.iter().map(|(_, column)| *column);
-            let others = [roles.device_name, roles.group, roles.platform];
-            let others = others.into_iter().chain([roles.status.map(|status| status.column)]).flatten();
-            for name in compared.chain(summed).chain(filters).chain(others) {
-                assert!(dataset.column(name).is_some(), "{name} is declared");
+            let type_of = |name: &str| dataset.column(name).map(|column| column.column_type);
+            let text = [roles.device_name, roles.group, roles.platform, roles.version, roles.only_with];
+            let text = text.into_iter().chain([roles.status.map(|status| status.column)]).flatten();
+            for name in text.chain(key).chain(roles.filters.iter().map(|(_, column)| *column)) {
+                assert_eq!(type_of(name), Some(ColumnType::Utf8), "{name}");
             }
-            assert!(roles.measures.iter().any(|measure| measure.name == roles.main_measure));
+            for compared in roles.compared {
+                let compared_type = type_of(compared.column).expect("a compared column is declared");
+                assert!(!matches!(compared_type, ColumnType::Utf8List | ColumnType::StructList(_)));
+            }
+            for (_, column) in roles.filters {
+                let described = [roles.platform, roles.group].contains(&Some(column));
+                assert!(described || roles.product.contains(column), "changes have no column {column}");
+            }
+            let names: Vec<_> = roles.measures.iter().map(|measure| measure.name).collect();
+            assert!(
+                names.contains(&roles.main_measure) || (names.is_empty() && roles.main_measure == "devices")
+            );
+            for (index, measure) in roles.measures.iter().enumerate() {
+                check_measure(measure.counted, &names[..index], &type_of);
+            }
+        }
+    }
+
+    fn check_measure(counted: Counted, before: &[&str], type_of: &dyn Fn(&str) -> Option<ColumnType>) {
+        match counted {
+            Counted::Rows | Counted::Products | Counted::Status => {}
+            Counted::Sum(column) => assert_eq!(type_of(column), Some(ColumnType::Int32), "{column}"),
+            Counted::Distinct(columns) => {
+                for column in columns {
+                    assert_eq!(type_of(column), Some(ColumnType::Utf8), "{column}");
+                }
+            }
+            Counted::Where(conditions) => {
+                for condition in conditions {
+                    let expected = match condition.is {
+                        Is::Boolean(_) => ColumnType::Boolean,
+                        Is::OneOf(_) => ColumnType::Utf8,
+                        Is::Past | Is::WithinDays(_) => ColumnType::TimestampMicros,
+                    };
+                    assert_eq!(type_of(condition.column), Some(expected), "{}", condition.column);
+                }
+            }
+            Counted::Share { of, but } => {
+                assert!([of, but].iter().all(|name| before.contains(name)), "{of} and {but} come before");
+            }
         }
     }
 

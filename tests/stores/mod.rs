@@ -76,7 +76,6 @@ impl Store {
         Self { is_delta: true, ..self }
     }
 
-    #[cfg_attr(not(feature = "history"), expect(dead_code, reason = "only tests of the history ask"))]
     pub fn kind(&self) -> Kind {
         match &self.place {
             Place::Disk => Kind::Disk,

@@ -5,8 +5,6 @@ use clap::builder::PossibleValue;
 
 use crate::auth::AuthMethod;
 use crate::fetch::cloud::Cloud;
-#[cfg(feature = "history")]
-use crate::history::trend::By;
 use crate::ingest::IfPublished;
 use crate::lake::TableKind;
 use crate::progress::ProgressMode;
@@ -59,12 +57,4 @@ choices!(ProgressMode {
     Bar = "bar", "Bars";
     Plain = "plain", "A log line every 10 seconds";
     None = "none", "Nothing";
-});
-
-#[cfg(feature = "history")]
-choices!(By {
-    Platform = "platform", "Each platform";
-    Group = "group", "Each device group";
-    Vendor = "vendor", "Each vendor";
-    Product = "product", "Each product, with its vendor";
 });

@@ -10,8 +10,9 @@ use super::output::{print, print_json};
 use super::runtime::start_runtime;
 use super::table_options::{TableOptions, find_dataset};
 use crate::exit_code::ExitCode;
+use crate::history::change_batches::ChangeBatches;
 use crate::history::change_filter::ChangeFilter;
-use crate::history::diff::{Diff, PRESENCE};
+use crate::history::diff::Diff;
 use crate::history::roles::Roles;
 use crate::history::summary::{Compared, Summary};
 use crate::history::{self, SnapshotReader};
@@ -64,19 +65,22 @@ pub(super) fn run(options: &DiffOptions) -> CommandResult {
         rows: snapshot.manifest.totals.rows,
     };
     let mut summary = Summary::new(roles, compared(from), compared(to), filter.clone());
+    let mut batches = ChangeBatches::new(roles, [from, to].map(|snapshot| snapshot.id.generated_time()));
     let mut out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
     let mut run = || {
         let [old, new] = [from, to].map(|snapshot| SnapshotReader::open(&table, snapshot, &cancel));
         let (old, new) = (&old?, &new?);
         let diff = Diff { roles, old, new, filter: &filter, memory_bytes };
-        diff.run(&cancel, |changes| {
-            summary.add(&changes)?;
+        diff.run(&cancel, |change| {
+            summary.add(change);
             match &mut out {
-                Some(out) => out.write(&changes.drop(PRESENCE)?),
+                Some(out) => batches.add(change, |batch| out.write(batch)),
                 None => Ok(()),
             }
-        })
+        })?;
+        // At least one, so that a file of no changes has its columns.
+        out.as_mut().map_or(Ok(()), |out| out.write(&batches.take()))
     };
     let result = run();
     runtime.shutdown_background();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use arrow_array::RecordBatch;
 use bytesize::ByteSize;
 
 use super::command_error::{CommandError, CommandResult};
@@ -33,11 +34,11 @@ impl MemoryOption {
     }
 }
 
-/// An output file, created when the first frame has told its columns.
+/// An output file, created with the first batch, which tells its columns.
 pub(super) struct AnswerFile<'a> {
     pub(super) path: &'a Path,
-    pub(super) format: OutputFormat,
-    pub(super) file: Option<OutputFile>,
+    format: OutputFormat,
+    file: Option<OutputFile>,
 }
 
 impl<'a> AnswerFile<'a> {
@@ -46,12 +47,12 @@ impl<'a> AnswerFile<'a> {
         Ok(Self { path, format: OutputFormat::of_path(path)?, file: None })
     }
 
-    pub(super) fn write(&mut self, frame: &polars::frame::DataFrame) -> Result<(), HistoryError> {
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), HistoryError> {
         let file = match &mut self.file {
             Some(file) => file,
-            empty => empty.insert(OutputFile::create(self.path, Some(self.format), frame.schema())?),
+            empty => empty.insert(OutputFile::create(self.path, Some(self.format), &batch.schema())?),
         };
-        file.write(frame)
+        file.write(batch)
     }
 
     pub(super) fn finish(self) -> Result<(), HistoryError> {

@@ -4,14 +4,11 @@ mod ingest;
 mod snapshots;
 mod verify;
 mod expire;
-#[cfg(feature = "history")]
 mod diff;
-#[cfg(feature = "history")]
 mod trend;
 #[cfg(feature = "history")]
 mod query;
 mod schema;
-#[cfg(feature = "history")]
 mod history;
 mod ingest_options;
 mod choices;
@@ -69,21 +66,13 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Expire(expire::ExpireOptions),
     /// Show what changed between two snapshots
-    #[cfg(feature = "history")]
     #[command(after_help = diff::WHERE)]
     Diff(diff::DiffOptions),
     /// Show how counts developed across snapshots
-    #[cfg(feature = "history")]
     Trend(trend::TrendOptions),
     /// Run SQL over the tables of a lake
     #[cfg(feature = "history")]
     Query(query::QueryOptions),
-    #[cfg(not(feature = "history"))]
-    #[command(hide = true, disable_help_flag = true)]
-    Diff(NotBuilt),
-    #[cfg(not(feature = "history"))]
-    #[command(hide = true, disable_help_flag = true)]
-    Trend(NotBuilt),
     #[cfg(not(feature = "history"))]
     #[command(hide = true, disable_help_flag = true)]
     Query(NotBuilt),
@@ -132,14 +121,12 @@ fn run_command(command: Command) -> CommandResult {
         Command::Snapshots(options) => snapshots::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Expire(options) => expire::run(&options),
-        #[cfg(feature = "history")]
         Command::Diff(options) => diff::run(&options),
-        #[cfg(feature = "history")]
         Command::Trend(options) => trend::run(&options),
         #[cfg(feature = "history")]
         Command::Query(options) => query::run(&options),
         #[cfg(not(feature = "history"))]
-        Command::Diff(_) | Command::Trend(_) | Command::Query(_) => Err(not_built()),
+        Command::Query(_) => Err(not_built()),
         Command::Schema(options) => schema::run(&options),
         Command::Completions { shell } => print_data(&completions(shell)),
     }
@@ -147,8 +134,8 @@ fn run_command(command: Command) -> CommandResult {
 
 #[cfg(not(feature = "history"))]
 fn not_built() -> CommandError {
-    let error = anyhow::anyhow!("diff, trend and query are not in this build");
-    let hint = "build it with `cargo build --release --features history`, or run `make diff`";
+    let error = anyhow::anyhow!("query is not in this build");
+    let hint = "build it with `cargo build --release --features history`";
     CommandError::new(ExitCode::Usage, error).with_hint(hint)
 }
 

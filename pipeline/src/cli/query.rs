@@ -13,7 +13,8 @@ use super::table_options::lake_or_default;
 use crate::cancel::Cancel;
 use crate::exit_code::ExitCode;
 use crate::history::HistoryError;
-use crate::history::output::{FrameWriter, OutputFile, OutputFormat};
+use crate::history::frame_output::{FrameFile, FrameWriter};
+use crate::history::output::OutputFormat;
 use crate::history::query::{self, Query};
 use crate::lake::Lake;
 
@@ -83,7 +84,7 @@ fn run_query(
     cancel: &Cancel,
 ) -> CommandResult {
     if let Some(path) = out {
-        let mut out = OutputFile::create(path, format, query.schema())?;
+        let mut out = FrameFile::create(path, format, query.schema())?;
         query.run(memory_bytes, cancel, |frame| out.write(&frame).map(|()| true))?;
         out.finish()?;
         return Ok(ExitCode::Success);

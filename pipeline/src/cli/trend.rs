@@ -6,12 +6,12 @@ use chrono::NaiveDate;
 
 use super::command_error::CommandResult;
 use super::history::{AnswerFile, MemoryOption};
-use super::output::print;
+use super::output::{print, print_json};
 use super::runtime::start_runtime;
 use super::table_options::TableOptions;
 use crate::history::HistoryError;
 use crate::history::roles::Roles;
-use crate::history::trend::{self, By};
+use crate::history::trend::{By, Trend};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TrendOptions {
@@ -23,10 +23,10 @@ pub(super) struct TrendOptions {
     /// End at this date
     #[arg(long, value_name = "YYYY-MM-DD")]
     to: Option<NaiveDate>,
-    /// Group the counts
-    #[arg(long, value_enum)]
-    by: Option<By>,
-    /// Show the N groups with most installations
+    /// Group the counts: by platform, group, vendor or product, as far as the dataset has them
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Show the N groups with the highest counts
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
     /// Write all counts to a file: .parquet, .csv or .ndjson
@@ -34,13 +34,17 @@ pub(super) struct TrendOptions {
     out: Option<PathBuf>,
     #[command(flatten)]
     memory: MemoryOption,
+    /// Print the counts as one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn run(options: &TrendOptions) -> CommandResult {
     let memory_bytes = options.memory.bytes()?;
     let table = options.table.open()?;
     let roles = Roles::of(table.dataset())?;
-    let by = options.by.map_or_else(Vec::new, |by| by.columns(roles));
+    let by = options.by.as_deref().map(|name| By::parse(roles, name)).transpose()?;
+    let by = by.as_ref().map_or(&[][..], By::columns);
     let mut published = table.snapshots()?;
     let in_range = |date: NaiveDate| {
         options.from.is_none_or(|from| date >= from) && options.to.is_none_or(|to| date <= to)
@@ -52,16 +56,14 @@ pub(super) fn run(options: &TrendOptions) -> CommandResult {
         let range = format!("{from}{to}");
         return Err(HistoryError::NoSnapshots { dataset: table.dataset().name, range }.into());
     }
-    let mut out = options.out.as_deref().map(AnswerFile::new).transpose()?;
+    let out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
-    let result = trend::trend(&table, &published, &by, memory_bytes, &cancel);
+    let result = Trend::read(&table, &published, by, memory_bytes, &cancel);
     runtime.shutdown_background();
     let trend = result?;
-    if let Some(out) = &mut out {
-        out.write(&trend)?;
-    }
-    if let Some(out) = out {
+    if let Some(mut out) = out {
+        out.write(&trend.batch())?;
         out.finish()?;
     }
-    print(&trend::text(roles, &trend, &by, options.top)?)
+    if options.json { print_json(&trend.json(options.top)) } else { print(&trend.text(options.top)) }
 }

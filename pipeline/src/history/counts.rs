@@ -1,22 +1,28 @@
 //! Counts of one snapshot, for each value of some columns.
 //!
-//! Takes an open snapshot; gives exact counts. Text is hashed once a row group; devices and products are
-//! numbered as they are met, and counted as distinct numbers.
+//! Takes an open snapshot; gives exact counts. Text is hashed once a row group; devices and the values of measures are
+//! numbered as they are met, and counted as distinct numbers. A column that a file lacks is null in its rows.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow_array::ArrayRef;
 use foldhash::quality::FixedState;
-use schema::{Counted, Status};
+use schema::{Condition, Counted, Is, Status};
 
 use super::HistoryError;
 use super::roles::Roles;
-use super::rows::{RowGroupColumns, SnapshotReader, TextColumn};
+use super::row_hash::CodeTable;
+use super::rows::{NumberColumn, RowColumns, SnapshotReader, TextColumn};
+use super::value::signed_number;
 use crate::cancel::Cancel;
 
 /// Bytes of a pair of value and device while the threads' pairs are merged. A row makes one pair at most.
 const BYTES_PER_PAIR: u64 = 32;
+
+/// Columns that are counted by, or whose values are told apart, at most.
+const MAX_COLUMNS: usize = 4;
 
 /// Assigns devices to passes and finds values in tables; equal hashes are never taken for equal values.
 const HASH: FixedState = FixedState::with_seed(1);
@@ -25,16 +31,35 @@ const HASH: FixedState = FixedState::with_seed(1);
 pub type Values = Vec<Option<Box<str>>>;
 
 /// The counts of one value.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SnapshotCounts {
     /// Distinct devices.
     pub devices: i64,
-    /// What the dataset's measures count, in their order.
-    pub measures: Vec<i64>,
+    /// The dataset's measures, in their order.
+    pub measures: Vec<Figure>,
 }
 
-/// Counts for each value of `by`, two columns at most; all rows as one if there is none. Reads
-/// the snapshot in as many passes as the memory asks for.
+/// The value of a measure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Figure {
+    /// A count or a sum.
+    Count(i64),
+    /// A share from 0 to 1; nothing if there is nothing to have a share of.
+    Share(Option<f64>),
+}
+
+impl Figure {
+    /// Returns a count as it is, 0 for a share.
+    fn count(self) -> i64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Share(_) => 0,
+        }
+    }
+}
+
+/// Counts for each value of `by`; all rows as one if there is none. Reads the snapshot in as many passes as the memory
+/// asks for.
 ///
 /// # Errors
 ///
@@ -42,21 +67,24 @@ pub struct SnapshotCounts {
 pub fn count(
     roles: Roles,
     reader: &SnapshotReader<'_>,
-    by: &[&str],
+    by: &[&'static str],
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<BTreeMap<Values, SnapshotCounts>, HistoryError> {
-    let by = Grouping { columns: by, platform: roles.platform };
-    let [values, products] = [Numbers::default(), Numbers::default()];
-    if by.columns.is_empty() {
+    let values = Numbers::default();
+    if by.is_empty() {
         values.of(Vec::new());
     }
+    let distinct: Vec<(&[&'static str], Numbers)> = roles
+        .measures
+        .iter()
+        .map(|measure| (distinct_columns(roles, measure.counted), Numbers::default()))
+        .collect();
     let columns = columns(roles, by);
-    let product = Grouping { columns: roles.product, platform: roles.platform };
     let num_turns = (reader.num_rows() * BYTES_PER_PAIR).div_ceil(memory_bytes / 4 * 3).max(1);
     let mut counts: Vec<SnapshotCounts> = Vec::new();
     let extend_to = |counts: &mut Vec<SnapshotCounts>, len: usize| {
-        let none = SnapshotCounts { devices: 0, measures: vec![0; roles.measures.len()] };
+        let none = SnapshotCounts { devices: 0, measures: vec![Figure::Count(0); roles.measures.len()] };
         counts.resize(counts.len().max(len), none);
     };
     for turn in 0..num_turns {
@@ -67,72 +95,94 @@ pub fn count(
             |_| true,
             cancel,
             |tally: &mut Tally, rows| {
-                let value_of_row = values.of_rows(rows, by);
+                tally.values.number(rows, by, &values, true);
                 let ids = rows.text(roles.device);
-                let device_of_code =
-                    ids.map(|id| is_in_turn(id).then(|| devices.of(vec![id.map(Into::into)])));
+                let device_of_code = tally
+                    .device_of_code
+                    .of(&ids, |id| is_in_turn(id).then(|| devices.of(vec![id.map(Into::into)])));
                 // Mostly a device's rows have the same value, one after the other or with others in between.
                 let mut last_value = vec![u32::MAX; ids.num_codes()];
-                for (id, value) in ids.codes().iter().zip(&value_of_row) {
-                    if std::mem::replace(&mut last_value[*id], *value) != *value
-                        && let Some(device) = device_of_code[*id]
+                for (id, value) in ids.codes().iter().zip(&tally.values.numbers) {
+                    if std::mem::replace(&mut last_value[*id as usize], *value) != *value
+                        && let Some(device) = device_of_code[*id as usize]
                     {
                         tally.devices.push(*value, device);
                     }
                 }
                 if turn == 0 {
-                    let product_of_row = products.of_rows(rows, product);
-                    tally.count_rows(roles, rows, &value_of_row, &product_of_row);
+                    tally.count_rows(roles, reader, rows, &distinct);
                 }
                 Ok(())
             },
         )?;
-        let [mut in_turn, mut of_products] = [Pairs::default(), Pairs::default()];
+        let mut in_turn = Pairs::default();
+        let mut of_measures: Vec<Pairs> = distinct.iter().map(|_| Pairs::default()).collect();
         for tally in tallies {
             in_turn.extend(tally.devices);
-            of_products.extend(tally.products);
-            for (index, sums) in tally.sums.into_iter().enumerate() {
-                extend_to(&mut counts, sums.len());
-                counts.iter_mut().zip(sums).for_each(|(counts, sum)| counts.measures[index] += sum);
+            for (index, measured) in tally.measured.into_iter().enumerate() {
+                of_measures[index].extend(measured.distinct);
+                extend_to(&mut counts, measured.sums.len());
+                for (counts, sum) in counts.iter_mut().zip(measured.sums) {
+                    add(&mut counts.measures[index], sum);
+                }
             }
         }
         extend_to(&mut counts, values.len());
         in_turn.for_each_value(|value| counts[value].devices += 1);
-        let product_measure = roles.measures.iter().position(|measure| measure.counted == Counted::Products);
-        if let Some(index) = product_measure {
-            of_products.for_each_value(|value| counts[value].measures[index] += 1);
+        for (index, pairs) in of_measures.into_iter().enumerate() {
+            pairs.for_each_value(|value| add(&mut counts[value].measures[index], 1));
         }
     }
     extend_to(&mut counts, values.len());
+    for counts in &mut counts {
+        add_shares(roles, counts);
+    }
     Ok(values.into_iter().map(|(values, number)| (values, counts[number as usize].clone())).collect())
 }
 
-/// Columns to group by. The platform is not a column of the files: all rows of a file have the same one.
-#[derive(Debug, Clone, Copy)]
-struct Grouping<'c> {
-    columns: &'c [&'c str],
-    platform: Option<&'c str>,
+fn add(figure: &mut Figure, more: i64) {
+    *figure = Figure::Count(figure.count() + more);
 }
 
-impl<'c> Grouping<'c> {
-    fn is_in_files(self, column: &str) -> bool {
-        Some(column) != self.platform
+fn add_shares(roles: Roles, counts: &mut SnapshotCounts) {
+    for (index, measure) in roles.measures.iter().enumerate() {
+        if let Counted::Share { of, but } = measure.counted {
+            let count = |name: &str| {
+                let index = roles.measures.iter().position(|measure| measure.name == name);
+                counts.measures[index.expect("tests hold this")].count()
+            };
+            let (all, others) = (count(of), count(but));
+            let share = (all > 0).then(|| (all - others) as f64 / all as f64);
+            counts.measures[index] = Figure::Share(share);
+        }
     }
+}
 
-    fn in_files(self) -> impl Iterator<Item = &'c str> {
-        self.columns.iter().copied().filter(move |column| self.is_in_files(column))
+/// Returns the columns whose distinct values a measure counts.
+fn distinct_columns(roles: Roles, counted: Counted) -> &'static [&'static str] {
+    match counted {
+        Counted::Products => roles.declared_product(),
+        Counted::Distinct(columns) => columns,
+        _ => &[],
     }
 }
 
 /// Returns the columns to read.
-fn columns(roles: Roles, by: Grouping<'_>) -> Vec<&str> {
-    let mut columns: Vec<&str> = roles.product_columns();
-    columns.extend(roles.measures.iter().filter_map(|measure| match measure.counted {
-        Counted::Sum(column) => Some(column),
-        Counted::Status => roles.status.map(|status| status.column),
-        Counted::Rows | Counted::Products => None,
-    }));
-    columns.extend(by.in_files());
+fn columns<'c>(roles: Roles, by: &[&'c str]) -> Vec<&'c str> {
+    let mut columns = vec![roles.device];
+    columns.extend(roles.only_with);
+    for measure in roles.measures {
+        match measure.counted {
+            Counted::Sum(column) => columns.push(column),
+            Counted::Status => columns.extend(roles.status.map(|status| status.column)),
+            Counted::Where(conditions) => columns.extend(conditions.iter().map(|condition| condition.column)),
+            Counted::Products | Counted::Distinct(_) => {
+                columns.extend(distinct_columns(roles, measure.counted));
+            }
+            Counted::Rows | Counted::Share { .. } => {}
+        }
+    }
+    columns.extend(by);
     let mut known = HashSet::new();
     columns.retain(|column| known.insert(*column));
     columns
@@ -141,45 +191,129 @@ fn columns(roles: Roles, by: Grouping<'_>) -> Vec<&str> {
 /// What one thread has counted; values by their numbers.
 #[derive(Debug, Default)]
 struct Tally {
-    /// By measure and value; 0 for measures that are not sums.
-    sums: Vec<Vec<i64>>,
+    values: RowNumbers,
+    device_of_code: CodeTable<Option<u32>>,
     devices: Pairs,
-    products: Pairs,
+    measured: Vec<Measured>,
+}
+
+/// What one thread has counted for one measure.
+#[derive(Debug, Default)]
+struct Measured {
+    /// By value.
+    sums: Vec<i64>,
+    distinct: Pairs,
+    numbers: RowNumbers,
 }
 
 impl Tally {
-    fn count_rows(&mut self, roles: Roles, rows: &RowGroupColumns<'_>, values: &[u32], products: &[u32]) {
+    fn count_rows(
+        &mut self,
+        roles: Roles,
+        reader: &SnapshotReader<'_>,
+        rows: &RowColumns<'_>,
+        distinct: &[(&'static [&'static str], Numbers)],
+    ) {
+        let values = &self.values.numbers;
         let num_values = values.iter().max().map_or(0, |most| *most as usize + 1);
-        self.sums.resize(roles.measures.len(), Vec::new());
-        for (sums, measure) in self.sums.iter_mut().zip(roles.measures) {
+        // Rows that say nothing but that the device is there.
+        let is_counted = roles.only_with.map(|column| {
+            let column = rows.text(column);
+            let has_value = column.map(|value| value.is_some());
+            column.codes().iter().map(|code| has_value[*code as usize]).collect::<Vec<_>>()
+        });
+        let is_counted = |row: usize| is_counted.as_ref().is_none_or(|is_counted| is_counted[row]);
+        self.measured.resize_with(roles.measures.len(), Measured::default);
+        for (index, (measured, measure)) in self.measured.iter_mut().zip(roles.measures).enumerate() {
+            let sums = &mut measured.sums;
             sums.resize(sums.len().max(num_values), 0);
+            let mut add_where = |is_so: &dyn Fn(usize) -> bool| {
+                for (row, value) in values.iter().enumerate() {
+                    sums[*value as usize] += i64::from(is_counted(row) && is_so(row));
+                }
+            };
             match measure.counted {
-                Counted::Rows => values.iter().for_each(|value| sums[*value as usize] += 1),
+                Counted::Rows => add_where(&|_| true),
                 Counted::Sum(column) => {
-                    for (value, number) in values.iter().zip(rows.integers(column)) {
-                        sums[*value as usize] += i64::from(number.unwrap_or(0));
+                    let Some(numbers) = rows.numbers(column) else { continue };
+                    let zero = signed_number(0);
+                    for (row, value) in values.iter().enumerate().filter(|(row, _)| is_counted(*row)) {
+                        let number = numbers.number(row).unwrap_or(zero);
+                        sums[*value as usize] += number.wrapping_sub(zero).cast_signed();
                     }
                 }
                 Counted::Status => {
                     let Some(Status { column, prefix, .. }) = roles.status else { continue };
                     let statuses = rows.text(column);
-                    let is_counted =
+                    let is_status =
                         statuses.map(|status| status.is_some_and(|status| status.starts_with(prefix)));
-                    for (value, code) in values.iter().zip(statuses.codes()) {
-                        sums[*value as usize] += i64::from(is_counted[*code]);
+                    add_where(&|row| is_status[statuses.codes()[row] as usize]);
+                }
+                Counted::Where(conditions) => {
+                    let met: Vec<_> =
+                        conditions.iter().map(|condition| Met::new(*condition, reader, rows)).collect();
+                    add_where(&|row| met.iter().all(|met| met.is_so(row)));
+                }
+                Counted::Products | Counted::Distinct(_) => {
+                    let (columns, numbers) = &distinct[index];
+                    let takes_nulls = measure.counted == Counted::Products;
+                    measured.numbers.number(rows, columns, numbers, takes_nulls);
+                    let mut last = None;
+                    for (row, pair) in values.iter().zip(&measured.numbers.numbers).enumerate() {
+                        if *pair.1 != NULLS && is_counted(row) && last.replace(pair) != Some(pair) {
+                            measured.distinct.push(*pair.0, *pair.1);
+                        }
                     }
                 }
-                Counted::Products => {}
-            }
-        }
-        let mut last = None;
-        for pair in values.iter().zip(products) {
-            if last.replace(pair) != Some(pair) {
-                self.products.push(*pair.0, *pair.1);
+                Counted::Share { .. } => {}
             }
         }
     }
 }
+
+/// A condition on the rows of a batch.
+enum Met {
+    Text(TextColumn, Vec<bool>),
+    Numbers(NumberColumn, [u64; 2]),
+    /// The file lacks the column.
+    Never,
+}
+
+impl Met {
+    fn new(condition: Condition, reader: &SnapshotReader<'_>, rows: &RowColumns<'_>) -> Self {
+        /// Microseconds of a day.
+        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+        let now = reader.generated_time().timestamp_micros();
+        let numbers = |range: [u64; 2]| {
+            rows.numbers(condition.column).map_or(Self::Never, |numbers| Self::Numbers(numbers, range))
+        };
+        match condition.is {
+            Is::Boolean(value) => numbers([u64::from(value), u64::from(value) + 1]),
+            Is::Past => numbers([0, signed_number(now)]),
+            Is::WithinDays(days) => {
+                numbers([now, now.saturating_add(i64::from(days) * DAY)].map(signed_number))
+            }
+            Is::OneOf(texts) => {
+                let column = rows.text(condition.column);
+                let is_so = column.map(|value| value.is_some_and(|value| texts.contains(&value)));
+                Self::Text(column, is_so)
+            }
+        }
+    }
+
+    fn is_so(&self, row: usize) -> bool {
+        match self {
+            Self::Text(column, is_so) => is_so[column.codes()[row] as usize],
+            Self::Numbers(numbers, [start, end]) => {
+                numbers.number(row).is_some_and(|number| number >= *start && number < *end)
+            }
+            Self::Never => false,
+        }
+    }
+}
+
+/// Stands for values that are all null, if they are left out.
+const NULLS: u32 = u32::MAX;
 
 /// Numbers for values, from 0 on in the order in which they are met.
 #[derive(Debug, Default)]
@@ -193,38 +327,65 @@ impl Numbers {
         *numbers.entry(values).or_insert(next)
     }
 
-    /// The number of each row's values in `by`, two columns at most.
-    fn of_rows(&self, rows: &RowGroupColumns<'_>, by: Grouping<'_>) -> Vec<u32> {
-        let text = |name: &&str| by.is_in_files(name).then(|| rows.text(name));
-        let texts: Vec<_> = by.columns.iter().map(text).collect();
-        let mut known = hashbrown::HashMap::with_hasher(HASH);
-        let mut last = ([usize::MAX; 2], 0);
-        let number = |row: usize| {
-            let mut codes = [0; 2];
-            for (code, text) in codes.iter_mut().zip(&texts) {
-                *code = text.as_ref().map_or(0, |text| text.codes()[row]);
-            }
-            if last.0 != codes {
-                let number = *known.entry(codes).or_insert_with(|| {
-                    let value = |(text, code): (&Option<TextColumn>, usize)| match text {
-                        Some(text) => text.value(code).map(Into::into),
-                        None => rows.platform.map(Into::into),
-                    };
-                    self.of(texts.iter().zip(codes).map(value).collect())
-                });
-                last = (codes, number);
-            }
-            last.1
-        };
-        (0..rows.num_rows()).map(number).collect()
-    }
-
     fn len(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn into_iter(self) -> impl Iterator<Item = (Values, u32)> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter()
+    }
+}
+
+/// The number of each row's values in some columns. What was found is kept for as long as the dictionaries are the same.
+#[derive(Debug, Default)]
+struct RowNumbers {
+    numbers: Vec<u32>,
+    dictionaries: Vec<ArrayRef>,
+    known: hashbrown::HashMap<[u32; MAX_COLUMNS], u32, FixedState>,
+}
+
+impl RowNumbers {
+    /// Numbers the rows of a batch; those whose values are all null only if it `takes_nulls`.
+    fn number(
+        &mut self,
+        rows: &RowColumns<'_>,
+        columns: &[&'static str],
+        values: &Numbers,
+        takes_nulls: bool,
+    ) {
+        self.numbers.clear();
+        if columns.is_empty() {
+            self.numbers.resize(rows.num_rows(), 0);
+            return;
+        }
+        let texts: Vec<_> = columns.iter().map(|name| rows.text(name)).collect();
+        let is_same = self.dictionaries.len() == texts.len()
+            && self
+                .dictionaries
+                .iter()
+                .zip(&texts)
+                .all(|(known, text)| Arc::ptr_eq(known, text.dictionary()));
+        if !is_same {
+            self.known.clear();
+            self.dictionaries = texts.iter().map(|text| Arc::clone(text.dictionary())).collect();
+        }
+        let mut last = ([u32::MAX; MAX_COLUMNS], 0);
+        for row in 0..rows.num_rows() {
+            let mut codes = [0; MAX_COLUMNS];
+            for (code, text) in codes.iter_mut().zip(&texts) {
+                *code = text.codes()[row];
+            }
+            if last.0 != codes {
+                let number = *self.known.entry(codes).or_insert_with(|| {
+                    let value = |(text, code): (&TextColumn, u32)| text.value(code).map(Into::into);
+                    let found: Values = texts.iter().zip(codes).map(value).collect();
+                    let is_left_out = !takes_nulls && found.iter().all(Option::is_none);
+                    if is_left_out { NULLS } else { values.of(found) }
+                });
+                last = (codes, number);
+            }
+            self.numbers.push(last.1);
+        }
     }
 }
 

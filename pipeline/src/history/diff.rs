@@ -1,47 +1,33 @@
 //! Changes between two snapshots, one row a change.
 //!
-//! Takes two snapshots; gives the changes as frames, ordered by device.
+//! Takes two snapshots; gives the changes ordered by device.
 //!
-//! 1. `devices` reads every device of both snapshots, three columns of all rows.
-//! 2. `fingerprints` finds the products of devices that could have changed. It reads all rows as dictionary
-//!    keys, and rules nearly all of them out.
-//! 3. `merge` compares the rows of those products, in Polars. If they exceed the memory limit, it compares
-//!    one range of devices after the other.
+//! 1. One scan of both snapshots describes the devices, and finds the keys of each that could have changed
+//!    (`fingerprints`). It reads all rows as dictionary keys, and rules nearly all of them out. If the sums exceed the
+//!    memory limit, more scans follow, each for other devices.
+//! 2. The rows of those keys are read (`touched_rows`) and compared device by device (`merge`), one range of devices after
+//!    the other if they exceed the memory limit.
 //!
 //! Rows with the same key count as one. If their values differ, the largest one counts; null is the smallest.
-//! Null equals null everywhere.
+//! Null equals null everywhere. A column that only one snapshot has is not compared.
 
-use std::hash::{BuildHasher, Hasher};
-use std::sync::LazyLock;
-
-use arrow_array::{Array, Int32Array};
-use foldhash::quality::RandomState;
-use polars::prelude::*;
+use hashbrown::HashTable;
 
 use super::HistoryError;
 use super::change_filter::ChangeFilter;
-use super::devices::{self, Device, DeviceHistory, Devices};
-use super::fingerprints::{self, Fingerprints, Touched};
-use super::merge::{own_columns, product_changes};
-use super::roles::{
-    CHANGE, DeviceChangeKind, NEW_GENERATED_TIME, NEW_VALUE, NEW_VERSION, OLD_GENERATED_TIME, OLD_VALUE,
-    OLD_VERSION, Roles,
-};
-use super::rows::{RowGroupColumns, SnapshotReader, TextColumn, ValueColumn};
+use super::devices::{Description, DeviceHistory, DeviceTable};
+use super::fingerprints::{self, HashedRow, KeySum};
+use super::merge::{Changed, FoundChange, Merger, RowLayout};
+use super::roles::{DeviceChangeKind, Roles};
+use super::row_hash::{CodeTable, RowFilter, RowHasher, device_hash, row_hash, short_key};
+use super::rows::{RowColumns, SnapshotReader, TextColumn};
+use super::touched_rows::{CellColumn, Chosen, RankedValues, TouchedRows, Values};
 use crate::cancel::Cancel;
 use crate::manifest::DataFile;
 
-/// A column beside [`Roles::change_columns`]: whether the device is in both snapshots (`both`), only in the new one
-/// (`new`) or only in the old one (`gone`).
-pub const PRESENCE: &str = "presence";
-
-/// Memory for comparing a row that could have changed, at most: its text, the tables of joins and groups, and
-/// its changes.
-const BYTES_PER_TOUCHED_ROW: u64 = 1_000;
-
-/// Hash of the row key; values are not hashed to be found again. The seed is random, so that no input is known
-/// to collide.
-static HASH: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+/// Memory for comparing a row that could have changed, at most: its numbers, its place in the order, and the values
+/// that no other row has.
+const BYTES_PER_TOUCHED_ROW: u64 = 160;
 
 /// A comparison of two snapshots.
 #[derive(Debug)]
@@ -58,9 +44,79 @@ pub struct Diff<'a> {
     pub memory_bytes: u64,
 }
 
+/// Which of the snapshots has the device of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Both.
+    Both,
+    /// The new one alone.
+    New,
+    /// The old one alone.
+    Gone,
+}
+
+/// A change.
+#[derive(Debug)]
+pub struct Change<'c> {
+    /// The name of its kind.
+    pub kind: &'static str,
+    /// Its device.
+    pub device: &'c DeviceHistory,
+    /// The values of the product's columns, all null if the device itself has changed.
+    pub product: &'c [Option<&'c str>],
+    /// The version in the old snapshot.
+    pub old_version: Option<&'c str>,
+    /// The version in the new snapshot.
+    pub new_version: Option<&'c str>,
+    /// The value in the old snapshot.
+    pub old_value: Option<&'c str>,
+    /// The value in the new snapshot.
+    pub new_value: Option<&'c str>,
+}
+
+impl Change<'_> {
+    /// Returns which of the snapshots has the device.
+    pub fn presence(&self) -> Presence {
+        match (&self.device.old, &self.device.new) {
+            (Some(_), Some(_)) => Presence::Both,
+            (None, _) => Presence::New,
+            (_, None) => Presence::Gone,
+        }
+    }
+}
+
+/// Counts the changes between two snapshots by kind, in the order of [`Roles::kinds`].
+///
+/// # Errors
+///
+/// What [`Diff::run`] returns.
+///
+/// # Panics
+///
+/// If a change has an unknown kind: a mistake of ours.
+pub fn count(
+    roles: Roles,
+    old: &SnapshotReader<'_>,
+    new: &SnapshotReader<'_>,
+    memory_bytes: u64,
+    cancel: &Cancel,
+) -> Result<Vec<u64>, HistoryError> {
+    let kinds = roles.kinds();
+    let mut counts = vec![0; kinds.len()];
+    let filter = ChangeFilter::default();
+    let diff = Diff { roles, old, new, filter: &filter, memory_bytes };
+    diff.find(cancel, |_, changes, _| {
+        for change in changes {
+            let index = kinds.iter().position(|kind| *kind == change.kind).expect("a declared kind");
+            counts[index] += 1;
+        }
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
 impl Diff<'_> {
-    /// Finds the changes and gives them to `take`, a frame of [`Roles::change_columns`] and [`PRESENCE`] at a time
-    /// and at least one, ordered by device, vendor, name, kind and versions.
+    /// Finds the changes and gives them to `take`, ordered by device, product, kind and versions.
     ///
     /// # Errors
     ///
@@ -68,308 +124,460 @@ impl Diff<'_> {
     pub fn run(
         &self,
         cancel: &Cancel,
-        mut take: impl FnMut(DataFrame) -> Result<(), HistoryError>,
+        mut take: impl FnMut(&Change<'_>) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
-        let devices = devices::read(self.roles, self.old, self.new, self.filter, cancel)?;
-        let touched = self.touched(&devices, cancel)?;
-        let ids: Vec<&str> = devices.keys().map(AsRef::as_ref).collect();
-        let touched_bytes = 2 * touched.len() as u64 * BYTES_PER_TOUCHED_ROW;
-        let num_ranges = touched_bytes.div_ceil(self.memory_bytes / 2).max(1);
-        let range_len = ids.len().div_ceil(usize::try_from(num_ranges).unwrap_or(usize::MAX)).max(1);
-        let mut ranges: Vec<&[&str]> = ids.chunks(range_len).collect();
-        if ranges.is_empty() {
-            ranges.push(&[]);
+        let has_version = self.roles.version.is_some();
+        let mut texts = [const { String::new() }; 2];
+        self.find(cancel, |device, changes, range| {
+            for change in changes {
+                let num_product = self.roles.product.len();
+                let mut product = vec![None; num_product];
+                if let Some((is_old, row)) = change.product {
+                    let cells = range.cells(is_old, row);
+                    for (column, (value, number)) in product.iter_mut().zip(cells).enumerate() {
+                        *value = range.values.text(column, *number);
+                    }
+                }
+                let version =
+                    |number: u32| has_version.then(|| range.values.text(num_product, number)).flatten();
+                let [old_text, new_text] = &mut texts;
+                let (old_value, new_value) = match change.changed {
+                    Changed::Nothing => (None, None),
+                    Changed::Value(column, [old, new]) => {
+                        (range.values.shown(column, old, old_text), range.values.shown(column, new, new_text))
+                    }
+                    Changed::Device(kind) => {
+                        let [old, new] = [&device.old, &device.new].map(|device| {
+                            let device = device.as_ref()?;
+                            match kind {
+                                DeviceChangeKind::Renamed => device.name.as_deref(),
+                                DeviceChangeKind::Moved => device.group.as_deref(),
+                                _ => device.platform.as_deref(),
+                            }
+                        });
+                        (old, new)
+                    }
+                };
+                let [old_version, new_version] = change.versions.map(version);
+                take(&Change {
+                    kind: change.kind,
+                    device,
+                    product: &product,
+                    old_version,
+                    new_version,
+                    old_value,
+                    new_value,
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `take` with every device that has changes, and them.
+    fn find(
+        &self,
+        cancel: &Cancel,
+        mut take: impl FnMut(&DeviceHistory, &[FoundChange], &RangeRows<'_>) -> Result<(), HistoryError>,
+    ) -> Result<(), HistoryError> {
+        let scan = Scan::try_new(self)?;
+        let devices = scan.devices(cancel)?;
+        let takes_device = self.roles.product.iter().all(|column| self.filter.allows(Some(column), None));
+        let max_rows = usize::try_from(self.memory_bytes / 2 / BYTES_PER_TOUCHED_ROW).unwrap_or(usize::MAX);
+        let mut rest = &devices[..];
+        while !rest.is_empty() {
+            let mut num_rows = 0;
+            let fits = |device: &&DeviceHistory| {
+                num_rows += 2 * device.touched.len();
+                num_rows <= max_rows
+            };
+            let num_devices = rest.iter().take_while(fits).count().max(1);
+            let (range, others) = rest.split_at(num_devices);
+            rest = others;
+            scan.compare(range, takes_device, cancel, &mut take)?;
         }
-        for range in ranges {
-            let selection = Selection { diff: self, devices: &devices, range, touched: &touched };
-            take(selection.changes(cancel)?)?;
+        Ok(())
+    }
+}
+
+/// What is read of both snapshots.
+struct Scan<'a> {
+    diff: &'a Diff<'a>,
+    /// Name, group and platform of a device.
+    described_by: [Option<&'static str>; 3],
+    /// Product and version.
+    key: Vec<&'static str>,
+    compared: Vec<&'static str>,
+    layout: RowLayout,
+}
+
+/// What one scan looks for.
+#[derive(Clone, Copy)]
+struct Pass {
+    /// Describes devices.
+    devices: bool,
+    /// Sums the rows of the devices of a turn, out of so many.
+    sums: Option<(u64, u64)>,
+    /// Only rows of these devices' platforms are read.
+    only_known: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn try_new(diff: &'a Diff<'a>) -> Result<Self, HistoryError> {
+        let roles = diff.roles;
+        let [old, new] = [diff.old, diff.new];
+        let in_both = |column: &str| old.has_column(column) && new.has_column(column);
+        let key: Vec<_> = roles.product.iter().copied().chain(roles.version).collect();
+        for snapshot in [old, new] {
+            snapshot.check_columns(&[roles.device])?;
+            snapshot.check_columns(&key)?;
+        }
+        let compared: Vec<_> = roles.compared.iter().filter(|compared| in_both(compared.column)).collect();
+        let described = [roles.device_name, roles.group, roles.platform];
+        let layout = RowLayout {
+            num_product: roles.product.len(),
+            has_version: roles.version.is_some(),
+            compared: compared.iter().map(|compared| compared.kind).collect(),
+            described: described.map(|column| column.is_some_and(in_both)),
+        };
+        Ok(Self {
+            diff,
+            described_by: described,
+            key,
+            compared: compared.iter().map(|compared| compared.column).collect(),
+            layout,
+        })
+    }
+
+    /// Returns the selected devices, ordered by id, with their keys that could have changed.
+    fn devices(&self, cancel: &Cancel) -> Result<Vec<DeviceHistory>, HistoryError> {
+        let Diff { roles, old, new, filter, memory_bytes, .. } = *self.diff;
+        let sums_bytes = old.num_rows().max(new.num_rows()) * fingerprints::BYTES_PER_KEY;
+        let num_turns = sums_bytes.div_ceil(memory_bytes / 2).max(1);
+        let mut table = DeviceTable::default();
+        // Devices that the filter leaves out need no sums.
+        let is_filtered = filter.has(roles.platform) || filter.has(roles.group);
+        if is_filtered {
+            self.pass(Pass { devices: true, sums: None, only_known: false }, &mut table, cancel)?;
+            table.retain(|device| device.is_wanted(roles, filter));
+        }
+        for turn in 0..num_turns {
+            let devices = !is_filtered && turn == 0;
+            let pass = Pass { devices, sums: Some((turn, num_turns)), only_known: is_filtered };
+            self.pass(pass, &mut table, cancel)?;
+            table.retain(|device| {
+                let keys = device.sums.take_keys();
+                if !keys.is_empty() {
+                    device.touched = keys;
+                }
+                true
+            });
+        }
+        Ok(table.into_devices())
+    }
+
+    fn pass(&self, pass: Pass, table: &mut DeviceTable, cancel: &Cancel) -> Result<(), HistoryError> {
+        let roles = self.diff.roles;
+        let mut columns = vec![roles.device];
+        if pass.devices {
+            columns.extend(self.described_by.iter().flatten());
+        }
+        if pass.sums.is_some() {
+            columns.extend(self.key.iter().chain(&self.compared));
+            columns.extend(roles.only_with);
+        }
+        for (snapshot, is_old) in [(self.diff.old, true), (self.diff.new, false)] {
+            let mut wanted = vec![true; snapshot.files().len()];
+            if pass.only_known {
+                for (wanted, file) in wanted.iter_mut().zip(snapshot.files()) {
+                    *wanted = table.any(|device| self.has_rows_in(device, is_old, file));
+                }
+            }
+            let table = &*table;
+            snapshot.visit(
+                &columns,
+                |index| wanted[index],
+                cancel,
+                |scanner: &mut Scanner, rows| {
+                    scanner.scan(self, pass, is_old, rows, table);
+                    Ok(())
+                },
+            )?;
         }
         Ok(())
     }
 
-    /// Finds the products of devices that could have changed, in as many passes as the memory limit needs.
-    fn touched(&self, devices: &Devices, cancel: &Cancel) -> Result<Touched, HistoryError> {
-        let [old_rows, new_rows] = [self.old, self.new].map(SnapshotReader::num_rows);
-        let table_bytes = old_rows.max(new_rows) * fingerprints::BYTES_PER_PRODUCT;
-        let num_turns = table_bytes.div_ceil(self.memory_bytes / 2).max(1);
-        let mut touched = Touched::default();
-        for turn in 0..num_turns {
-            let fingerprints = Fingerprints::with_capacity(old_rows.max(new_rows) / num_turns);
-            let in_turn = |product: u64| num_turns == 1 || product % num_turns == turn;
-            for (source, is_old) in [(self.old, true), (self.new, false)] {
-                let wanted = |file: &DataFile| self.reads(devices, is_old, file);
-                let columns = self.roles.row_columns();
-                source.visit(&columns, wanted, cancel, |rows: &mut fingerprints::HashedRows, group| {
-                    let keys = Keys::of(self.roles, group, self.filter, |id| devices.contains_key(id));
-                    let values = keys.hashed_values();
-                    for row in 0..group.num_rows() {
-                        if let Some(product) = keys.product(row).filter(|product| in_turn(*product)) {
-                            let mut hasher = HASH.build_hasher();
-                            for column in &values {
-                                hasher.write_u64(column.hash(row));
-                            }
-                            rows.push(product, hasher.finish());
-                        }
-                    }
-                    if is_old {
-                        fingerprints.add(rows);
-                    } else {
-                        fingerprints.subtract(rows);
-                    }
-                    Ok(())
-                })?;
+    /// Whether the file can have rows of the device, by its platform.
+    fn has_rows_in(&self, device: &DeviceHistory, is_old: bool, file: &DataFile) -> bool {
+        let device = if is_old { &device.old } else { &device.new };
+        !self.diff.roles.is_partitioned_by_platform()
+            || device.as_ref().is_some_and(|device| device.is_on(file.os_platform.as_deref()))
+    }
+
+    /// Compares a range of devices.
+    fn compare(
+        &self,
+        devices: &[DeviceHistory],
+        takes_device: bool,
+        cancel: &Cancel,
+        take: &mut impl FnMut(&DeviceHistory, &[FoundChange], &RangeRows<'_>) -> Result<(), HistoryError>,
+    ) -> Result<(), HistoryError> {
+        let column = |name: &&'static str| CellColumn {
+            name,
+            column_type: self.diff.roles.column_type(name),
+            is_version: self.diff.roles.version == Some(*name),
+        };
+        let values = Values::new(self.key.iter().chain(&self.compared).map(column).collect());
+        let touched = TouchedDevices::new(devices);
+        let mut old = self.read(true, &touched, &values, cancel)?;
+        let mut new = self.read(false, &touched, &values, cancel)?;
+        drop(touched);
+        let values = values.ranked([&mut old, &mut new]);
+        let range = RangeRows { values: &values, rows: [&old, &new], num_columns: self.layout.num_columns() };
+        let [(old_starts, mut old_rows), (new_starts, mut new_rows)] =
+            range.rows.map(|rows| rows.by_device(devices.len()));
+        let mut merger = Merger::new(self.diff.roles, &self.layout, range.rows, &values);
+        for (index, device) in devices.iter().enumerate() {
+            if index % 1024 == 0 && cancel.is_cancelled() {
+                return Err(HistoryError::Interrupted);
             }
-            touched.extend(fingerprints.into_touched());
+            let of_device = |starts: &[u32]| starts[index] as usize..starts[index + 1] as usize;
+            let rows = [&mut old_rows[of_device(&old_starts)], &mut new_rows[of_device(&new_starts)]];
+            let changes = merger.changes(device, takes_device, rows);
+            if !changes.is_empty() {
+                take(device, changes, &range)?;
+            }
         }
-        Ok(touched)
+        Ok(())
     }
 
-    /// Whether the file can have rows of selected devices, by its platform.
-    fn reads(&self, devices: &Devices, is_old: bool, file: &DataFile) -> bool {
-        let is_there = |history: &DeviceHistory| {
-            let device = if is_old { &history.old } else { &history.new };
-            device.as_ref().is_some_and(|device| device.is_on(file.os_platform.as_deref()))
-        };
-        let is_filtered = self.filter.has(self.roles.platform) || self.filter.has(self.roles.group);
-        !is_filtered || devices.values().any(is_there)
-    }
-}
-
-/// The columns of a row group that products are told apart and compared by.
-struct Keys {
-    id: TextColumn,
-    product: Vec<TextColumn>,
-    version: Option<TextColumn>,
-    compared: Vec<ValueColumn>,
-    /// Hashes of the values of device and product, `None` for those that are filtered out.
-    hashes: Vec<Vec<Option<u64>>>,
-}
-
-impl Keys {
-    fn of(
-        roles: Roles,
-        group: &RowGroupColumns<'_>,
-        filter: &ChangeFilter,
-        is_wanted: impl Fn(&str) -> bool,
-    ) -> Self {
-        let id = group.text(roles.device);
-        let product: Vec<_> = roles.product.iter().map(|column| group.text(column)).collect();
-        let hash = |column: &TextColumn, is_wanted: &dyn Fn(Option<&str>) -> bool| {
-            column.map(|value| is_wanted(value).then(|| HASH.hash_one(value)))
-        };
-        let mut hashes = vec![hash(&id, &|id| id.is_some_and(&is_wanted))];
-        for (name, column) in roles.product.iter().zip(&product) {
-            hashes.push(hash(column, &|value| filter.allows(Some(name), value)));
+    /// Reads the rows of one snapshot whose key could have changed.
+    fn read(
+        &self,
+        is_old: bool,
+        touched: &TouchedDevices<'_>,
+        values: &Values,
+        cancel: &Cancel,
+    ) -> Result<TouchedRows, HistoryError> {
+        let mut rows = TouchedRows::default();
+        if touched.is_empty() {
+            return Ok(rows);
         }
-        Self {
-            id,
-            product,
-            version: roles.version.map(|column| group.text(column)),
-            compared: roles.compared.iter().map(|compared| group.values(compared.column)).collect(),
-            hashes,
-        }
-    }
-
-    /// Returns the hash of the row's device and product; `None` if any of them is filtered out.
-    fn product(&self, row: usize) -> Option<u64> {
-        let mut hasher = HASH.build_hasher();
-        for (column, hashes) in std::iter::once(&self.id).chain(&self.product).zip(&self.hashes) {
-            hasher.write_u64(hashes[column.codes()[row]]?);
-        }
-        Some(hasher.finish())
-    }
-
-    /// Returns version and compared values, hashed.
-    fn hashed_values(&self) -> Vec<HashedValues<'_>> {
-        let text = |column| HashedValues::text(column);
-        let compared = self.compared.iter().map(|column| match column {
-            ValueColumn::Text(column) => HashedValues::text(column),
-            ValueColumn::Integers(values) => HashedValues::Integers(values),
-        });
-        self.version.iter().map(text).chain(compared).collect()
-    }
-}
-
-/// A column whose values are hashed row by row.
-enum HashedValues<'c> {
-    /// By code.
-    Text {
-        column: &'c TextColumn,
-        hashes: Vec<u64>,
-    },
-    Integers(&'c Int32Array),
-}
-
-impl<'c> HashedValues<'c> {
-    fn text(column: &'c TextColumn) -> Self {
-        Self::Text { column, hashes: column.map(|value| HASH.hash_one(value)) }
-    }
-
-    fn hash(&self, row: usize) -> u64 {
-        match self {
-            Self::Text { column, hashes } => hashes[column.codes()[row]],
-            Self::Integers(values) => HASH.hash_one(values.is_valid(row).then(|| values.value(row))),
-        }
-    }
-}
-
-/// Kind, device, old and new value.
-type DeviceChange<'a> = (DeviceChangeKind, &'a str, Option<&'a str>, Option<&'a str>);
-
-/// A range of devices and the products on them that could have changed.
-struct Selection<'a> {
-    diff: &'a Diff<'a>,
-    devices: &'a Devices,
-    range: &'a [&'a str],
-    touched: &'a Touched,
-}
-
-impl Selection<'_> {
-    fn changes(&self, cancel: &Cancel) -> Result<DataFrame, HistoryError> {
-        let roles = self.diff.roles;
-        let mut parts = vec![self.device_changes()?.lazy()];
-        if !self.touched.is_empty() {
-            let [old, new] = [self.read(true, cancel)?, self.read(false, cancel)?];
-            parts.extend(product_changes(roles, old, new)?);
-        }
-        let attributes = self.attributes()?.lazy();
-        let time = |source: &SnapshotReader<'_>| {
-            let micros = source.generated_time().timestamp_micros();
-            lit(micros).cast(DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)))
-        };
-        let mut order = roles.product_columns();
-        order.extend([CHANGE, OLD_VERSION, NEW_VERSION]);
-        let mut selected = roles.change_columns();
-        selected.push(PRESENCE);
-        let changes = concat(parts, UnionArgs::default())?
-            .join(attributes, [col(roles.device)], [col(roles.device)], JoinArgs::new(JoinType::Left))
-            .with_columns([
-                time(self.diff.old).alias(OLD_GENERATED_TIME),
-                time(self.diff.new).alias(NEW_GENERATED_TIME),
-            ])
-            .sort(order, SortMultipleOptions::default())
-            .select(selected.into_iter().map(col).collect::<Vec<_>>())
-            .collect()?;
-        Ok(changes)
-    }
-
-    /// Reads the rows of one snapshot whose product could have changed.
-    fn read(&self, is_old: bool, cancel: &Cancel) -> Result<DataFrame, HistoryError> {
-        let source = if is_old { self.diff.old } else { self.diff.new };
-        let (first, last) = (self.range.first(), self.range.last());
-        let in_range =
-            |id: &str| first.is_some_and(|first| id >= *first) && last.is_some_and(|last| id <= *last);
-        let wanted = |file: &DataFile| self.diff.reads(self.devices, is_old, file);
-        let roles = self.diff.roles;
-        let columns = roles.row_columns();
-        let frames = source.visit(&columns, wanted, cancel, |frames: &mut Vec<DataFrame>, group| {
-            let keys =
-                Keys::of(roles, group, self.diff.filter, |id| in_range(id) && self.devices.contains_key(id));
-            let chosen: Vec<usize> = (0..group.num_rows())
-                .filter(|row| keys.product(*row).is_some_and(|product| self.touched.contains(product)))
-                .collect();
-            let text = |name: &str, column: &TextColumn| {
-                let values = chosen.iter().map(|row| column.value(column.codes()[*row]));
-                StringChunked::from_iter_options(name.into(), values).into_column()
-            };
-            let mut series = vec![text(roles.device, &keys.id)];
-            series.extend(roles.product.iter().zip(&keys.product).map(|(name, column)| text(name, column)));
-            series.extend(roles.version.iter().zip(&keys.version).map(|(name, column)| text(name, column)));
-            series.extend(roles.compared.iter().zip(&keys.compared).map(|(compared, values)| match values {
-                ValueColumn::Text(column) => text(compared.column, column),
-                ValueColumn::Integers(values) => {
-                    let numbers = chosen.iter().map(|row| values.is_valid(*row).then(|| values.value(*row)));
-                    Int32Chunked::from_iter_options(compared.column.into(), numbers).into_column()
-                }
-            }));
-            frames.push(DataFrame::new(chosen.len(), series)?);
-            Ok(())
-        })?;
-        let mut frames = frames.into_iter().flatten();
-        let Some(mut rows) = frames.next() else { return Ok(self.no_rows()) };
-        for frame in frames {
-            rows.vstack_mut_owned(frame)?;
+        let Diff { roles, filter, .. } = *self.diff;
+        let snapshot = if is_old { self.diff.old } else { self.diff.new };
+        let is_filtered = filter.has(roles.platform) || filter.has(roles.group);
+        let wanted: Vec<bool> = snapshot
+            .files()
+            .map(|file| {
+                !is_filtered || touched.devices.iter().any(|device| self.has_rows_in(device, is_old, file))
+            })
+            .collect();
+        let mut columns = vec![roles.device];
+        columns.extend(self.key.iter().chain(&self.compared));
+        columns.extend(roles.only_with);
+        let read = snapshot.visit(
+            &columns,
+            |index| wanted[index],
+            cancel,
+            |reader: &mut TouchedReader, batch| {
+                reader.read(self, batch, touched, values);
+                Ok(())
+            },
+        )?;
+        for reader in read {
+            rows.append(reader.rows);
         }
         Ok(rows)
     }
+}
 
-    fn histories(&self) -> impl Iterator<Item = (&str, &DeviceHistory)> {
-        self.range.iter().filter_map(|id| Some((*id, self.devices.get(*id)?)))
-    }
+/// Scans rows on one thread.
+#[derive(Debug, Default)]
+struct Scanner {
+    device_hashes: CodeTable<u64>,
+    key_hasher: RowHasher,
+    value_hasher: RowHasher,
+    filter: RowFilter,
+    /// Codes of a device and of what a row says of it.
+    said: Vec<(u32, [u32; 3])>,
+    /// What the last row of a device says of it, by code.
+    last_said: Vec<[u32; 3]>,
+    /// End of a device's rows in `rows`, by code.
+    ends: Vec<u32>,
+    /// Rows by device.
+    rows: Vec<HashedRow>,
+    merged: Vec<KeySum>,
+}
 
-    /// Returns the columns of a change that describe its device.
-    fn attributes(&self) -> PolarsResult<DataFrame> {
-        let column = |name: &str, value: &dyn Fn(&DeviceHistory) -> Option<String>| {
-            let values = self.histories().map(|(_, history)| value(history));
-            StringChunked::from_iter_options(name.into(), values).into_column()
-        };
-        let shown = |value: &dyn Fn(&Device) -> &Option<Box<str>>, history: &DeviceHistory| {
-            value(history.shown()).as_deref().map(str::to_owned)
-        };
-        let schema::HistoryRoles { device_name, platform, group, device, .. } = *self.diff.roles;
-        let ids = self.range.iter().copied();
-        let mut columns = vec![StringChunked::from_iter_values(device.into(), ids).into_column()];
-        columns
-            .extend(device_name.map(|name| column(name, &|history| shown(&|device| &device.name, history))));
-        columns
-            .extend(platform.map(|name| column(name, &|history| shown(&|device| &device.platform, history))));
-        columns.extend(group.map(|name| column(name, &|history| shown(&|device| &device.group, history))));
-        columns.push(column(PRESENCE, &|history| {
-            let presence = match (&history.old, &history.new) {
-                (Some(_), Some(_)) => "both",
-                (None, _) => "new",
-                (_, None) => "gone",
+impl Scanner {
+    fn scan(
+        &mut self,
+        scan: &Scan<'_>,
+        pass: Pass,
+        is_old: bool,
+        rows: &RowColumns<'_>,
+        table: &DeviceTable,
+    ) {
+        let roles = scan.diff.roles;
+        let ids = rows.text(roles.device);
+        let hashes = self.device_hashes.of(&ids, |id| device_hash(id.unwrap_or_default()));
+        if pass.devices {
+            let columns = scan.described_by.map(|column| column.map(|column| rows.text(column)));
+            let code_of = |column: &Option<TextColumn>, row: usize| {
+                column.as_ref().map_or(0, |column| column.codes()[row])
             };
-            Some(presence.to_owned())
-        }));
-        DataFrame::new(self.range.len(), columns)
-    }
-
-    /// Returns the changes of devices themselves.
-    fn device_changes(&self) -> PolarsResult<DataFrame> {
-        let roles = self.diff.roles;
-        let wanted = roles.product.iter().all(|column| self.diff.filter.allows(Some(column), None));
-        let mut changes: Vec<DeviceChange<'_>> = Vec::new();
-        for (id, history) in self.histories().filter(|_| wanted) {
-            match (&history.old, &history.new) {
-                (None, _) => changes.push((DeviceChangeKind::Appeared, id, None, None)),
-                (_, None) => changes.push((DeviceChangeKind::Disappeared, id, None, None)),
-                (Some(old), Some(new)) => {
-                    let values = [
-                        (DeviceChangeKind::Renamed, &old.name, &new.name),
-                        (DeviceChangeKind::Moved, &old.group, &new.group),
-                        (DeviceChangeKind::PlatformChanged, &old.platform, &new.platform),
-                    ];
-                    changes.extend(
-                        values
-                            .into_iter()
-                            .filter(|(_, old, new)| old != new)
-                            .map(|(kind, old, new)| (kind, id, old.as_deref(), new.as_deref())),
-                    );
+            // A device's rows nearly always agree: what they say is looked at once.
+            self.last_said.clear();
+            self.last_said.resize(ids.num_codes(), [u32::MAX; 3]);
+            self.said.clear();
+            for (row, id) in ids.codes().iter().enumerate() {
+                let said = [0, 1, 2].map(|index: usize| code_of(&columns[index], row));
+                if std::mem::replace(&mut self.last_said[*id as usize], said) != said {
+                    self.said.push((*id, said));
                 }
             }
+            for (id, said) in &self.said {
+                let value =
+                    |index: usize| columns[index].as_ref().and_then(|column| column.value(said[index]));
+                let description = Description { name: value(0), group: value(1), platform: value(2) };
+                table.change_or_insert(id_of(&ids, *id), hashes[*id as usize], |device| {
+                    device.describe(description, is_old);
+                });
+            }
         }
-        let nothing = |name: &str| Column::full_null(name.into(), changes.len(), &DataType::String);
-        let text = |name: &str, value: &dyn Fn(&DeviceChange<'_>) -> Option<String>| {
-            StringChunked::from_iter_options(name.into(), changes.iter().map(value)).into_column()
-        };
-        let columns = own_columns(roles).into_iter().map(|name| match name {
-            CHANGE => text(name, &|change| Some(change.0.name().to_owned())),
-            OLD_VALUE => text(name, &|change| change.2.map(str::to_owned)),
-            NEW_VALUE => text(name, &|change| change.3.map(str::to_owned)),
-            name if name == roles.device => text(name, &|change| Some(change.1.to_owned())),
-            name => nothing(name),
-        });
-        DataFrame::new(changes.len(), columns.collect())
+        let Some((turn, num_turns)) = pass.sums else { return };
+        let keys = self.key_hasher.hash(&scan.key, rows);
+        let values = self.value_hasher.hash(&scan.compared, rows);
+        let wanted = self.filter.wanted(roles, scan.diff.filter, rows);
+        let is_wanted = |row: usize| wanted.is_none_or(|wanted| wanted[row]);
+        self.ends.clear();
+        self.ends.resize(ids.num_codes(), 0);
+        for (row, id) in ids.codes().iter().enumerate() {
+            self.ends[*id as usize] += u32::from(is_wanted(row));
+        }
+        let mut num_rows = 0;
+        for (end, hash) in self.ends.iter_mut().zip(&*hashes) {
+            let count = if hash % num_turns == turn { *end } else { 0 };
+            *end = num_rows;
+            num_rows += count;
+        }
+        self.rows.clear();
+        self.rows.resize(num_rows as usize, (0, 0));
+        for (row, id) in ids.codes().iter().enumerate() {
+            if is_wanted(row) && (num_turns == 1 || hashes[*id as usize] % num_turns == turn) {
+                let end = &mut self.ends[*id as usize];
+                self.rows[*end as usize] = (short_key(keys[row]), row_hash(keys[row], values[row]));
+                *end += 1;
+            }
+        }
+        let mut start = 0;
+        for (id, end) in (0..).zip(&self.ends) {
+            let rows = start as usize..*end as usize;
+            start = *end;
+            if rows.is_empty() {
+                continue;
+            }
+            let (rows, merged) = (&mut self.rows[rows], &mut self.merged);
+            table.change(id_of(&ids, id), hashes[id as usize], |device| {
+                device.sums.merge(rows, is_old, merged);
+            });
+        }
+    }
+}
+
+/// Returns the id of a device; the column is never null.
+fn id_of(ids: &TextColumn, code: u32) -> &str {
+    ids.value(code).unwrap_or_default()
+}
+
+/// Devices of a range with keys that could have changed, found by a hash of their id.
+struct TouchedDevices<'d> {
+    devices: &'d [DeviceHistory],
+    by_id: HashTable<u32>,
+}
+
+impl<'d> TouchedDevices<'d> {
+    fn new(devices: &'d [DeviceHistory]) -> Self {
+        let hash = |index: &u32| device_hash(&devices[*index as usize].id);
+        let mut by_id = HashTable::new();
+        for (index, device) in (0..).zip(devices) {
+            if !device.touched.is_empty() {
+                by_id.insert_unique(hash(&index), index, hash);
+            }
+        }
+        Self { devices, by_id }
     }
 
-    /// Returns the rows of a snapshot without any.
-    fn no_rows(&self) -> DataFrame {
-        let roles = self.diff.roles;
-        let is_integer = |name: &str| roles.is_integer(name);
-        let fields = roles.row_columns().into_iter().map(|name| {
-            Field::new(name.into(), if is_integer(name) { DataType::Int32 } else { DataType::String })
+    fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    fn find(&self, id: &str) -> Option<u32> {
+        let is_same = |index: &u32| *self.devices[*index as usize].id == *id;
+        self.by_id.find(device_hash(id), is_same).copied()
+    }
+}
+
+/// A device of a batch, if it has keys that could have changed: its position, and a bit for each of the keys, by which
+/// nearly all others are told apart.
+#[derive(Debug, Clone, Copy)]
+struct TouchedDevice {
+    index: u32,
+    keys: u64,
+}
+
+/// Reads touched rows on one thread.
+#[derive(Debug, Default)]
+struct TouchedReader {
+    devices: CodeTable<TouchedDevice>,
+    key_hasher: RowHasher,
+    filter: RowFilter,
+    chosen: Chosen,
+    rows: TouchedRows,
+}
+
+impl TouchedReader {
+    fn read(
+        &mut self,
+        scan: &Scan<'_>,
+        batch: &RowColumns<'_>,
+        touched: &TouchedDevices<'_>,
+        values: &Values,
+    ) {
+        let ids = batch.text(scan.diff.roles.device);
+        let devices = self.devices.of(&ids, |id| match touched.find(id.unwrap_or_default()) {
+            None => TouchedDevice { index: 0, keys: 0 },
+            Some(index) => {
+                let keys = touched.devices[index as usize].touched.iter();
+                TouchedDevice { index, keys: keys.fold(0, |bits, key| bits | 1 << (key % 64)) }
+            }
         });
-        DataFrame::empty_with_schema(&fields.collect())
+        let keys = self.key_hasher.hash(&scan.key, batch);
+        let wanted = self.filter.wanted(scan.diff.roles, scan.diff.filter, batch);
+        self.chosen.rows.clear();
+        for (row, (id, key)) in ids.codes().iter().zip(keys).enumerate() {
+            let device = devices[*id as usize];
+            let key = short_key(*key);
+            if device.keys >> (key % 64) & 1 == 1
+                && wanted.is_none_or(|wanted| wanted[row])
+                && touched.devices[device.index as usize].touched.binary_search(&key).is_ok()
+            {
+                self.chosen.rows.push(row);
+                self.rows.devices.push(device.index);
+            }
+        }
+        values.add(batch, &mut self.chosen, &mut self.rows);
+    }
+}
+
+/// The touched rows of a range of devices.
+struct RangeRows<'r> {
+    values: &'r RankedValues,
+    rows: [&'r TouchedRows; 2],
+    num_columns: usize,
+}
+
+impl RangeRows<'_> {
+    fn cells(&self, is_old: bool, row: u32) -> &[u32] {
+        self.rows[usize::from(!is_old)].cells(row, self.num_columns)
     }
 }

@@ -1,34 +1,46 @@
 //! History: changes between two snapshots, key counts over time, and SQL over all snapshots.
 //!
 //! Takes published snapshots, whose manifests list their files; gives tables, and never writes to the lake.
-//! Polars is the engine. It takes longer to build than everything else, so this is a cargo feature, `history`.
+//! SQL is Polars', which takes longer to build than everything else, so `query` is a cargo feature, `history`.
 
 pub mod roles;
 pub mod change_filter;
+mod value;
 mod rows;
 
 pub mod diff;
-mod devices;
+pub mod devices;
 mod fingerprints;
+mod row_hash;
+mod touched_rows;
 mod merge;
 pub mod version_order;
 pub mod summary;
+pub mod change_batches;
 
 pub mod trend;
 mod counts;
 
-pub mod query;
-mod table_scan;
-
 pub mod output;
+mod csv;
+
+#[cfg(feature = "history")]
+pub mod query;
+#[cfg(feature = "history")]
+mod table_scan;
+#[cfg(feature = "history")]
+pub mod frame_output;
+#[cfg(feature = "history")]
 mod text;
 
 use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
+#[cfg(feature = "history")]
 use bytesize::ByteSize;
 use chrono::NaiveDate;
+#[cfg(feature = "history")]
 use polars::prelude::*;
 
 pub use rows::SnapshotReader;
@@ -44,12 +56,14 @@ pub enum HistoryError {
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// The lake is in a store.
+    #[cfg(feature = "history")]
     #[error("query reads local lakes only, found one of scheme {scheme}")]
     RemoteLake {
         /// The scheme alone: the rest of the URL may hold a secret.
         scheme: String,
     },
     /// A column is of a type that the engine is built without.
+    #[cfg(feature = "history")]
     #[error("query does not support lists of structs, as in column {column}")]
     UnsupportedColumn {
         /// The column.
@@ -101,6 +115,16 @@ pub enum HistoryError {
         /// The column.
         column: String,
     },
+    /// Counts cannot be grouped so.
+    #[error("cannot group {dataset} by {given:?}: expected one of: {known}")]
+    UnknownGroup {
+        /// As typed.
+        given: String,
+        /// The table.
+        dataset: &'static str,
+        /// What there is to group by.
+        known: String,
+    },
     /// The output file cannot be written.
     #[error("cannot write {}", path.display())]
     Output {
@@ -116,12 +140,14 @@ pub enum HistoryError {
         path: PathBuf,
     },
     /// The SQL is invalid, or names something that does not exist.
+    #[cfg(feature = "history")]
     #[error("{reason}")]
     Sql {
         /// What is wrong, and what was meant.
         reason: String,
     },
     /// The query exceeds its memory limit.
+    #[cfg(feature = "history")]
     #[error("the query exceeds the {} of --memory", ByteSize(*memory_bytes))]
     Memory {
         /// What it may take.
@@ -131,6 +157,7 @@ pub enum HistoryError {
     #[error("cannot write to stdout")]
     Stdout(#[from] io::Error),
     /// The engine failed.
+    #[cfg(feature = "history")]
     #[error("the engine failed")]
     Engine(#[from] PolarsError),
     /// A thread cannot be started.
@@ -144,6 +171,7 @@ pub enum HistoryError {
 const VERIFY: &str = "run verify to see what is damaged";
 
 /// Whether reading a file failed, as opposed to a mistake of ours.
+#[cfg(feature = "history")]
 fn is_io(error: &PolarsError) -> bool {
     match error {
         PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => is_io(error),
@@ -157,18 +185,23 @@ impl Diagnostic for HistoryError {
             Self::Lake(_) | Self::DamagedFile { .. } | Self::MissingColumn { .. } | Self::Threads(_) => {
                 ExitCode::Lake
             }
+            #[cfg(feature = "history")]
             Self::Engine(error) if is_io(error) => ExitCode::Lake,
+            #[cfg(feature = "history")]
             Self::RemoteLake { .. }
             | Self::UnsupportedColumn { .. }
-            | Self::NoHistory { .. }
+            | Self::Memory { .. }
+            | Self::Sql { .. } => ExitCode::Usage,
+            #[cfg(feature = "history")]
+            Self::Engine(_) => ExitCode::Internal,
+            Self::NoHistory { .. }
+            | Self::UnknownGroup { .. }
             | Self::TooFewSnapshots { .. }
             | Self::NoSnapshots { .. }
             | Self::NoSnapshotOn { .. }
             | Self::Output { .. }
-            | Self::UnknownFormat { .. }
-            | Self::Memory { .. }
-            | Self::Sql { .. } => ExitCode::Usage,
-            Self::Stdout(_) | Self::Engine(_) => ExitCode::Internal,
+            | Self::UnknownFormat { .. } => ExitCode::Usage,
+            Self::Stdout(_) => ExitCode::Internal,
             Self::Interrupted => ExitCode::Interrupted,
         }
     }
@@ -177,18 +210,22 @@ impl Diagnostic for HistoryError {
         let hint: Option<&'static str> = match self {
             Self::Lake(error) => return error.hint(),
             Self::Threads(_) => Some(THREAD_HINT),
+            #[cfg(feature = "history")]
             Self::RemoteLake { .. } => {
                 Some("query it with DuckDB, or copy the lake to a local disk with its _defender folder")
             }
+            #[cfg(feature = "history")]
             Self::UnsupportedColumn { .. } => Some(
                 "query the table with DuckDB, by the view that `defender-lake schema --format duckdb` prints",
             ),
             Self::TooFewSnapshots { .. } => Some("run ingest again when the service has a newer export"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => Some("run snapshots to list them"),
+            #[cfg(feature = "history")]
             Self::Memory { .. } => Some(
                 "raise --memory, or select fewer columns, or fewer days and platforms (WHERE snapshot_date = …)",
             ),
             Self::DamagedFile { .. } | Self::MissingColumn { .. } => Some(VERIFY),
+            #[cfg(feature = "history")]
             Self::Engine(error) if is_io(error) => Some(VERIFY),
             _ => None,
         };

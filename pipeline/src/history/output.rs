@@ -1,17 +1,25 @@
 //! Writes answers as Parquet, CSV or one JSON object a line.
 //!
-//! A file gets its name when it is complete.
+//! Takes record batches of text, numbers, dates and times. A file gets its name when it is complete.
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use polars::io::parquet::write::BatchedWriter as ParquetWriter;
-use polars::prelude::*;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::{HistoryError, text};
+use super::csv::{self, CsvCell};
+use super::{HistoryError, value};
 
 /// Format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,183 +50,20 @@ impl OutputFormat {
     }
 }
 
-/// Writes frames of one schema.
-pub enum FrameWriter<W: Write> {
-    /// Row groups, then the footer.
-    Parquet(Box<ParquetFrames<W>>),
-    /// The header, then lines.
-    Csv(W),
-    /// Lines.
-    Ndjson(W),
-}
-
-impl<W: Write> std::fmt::Debug for FrameWriter<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FrameWriter")
-    }
-}
-
-impl<W: Write> FrameWriter<W> {
-    /// Begins an answer with the columns of `schema`.
-    ///
-    /// # Errors
-    ///
-    /// What `writer` says.
-    pub fn try_new(writer: W, format: OutputFormat, schema: &Schema) -> Result<Self, HistoryError> {
-        Ok(match format {
-            OutputFormat::Parquet => {
-                let writer = polars::prelude::ParquetWriter::new(writer)
-                    .with_compression(ParquetCompression::Zstd(None))
-                    .set_parallel(false)
-                    .batched(schema)?;
-                Self::Parquet(Box::new(ParquetFrames {
-                    writer,
-                    frames: Vec::new(),
-                    num_rows: 0,
-                    num_bytes: 0,
-                }))
-            }
-            OutputFormat::Csv => {
-                let mut writer = writer;
-                write_csv_row(&mut writer, schema.iter_names().map(|name| AnyValue::String(name)))?;
-                Self::Csv(writer)
-            }
-            OutputFormat::Ndjson => Self::Ndjson(writer),
-        })
-    }
-
-    /// Writes the rows of a frame.
-    ///
-    /// # Errors
-    ///
-    /// What the writer says.
-    pub fn write(&mut self, frame: &DataFrame) -> Result<(), HistoryError> {
-        match self {
-            Self::Parquet(groups) => groups.write(frame)?,
-            Self::Csv(writer) => {
-                for row in 0..frame.height() {
-                    let values = frame.columns().iter().map(|column| column.get(row));
-                    write_csv_row(writer, values.collect::<PolarsResult<Vec<_>>>()?)?;
-                }
-            }
-            Self::Ndjson(writer) => {
-                for row in 0..frame.height() {
-                    for (index, column) in frame.columns().iter().enumerate() {
-                        writer.write_all(if index == 0 { b"{" } else { b"," })?;
-                        serde_json::to_writer(&mut *writer, column.name().as_str())
-                            .map_err(io::Error::from)?;
-                        writer.write_all(b":")?;
-                        let value = text::json(&column.get(row)?);
-                        serde_json::to_writer(&mut *writer, &value).map_err(io::Error::from)?;
-                    }
-                    writer.write_all(b"}\n")?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Completes the answer.
-    ///
-    /// # Errors
-    ///
-    /// What the writer says.
-    pub fn finish(self) -> Result<(), HistoryError> {
-        match self {
-            Self::Parquet(mut groups) => {
-                groups.close()?;
-                groups.writer.finish()?;
-            }
-            Self::Csv(mut writer) | Self::Ndjson(mut writer) => writer.flush()?,
-        }
-        Ok(())
-    }
-}
-
-/// Frames that are gathered to a row group.
-pub struct ParquetFrames<W: Write> {
-    writer: ParquetWriter<W>,
-    frames: Vec<DataFrame>,
-    num_rows: usize,
-    num_bytes: usize,
-}
-
-impl<W: Write> std::fmt::Debug for ParquetFrames<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ParquetFrames").field("num_rows", &self.num_rows).finish_non_exhaustive()
-    }
-}
-
-impl<W: Write> ParquetFrames<W> {
-    /// As in the lake's own files.
-    const ROWS: usize = codec::decode::column::MAX_ROWS;
-    /// Bytes gathered at most: an eighth of the smallest `--memory`.
-    const BYTES: usize = 32 << 20;
-
-    fn write(&mut self, frame: &DataFrame) -> PolarsResult<()> {
-        // A filtered frame may keep alive everything that was read with it; a copy does not.
-        let num_rows = IdxSize::try_from(frame.height()).expect("a frame counts its rows so");
-        let every_row = IdxCa::from_vec("rows".into(), (0..num_rows).collect());
-        let frame = frame.take(&every_row)?;
-        self.num_rows += frame.height();
-        self.num_bytes += frame.estimated_size();
-        self.frames.push(frame);
-        if self.num_rows >= Self::ROWS || self.num_bytes >= Self::BYTES { self.close() } else { Ok(()) }
-    }
-
-    fn close(&mut self) -> PolarsResult<()> {
-        let mut frames = std::mem::take(&mut self.frames).into_iter();
-        (self.num_rows, self.num_bytes) = (0, 0);
-        let Some(mut group) = frames.next() else { return Ok(()) };
-        frames.try_for_each(|frame| group.vstack_mut_owned(frame).map(drop))?;
-        group.rechunk_mut_par();
-        self.writer.write_batch(&group)
-    }
-}
-
-/// Writes a line of CSV (RFC 4180, lines end in LF): null is an empty cell and empty text is quoted,
-/// timestamps and dates are text, lists are JSON.
-fn write_csv_row<'v>(
-    writer: &mut impl Write,
-    values: impl IntoIterator<Item = AnyValue<'v>>,
-) -> io::Result<()> {
-    for (index, value) in values.into_iter().enumerate() {
-        if index > 0 {
-            writer.write_all(b",")?;
-        }
-        let cell = match &value {
-            AnyValue::Null => continue,
-            AnyValue::Float32(value) if !value.is_finite() => value.to_string(),
-            AnyValue::Float64(value) if !value.is_finite() => value.to_string(),
-            // As `f64` it would be another number.
-            AnyValue::Float32(value) => serde_json::to_string(value)?,
-            value => text::cell(value),
-        };
-        if cell.is_empty() || cell.contains([',', '"', '\n', '\r']) {
-            write!(writer, "\"{}\"", cell.replace('"', "\"\""))?;
-        } else {
-            writer.write_all(cell.as_bytes())?;
-        }
-    }
-    writer.write_all(b"\n")
-}
-
-/// A file that gets its name when it is complete.
+/// A file that gets its name when it is complete; until then there is none of its name.
 #[derive(Debug)]
-pub struct OutputFile {
+pub struct PendingFile {
     path: PathBuf,
     temporary: NamedTempFile,
-    writer: FrameWriter<BufWriter<File>>,
 }
 
-impl OutputFile {
-    /// Begins the file at `path`. Without `format`, the file name's extension decides.
+impl PendingFile {
+    /// Begins the file that is to be at `path`, and returns a writer of it.
     ///
     /// # Errors
     ///
-    /// An unknown extension, or a folder that cannot be written to.
-    pub fn create(path: &Path, format: Option<OutputFormat>, schema: &Schema) -> Result<Self, HistoryError> {
-        let format = format.map_or_else(|| OutputFormat::of_path(path), Ok)?;
+    /// A folder that cannot be written to.
+    pub fn create(path: &Path) -> Result<(Self, BufWriter<File>), HistoryError> {
         let failed = |source| HistoryError::Output { path: path.to_path_buf(), source };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let temporary = tempfile::Builder::new()
@@ -227,26 +72,20 @@ impl OutputFile {
             .tempfile_in(folder)
             .map_err(failed)?;
         let file = temporary.as_file().try_clone().map_err(failed)?;
-        let writer = FrameWriter::try_new(BufWriter::new(file), format, schema)?;
-        Ok(Self { path: path.to_path_buf(), temporary, writer })
+        Ok((Self { path: path.to_path_buf(), temporary }, BufWriter::new(file)))
     }
 
-    /// Writes the rows of a frame.
+    /// Returns the error of writing to it.
+    pub fn failed(&self, source: io::Error) -> HistoryError {
+        HistoryError::Output { path: self.path.clone(), source }
+    }
+
+    /// Gives the file its name, after its writer was flushed.
     ///
     /// # Errors
     ///
-    /// What the file system says.
-    pub fn write(&mut self, frame: &DataFrame) -> Result<(), HistoryError> {
-        self.writer.write(frame)
-    }
-
-    /// Completes the file and gives it its name.
-    ///
-    /// # Errors
-    ///
-    /// The file system's; the file at `path` is unchanged then.
+    /// The file system's; the file at the path is unchanged then.
     pub fn finish(self) -> Result<(), HistoryError> {
-        self.writer.finish()?;
         let failed = |source| HistoryError::Output { path: self.path.clone(), source };
         self.temporary.as_file().sync_all().map_err(failed)?;
         self.temporary.persist(&self.path).map_err(|error| failed(error.error))?;
@@ -254,44 +93,188 @@ impl OutputFile {
     }
 }
 
+/// A file of record batches.
+#[derive(Debug)]
+pub struct OutputFile {
+    pending: PendingFile,
+    writer: BatchWriter<BufWriter<File>>,
+}
+
+impl OutputFile {
+    /// Begins the file at `path` with the columns of `schema`. Without `format`, the file name's extension decides.
+    ///
+    /// # Errors
+    ///
+    /// An unknown extension, or a folder that cannot be written to.
+    pub fn create(
+        path: &Path,
+        format: Option<OutputFormat>,
+        schema: &SchemaRef,
+    ) -> Result<Self, HistoryError> {
+        let format = format.map_or_else(|| OutputFormat::of_path(path), Ok)?;
+        let (pending, file) = PendingFile::create(path)?;
+        let writer = BatchWriter::try_new(file, format, schema).map_err(|error| pending.failed(error))?;
+        Ok(Self { pending, writer })
+    }
+
+    /// Writes the rows of a batch.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), HistoryError> {
+        self.writer.write(batch).map_err(|error| self.pending.failed(error))
+    }
+
+    /// Completes the file and gives it its name.
+    ///
+    /// # Errors
+    ///
+    /// The file system's; the file at the path is unchanged then.
+    pub fn finish(self) -> Result<(), HistoryError> {
+        self.writer.finish().map_err(|error| self.pending.failed(error))?;
+        self.pending.finish()
+    }
+}
+
+/// Writes record batches of one schema.
+#[derive(Debug)]
+enum BatchWriter<W: Write + Send> {
+    Parquet(Box<ArrowWriter<W>>),
+    Csv(W),
+    Ndjson(W),
+}
+
+impl<W: Write + Send> BatchWriter<W> {
+    fn try_new(mut writer: W, format: OutputFormat, schema: &SchemaRef) -> io::Result<Self> {
+        Ok(match format {
+            OutputFormat::Parquet => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_max_row_group_row_count(Some(codec::decode::column::MAX_ROWS))
+                    .build();
+                let writer = ArrowWriter::try_new(writer, SchemaRef::clone(schema), Some(properties))
+                    .map_err(io_error)?;
+                Self::Parquet(Box::new(writer))
+            }
+            OutputFormat::Csv => {
+                let names = schema.fields().iter().map(|field| CsvCell::Text(field.name().into()));
+                csv::write_row(&mut writer, names)?;
+                Self::Csv(writer)
+            }
+            OutputFormat::Ndjson => Self::Ndjson(writer),
+        })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> io::Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.write(batch).map_err(io_error)?,
+            Self::Csv(writer) => {
+                for row in 0..batch.num_rows() {
+                    let cells = batch.columns().iter().map(|column| csv_cell(json(column, row)));
+                    csv::write_row(writer, cells)?;
+                }
+            }
+            Self::Ndjson(writer) => {
+                let schema = batch.schema();
+                for row in 0..batch.num_rows() {
+                    for (index, (field, column)) in schema.fields().iter().zip(batch.columns()).enumerate() {
+                        writer.write_all(if index == 0 { b"{" } else { b"," })?;
+                        serde_json::to_writer(&mut *writer, field.name())?;
+                        writer.write_all(b":")?;
+                        serde_json::to_writer(&mut *writer, &json(column, row))?;
+                    }
+                    writer.write_all(b"}\n")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.into_inner().map_err(io_error)?.flush(),
+            Self::Csv(mut writer) | Self::Ndjson(mut writer) => writer.flush(),
+        }
+    }
+}
+
+fn io_error(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(error) => match error.downcast::<io::Error>() {
+            Ok(error) => *error,
+            Err(error) => io::Error::other(error),
+        },
+        error => io::Error::other(error),
+    }
+}
+
+/// Returns a value as JSON: dates and times are text, the latter in UTC as in RFC 3339.
+fn json(column: &dyn Array, row: usize) -> Value {
+    if column.is_null(row) {
+        return Value::Null;
+    }
+    match column.data_type() {
+        DataType::Utf8 => Value::from(column.as_string::<i32>().value(row)),
+        DataType::Int64 => Value::from(column.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => Value::from(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Date32 => Value::from(value::date_text(column.as_primitive::<Date32Type>().value(row))),
+        DataType::Timestamp(..) => {
+            Value::from(value::timestamp_text(column.as_primitive::<TimestampMicrosecondType>().value(row)))
+        }
+        other => unreachable!("answers have no column of type {other}"),
+    }
+}
+
+/// Returns the value as a cell of CSV.
+fn csv_cell(value: Value) -> CsvCell<'static> {
+    match value {
+        Value::Null => CsvCell::Null,
+        Value::String(text) => CsvCell::Text(text.into()),
+        value => CsvCell::Other(value.to_string().into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{
+        ArrayRef, Date32Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    };
+
     use super::*;
 
     #[test]
-    fn csv_cells_are_quoted_if_they_must_be() {
-        let list = AnyValue::List(Series::new("".into(), ["a", "b\"c"]));
-        let values = [
-            AnyValue::String("plain text"),
-            AnyValue::String(""),
-            AnyValue::Null,
-            AnyValue::String("a,b"),
-            AnyValue::String("say \"x\""),
-            AnyValue::String("two\nlines"),
-            AnyValue::String("\r"),
-            AnyValue::Int32(-7),
-            AnyValue::UInt64(u64::MAX),
-            AnyValue::Boolean(true),
-            AnyValue::Float64(1.0),
-            AnyValue::Float64(1e20),
-            AnyValue::Float64(f64::NAN),
-            AnyValue::Float64(f64::NEG_INFINITY),
-            AnyValue::Float32(0.1),
-            AnyValue::Date(18_638),
-            AnyValue::Datetime(1_610_362_860_000_000, TimeUnit::Microseconds, None),
-            list,
+    fn values_are_written_as_defined() {
+        let columns: [(&str, ArrayRef); 5] = [
+            ("text", Arc::new(StringArray::from(vec![Some("=a\"b"), None]))),
+            ("number", Arc::new(Int64Array::from(vec![-7, 8]))),
+            ("share", Arc::new(Float64Array::from(vec![Some(0.25), None]))),
+            ("date", Arc::new(Date32Array::from(vec![18_638, 0]))),
+            (
+                "time",
+                Arc::new(
+                    TimestampMicrosecondArray::from(vec![1_610_362_860_000_000, 1]).with_timezone("UTC"),
+                ),
+            ),
         ];
-        let mut text = Vec::new();
-        write_csv_row(&mut text, values).unwrap();
-        let expected = concat!(
-            r#"plain text,"",,"a,b","say ""x""","two"#,
-            "\n",
-            r#"lines","#,
-            "\"\r\"",
-            r#",-7,18446744073709551615,true,1.0,1e+20,NaN,-inf,0.1,2021-01-11,2021-01-11T11:01:00Z,"#,
-            r#""[""a"",""b\""c""]""#,
-            "\n"
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let written = |format| {
+            let mut text = Vec::new();
+            let mut writer = BatchWriter::try_new(&mut text, format, &batch.schema()).unwrap();
+            writer.write(&batch).unwrap();
+            writer.finish().unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        assert_eq!(
+            written(OutputFormat::Csv),
+            "text,number,share,date,time\n\"'=a\"\"b\",-7,0.25,2021-01-11,2021-01-11T11:01:00Z\n\
+             ,8,,1970-01-01,1970-01-01T00:00:00.000001Z\n"
         );
-        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        assert_eq!(
+            written(OutputFormat::Ndjson).lines().next().unwrap(),
+            r#"{"text":"=a\"b","number":-7,"share":0.25,"date":"2021-01-11","time":"2021-01-11T11:01:00Z"}"#
+        );
     }
 }

@@ -109,7 +109,11 @@ impl Roles {
 
     /// Returns the kinds of change of products, in the order of reports.
     pub fn product_kinds(&self) -> Vec<&'static str> {
-        let mut kinds = vec![self.words.added, self.words.removed];
+        let mut kinds = Vec::new();
+        // Without a key of its own, a row is added and removed with its device.
+        if !self.product.is_empty() || self.version.is_some() {
+            kinds.extend([self.words.added, self.words.removed]);
+        }
         kinds.extend(self.version.map(|_| self.words.version_changed));
         kinds.extend(self.compared.iter().map(|compared| compared.kind));
         kinds
@@ -122,33 +126,34 @@ impl Roles {
         kinds
     }
 
-    /// Returns the columns of a row that could have changed: device, product, version, compared values.
-    pub fn row_columns(&self) -> Vec<&'static str> {
-        let mut columns = self.product_columns();
-        columns.extend(self.version);
-        columns.extend(self.compared.iter().map(|compared| compared.column));
-        columns
-    }
-
     /// Returns the columns that identify a product of a device.
     pub fn product_columns(&self) -> Vec<&'static str> {
         std::iter::once(self.device).chain(self.product.iter().copied()).collect()
     }
 
-    /// Whether a column holds 32-bit integers, and not text.
-    pub fn is_integer(&self, column: &str) -> bool {
-        self.dataset.column(column).is_some_and(|column| column.column_type == ColumnType::Int32)
+    /// Returns [`HistoryRoles::product`], for as long as the program runs.
+    pub fn declared_product(self) -> &'static [&'static str] {
+        self.declared.product
+    }
+
+    /// Returns the type of a column.
+    ///
+    /// # Panics
+    ///
+    /// If it is not declared; tests hold every declaration to that.
+    pub fn column_type(&self, column: &str) -> ColumnType {
+        self.dataset.column(column).expect("tests hold this").column_type
+    }
+
+    /// Whether all rows of a file have one platform.
+    pub fn is_partitioned_by_platform(&self) -> bool {
+        self.platform.is_some() && self.platform == self.dataset.partition_by
     }
 
     /// Returns the kind of a change of the status, if the status is compared.
     pub fn status_kind(&self) -> Option<&'static str> {
         let status = self.status?;
         self.compared.iter().find(|compared| compared.column == status.column).map(|compared| compared.kind)
-    }
-
-    /// Returns the column that people filter or group by under a name.
-    pub fn filter_column(&self, name: &str) -> Option<&'static str> {
-        self.filters.iter().find(|(known, _)| *known == name).map(|(_, column)| *column)
     }
 
     /// Returns the name that people filter and group by for a column, or the column's own.

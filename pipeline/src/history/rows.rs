@@ -1,7 +1,8 @@
-//! Reads the rows of a snapshot, one row group at a time, text as dictionary keys.
+//! Reads the rows of a snapshot, a batch at a time, text as dictionary keys.
 //!
 //! Takes a published snapshot, whose manifest lists its files and their partitions. Each thread reads whole
-//! row groups and keeps its own results.
+//! row groups and keeps its own results. A column that a file lacks is null in all its rows, as readers of the
+//! lake see it; the partition column is a column like any other.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,8 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int32Type;
-use arrow_array::{Array, Int32Array, RecordBatch, StringArray};
+use arrow_array::types::{
+    Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type,
+};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -22,16 +26,21 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::HistoryError;
+use super::{HistoryError, value};
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
 use crate::threads;
 
+/// Rows of a batch: those that the writer keeps together, so that a device's rows are mostly in one batch, and the
+/// columns of a batch stay in the processor's cache.
+const BATCH_ROWS: usize = 15 * 2048;
+
 /// A snapshot with its data files open. Files in a store are downloaded first, into unnamed temporary files.
 #[derive(Debug)]
 pub struct SnapshotReader<'a> {
     snapshot: &'a PublishedSnapshot,
+    partition_by: Option<&'static str>,
     files: Vec<OpenDataFile<'a>>,
 }
 
@@ -43,33 +52,48 @@ struct OpenDataFile<'a> {
     metadata: ArrowReaderMetadata,
 }
 
-/// Some columns of one row group.
+/// Some columns of a batch of rows of one file.
 #[derive(Debug)]
-pub struct RowGroupColumns<'a> {
-    /// The platform of all its rows.
-    pub platform: Option<&'a str>,
+pub struct RowColumns<'a> {
+    partition: Option<(&'static str, Option<&'a str>)>,
     batch: RecordBatch,
 }
 
 /// A text column: its distinct values, and the code of each row's value.
 #[derive(Debug)]
 pub struct TextColumn {
+    /// The same allocation for all batches of a row group, mostly.
+    dictionary: ArrayRef,
     values: StringArray,
-    codes: Vec<usize>,
+    codes: ScalarBuffer<u32>,
 }
 
-/// A column whose values are compared.
+/// A column of any type but lists.
 #[derive(Debug)]
 pub enum ValueColumn {
     /// Text.
     Text(TextColumn),
-    /// 32-bit integers.
-    Integers(Int32Array),
+    /// Numbers, times and booleans.
+    Numbers(NumberColumn),
+}
+
+/// Numbers, times or booleans, as integers of the same order: see [`super::value::text`].
+#[derive(Debug)]
+pub struct NumberColumn {
+    numbers: Vec<u64>,
+    nulls: Option<NullBuffer>,
 }
 
 impl TextColumn {
-    /// Returns the code of each row's value. Equal values have equal codes, below [`TextColumn::num_codes`].
-    pub fn codes(&self) -> &[usize] {
+    /// Creates a column with one value in all rows.
+    fn constant(value: Option<&str>, num_rows: usize) -> Self {
+        let values = StringArray::from_iter_values(value);
+        // Either the code of the value, or that of null.
+        Self { dictionary: Arc::new(values.clone()), values, codes: ScalarBuffer::from(vec![0; num_rows]) }
+    }
+
+    /// Returns the code of each row's value, below [`TextColumn::num_codes`].
+    pub fn codes(&self) -> &[u32] {
         &self.codes
     }
 
@@ -79,17 +103,32 @@ impl TextColumn {
     }
 
     /// Returns the value of a code.
-    pub fn value(&self, code: usize) -> Option<&str> {
+    pub fn value(&self, code: u32) -> Option<&str> {
+        let code = code as usize;
         (code < self.values.len() && self.values.is_valid(code)).then(|| self.values.value(code))
     }
 
     /// Maps each value, by code.
-    pub fn map<T>(&self, make: impl FnMut(Option<&str>) -> T) -> Vec<T> {
-        (0..self.num_codes()).map(|code| self.value(code)).map(make).collect()
+    pub fn map<T>(&self, mut make: impl FnMut(Option<&str>) -> T) -> Vec<T> {
+        let values =
+            (0..self.values.len()).map(|code| self.values.is_valid(code).then(|| self.values.value(code)));
+        values.chain([None]).map(&mut make).collect()
+    }
+
+    /// Returns what its codes stand for: columns with the same dictionary have the same codes.
+    pub fn dictionary(&self) -> &ArrayRef {
+        &self.dictionary
     }
 }
 
-impl RowGroupColumns<'_> {
+impl NumberColumn {
+    /// Returns the number of a row.
+    pub fn number(&self, row: usize) -> Option<u64> {
+        self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)).then(|| self.numbers[row])
+    }
+}
+
+impl RowColumns<'_> {
     /// Returns the number of rows.
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
@@ -97,29 +136,71 @@ impl RowGroupColumns<'_> {
 
     /// Returns a projected text column.
     pub fn text(&self, name: &str) -> TextColumn {
-        let dictionary = self.column(name).as_dictionary::<Int32Type>();
-        let values = dictionary.values().as_string::<i32>().clone();
-        let null = values.len();
-        let codes =
-            dictionary.keys().iter().map(|key| key.map_or(null, |key| usize::try_from(key).unwrap_or(null)));
-        TextColumn { codes: codes.collect(), values }
-    }
-
-    /// Returns a projected integer column.
-    pub fn integers(&self, name: &str) -> &Int32Array {
-        self.column(name).as_primitive()
-    }
-
-    /// Returns a projected column of text or integers.
-    pub fn values(&self, name: &str) -> ValueColumn {
-        match self.column(name).data_type() {
-            DataType::Int32 => ValueColumn::Integers(self.integers(name).clone()),
-            _ => ValueColumn::Text(self.text(name)),
+        if let Some((_, value)) = self.partition.filter(|(partition, _)| *partition == name) {
+            return TextColumn::constant(value, self.num_rows());
         }
+        let Some(column) = self.batch.column_by_name(name) else {
+            return TextColumn::constant(None, self.num_rows());
+        };
+        let column = column.as_dictionary::<UInt32Type>();
+        let values = column.values().as_string::<i32>().clone();
+        let keys = column.keys();
+        let codes = match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+            Some(nulls) => {
+                let null = u32::try_from(values.len()).expect("keys are of 32 bits");
+                let mut codes = keys.values().to_vec();
+                for (start, end) in (!nulls.inner()).set_slices() {
+                    codes[start..end].fill(null);
+                }
+                codes.into()
+            }
+            None => keys.values().clone(),
+        };
+        TextColumn { dictionary: Arc::clone(column.values()), values, codes }
     }
 
-    fn column(&self, name: &str) -> &dyn Array {
-        self.batch.column_by_name(name).expect("a projected column")
+    /// Returns a projected column of numbers, times or booleans; nothing if the file lacks it.
+    ///
+    /// # Panics
+    ///
+    /// If it is a column of another type: a mistake of ours.
+    pub fn numbers(&self, name: &str) -> Option<NumberColumn> {
+        let column = self.batch.column_by_name(name)?;
+        let signed = value::signed_number;
+        let numbers = match column.data_type() {
+            DataType::Int32 => {
+                column.as_primitive::<Int32Type>().values().iter().map(|n| signed(i64::from(*n))).collect()
+            }
+            DataType::Date32 => {
+                column.as_primitive::<Date32Type>().values().iter().map(|n| signed(i64::from(*n))).collect()
+            }
+            DataType::Int64 => {
+                column.as_primitive::<Int64Type>().values().iter().map(|n| signed(*n)).collect()
+            }
+            DataType::Timestamp(..) => column
+                .as_primitive::<TimestampMicrosecondType>()
+                .values()
+                .iter()
+                .map(|n| signed(*n))
+                .collect(),
+            DataType::Float64 => column
+                .as_primitive::<Float64Type>()
+                .values()
+                .iter()
+                .map(|n| value::float_number(*n))
+                .collect(),
+            DataType::Boolean => column.as_boolean().values().iter().map(u64::from).collect(),
+            other => panic!("{name} is a column of type {other}"),
+        };
+        Some(NumberColumn { numbers, nulls: column.nulls().filter(|nulls| nulls.null_count() > 0).cloned() })
+    }
+
+    /// Returns a projected column.
+    pub fn values(&self, name: &str) -> ValueColumn {
+        match self.batch.column_by_name(name).map(Array::data_type) {
+            None | Some(DataType::Dictionary(..)) => ValueColumn::Text(self.text(name)),
+            Some(_) => ValueColumn::Numbers(self.numbers(name).expect("a column of the batch")),
+        }
     }
 }
 
@@ -141,7 +222,7 @@ impl<'a> SnapshotReader<'a> {
             OpenDataFile::open(table, file)
         };
         let files = snapshot.manifest.files.iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { snapshot, files })
+        Ok(Self { snapshot, partition_by: table.dataset().partition_by, files })
     }
 
     /// Returns the generated time.
@@ -154,22 +235,47 @@ impl<'a> SnapshotReader<'a> {
         self.snapshot.manifest.totals.rows
     }
 
-    /// Calls `visit` with every row group of the files that `wanted` selects and with the thread's own result
-    /// so far; returns the results of all threads.
+    /// Whether the snapshot has a column: it may be older than the column's declaration.
+    pub fn has_column(&self, name: &str) -> bool {
+        self.partition_by == Some(name) || self.files.iter().any(|open| open.has_column(name))
+    }
+
+    /// Fails if a file lacks one of `columns`.
     ///
     /// # Errors
     ///
-    /// The first file that cannot be read or lacks a column, or what `visit` returns.
+    /// [`HistoryError::MissingColumn`].
+    pub fn check_columns(&self, columns: &[&str]) -> Result<(), HistoryError> {
+        let in_files = || columns.iter().filter(|column| self.partition_by != Some(**column));
+        for open in &self.files {
+            if let Some(column) = in_files().find(|column| !open.has_column(column)) {
+                let path = open.file.path.clone();
+                return Err(HistoryError::MissingColumn { path, column: (*column).to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the data files.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &DataFile> {
+        self.files.iter().map(|open| open.file)
+    }
+
+    /// Calls `visit` with all rows of the files whose positions `wanted` selects, a batch at a time, and with the thread's own
+    /// result so far; returns the results of all threads.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read, or what `visit` returns.
     pub fn visit<T: Default + Send>(
         &self,
         columns: &[&str],
-        wanted: impl Fn(&DataFile) -> bool,
+        wanted: impl Fn(usize) -> bool,
         cancel: &Cancel,
-        visit: impl Fn(&mut T, &RowGroupColumns<'_>) -> Result<(), HistoryError> + Sync,
+        visit: impl Fn(&mut T, &RowColumns<'_>) -> Result<(), HistoryError> + Sync,
     ) -> Result<Vec<T>, HistoryError> {
         let mut units = Vec::new();
-        for file in self.files.iter().filter(|open| wanted(open.file)) {
-            file.check_columns(columns)?;
+        for (_, file) in self.files.iter().enumerate().filter(|(index, _)| wanted(*index)) {
             units.extend((0..file.metadata.metadata().num_row_groups()).map(|index| (file, index)));
         }
         let next = AtomicUsize::new(0);
@@ -180,7 +286,7 @@ impl<'a> SnapshotReader<'a> {
                 let read = if cancel.is_cancelled() {
                     Err(HistoryError::Interrupted)
                 } else {
-                    file.visit_row_group(*index, columns, |rows| visit(&mut made, rows))
+                    file.visit_row_group(*index, self.partition_by, columns, |rows| visit(&mut made, rows))
                 };
                 if let Err(error) = read {
                     next.store(units.len(), Ordering::Relaxed);
@@ -206,35 +312,29 @@ impl<'a> OpenDataFile<'a> {
         Ok(Self { file, bytes, metadata })
     }
 
-    fn check_columns(&self, columns: &[&str]) -> Result<(), HistoryError> {
-        let schema = self.metadata.schema();
-        match columns.iter().find(|column| schema.column_with_name(column).is_none()) {
-            None => Ok(()),
-            Some(column) => Err(HistoryError::MissingColumn {
-                path: self.file.path.clone(),
-                column: (*column).to_owned(),
-            }),
-        }
+    fn has_column(&self, name: &str) -> bool {
+        self.metadata.schema().column_with_name(name).is_some()
     }
 
     fn visit_row_group(
         &self,
         index: usize,
+        partition_by: Option<&'static str>,
         columns: &[&str],
-        mut visit: impl FnMut(&RowGroupColumns<'_>) -> Result<(), HistoryError>,
+        mut visit: impl FnMut(&RowColumns<'_>) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
         let damaged = |source| HistoryError::DamagedFile { path: self.file.path.clone(), source };
         let metadata = &self.metadata;
-        let num_rows = metadata.metadata().row_group(index).num_rows();
+        let partition = partition_by.map(|column| (column, self.file.os_platform.as_deref()));
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata.clone())
             .with_row_groups(vec![index])
             .with_projection(ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied()))
-            .with_batch_size(usize::try_from(num_rows).unwrap_or(usize::MAX).max(1))
+            .with_batch_size(BATCH_ROWS)
             .build()
             .map_err(damaged)?;
         for batch in reader {
             let batch = batch.map_err(|error| damaged(error.into()))?;
-            visit(&RowGroupColumns { platform: self.file.os_platform.as_deref(), batch })?;
+            visit(&RowColumns { partition, batch })?;
         }
         Ok(())
     }
@@ -245,14 +345,14 @@ impl<'a> OpenDataFile<'a> {
 /// # Errors
 ///
 /// The file cannot be read.
+#[cfg(feature = "history")]
 pub fn has_column(table: &Table, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
-    let opened = OpenDataFile::open(table, file)?;
-    Ok(opened.metadata.schema().column_with_name(column).is_some())
+    Ok(OpenDataFile::open(table, file)?.has_column(column))
 }
 
 fn read_metadata(bytes: &SharedFile) -> Result<ArrowReaderMetadata, ParquetError> {
     let metadata = ArrowReaderMetadata::load(bytes, ArrowReaderOptions::new())?;
-    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let dictionary = DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8));
     let fields = metadata.schema().fields().iter().map(|field| match field.data_type() {
         DataType::Utf8 => Arc::new(field.as_ref().clone().with_data_type(dictionary.clone())),
         _ => Arc::clone(field),

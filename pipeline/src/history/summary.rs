@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use polars::prelude::*;
+use foldhash::quality::FixedState;
+use hashbrown::HashTable;
+use schema::Status;
 use serde::Serialize;
 
-use super::HistoryError;
 use super::change_filter::ChangeFilter;
-use super::diff::PRESENCE;
-use super::roles::{CHANGE, NEW_VALUE, NEW_VERSION, OLD_VALUE, Roles};
+use super::diff::{Change, Presence};
+use super::roles::{DeviceChangeKind, Roles};
 use crate::display::{count, grouped, named, table, time_cell};
 use crate::printable::printable;
 
@@ -41,6 +43,11 @@ impl Serialize for Product {
 }
 
 impl Product {
+    fn new(roles: Roles, values: &[Option<&str>]) -> Self {
+        let labels = roles.product.iter().map(|column| roles.label(column));
+        Self(labels.zip(values.iter().map(|value| value.map(str::to_owned))).collect())
+    }
+
     fn cells(&self) -> Vec<String> {
         self.0.iter().map(|(_, value)| named(value.as_deref())).collect()
     }
@@ -58,6 +65,54 @@ pub struct ProductChanges {
     pub by_kind: BTreeMap<&'static str, u64>,
     /// Devices that have any of them.
     pub devices: u64,
+}
+
+/// The counts of every product, found by a hash of its values.
+#[derive(Debug, Default)]
+struct ProductTable {
+    counts: HashTable<ProductCounts>,
+}
+
+#[derive(Debug)]
+struct ProductCounts {
+    product: Vec<Option<Box<str>>>,
+    /// In the order of [`Roles::product_kinds`].
+    by_kind: Vec<u64>,
+    devices: u64,
+    /// Number of the last device that was counted.
+    last_device: u64,
+}
+
+impl ProductTable {
+    fn entry(&mut self, product: &[Option<&str>], num_kinds: usize) -> &mut ProductCounts {
+        const HASH: FixedState = FixedState::with_seed(3);
+        let is_same =
+            |counts: &ProductCounts| counts.product.iter().map(Option::as_deref).eq(product.iter().copied());
+        let hash = |product: &mut dyn Iterator<Item = Option<&str>>| {
+            let mut hasher = HASH.build_hasher();
+            product.for_each(|value| value.hash(&mut hasher));
+            hasher.finish()
+        };
+        let own_hash = |counts: &ProductCounts| hash(&mut counts.product.iter().map(Option::as_deref));
+        let entry = self.counts.entry(hash(&mut product.iter().copied()), is_same, own_hash);
+        let entry = entry.or_insert_with(|| ProductCounts {
+            product: product.iter().map(|value| value.map(Into::into)).collect(),
+            by_kind: vec![0; num_kinds],
+            devices: 0,
+            last_device: 0,
+        });
+        entry.into_mut()
+    }
+}
+
+impl ProductCounts {
+    fn add(&mut self, kind: usize, device: u64) {
+        self.by_kind[kind] += 1;
+        if self.last_device != device {
+            self.last_device = device;
+            self.devices += 1;
+        }
+    }
 }
 
 /// A version whose support has ended since.
@@ -107,7 +162,12 @@ pub struct Summary {
     #[serde(skip)]
     roles: Roles,
     #[serde(skip)]
-    all_products: BTreeMap<Product, ProductChanges>,
+    all_products: ProductTable,
+    /// The device of the last change, and how many there were so far.
+    #[serde(skip)]
+    last_device: Box<str>,
+    #[serde(skip)]
+    num_devices: u64,
     #[serde(skip)]
     all_end_of_support: BTreeMap<(Product, Option<String>, Option<String>), u64>,
 }
@@ -125,86 +185,67 @@ impl Summary {
             products: Vec::new(),
             end_of_support: Vec::new(),
             out: None,
-            all_products: BTreeMap::new(),
+            all_products: ProductTable::default(),
+            last_device: Box::default(),
+            num_devices: 0,
             all_end_of_support: BTreeMap::new(),
         }
     }
 
-    /// Counts the changes of a frame. All changes of a device are in one frame.
-    ///
-    /// # Errors
-    ///
-    /// What the engine says.
+    /// Counts a change. Changes come as [`super::diff::Diff::run`] gives them: those of a device one after the other,
+    /// ordered by product.
     ///
     /// # Panics
     ///
     /// If a change has an unknown kind: a mistake of ours.
-    pub fn add(&mut self, changes: &DataFrame) -> Result<(), HistoryError> {
-        let lazy = || changes.clone().lazy();
+    pub fn add(&mut self, change: &Change<'_>) {
         let roles = self.roles;
-        let counts = lazy().group_by([col(CHANGE), col(PRESENCE)]).agg([len().alias("changes")]).collect()?;
-        for row in FrameRows::of(&counts) {
-            let (kind, presence, number) = (row.text(0)?, row.text(1)?, row.number(2)?);
-            let mut known = self.changes.iter_mut();
-            let counts = known.find(|(known, _)| Some(**known) == kind.as_deref());
-            let (_, counts) = counts.expect("a declared kind");
-            counts.total += number;
-            match presence.as_deref() {
-                Some("new") => counts.on_new_devices += number,
-                Some("gone") => counts.on_gone_devices += number,
-                _ => counts.on_known_devices += number,
-            }
+        let counts = self.changes.get_mut(change.kind).expect("a declared kind");
+        counts.total += 1;
+        match change.presence() {
+            Presence::Both => counts.on_known_devices += 1,
+            Presence::New => counts.on_new_devices += 1,
+            Presence::Gone => counts.on_gone_devices += 1,
+        }
+        if DeviceChangeKind::ALL.iter().any(|kind| kind.name() == change.kind) {
+            return;
+        }
+        if *self.last_device != *change.device.id {
+            self.last_device = change.device.id.clone();
+            self.num_devices += 1;
         }
         let kinds = roles.product_kinds();
-        let num_names = roles.product.len();
-        let product = |row: &FrameRows<'_>| {
-            let names = roles.product.iter().enumerate();
-            let value = |(index, column): (usize, &&'static str)| Ok((roles.label(column), row.text(index)?));
-            names.map(value).collect::<PolarsResult<Vec<_>>>().map(Product)
-        };
-        let by_kind = kinds.iter().map(|kind| col(CHANGE).eq(lit(*kind)).sum().alias(*kind));
-        let mut numbers = vec![len().alias("changes"), col(roles.device).n_unique().alias("devices")];
-        numbers.extend(by_kind);
-        let is_of_product = kinds.iter().map(|kind| col(CHANGE).eq(lit(*kind))).reduce(Expr::or);
-        let products = lazy()
-            .filter(is_of_product.unwrap_or_else(|| lit(false)))
-            .group_by(roles.product.iter().map(|column| col(*column)).collect::<Vec<_>>())
-            .agg(numbers)
-            .collect()?;
-        for row in FrameRows::of(&products) {
-            let changes = self.all_products.entry(product(&row)?).or_default();
-            changes.changes += row.number(num_names)?;
-            changes.devices += row.number(num_names + 1)?;
-            for (index, kind) in kinds.iter().enumerate() {
-                *changes.by_kind.entry(kind).or_default() += row.number(num_names + 2 + index)?;
-            }
+        let index = kinds.iter().position(|kind| *kind == change.kind).expect("a declared kind");
+        self.all_products.entry(change.product, kinds.len()).add(index, self.num_devices);
+        let has_ended =
+            |value: Option<&str>, status: Status| value.is_some_and(|value| value.starts_with(status.prefix));
+        if let Some(status) = roles.status
+            && roles.status_kind() == Some(change.kind)
+            && has_ended(change.new_value, status)
+            && !has_ended(change.old_value, status)
+        {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let product = Product::new(roles, change.product);
+            let key = (product, text(change.new_version), text(change.new_value));
+            *self.all_end_of_support.entry(key).or_default() += 1;
         }
-        let (Some(status), Some(kind)) = (roles.status, roles.status_kind()) else { return Ok(()) };
-        let has_ended = |value: &str| col(value).str().starts_with(lit(status.prefix));
-        let ended = has_ended(NEW_VALUE)
-            .and(has_ended(OLD_VALUE).fill_null(lit(false)).not())
-            .and(col(CHANGE).eq(lit(kind)));
-        let version = roles.version.map_or_else(|| lit(NULL).cast(DataType::String), |_| col(NEW_VERSION));
-        let mut by: Vec<_> = roles.product.iter().map(|column| col(*column)).collect();
-        by.extend([version.alias(NEW_VERSION), col(NEW_VALUE)]);
-        let ended = lazy()
-            .filter(ended)
-            .group_by(by)
-            .agg([col(roles.device).n_unique().alias("devices")])
-            .collect()?;
-        for row in FrameRows::of(&ended) {
-            let key = (product(&row)?, row.text(num_names)?, row.text(num_names + 1)?);
-            *self.all_end_of_support.entry(key).or_default() += row.number(num_names + 2)?;
-        }
-        Ok(())
     }
-
-    /// Selects the rows of the tables, after all frames were added.
+    /// Selects the rows of the tables, after all changes were added.
     pub fn finish(&mut self) {
-        let products = std::mem::take(&mut self.all_products);
-        self.products =
-            products.into_iter().map(|(product, changes)| ProductChanges { product, ..changes }).collect();
-        self.products.sort_by_key(|product| std::cmp::Reverse(product.changes));
+        let kinds = self.roles.product_kinds();
+        let products = std::mem::take(&mut self.all_products).counts.into_iter().map(|counts| {
+            let product = counts.product.iter().map(Option::as_deref).collect::<Vec<_>>();
+            ProductChanges {
+                product: Product::new(self.roles, &product),
+                changes: counts.by_kind.iter().sum(),
+                by_kind: kinds.iter().copied().zip(counts.by_kind).collect(),
+                devices: counts.devices,
+            }
+        });
+        self.products = products.collect();
+        self.products.sort_unstable_by(|one, other| {
+            other.changes.cmp(&one.changes).then_with(|| one.product.cmp(&other.product))
+        });
         self.products.truncate(MOST_NAMED);
         let ended = std::mem::take(&mut self.all_end_of_support);
         self.end_of_support = ended
@@ -273,36 +314,5 @@ impl Summary {
             let _ = writeln!(text, "\nall changes: {}", printable(out));
         }
         text
-    }
-}
-
-/// A small frame, row by row.
-pub(super) struct FrameRows<'a> {
-    frame: &'a DataFrame,
-    row: usize,
-}
-
-impl<'a> FrameRows<'a> {
-    pub(super) fn of(frame: &'a DataFrame) -> impl Iterator<Item = Self> {
-        (0..frame.height()).map(move |row| Self { frame, row })
-    }
-
-    pub(super) fn text(&self, column: usize) -> PolarsResult<Option<String>> {
-        Ok(match self.value(column)? {
-            AnyValue::Null => None,
-            value => Some(value.get_str().unwrap_or_default().to_owned()),
-        })
-    }
-
-    pub(super) fn number(&self, column: usize) -> PolarsResult<u64> {
-        Ok(self.value(column)?.extract().unwrap_or(0))
-    }
-
-    pub(super) fn cell(&self, column: usize) -> PolarsResult<String> {
-        Ok(super::text::cell(&self.value(column)?))
-    }
-
-    fn value(&self, column: usize) -> PolarsResult<AnyValue<'a>> {
-        self.frame.columns()[column].get(self.row)
     }
 }

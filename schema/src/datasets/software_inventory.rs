@@ -40,6 +40,7 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
         platform: Some("OSPlatform"),
         product: &["SoftwareVendor", "SoftwareName"],
         version: Some("SoftwareVersion"),
+        only_with: None,
         compared: &[
             ComparedColumn { column: "NumberOfWeaknesses", kind: "weaknesses_changed" },
             ComparedColumn { column: "EndOfSupportStatus", kind: "end_of_support_changed" },
