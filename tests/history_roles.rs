@@ -118,6 +118,45 @@ const SHIPS: Dataset = Dataset {
     columns: &MORE_COLUMNS,
 };
 static NEW_SHIPS: Dataset = SHIPS;
+
+/// A row is a device.
+static HULLS: Dataset = Dataset {
+    name: "hulls",
+    key: &["Hull"],
+    columns: &COLUMNS,
+    history: Some(HistoryRoles {
+        product: &[],
+        only_with: None,
+        compared: &[
+            ComparedColumn { column: "Deck", kind: "deck_changed" },
+            ComparedColumn { column: "Due", kind: "due_changed" },
+        ],
+        measures: &[],
+        main_measure: "devices",
+        filters: &[("fleet", "Fleet")],
+        ..ROLES
+    }),
+    ..SHIPS
+};
+
+/// The version is no part of the key.
+static SAILS: Dataset = Dataset {
+    name: "sails",
+    key: &["Hull", "Deck"],
+    columns: &COLUMNS,
+    history: Some(HistoryRoles {
+        product: &["Deck"],
+        version: Some("Test"),
+        only_with: None,
+        compared: &[],
+        measures: &[],
+        main_measure: "devices",
+        words: ChangeWords { added: "hoisted", removed: "struck", version_changed: "replaced" },
+        filters: &[],
+        ..ROLES
+    }),
+    ..SHIPS
+};
 static OLD_SHIPS: Dataset = Dataset { version: 1, columns: &COLUMNS, ..SHIPS };
 
 /// Publishes records as the snapshot of a day of June 2021.
@@ -159,21 +198,21 @@ fn publish(dataset: &'static Dataset, folder: &Path, day: u32, records: &[Value]
 }
 
 /// Returns the changes between two days in words, and checks that their counts agree.
-fn changes(folder: &Path, from: usize, to: usize, filter: &[&str]) -> Vec<String> {
-    let table = Lake::open(folder.join("lake")).unwrap().table(&NEW_SHIPS);
-    let roles = Roles::of(&NEW_SHIPS).unwrap();
+fn changes(dataset: &'static Dataset, folder: &Path, pair: [usize; 2], filter: &[&str]) -> Vec<String> {
+    let table = Lake::open(folder.join("lake")).unwrap().table(dataset);
+    let roles = Roles::of(dataset).unwrap();
     let published = table.snapshots().unwrap();
     let cancel = Cancel::default();
-    let [old, new] =
-        [from, to].map(|index| SnapshotReader::open(&table, &published[index], &cancel).unwrap());
+    let [old, new] = pair.map(|index| SnapshotReader::open(&table, &published[index], &cancel).unwrap());
     let filter = ChangeFilter::parse(roles, filter.iter().copied()).unwrap();
     let mut changes = Vec::new();
     let mut counts = vec![0; roles.kinds().len()];
     let diff = Diff { roles, old: &old, new: &new, filter: &filter, memory_bytes: 1 << 30 };
     diff.run(&cancel, |change| {
         counts[roles.kinds().iter().position(|kind| *kind == change.kind).unwrap()] += 1;
-        assert!(change.old_version.is_none() && change.new_version.is_none());
-        let values = change.product.iter().copied().chain([change.old_value, change.new_value]);
+        let versions = roles.version.map(|_| [change.old_version, change.new_version]);
+        let values = change.product.iter().copied().chain(versions.into_iter().flatten());
+        let values = values.chain([change.old_value, change.new_value]);
         let words =
             [change.kind, &change.device.id].into_iter().chain(values.map(|value| value.unwrap_or("-")));
         changes.push(words.collect::<Vec<_>>().join(" "));
@@ -235,7 +274,7 @@ fn lake_of_ships() -> tempfile::TempDir {
 fn dataset_without_version_changes_in_its_own_words() {
     let folder = lake_of_ships();
     assert_eq!(
-        changes(folder.path(), 0, 1, &[]),
+        changes(&NEW_SHIPS, folder.path(), [0, 1], &[]),
         [
             "device_moved a - - north south",
             "score_changed a hold pumps 7.0 7.5",
@@ -247,7 +286,7 @@ fn dataset_without_version_changes_in_its_own_words() {
         "no inspector_changed: the first snapshot has no such column"
     );
     assert_eq!(
-        changes(folder.path(), 1, 2, &[]),
+        changes(&NEW_SHIPS, folder.path(), [1, 2], &[]),
         [
             "inspector_changed a hold pumps x z",
             "waived a main flags - -",
@@ -258,12 +297,51 @@ fn dataset_without_version_changes_in_its_own_words() {
         ]
     );
     assert_eq!(
-        changes(folder.path(), 0, 1, &["deck=main"]),
+        changes(&NEW_SHIPS, folder.path(), [0, 1], &["deck=main"]),
         ["ordered a main flags - -", "outcome_changed b main flags true false"]
     );
     assert_eq!(
-        changes(folder.path(), 1, 0, &["fleet=north,test=flags"]),
+        changes(&NEW_SHIPS, folder.path(), [1, 0], &["fleet=north,test=flags"]),
         ["waived a main flags - -", "outcome_changed b main flags false true"]
+    );
+}
+
+#[test]
+fn row_that_is_a_device_has_only_changed_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let on =
+        |hull: &str, deck: &str| record(hull, "north", deck, "", &json!({ "Due": "2021-06-30T00:00:00Z" }));
+    publish(&HULLS, path, 1, &[on("a", "main"), on("b", "main")]);
+    publish(
+        &HULLS,
+        path,
+        2,
+        &[on("a", "hold"), record("c", "north", "main", "", &json!({})), json!({ "Hull": "a", "Due": null })],
+    );
+    assert_eq!(
+        changes(&HULLS, path, [0, 1], &[]),
+        ["deck_changed a main hold", "device_disappeared b - -", "device_appeared c - -"]
+    );
+    let roles = Roles::of(&HULLS).unwrap();
+    assert_eq!(roles.kinds()[..3], ["deck_changed", "due_changed", "device_appeared"]);
+    let columns = roles.change_columns();
+    assert_eq!(
+        columns,
+        ["Change", "Hull", "Fleet", "OldValue", "NewValue", "OldGeneratedTime", "NewGeneratedTime"]
+    );
+}
+
+#[test]
+fn versions_that_are_no_key_are_paired() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let version = |deck: &str, version: &str| record("a", "north", deck, version, &json!({}));
+    publish(&SAILS, path, 1, &[version("main", "9"), version("main", "kept"), version("hold", "1")]);
+    publish(&SAILS, path, 2, &[version("main", "10"), version("main", "kept"), version("top", "2")]);
+    assert_eq!(
+        changes(&SAILS, path, [0, 1], &[]),
+        ["struck a hold 1 - - -", "replaced a main 9 10 - -", "hoisted a top - 2 - -"]
     );
 }
 

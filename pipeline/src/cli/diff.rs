@@ -20,7 +20,7 @@ use crate::lake::PublishedSnapshot;
 
 /// The syntax of `--where`.
 pub(super) const WHERE: &str = "\
-Conditions of --where: vendor, product, platform and group.
+Conditions of --where, by the names that a dataset has; software-inventory has vendor, product, platform and group.
   --where vendor=adobe                         one value
   --where vendor=adobe,platform=Windows11      of different fields: all
   --where vendor=adobe --where vendor=oracle   of the same field: any

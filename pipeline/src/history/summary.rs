@@ -232,6 +232,10 @@ impl Summary {
     }
     /// Selects the rows of the tables, after all changes were added.
     pub fn finish(&mut self) {
+        // A row that is its device has no product.
+        if self.roles.product.is_empty() {
+            self.all_products = ProductTable::default();
+        }
         let kinds = self.roles.product_kinds();
         let products = std::mem::take(&mut self.all_products).counts.into_iter().map(|counts| {
             let product = counts.product.iter().map(Option::as_deref).collect::<Vec<_>>();
