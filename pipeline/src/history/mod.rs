@@ -21,6 +21,8 @@ pub mod change_batches;
 pub mod trend;
 mod counts;
 
+pub mod change_cache;
+
 pub mod output;
 mod csv;
 

@@ -9,6 +9,7 @@
 //! <lake>/_defender/<table>/lock                          exists only while a run holds it
 //! <lake>/_defender/<table>/snapshots/<id>/manifest.json
 //! <lake>/_defender/<table>/staging/<run id>/…            exists only while a run writes
+//! <lake>/_defender/<table>/changes.ndjson                a cache, can be deleted at any time
 //! ```
 
 mod table;
@@ -17,6 +18,7 @@ mod snapshots;
 mod lock;
 mod claim;
 mod success;
+mod cache_file;
 mod paths;
 mod ignored_files;
 mod error;
@@ -33,7 +35,9 @@ pub(crate) use self::ignored_files::{is_ignored_file, is_ignored_folder};
 pub use self::location::check_location;
 pub use self::lock::TableLock;
 pub use self::paths::SUCCESS_FILE;
-pub(crate) use self::paths::{MANIFEST_FILE, MAX_MANIFEST_BYTES, REJECTS_FILE, check_name, data_folder_name};
+pub(crate) use self::paths::{
+    MANIFEST_FILE, MAX_MANIFEST_BYTES, REJECTS_FILE, check_name, data_folder_name, is_own_name,
+};
 pub(crate) use self::place::Place;
 pub use self::snapshots::PublishedSnapshot;
 pub use self::store::StoreError;

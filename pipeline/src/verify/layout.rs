@@ -40,6 +40,7 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
         let file = table.below_lake(&table.snapshots_root().join(name));
         Finding::Unlisted { file }
     }));
+    findings.extend(foreign_names(table)?);
     let ids = table.snapshot_ids()?;
     for same_date in ids.chunk_by(|one, other| one.date() == other.date()).filter(|ids| ids.len() > 1) {
         let snapshots = same_date.iter().map(SnapshotId::to_string).collect();
@@ -48,6 +49,20 @@ pub fn verify_layout(table: &Table) -> Result<Vec<Finding>, LakeError> {
     let folders: BTreeSet<_> = ids.iter().map(|id| lake::data_folder_name(id.date())).collect();
     findings.extend(files_of_no_snapshot(table, &folders)?);
     Ok(findings)
+}
+
+/// Finds what a table does not have beside its data. The cache is known, and whatever it says is not damage: it is counted
+/// again.
+fn foreign_names(table: &Table) -> Result<Vec<Finding>, LakeError> {
+    let mut names = BTreeSet::new();
+    for (path, bytes) in table.list_files(&table.own_root())? {
+        let name = path.split('/').next().unwrap_or_default();
+        if !lake::is_own_name(name) && !lake::is_ignored_file(&path, bytes) {
+            names.insert(name.to_owned());
+        }
+    }
+    let file = |name| table.below_lake(&table.own_root().join(name));
+    Ok(names.into_iter().map(|name| Finding::Unlisted { file: file(name) }).collect())
 }
 
 /// Finds files outside of the data folders of published snapshots, which are `known`. Empty folders and ignored files
