@@ -188,15 +188,28 @@ $(ONE_PART): %-one-part: | %
 # About 5 million rows a day.
 HISTORY_DEVICES ?= 42000
 HISTORY_LAKE := $(BENCH)/$(HISTORY_DEVICES)-devices-two-days
+# About 1.3 million rows a day, and one day more for what another day costs.
+TREND_DEVICES ?= 11200
+TREND_DAYS ?= 30
+TREND_RUNS ?= 3
+TREND_LAKE := $(BENCH)/$(TREND_DEVICES)-devices-$(TREND_DAYS)-days
 
-bench-history: program-with-history $(VENV)/.bench $(HISTORY_LAKE) ## Compare diff with DuckDB on two days of a large tenant
+bench-history: program-with-history $(VENV)/.bench $(HISTORY_LAKE) $(TREND_LAKE) ## Compare diff and trend with DuckDB on days of a large tenant
 	$(VENV)/bin/python pipeline/benches/history.py --program $(PROGRAM) --lake $(HISTORY_LAKE) --out $(BENCH)/history.md
+	$(VENV)/bin/python pipeline/benches/history.py --program $(PROGRAM) --lake $(TREND_LAKE) --compare trend --runs $(TREND_RUNS) \
+	  --out $(BENCH)/trend.md
 
-$(HISTORY_LAKE):
+$(HISTORY_LAKE): LAKE_DEVICES := $(HISTORY_DEVICES)
+$(HISTORY_LAKE): LAKE_DAYS := 0 1
+$(TREND_LAKE): LAKE_DEVICES := $(TREND_DEVICES)
+$(TREND_LAKE): LAKE_DAYS := $(shell seq 0 $(TREND_DAYS))
+
+$(HISTORY_LAKE) $(TREND_LAKE):
 	@rm -rf $@.unfinished $@.parts
-	@for day in 2021-01-11 2021-01-12; do \
-	  $(TARGET)/release/tenant --devices $(HISTORY_DEVICES) --parts 16 --generated-time $${day}T11:01:00Z --out $@.parts/$$day; \
-	  $(PROGRAM) ingest -q --from $@.parts/$$day --generated-time $${day}T11:01:00Z --lake $@.unfinished --work-dir $@.parts/work; \
+	@for day in $(LAKE_DAYS); do \
+	  $(TARGET)/release/tenant --devices $(LAKE_DEVICES) --parts 16 --day $$day --out $@.parts/$$day; \
+	  $(PROGRAM) ingest -q --from $@.parts/$$day --lake $@.unfinished --work-dir $@.parts/work; \
+	  rm -rf $@.parts/$$day; \
 	done
 	@rm -rf $@.parts
 	@mv $@.unfinished $@

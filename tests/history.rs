@@ -21,13 +21,13 @@ use crate::stores::{Kind, Store};
 use crate::support::{Run, Sandbox};
 
 /// The tenant on some days, a snapshot each.
-fn lake_of_days(devices: u32, days: &[u32]) -> (Sandbox, Vec<Tenant>) {
+pub fn lake_of_days(devices: u32, days: &[u32]) -> (Sandbox, Vec<Tenant>) {
     let sandbox = Sandbox::new();
     let tenants = publish_days(&|| sandbox.command("ingest"), sandbox.path(), devices, days);
     (sandbox, tenants)
 }
 
-fn publish_days(ingest: &dyn Fn() -> Command, scratch: &Path, devices: u32, days: &[u32]) -> Vec<Tenant> {
+pub fn publish_days(ingest: &dyn Fn() -> Command, scratch: &Path, devices: u32, days: &[u32]) -> Vec<Tenant> {
     let tenants = days.iter().map(|day| {
         let options = TenantOptions { devices, parts: 2, ..TenantOptions::default() }.on_day(*day);
         let tenant = Tenant::new(options);
@@ -41,13 +41,13 @@ fn publish_days(ingest: &dyn Fn() -> Command, scratch: &Path, devices: u32, days
     tenants.collect()
 }
 
-fn date_of(day: u32) -> String {
+pub fn date_of(day: u32) -> String {
     let first = chrono::NaiveDate::from_ymd_opt(2021, 1, 11).unwrap();
     (first + chrono::Days::new(u64::from(day))).to_string()
 }
 
 /// Publishes `records` as the snapshot of a day.
-fn publish(sandbox: &Sandbox, day: u32, records: &[Value]) {
+pub fn publish(sandbox: &Sandbox, day: u32, records: &[Value]) {
     let part = sandbox.path().join(format!("{day}.ndjson"));
     let lines = records.iter().fold(String::new(), |mut lines, record| {
         writeln!(lines, "{record}").unwrap();
@@ -72,7 +72,7 @@ fn changes_of(sandbox: &Sandbox, from: u32, to: u32, args: &[&str]) -> Vec<Value
 
 /// Holds answers of ours against DuckDB's; see `tests/readers/history.py`.
 #[track_caller]
-fn check_with_duckdb(sandbox: &Sandbox, questions: &[Value]) {
+pub fn check_with_duckdb(sandbox: &Sandbox, questions: &[Value]) {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let python = std::env::var_os("DEFENDER_LAKE_PYTHON")
         .map_or_else(|| repository.join(".venv/bin/python"), PathBuf::from);
@@ -295,7 +295,7 @@ fn little_memory_gives_the_same_changes() {
 }
 
 /// A record of one device and product.
-fn record(device: &str, vendor: &str, name: &str, version: &str, others: &Value) -> Value {
+pub fn record(device: &str, vendor: &str, name: &str, version: &str, others: &Value) -> Value {
     let mut record = json!({
         "DeviceId": device, "DeviceName": device, "OSPlatform": "Windows11", "RbacGroupName": "Office",
         "SoftwareVendor": vendor, "SoftwareName": name, "SoftwareVersion": version,

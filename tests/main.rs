@@ -25,6 +25,7 @@ mod house;
 mod readers;
 mod history;
 mod history_roles;
+mod changes;
 
 mod auth;
 mod network;

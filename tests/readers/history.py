@@ -1,7 +1,8 @@
 """Asks DuckDB what `diff`, `trend` and `query` were asked, over the same lake, and compares row for row.
 
-A question is a JSON object: `{"diff": FILE, "from": DATE, "to": DATE, "where": SQL}`, `{"trend": FILE, "by": [COLUMN]}` or
-`{"query": FILE, "sql": SQL}`; the file, Parquet, holds what the program answered.
+A question is a JSON object: `{"diff": FILE, "from": DATE, "to": DATE, "where": SQL}`, `{"trend": FILE, "by": [COLUMN]}`,
+`{"changes": FILE, "pairs": [[DATE, DATE]], "kinds": [KIND]}` or `{"query": FILE, "sql": SQL}`; the file, Parquet, holds what
+the program answered.
 """
 
 import json
@@ -43,18 +44,29 @@ def connect(lake):
     return connection
 
 
+def name_pair(connection, old, new):
+    """Makes the views that the diff's SQL reads, of the snapshots of two dates."""
+    for name, date in (("old", old), ("new", new)):
+        connection.execute(f"CREATE OR REPLACE VIEW {name} AS FROM software_inventory WHERE snapshot_date = DATE '{date}'")
+        connection.execute(f"CREATE OR REPLACE VIEW {name}_rows AS FROM {name}")
+
+
 def expected(connection, question):
     """Returns the SQL of what the file must hold."""
     if "diff" in question:
-        for name, date in (("old", question["from"]), ("new", question["to"])):
-            connection.execute(
-                f"CREATE OR REPLACE VIEW {name} AS FROM software_inventory WHERE snapshot_date = DATE '{date}'"
-            )
-            connection.execute(f"CREATE OR REPLACE VIEW {name}_rows AS FROM {name}")
+        name_pair(connection, question["from"], question["to"])
         return f"FROM ({DIFF}) WHERE {question.get('where') or 'true'}", question["diff"]
     if "trend" in question:
         by = "".join(f'"{column}", ' for column in question["by"])
         return TREND.format(by=by), question["trend"]
+    if "changes" in question:
+        kinds = "".join(f", count(*) FILTER (Change = '{kind}') AS {kind}" for kind in question["kinds"])
+        for index, (old, new) in enumerate(question["pairs"]):
+            name_pair(connection, old, new)
+            times = "(SELECT max(GeneratedTime) FROM old) AS OldGeneratedTime, (SELECT max(GeneratedTime) FROM new) AS NewGeneratedTime"
+            counts = f"SELECT DATE '{new}' AS snapshot_date, {times} {kinds} FROM ({DIFF})"
+            connection.execute(f"INSERT INTO counts {counts}" if index else f"CREATE OR REPLACE TEMP TABLE counts AS {counts}")
+        return "FROM counts", question["changes"]
     return question["sql"], question["query"]
 
 

@@ -1,6 +1,7 @@
 //! History: changes between two snapshots, key counts over time, and SQL over all snapshots.
 //!
-//! Takes published snapshots, whose manifests list their files; gives tables, and never writes to the lake.
+//! Takes published snapshots, whose manifests list their files; gives tables, and never writes to the lake but a cache of
+//! counts.
 //! SQL is Polars', which takes longer to build than everything else, so `query` is a cargo feature, `history`.
 
 pub mod roles;
@@ -21,7 +22,8 @@ pub mod change_batches;
 pub mod trend;
 mod counts;
 
-pub mod change_cache;
+pub mod changes_over_time;
+mod change_cache;
 
 pub mod output;
 mod csv;

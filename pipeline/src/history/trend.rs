@@ -259,7 +259,8 @@ impl Trend {
     }
 }
 
-fn epoch_days(date: NaiveDate) -> i32 {
+/// Returns the days since the epoch.
+pub(super) fn epoch_days(date: NaiveDate) -> i32 {
     date.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
 }
 
@@ -304,7 +305,7 @@ fn height(figure: Figure) -> Option<i64> {
 const MAX_SPARKS: usize = 40;
 
 /// Draws a sparkline between minimum and maximum, with a blank for `None`. Long series are thinned.
-fn sparkline(series: &[Option<i64>]) -> String {
+pub(super) fn sparkline(series: &[Option<i64>]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let least = series.iter().flatten().min().copied().unwrap_or(0);
     let spread = series.iter().flatten().max().map_or(0, |most| most.abs_diff(least));
