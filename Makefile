@@ -37,7 +37,7 @@ TREND_ARGS ?=
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest test check generate verify query diff trend bench bench-history bench-memory instructions fuzz clean
+.PHONY: help ingest test check generate verify query query-sql diff trend bench bench-history bench-memory instructions fuzz clean
 
 help: ## Print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,15 +62,10 @@ ingest: program ## Ingest an export of your tenant if AZURE_* is set, else of a 
 verify: program ## Read the lake back and compare it with its manifests; VERIFY_ARGS='--keys'
 	@$(PROGRAM) verify $(VERIFY_ARGS)
 
-# With the engine of `diff`, `trend` and `query`: takes ten minutes or more to build, once; `make ingest` does without.
-.PHONY: program-with-history
-program-with-history:
-	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins --features pipeline/history
-
-diff: program-with-history ## Show what changed since the previous snapshot; DIFF_ARGS='--out changes.parquet'
+diff: program ## Show what changed since the previous snapshot; DIFF_ARGS='--out changes.parquet'
 	@$(PROGRAM) diff $(DIFF_ARGS)
 
-trend: program-with-history ## Show how counts developed across snapshots; TREND_ARGS='--by vendor'
+trend: program ## Show how counts developed across snapshots; TREND_ARGS='--by vendor'
 	@$(PROGRAM) trend $(TREND_ARGS)
 
 define QUERY
@@ -99,13 +94,23 @@ endef
 export DEFAULT_SQL
 export SQL
 
+# With Polars, the engine of `defender-lake query`: takes ten minutes or more to build, once; all other verbs do without.
+.PHONY: program-with-query
+program-with-query:
+	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins --features pipeline/query
+
+query-sql: ## Query the lake with the program itself, on a disk or in a store (ten minutes to build, once); SQL='…'
+	@[ -n "$$SQL" ] || { echo "which query? make query-sql SQL='SELECT …'" >&2; exit 2; }
+	@$(MAKE) program-with-query
+	@$(PROGRAM) query "$$SQL"
+
 query: program $(VENV)/.duckdb ## Query the lake with DuckDB: widely installed products with weaknesses; SQL='…'
 	@$(VENV)/bin/python -c "$$QUERY" $(PROGRAM) "$(LAKE)" "$${SQL:-$$DEFAULT_SQL}"
 
 # ---- tests and checks ----
 
 # Everything is tested, also what `make ingest` does not build.
-FEATURES := --features pipeline/history
+FEATURES := --features pipeline/query
 
 TESTS := --locked --workspace --all-targets $(FEATURES)
 
@@ -194,7 +199,7 @@ TREND_DAYS ?= 30
 TREND_RUNS ?= 3
 TREND_LAKE := $(BENCH)/$(TREND_DEVICES)-devices-$(TREND_DAYS)-days
 
-bench-history: program-with-history $(VENV)/.bench $(HISTORY_LAKE) $(TREND_LAKE) ## Compare diff and trend with DuckDB on days of a large tenant
+bench-history: program $(VENV)/.bench $(HISTORY_LAKE) $(TREND_LAKE) ## Compare diff and trend with DuckDB on days of a large tenant
 	$(VENV)/bin/python pipeline/benches/history.py --program $(PROGRAM) --lake $(HISTORY_LAKE) --out $(BENCH)/history.md
 	$(VENV)/bin/python pipeline/benches/history.py --program $(PROGRAM) --lake $(TREND_LAKE) --compare trend --runs $(TREND_RUNS) \
 	  --out $(BENCH)/trend.md

@@ -288,8 +288,6 @@ fn unknown_options(text: &str, options: &BTreeMap<String, BTreeSet<String>>) -> 
             continue;
         };
         match options.get(name) {
-            // In another build.
-            None if !cfg!(feature = "history") && name == "query" => {}
             None => problems.push(format!("there is no command {name}")),
             Some(known) => {
                 let named = words.filter(|word| word.starts_with("--") && *word != "--").map(option_name);
@@ -509,7 +507,6 @@ fn ellipsis_stands_for_text_or_lines() {
     }
 }
 
-#[cfg(feature = "history")]
 mod run {
     use std::fmt::Write as _;
 
@@ -575,6 +572,10 @@ mod run {
             copy(&sandbox.path().join("lake"), &folder);
             for block in blocks {
                 for example in examples(block) {
+                    // Without the feature, SQL alone is not answered.
+                    if !cfg!(feature = "query") && example.command.starts_with("defender-lake query ") {
+                        continue;
+                    }
                     num_examples += 1;
                     let run = Run::of(shell(&folder, &emulator, &example.command).output().unwrap());
                     let printed: Vec<_> = run.stdout.lines().map(str::trim_end).collect();

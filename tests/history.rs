@@ -1,5 +1,5 @@
-//! `diff`, `trend` and `query`: against what happened to the tenant, against the same questions to DuckDB, against a plain
-//! model of what applying a diff means, and against cases written by hand.
+//! `diff` and `trend`: against what happened to the tenant, against the same questions to DuckDB, against a plain model of
+//! what applying a diff means, and against cases written by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -111,10 +111,6 @@ fn diff_of_the_tenant_is_what_happened_to_it() {
 #[test]
 fn answers_are_those_of_duckdb() {
     let (sandbox, _) = lake_of_days(60, &[0, 1, 2, 30]);
-    // A folder above the lake that looks like a partition is none.
-    let link = sandbox.path().join("day=1");
-    std::fs::create_dir(&link).unwrap();
-    std::os::unix::fs::symlink(sandbox.lake(), link.join("lake")).unwrap();
     let partition_values = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fixtures/samples/software-inventory/partition-values.ndjson");
     let parts = partition_values.to_str().unwrap();
@@ -166,100 +162,31 @@ fn answers_are_those_of_duckdb() {
         sandbox.run("trend", &all).expect(0);
         asked.push(json!({"trend": file, "by": columns}));
     }
-    #[cfg(feature = "history")]
-    for sql in [
-        "SELECT * FROM software_inventory WHERE snapshot_date = DATE '2021-01-12' AND OSPlatform = 'Linux'",
-        "SELECT * FROM software_inventory WHERE OSPlatform = '__HIVE_DEFAULT_PARTITION__' OR OSPlatform IS NULL",
-        "SELECT snapshot_date, OSPlatform, count(*)::BIGINT AS num_rows FROM software_inventory GROUP BY snapshot_date, OSPlatform",
-        "SELECT DeviceId, max(SoftwareFirstSeenTimestamp) AS newest FROM software_inventory WHERE snapshot_date > DATE '2021-01-12' GROUP BY DeviceId",
-        "SELECT o.DeviceId, o.SoftwareVersion AS old, n.SoftwareVersion AS new FROM software_inventory o JOIN software_inventory n \
-         ON o.DeviceId = n.DeviceId AND o.SoftwareVendor = n.SoftwareVendor AND o.SoftwareName = n.SoftwareName \
-         WHERE o.snapshot_date = DATE '2021-01-11' AND n.snapshot_date = DATE '2021-01-12' AND o.SoftwareVersion <> n.SoftwareVersion",
-    ] {
-        let file = file("query");
-        sandbox.run("query", &[sql, "--out", &file, "--lake", "./day=1/lake"]).expect(0);
-        asked.push(json!({"query": file, "sql": sql}));
-    }
     check_with_duckdb(&sandbox, &asked);
 }
 
 #[test]
 fn every_store_and_table_gives_the_same_answers() {
-    const SQL: &str = "SELECT OSPlatform, count(*) AS num_rows FROM software_inventory GROUP BY OSPlatform ORDER BY OSPlatform";
-    let answers = |command: &dyn Fn(&str) -> Command, folder: &Path, is_local: bool| {
+    let answers = |command: &dyn Fn(&str) -> Command, folder: &Path| {
         let run =
             |name: &str, args: &[&str]| Run::of(command(name).args(args).output().unwrap()).expect(0).stdout;
         let summary = run("diff", &["--out", "changes.ndjson"]);
         let changes = std::fs::read_to_string(folder.join("changes.ndjson")).unwrap();
         assert!(changes.lines().count() > 10, "{summary}");
-        (
-            summary,
-            changes,
-            run("trend", &["--by", "product"]),
-            (is_local && cfg!(feature = "history")).then(|| run("query", &[SQL])),
-        )
+        (summary, changes, run("trend", &["--by", "product"]))
     };
     let (sandbox, _) = lake_of_days(20, &[0, 1]);
-    let on_disk = answers(&|name| sandbox.command(name), sandbox.path(), true);
+    let on_disk = answers(&|name| sandbox.command(name), sandbox.path());
     for store in [Store::start(Kind::Disk).delta(), Store::start(Kind::Azure), Store::start(Kind::S3).delta()]
     {
-        let is_local = store.kind() == Kind::Disk;
         let ingest = || {
             let mut command = store.command("ingest");
             command.args(store.is_delta.then_some(["--table", "delta"]).into_iter().flatten());
             command
         };
         publish_days(&ingest, store.sandbox.path(), 20, &[0, 1]);
-        let mut expected = on_disk.clone();
-        expected.3 = expected.3.filter(|_| is_local);
-        assert_eq!(answers(&|name| store.command(name), store.sandbox.path(), is_local), expected);
+        assert_eq!(answers(&|name| store.command(name), store.sandbox.path()), on_disk);
     }
-}
-
-/// Every row of one day with every row of the other, in order: no machine has the memory.
-#[cfg(feature = "history")]
-const TOO_MUCH: &str = "SELECT o.DeviceId, n.SoftwareName FROM software_inventory o CROSS JOIN software_inventory n \
-                        ORDER BY n.SoftwareName, o.SoftwareVersion";
-
-#[cfg(feature = "history")]
-#[test]
-fn query_that_takes_more_memory_than_it_may_says_so() {
-    let (sandbox, _) = lake_of_days(200, &[0]);
-    let run = sandbox.run("query", &[TOO_MUCH, "--memory", "256MiB", "--out", "answer.csv"]).expect(2);
-    assert_eq!(
-        run.error(),
-        "error: the query exceeds the 256.0 MiB of --memory; hint: raise --memory, or select fewer columns, or fewer \
-         days and platforms (WHERE snapshot_date = …)"
-    );
-    assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
-}
-
-#[cfg(feature = "history")]
-#[test]
-fn interrupted_query_leaves_no_file() {
-    use std::process::Stdio;
-    use std::time::Duration;
-
-    use rustix::process::{Pid, Signal, kill_process};
-    let (sandbox, _) = lake_of_days(200, &[0]);
-    let args = [TOO_MUCH, "--memory", "64GiB", "--out", "answer.csv"];
-    let mut command = sandbox.command("query");
-    let child = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // The file that is to be the answer is there from the start.
-    while files_of(&sandbox).len() < 3 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    Run::of(child.wait_with_output().unwrap()).expect(130);
-    assert_eq!(files_of(&sandbox), ["day-0", "lake"]);
-}
-
-#[cfg(feature = "history")]
-fn files_of(sandbox: &Sandbox) -> Vec<String> {
-    let entries = std::fs::read_dir(sandbox.path()).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
 }
 
 #[test]
@@ -455,10 +382,6 @@ fn files_of_an_answer_appear_whole_or_not_at_all() {
         let error = sandbox.run("diff", &["--out", name]).expect(2);
         assert!(error.error().contains(name), "{}", error.stderr);
     }
-    #[cfg(feature = "history")]
-    sandbox
-        .run("query", &["SELECT DeviceId::INTEGER AS n FROM software_inventory", "--out", "n.csv"])
-        .expect(2);
     assert_eq!(names(), before);
     for name in ["changes.csv", "changes.ndjson", "changes.parquet"] {
         sandbox.run("diff", &["--out", name]).expect(0);
@@ -469,26 +392,6 @@ fn files_of_an_answer_appear_whole_or_not_at_all() {
         csv.lines().nth(1).unwrap(),
         "version_changed,a,a,Windows11,Office,v,p,1,2,,,2021-01-11T11:01:00Z,2021-01-12T11:01:00Z"
     );
-}
-
-#[cfg(feature = "history")]
-#[test]
-fn files_that_conditions_rule_out_are_not_opened() {
-    let sandbox = Sandbox::new();
-    for day in 0..2 {
-        let on = |platform: &str| record("d", "v", "p", "1", &json!({"OSPlatform": platform}));
-        publish(&sandbox, day, &[on("Linux"), on("Windows11")]);
-    }
-    let gone = sandbox.lake().join("software_inventory/snapshot_date=2021-01-11/OSPlatform=Windows11");
-    std::fs::remove_dir_all(gone).unwrap();
-    let count = |condition: &str| {
-        let sql = format!("SELECT count(*) AS num_rows FROM software_inventory WHERE {condition}");
-        sandbox.run("query", &[&sql, "--format", "csv"])
-    };
-    assert_eq!(count("snapshot_date = DATE '2021-01-12'").expect(0).stdout, "num_rows\n2\n");
-    assert_eq!(count("snapshot_date > '2021-01-11'").expect(0).stdout, "num_rows\n2\n");
-    assert_eq!(count("OSPlatform = 'Linux'").expect(0).stdout, "num_rows\n2\n");
-    assert!(count("DeviceId = 'd'").expect(6).error().contains("verify"));
 }
 
 #[test]
@@ -530,36 +433,6 @@ fn unknown_names_are_usage_errors_with_suggestions() {
         "error: cannot group software_inventory by \"versions\": expected one of: vendor, product, platform, group",
     );
     check("diff", &["--memory", "1MiB"], "error: --memory: expected at least 256.0 MiB, found 1.0 MiB");
-}
-
-#[cfg(feature = "history")]
-#[test]
-fn unknown_names_of_sql_are_usage_errors() {
-    let sandbox = Sandbox::new();
-    let check = |command: &str, args: &[&str], expected: &str| {
-        let run = sandbox.run(command, args).expect(2);
-        assert_eq!(run.error(), expected);
-    };
-    publish(&sandbox, 0, &[record("a", "v", "p", "1", &json!({}))]);
-    check(
-        "query",
-        &["SELECT 1", "--lake", "abfss://lake@account.dfs.core.windows.net/x?sig=secret"],
-        "error: query reads local lakes only, found one of scheme abfss; hint: query it with DuckDB, or copy the lake to a local disk with its _defender folder",
-    );
-    for (sql, expected) in [
-        ("SELECT DevceId FROM software_inventory", "there is no column \"DevceId\"; did you mean DeviceId?"),
-        (
-            "SELECT * FROM software_inventory s WHERE s.osplatfrm = 'x'",
-            "there is no column \"osplatfrm\"; did you mean OSPlatform?",
-        ),
-        (
-            "SELECT 1 FROM software_inventry",
-            "there is no table \"software_inventry\"; did you mean software_inventory?",
-        ),
-    ] {
-        check("query", &[sql], &format!("error: {expected}"));
-    }
-    sandbox.run("query", &["SELEC 1"]).expect(2);
 }
 
 #[test]

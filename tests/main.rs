@@ -26,6 +26,8 @@ mod readers;
 mod history;
 mod history_roles;
 mod changes;
+#[cfg(feature = "query")]
+mod query;
 
 mod auth;
 mod network;

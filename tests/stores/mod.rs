@@ -76,14 +76,6 @@ impl Store {
         Self { is_delta: true, ..self }
     }
 
-    pub fn kind(&self) -> Kind {
-        match &self.place {
-            Place::Disk => Kind::Disk,
-            Place::Azure(_) => Kind::Azure,
-            Place::S3(_) => Kind::S3,
-        }
-    }
-
     /// What `--lake` takes.
     pub fn url(&self) -> String {
         match &self.place {

@@ -26,7 +26,7 @@ impl CommandError {
 
     /// Adds the suggested fix, which starts with an imperative and has no full stop.
     #[must_use]
-    pub(super) fn with_hint(self, hint: &'static str) -> Self {
+    pub(super) fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 

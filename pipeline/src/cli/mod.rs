@@ -6,8 +6,11 @@ mod verify;
 mod expire;
 mod diff;
 mod trend;
-#[cfg(feature = "history")]
 mod query;
+#[cfg(feature = "query")]
+mod run_query;
+#[cfg(any(not(feature = "query"), test))]
+mod duckdb_line;
 mod schema;
 mod history;
 mod ingest_options;
@@ -71,11 +74,8 @@ enum Command {
     /// Show how counts developed across snapshots
     Trend(trend::TrendOptions),
     /// Run SQL over the tables of a lake
-    #[cfg(feature = "history")]
+    #[command(after_help = query::ENGINE)]
     Query(query::QueryOptions),
-    #[cfg(not(feature = "history"))]
-    #[command(hide = true, disable_help_flag = true)]
-    Query(NotBuilt),
     /// Print the schema of a dataset, or the DDL of a view over it
     Schema(schema::SchemaOptions),
     /// Print shell completions
@@ -83,14 +83,6 @@ enum Command {
         /// Shell to print completions for
         shell: clap_complete::Shell,
     },
-}
-
-/// A command that is not in this build; accepts any options.
-#[cfg(not(feature = "history"))]
-#[derive(Debug, clap::Args)]
-struct NotBuilt {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _given: Vec<std::ffi::OsString>,
 }
 
 /// Parses the command line, runs the command, prints its error if it fails, and returns its exit code.
@@ -123,20 +115,13 @@ fn run_command(command: Command) -> CommandResult {
         Command::Expire(options) => expire::run(&options),
         Command::Diff(options) => diff::run(&options),
         Command::Trend(options) => trend::run(&options),
-        #[cfg(feature = "history")]
-        Command::Query(options) => query::run(&options),
-        #[cfg(not(feature = "history"))]
-        Command::Query(_) => Err(not_built()),
+        #[cfg(feature = "query")]
+        Command::Query(options) => run_query::run(&options),
+        #[cfg(not(feature = "query"))]
+        Command::Query(options) => duckdb_line::run(&options),
         Command::Schema(options) => schema::run(&options),
         Command::Completions { shell } => print_data(&completions(shell)),
     }
-}
-
-#[cfg(not(feature = "history"))]
-fn not_built() -> CommandError {
-    let error = anyhow::anyhow!("query is not in this build");
-    let hint = "build it with `cargo build --release --features history`";
-    CommandError::new(ExitCode::Usage, error).with_hint(hint)
 }
 
 fn completions(shell: clap_complete::Shell) -> String {

@@ -24,10 +24,15 @@ pub(super) struct TableOptions {
 impl TableOptions {
     pub(super) fn open(&self) -> CommandResult<Table> {
         let dataset = find_dataset(self.dataset.as_deref())?;
-        let lake = Lake::open(lake_or_default(self.lake.as_deref()))?;
-        let work_dir = default_work_dir().unwrap_or_else(|_| environment::temp_dir());
-        Ok(lake.with_work_dir(&work_dir).table(dataset))
+        Ok(open_lake(self.lake.as_deref())?.table(dataset))
     }
+}
+
+/// Opens the lake that `--lake` names, else that of the environment, else the default.
+pub(super) fn open_lake(lake: Option<&str>) -> CommandResult<Lake> {
+    let lake = Lake::open(lake_or_default(lake))?;
+    let work_dir = default_work_dir().unwrap_or_else(|_| environment::temp_dir());
+    Ok(lake.with_work_dir(&work_dir))
 }
 
 /// Returns the dataset that `--dataset` names, with `-` or `_`.

@@ -2,7 +2,7 @@
 //!
 //! Takes published snapshots, whose manifests list their files; gives tables, and never writes to the lake but a cache of
 //! counts.
-//! SQL is Polars', which takes longer to build than everything else, so `query` is a cargo feature, `history`.
+//! SQL is Polars', which takes longer to build than everything else, so `query` is a cargo feature of its own.
 
 pub mod roles;
 pub mod change_filter;
@@ -28,23 +28,25 @@ mod change_cache;
 pub mod output;
 mod csv;
 
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 pub mod query;
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 mod table_scan;
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
+mod local_copies;
+#[cfg(feature = "query")]
 pub mod frame_output;
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 mod text;
 
 use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 use bytesize::ByteSize;
 use chrono::NaiveDate;
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 use polars::prelude::*;
 
 pub use rows::SnapshotReader;
@@ -59,15 +61,19 @@ pub enum HistoryError {
     /// The lake could not be read.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// The lake is in a store.
-    #[cfg(feature = "history")]
-    #[error("query reads local lakes only, found one of scheme {scheme}")]
-    RemoteLake {
-        /// The scheme alone: the rest of the URL may hold a secret.
-        scheme: String,
+    /// The disk of the work dir is too full for what a query reads of a store.
+    #[cfg(feature = "query")]
+    #[error("the query reads {needed} of the lake, and the disk of {} has room for {free}", folder.display())]
+    NoRoom {
+        /// What the columns and files take.
+        needed: ByteSize,
+        /// What may be written.
+        free: ByteSize,
+        /// The work dir.
+        folder: PathBuf,
     },
     /// A column is of a type that the engine is built without.
-    #[cfg(feature = "history")]
+    #[cfg(feature = "query")]
     #[error("query does not support lists of structs, as in column {column}")]
     UnsupportedColumn {
         /// The column.
@@ -144,14 +150,14 @@ pub enum HistoryError {
         path: PathBuf,
     },
     /// The SQL is invalid, or names something that does not exist.
-    #[cfg(feature = "history")]
+    #[cfg(feature = "query")]
     #[error("{reason}")]
     Sql {
         /// What is wrong, and what was meant.
         reason: String,
     },
     /// The query exceeds its memory limit.
-    #[cfg(feature = "history")]
+    #[cfg(feature = "query")]
     #[error("the query exceeds the {} of --memory", ByteSize(*memory_bytes))]
     Memory {
         /// What it may take.
@@ -161,7 +167,7 @@ pub enum HistoryError {
     #[error("cannot write to stdout")]
     Stdout(#[from] io::Error),
     /// The engine failed.
-    #[cfg(feature = "history")]
+    #[cfg(feature = "query")]
     #[error("the engine failed")]
     Engine(#[from] PolarsError),
     /// A thread cannot be started.
@@ -175,7 +181,7 @@ pub enum HistoryError {
 const VERIFY: &str = "run verify to see what is damaged";
 
 /// Whether reading a file failed, as opposed to a mistake of ours.
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 fn is_io(error: &PolarsError) -> bool {
     match error {
         PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => is_io(error),
@@ -189,14 +195,13 @@ impl Diagnostic for HistoryError {
             Self::Lake(_) | Self::DamagedFile { .. } | Self::MissingColumn { .. } | Self::Threads(_) => {
                 ExitCode::Lake
             }
-            #[cfg(feature = "history")]
+            #[cfg(feature = "query")]
             Self::Engine(error) if is_io(error) => ExitCode::Lake,
-            #[cfg(feature = "history")]
-            Self::RemoteLake { .. }
-            | Self::UnsupportedColumn { .. }
-            | Self::Memory { .. }
-            | Self::Sql { .. } => ExitCode::Usage,
-            #[cfg(feature = "history")]
+            #[cfg(feature = "query")]
+            Self::NoRoom { .. } | Self::UnsupportedColumn { .. } | Self::Memory { .. } | Self::Sql { .. } => {
+                ExitCode::Usage
+            }
+            #[cfg(feature = "query")]
             Self::Engine(_) => ExitCode::Internal,
             Self::NoHistory { .. }
             | Self::UnknownGroup { .. }
@@ -214,22 +219,22 @@ impl Diagnostic for HistoryError {
         let hint: Option<&'static str> = match self {
             Self::Lake(error) => return error.hint(),
             Self::Threads(_) => Some(THREAD_HINT),
-            #[cfg(feature = "history")]
-            Self::RemoteLake { .. } => {
-                Some("query it with DuckDB, or copy the lake to a local disk with its _defender folder")
-            }
-            #[cfg(feature = "history")]
+            #[cfg(feature = "query")]
+            Self::NoRoom { .. } => Some(
+                "select fewer columns, or fewer days and platforms (WHERE snapshot_date = …), or set XDG_CACHE_HOME to a folder of a larger disk",
+            ),
+            #[cfg(feature = "query")]
             Self::UnsupportedColumn { .. } => Some(
                 "query the table with DuckDB, by the view that `defender-lake schema --format duckdb` prints",
             ),
             Self::TooFewSnapshots { .. } => Some("run ingest again when the service has a newer export"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => Some("run snapshots to list them"),
-            #[cfg(feature = "history")]
+            #[cfg(feature = "query")]
             Self::Memory { .. } => Some(
                 "raise --memory, or select fewer columns, or fewer days and platforms (WHERE snapshot_date = …)",
             ),
             Self::DamagedFile { .. } | Self::MissingColumn { .. } => Some(VERIFY),
-            #[cfg(feature = "history")]
+            #[cfg(feature = "query")]
             Self::Engine(error) if is_io(error) => Some(VERIFY),
             _ => None,
         };

@@ -9,18 +9,20 @@ use polars::error::set_warning_function;
 use polars::prelude::*;
 use polars::sql::SQLContext;
 
-use super::table_scan::scan;
+use super::local_copies::LocalCopies;
+use super::table_scan::{scan, scanned_files};
 use super::{HistoryError, is_io, nearest, text};
 use crate::cancel::Cancel;
 use crate::display::{TextTable, count};
 use crate::lake::Lake;
-
 use crate::threads::ThreadError;
 
 /// A parsed query.
 pub struct Query {
     plan: LazyFrame,
     schema: SchemaRef,
+    /// What it reads, if the lake is in a store.
+    copies: Option<LocalCopies>,
 }
 
 impl std::fmt::Debug for Query {
@@ -30,19 +32,20 @@ impl std::fmt::Debug for Query {
 }
 
 impl Query {
-    /// Parses `sql` over every dataset's table in `lake`.
+    /// Parses `sql` over every dataset's table in `lake`. Reads manifests and a few footers.
     ///
     /// # Errors
     ///
     /// [`HistoryError::Sql`] names what is wrong and what was meant; else the lake cannot be read.
-    pub fn try_new(lake: &Lake, sql: &str) -> Result<Self, HistoryError> {
+    pub fn try_new(lake: &Lake, sql: &str, cancel: &Cancel) -> Result<Self, HistoryError> {
         // Polars' warnings are for its own users, not for ours.
         set_warning_function(|message, _| tracing::debug!(message, "advice of the engine"));
         let mut context = SQLContext::new();
+        let mut copies = LocalCopies::for_lake(lake)?;
         let mut columns = Vec::new();
         for dataset in schema::DATASETS {
             let table = lake.table(dataset);
-            let mut rows = scan(&table, &table.snapshots()?)?;
+            let mut rows = scan(&table, &table.snapshots()?, copies.as_mut(), cancel)?;
             columns.extend(rows.collect_schema()?.iter_names().map(ToString::to_string));
             context.register(dataset.name, rows);
         }
@@ -50,9 +53,11 @@ impl Query {
         let mut understand = || {
             let mut plan = context.execute(sql)?;
             let schema = plan.collect_schema()?;
-            Ok(Self { plan, schema })
+            Ok((plan, schema))
         };
-        understand().map_err(|error| HistoryError::Sql { reason: explain(&error, &columns, &tables) })
+        let (plan, schema) =
+            understand().map_err(|error| HistoryError::Sql { reason: explain(&error, &columns, &tables) })?;
+        Ok(Self { plan, schema, copies })
     }
 
     /// The columns of the answer.
@@ -70,13 +75,20 @@ impl Query {
     /// [`HistoryError::Memory`] if the query takes more than `memory_bytes`, as far as the program
     /// counts ([`polars_ooc::Allocator`]); an interruption; what the engine says, or what `take` returns.
     pub fn run(
-        self,
+        mut self,
         memory_bytes: u64,
         cancel: &Cancel,
         mut take: impl FnMut(DataFrame) -> Result<bool, HistoryError>,
     ) -> Result<(), HistoryError> {
         /// Interval at which memory and signals are checked.
         const LOOK: Duration = Duration::from_millis(2);
+        if let Some(copies) = &mut self.copies {
+            // Of the very plan that is run: what it reads is there, and nothing else.
+            let callback = PlanCallback::new(|_| Ok(false));
+            let plan = self.plan.clone().sink_batches(callback, true, None)?;
+            let plan = plan.to_alp_optimized().map_err(run_error)?;
+            copies.fetch(&scanned_files(&plan), cancel)?;
+        }
         let (send, receive) = sync_channel(1);
         let callback = PlanCallback::new(move |frame| Ok(send.send(frame).is_err()));
         let plan = self.plan.sink_batches(callback, true, None)?;
@@ -101,11 +113,15 @@ impl Query {
             }
         }
         let ended = engine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // Unless reading failed, the query is wrong, such as by a value that cannot be cast.
-        ended.map_err(|error| match error {
-            error if is_io(&error) => error.into(),
-            error => HistoryError::Sql { reason: first_line(&error.to_string()) },
-        })
+        ended.map_err(run_error)
+    }
+}
+
+/// Unless reading failed, the query is wrong, such as by a value that cannot be cast.
+fn run_error(error: PolarsError) -> HistoryError {
+    match error {
+        error if is_io(&error) => error.into(),
+        error => HistoryError::Sql { reason: first_line(&error.to_string()) },
     }
 }
 

@@ -345,7 +345,7 @@ impl<'a> OpenDataFile<'a> {
 /// # Errors
 ///
 /// The file cannot be read.
-#[cfg(feature = "history")]
+#[cfg(feature = "query")]
 pub fn has_column(table: &Table, file: &DataFile, column: &str) -> Result<bool, HistoryError> {
     Ok(OpenDataFile::open(table, file)?.has_column(column))
 }

@@ -27,6 +27,7 @@ pub(crate) mod local_objects;
 pub(crate) mod lease;
 pub(crate) mod lease_times;
 mod location;
+pub(crate) mod locked_folder;
 pub mod store;
 
 pub(crate) use self::claim::Claim;

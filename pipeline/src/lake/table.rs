@@ -12,6 +12,7 @@ use super::paths::{
     MANIFEST_FILE, REJECTS_FILE, SNAPSHOTS_FOLDER, STAGING_FOLDER, check_name, data_folder_name,
 };
 use super::place::Place;
+use super::store::Store;
 use crate::delta;
 use crate::snapshot::SnapshotId;
 
@@ -57,6 +58,14 @@ impl Lake {
     /// The lake's folder, or its URL.
     pub fn root(&self) -> &Path {
         self.place.root()
+    }
+
+    /// The object store that the lake is in, if it is not on a disk.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        match &self.place {
+            Place::Disk(_) => None,
+            Place::Store(store) => Some(store),
+        }
     }
 
     /// Names one table of the lake. It need not exist yet.
@@ -128,8 +137,17 @@ impl Table {
     ///
     /// Fails if the path leads out of the table, and if it is not a regular file that can be opened.
     pub fn open_data_file(&self, path: &str) -> Result<File, LakeError> {
+        self.place().open_file(&self.data_file_path(path)?)
+    }
+
+    /// Returns the path of a data file; `path` is as in the manifest.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it leads out of the table.
+    pub(crate) fn data_file_path(&self, path: &str) -> Result<PathBuf, LakeError> {
         check_name(path)?;
-        self.place().open_file(&self.root().join(path))
+        Ok(self.root().join(path))
     }
 
     /// Opens the snapshot's rejects for reading; returns nothing if it has none.

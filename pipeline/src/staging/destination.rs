@@ -11,8 +11,8 @@ use std::sync::{Mutex, PoisonError};
 
 use codec::partition;
 
-use super::{StagedFile, work_dir};
-use crate::lake::{self, LakeError, Place, REJECTS_FILE, Table, local};
+use super::StagedFile;
+use crate::lake::{self, LakeError, Place, REJECTS_FILE, Table, local, locked_folder};
 use crate::snapshot::{RunId, SnapshotId, TaskId};
 use crate::spill::DiskSpill;
 
@@ -52,7 +52,8 @@ impl Destination {
                     Some(task_id) => format!("{run_id}-{task_id}"),
                     None => run_id.to_string(),
                 };
-                let (folder, in_use) = work_dir::create_folder(store.work_dir(), &name)?;
+                let (folder, in_use) =
+                    locked_folder::create_folder(&store.work_dir().join("staging"), &name)?;
                 (folder, Some(in_use))
             }
         };

@@ -5,7 +5,6 @@
 
 mod destination;
 mod file;
-mod work_dir;
 mod written_part;
 
 pub use self::destination::Destination;

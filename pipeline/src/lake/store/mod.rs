@@ -6,6 +6,7 @@
 pub mod connector;
 pub(crate) mod delete_version;
 mod error;
+mod ranges;
 mod upload;
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 use self::delete_version::{DeleteByHead, DeleteVersion};
 pub use self::error::StoreError;
 pub(super) use self::error::explain;
+pub(crate) use self::ranges::ObjectRanges;
 pub(crate) use self::upload::Upload;
 use super::error::{LakeError, io_error, optional};
 use super::ignored_files::remove_folder_markers;

@@ -1,18 +1,24 @@
-//! Folders in the work dir, for files that are uploaded to an object store.
+//! Folders in the work dir, for files on their way to or from an object store.
+//!
+//! Takes a folder and a name, gives a folder that this process has locked. Removes those of processes that ended.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::lake::LakeError;
-use crate::lake::local;
-use crate::lake::store::private_folder;
+use super::error::{LakeError, io_error};
+use super::local;
+use super::store::private_folder;
 
-/// Creates the folder `name`, locked for as long as the returned file is open; removes folders that no run has locked.
-pub(super) fn create_folder(work_dir: &Path, name: &str) -> Result<(PathBuf, File), LakeError> {
-    let parent = work_dir.join("staging");
-    private_folder(&parent).map_err(local::io_error("create", &parent))?;
+/// Creates the folder `name` in `parent`, locked for as long as the returned file is open; removes folders in `parent`
+/// that no process has locked.
+///
+/// # Errors
+///
+/// Fails if the folder cannot be created or locked.
+pub(crate) fn create_folder(parent: &Path, name: &str) -> Result<(PathBuf, File), LakeError> {
+    private_folder(parent).map_err(io_error("create", parent))?;
     let folder = parent.join(name);
     loop {
         local::create_dir(&folder)?;
@@ -20,12 +26,12 @@ pub(super) fn create_folder(work_dir: &Path, name: &str) -> Result<(PathBuf, Fil
         match opened {
             // Another run may have removed it between the two.
             Ok(open) if is_at(&open, &folder) => {
-                sweep(&parent);
+                sweep(parent);
                 return Ok((folder, open));
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(local::io_error("lock", &folder)(error)),
+            Err(error) => return Err(io_error("lock", &folder)(error)),
         }
     }
 }
@@ -37,7 +43,7 @@ fn is_at(open: &File, path: &Path) -> bool {
     }
 }
 
-/// Removes the folders that no run has locked. Best effort: the next run tries again.
+/// Removes the folders that no process has locked. Best effort: the next run tries again.
 fn sweep(parent: &Path) {
     for name in local::list_names(parent).unwrap_or_default() {
         let folder = parent.join(name);
@@ -45,7 +51,7 @@ fn sweep(parent: &Path) {
             && open.try_lock().is_ok()
             && local::remove_tree(&folder).is_ok()
         {
-            tracing::info!(folder = %folder.display(), "removed staged files of an earlier run");
+            tracing::info!(folder = %folder.display(), "removed files of an earlier run");
         }
     }
 }
