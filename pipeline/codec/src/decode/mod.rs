@@ -36,6 +36,7 @@ pub mod file_type;
 pub mod json;
 mod template;
 mod spans;
+mod record_partitions;
 pub mod tape;
 pub mod coerce;
 pub mod value;
@@ -58,7 +59,7 @@ use inflate::Inflate;
 use lost_columns::LostColumns;
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
-use template::{MatchedRecords, Mismatch, RecordTemplate};
+use template::{MatchedRecords, RecordTemplate};
 use value::JsonValue;
 
 use crate::memory_pool::MemoryPool;
@@ -119,8 +120,6 @@ pub(crate) struct PartDecoder<R> {
     names: Names,
     counts: DecodeCounts,
     lost_columns: LostColumns,
-    /// Partition of the last row: a device's rows stand together.
-    partition: Option<Box<str>>,
     /// The first record, an error of an API. With another record behind it, it is a reject like any other.
     error_body: Option<Reject>,
 }
@@ -149,7 +148,6 @@ impl<R: Read> PartDecoder<R> {
             names: Names::new(),
             counts: DecodeCounts::default(),
             lost_columns: LostColumns::new(field_map.properties().len()),
-            partition: None,
             error_body: None,
             field_map,
         })
@@ -256,27 +254,12 @@ impl<R: Read> PartDecoder<R> {
         // The spans of a longer record take many times its text.
         let text = self.framer.buffered();
         let text = &text[..text.len().min(framing::BUFFER_BYTES)];
-        let mut decode = |partition: Option<&str>| {
-            let columns = sink.columns(partition);
-            let names = &mut self.names;
-            let matched =
-                self.template.decode(text, are_lines, partition, columns, &self.field_map, names)?;
-            Ok((matched, columns.num_rows() >= column::MAX_ROWS))
-        };
-        let mut decoded = decode(self.partition.as_deref());
-        if let Err(Mismatch::Partition(partition)) = decoded {
-            decoded = decode(partition);
-            self.partition = partition.map(Into::into);
-        }
-        match decoded {
-            Ok((MatchedRecords { len, num_lines, num_rows }, is_full)) => {
-                self.framer.pass(len, num_lines);
-                self.counts.records += num_rows as u64;
-                self.template.note_values(num_rows, &self.field_map, &mut self.lost_columns);
-                Some(Step::Row { is_full })
-            }
-            Err(_) => None,
-        }
+        let MatchedRecords { len, num_lines, num_rows, is_full } =
+            self.template.decode(text, are_lines, sink, &self.field_map, &mut self.names)?;
+        self.framer.pass(len, num_lines);
+        self.counts.records += num_rows as u64;
+        self.template.note_values(num_rows, &self.field_map, &mut self.lost_columns);
+        Some(Step::Row { is_full })
     }
 
     fn framed(&mut self, next: NextRecord, sink: &mut impl RowSink) -> Result<Step, FramingError> {
@@ -298,11 +281,11 @@ impl<R: Read> PartDecoder<R> {
             }
             NextRecord::Frame(frame) => {
                 let record = self.framer.bytes(&frame);
-                let (field_map, partition) = (&*self.field_map, &mut self.partition);
+                let field_map = &*self.field_map;
                 let lost_columns = &mut self.lost_columns;
                 let row = |values: &[JsonValue<'_>]| {
                     lost_columns.note_row(values);
-                    push(values, None, field_map, partition, sink)
+                    push(values, None, field_map, sink)
                 };
                 if let Ok(step) = self.tape.decode(record, field_map, &mut self.names, row) {
                     self.template.learn(record, field_map, &mut self.names);
@@ -343,7 +326,7 @@ impl<R: Read> PartDecoder<R> {
                 let extra_fields = row.extra_fields.as_deref();
                 let values = row.json_values();
                 self.lost_columns.note_row(&values);
-                let step = push(&values, extra_fields, &self.field_map, &mut self.partition, sink);
+                let step = push(&values, extra_fields, &self.field_map, sink);
                 if row.is_unchanged() {
                     // It has values that the tape leaves to this path: numbers and JSON as they are written.
                     self.template.learn(record, &self.field_map, &mut self.names);
@@ -385,21 +368,17 @@ enum Step {
     End,
 }
 
-/// Adds a row of values to the columns of its partition, which is likely that of the next row too.
+/// Adds a row of values to the columns of its partition.
 fn push(
     values: &[JsonValue<'_>],
     extra_fields: Option<&str>,
     field_map: &FieldMap,
-    partition: &mut Option<Box<str>>,
     sink: &mut impl RowSink,
 ) -> Step {
     let value = match field_map.partition().map(|partition| values[partition]) {
         Some(JsonValue::Text(text)) if !text.is_empty() => Some(text),
         _ => None,
     };
-    if partition.as_deref() != value {
-        *partition = value.map(Into::into);
-    }
     let columns = sink.columns(value);
     columns.push(values, extra_fields);
     Step::Row { is_full: columns.num_rows() >= column::MAX_ROWS }

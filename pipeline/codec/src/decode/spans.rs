@@ -1,5 +1,7 @@
 //! Where values lie in the text that is being read.
 
+use std::ops::Range;
+
 /// Where the content of a string, or another value, lies in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -96,13 +98,35 @@ impl RecordSpans {
         &self.ends
     }
 
-    /// A slot's values in the first `num_records`.
-    pub fn values(&self, slot: usize, num_records: usize) -> &[Span] {
-        &self.values[slot * STRIDE + 1..][..num_records]
+    /// A slot's values in these records.
+    pub fn values(&self, slot: usize, records: Range<usize>) -> &[Span] {
+        &self.values[slot * STRIDE + 1..][records]
     }
 
     /// The elements of a slot's lists, and perhaps some of a record that did not match.
     pub fn elements(&self, slot: usize) -> &[Span] {
         &self.elements[slot]
+    }
+
+    /// Writes records into `other`, in the order given: their values, and not where they end.
+    pub fn reorder(&self, order: &[u32], other: &mut Self) {
+        other.begin(self.elements.len());
+        for (slot, elements) in self.elements.iter().enumerate() {
+            let values = &self.values[slot * STRIDE + 1..];
+            let reordered = other.values[slot * STRIDE + 1..].iter_mut().zip(order);
+            if elements.is_empty() {
+                reordered.for_each(|(value, record)| *value = values[*record as usize]);
+                continue;
+            }
+            let to = &mut other.elements[slot];
+            for (value, record) in reordered {
+                let list = values[*record as usize];
+                *value = list;
+                if list != Span::NULL {
+                    *value = Span::new(to.len(), list.len());
+                    to.extend_from_slice(&elements[list.start()..][..list.len()]);
+                }
+            }
+        }
     }
 }

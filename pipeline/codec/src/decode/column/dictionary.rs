@@ -18,6 +18,9 @@ use crate::decode::spans::Span;
 #[derive(Debug)]
 pub struct Invalid;
 
+/// Contents that are looked up together.
+const MAX_LOOKUPS: usize = 512;
+
 /// Stands for null among keys.
 pub const NULL_KEY: u32 = u32::MAX;
 
@@ -80,6 +83,8 @@ struct Lookup {
     hash: u32,
     num_repeats: u32,
     slot: Slot,
+    /// The first byte of the slot's content: reading it here brings it near.
+    beginning: u8,
 }
 
 impl Dictionary {
@@ -109,6 +114,19 @@ impl Dictionary {
         keys: &mut Vec<u32>,
         Lookups(lookups): &mut Lookups,
     ) -> Result<(), Invalid> {
+        for spans in spans.chunks(MAX_LOOKUPS) {
+            self.intern_some(text, spans, keys, lookups)?;
+        }
+        Ok(())
+    }
+
+    fn intern_some(
+        &mut self,
+        text: &[u8],
+        spans: &[Span],
+        keys: &mut Vec<u32>,
+        lookups: &mut Vec<Lookup>,
+    ) -> Result<(), Invalid> {
         lookups.clear();
         for span in spans {
             match lookups.last_mut() {
@@ -118,6 +136,7 @@ impl Dictionary {
                     hash: self.hash(span.of(text)),
                     num_repeats: 1,
                     slot: Slot::FREE,
+                    beginning: 0,
                 }),
             }
         }
@@ -125,6 +144,10 @@ impl Dictionary {
             let slots = &self.slots[..=mask];
             for lookup in &mut *lookups {
                 lookup.slot = slots[lookup.hash as usize & mask];
+            }
+            for lookup in &mut *lookups {
+                lookup.beginning =
+                    self.contents.at(lookup.slot.content.start()).first().map_or(0, |byte| *byte);
             }
         }
         lookups.iter().try_for_each(|lookup| {
@@ -278,6 +301,7 @@ impl Dictionary {
 /// Returns whether `content`, the content of a JSON string, has escapes. Nearly all of it is printable ASCII
 /// with at most an escaped backslash; anything else is read by [`Reader`].
 fn check(content: &[u8]) -> Result<bool, Invalid> {
+    let has_backslashes = content.iter().fold(false, |any, byte| any | (*byte == b'\\'));
     if !has_only_escaped_backslashes(content) {
         let quoted = quote(content);
         let mut reader = Reader::new(&quoted);
@@ -286,7 +310,7 @@ fn check(content: &[u8]) -> Result<bool, Invalid> {
             return Err(Invalid);
         }
     }
-    Ok(content.contains(&b'\\'))
+    Ok(has_backslashes)
 }
 
 fn quote(content: &[u8]) -> Vec<u8> {

@@ -29,6 +29,8 @@ impl ListColumn {
         Self { elements: StringColumn::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
+    /// Adds lists, whose elements stand one behind the other among `elements`, up to the first that has an invalid
+    /// one; returns how many.
     pub(super) fn push_spans(
         &mut self,
         text: &[u8],
@@ -36,6 +38,7 @@ impl ListColumn {
         elements: &[Span],
         lookups: &mut Lookups,
     ) -> usize {
+        let first_element = lists.iter().find(|list| **list != Span::NULL).map_or(0, |list| list.start());
         let start = self.elements.keys.len();
         let num_rows_before = self.offsets.len() - 1;
         let mut num_elements = 0;
@@ -48,7 +51,7 @@ impl ListColumn {
             }
             self.push_offset(start + num_elements);
         }
-        let num_valid = self.elements.push_spans(text, &elements[..num_elements], lookups);
+        let num_valid = self.elements.push_spans(text, &elements[first_element..][..num_elements], lookups);
         if num_valid < num_elements {
             let is_whole = |end: &&i32| position(**end) <= start + num_valid;
             let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();

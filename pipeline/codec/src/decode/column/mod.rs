@@ -14,6 +14,7 @@ mod spill;
 mod spill_format;
 mod unpredicted;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -95,31 +96,40 @@ impl Columns {
         EMPTY_BYTES + columns + self.extra_fields.num_bytes()
     }
 
-    /// Adds consecutive records of `text` as rows, up to the first that has a value not just as its
-    /// column is documented; returns how many. By property, `slots` says which of their values are
-    /// its; a property without is null.
+    /// Adds `records` of `text` as rows, up to the first that has a value not just as its column is
+    /// documented; returns how many. By property, `slots` says which of their values are its; a
+    /// property without is null.
     pub fn push_spans(
         &mut self,
         text: &[u8],
         spans: &RecordSpans,
+        records: Range<usize>,
         slots: &[Option<usize>],
         lookups: &mut Lookups,
     ) -> usize {
-        let num_records = spans.ends().len();
-        let mut num_rows = num_records;
+        let mut num_rows = records.len();
         for (column, slot) in self.properties.iter_mut().zip(slots) {
             if let Some(column) = column {
                 num_rows = match *slot {
-                    Some(slot) => column.push_spans(text, spans, slot, num_rows, lookups),
+                    Some(slot) => {
+                        let records = records.start..records.start + num_rows;
+                        column.push_spans(text, spans, slot, records, lookups)
+                    }
                     None => column.push_nulls(num_rows),
                 };
             }
         }
         self.num_rows += num_rows;
-        if num_rows < num_records {
-            self.properties.iter_mut().flatten().for_each(|column| column.truncate(self.num_rows));
+        if num_rows < records.len() {
+            self.truncate(self.num_rows);
         }
         num_rows
+    }
+
+    /// Takes rows away behind the first `num_rows`; none of them came with captured fields.
+    pub fn truncate(&mut self, num_rows: usize) {
+        self.num_rows = num_rows;
+        self.properties.iter_mut().flatten().for_each(|column| column.truncate(num_rows));
     }
 
     /// Adds a row of values, in the order of the properties, and its captured fields.
@@ -239,17 +249,17 @@ impl ColumnBuilder {
         }
     }
 
-    /// Adds the values that a slot has in the first `num_rows` records, up to the first that
-    /// is unpredicted; returns how many.
+    /// Adds the values that a slot has in `records`, up to the first that is unpredicted; returns how
+    /// many.
     fn push_spans(
         &mut self,
         text: &[u8],
         spans: &RecordSpans,
         slot: usize,
-        num_rows: usize,
+        records: Range<usize>,
         lookups: &mut Lookups,
     ) -> usize {
-        let values = spans.values(slot, num_rows);
+        let values = spans.values(slot, records);
         match self {
             Self::Utf8(column) => column.push_spans(text, values, lookups),
             Self::Utf8List(column) => column.push_spans(text, values, spans.elements(slot), lookups),

@@ -27,15 +27,9 @@ impl StringColumn {
 
     /// Adds strings up to the first that is invalid; returns how many.
     pub(super) fn push_spans(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
-        /// Looked up together: more of them would only take memory, several times their own text.
-        const MAX_LOOKUPS: usize = 16 * 1024;
         let num_before = self.keys.len();
-        for strings in strings.chunks(MAX_LOOKUPS) {
-            // An invalid string has no key, nor do those behind it.
-            if self.dictionary.intern_all(text, strings, &mut self.keys, lookups).is_err() {
-                break;
-            }
-        }
+        // An invalid string has no key, nor do those behind it.
+        let _ = self.dictionary.intern_all(text, strings, &mut self.keys, lookups);
         self.keys.len() - num_before
     }
 
