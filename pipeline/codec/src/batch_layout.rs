@@ -15,7 +15,7 @@ use crate::decode::column::{Columns, FinishedColumns, plain};
 use crate::decode::field_map::FieldMap;
 use crate::partition::PartitionKey;
 
-/// Rows of which those of one product stand together. Exports have a device's rows together, and
+/// Rows of which those of one product stand together. Exports mostly have a device's rows together, and
 /// its products in no order: who asks for a product then reads every page of every column. Sorting
 /// whole row groups would help that question more, and the one for all of a device would pay for it.
 /// A multiple of what DuckDB takes at a time, 2,048 rows. Figures: pipeline/benches/RESULTS.md#queries.
@@ -47,7 +47,7 @@ pub enum TextType {
 /// Order of the rows of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RowOrder {
-    /// By [`schema::Layout::cluster_by`] inside blocks of rows.
+    /// A device's rows together, and then by [`schema::Layout::cluster_by`] inside blocks of rows.
     #[default]
     Clustered,
     /// As in the part.
@@ -61,6 +61,7 @@ pub struct BatchLayout {
     file_schema: SchemaRef,
     schema: SchemaRef,
     fields: Vec<Filled>,
+    order: RowOrder,
     /// Properties that rows are ordered by inside a block, the coarsest first.
     cluster_by: Vec<usize>,
     generated_time: DateTime<Utc>,
@@ -97,10 +98,6 @@ impl BatchLayout {
             let mut properties = field_map.properties().iter();
             properties.position(|column| column.name == *name).expect("schema's tests hold this")
         };
-        let cluster_by = match order {
-            RowOrder::Clustered => dataset.layout.cluster_by,
-            RowOrder::AsRead => &[],
-        };
         let extra = extra_fields.then_some(&schema::EXTRA_FIELDS);
         let mut fields: Vec<Filled> = dataset.file_columns().chain(extra).map(filled).collect();
         let file_schema = schema::arrow::file_schema_with_ids(dataset, extra_fields);
@@ -127,7 +124,8 @@ impl BatchLayout {
             file_schema,
             schema,
             fields,
-            cluster_by: cluster_by.iter().map(position).collect(),
+            order,
+            cluster_by: dataset.layout.cluster_by.iter().map(position).collect(),
             field_map: Arc::new(field_map),
             generated_time,
             text,
@@ -177,27 +175,22 @@ impl BatchLayout {
     /// Returns which row each row of the batch is.
     fn order(&self, columns: &Columns) -> Vec<u32> {
         let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
-        let mut sorted = vec![0; order.len().min(BLOCK_ROWS)];
-        // Stable sorts from the finest column to the coarsest, each by counting.
+        if self.order == RowOrder::AsRead {
+            return order;
+        }
+        let mut sorted = vec![0; order.len()];
+        // Exports mostly have a device's rows together, but nothing promises it.
+        let devices = columns.keys(self.field_map.required());
+        if !devices.is_sorted() {
+            let mut ends = vec![0; columns.num_keys(self.field_map.required())];
+            sort_by_rank(&mut order, devices, &mut ends, &mut sorted);
+        }
+        // Stable sorts from the finest column to the coarsest.
         for property in self.cluster_by.iter().rev() {
             let (ranks, num_ranks) = columns.ranks(*property);
             let mut ends = vec![0; num_ranks];
             for block in order.chunks_mut(BLOCK_ROWS) {
-                ends.fill(0);
-                for row in &*block {
-                    ends[ranks[*row as usize] as usize] += 1;
-                }
-                let mut end = 0;
-                for count in &mut ends {
-                    end += *count;
-                    *count = end;
-                }
-                for row in block.iter().rev() {
-                    let end = &mut ends[ranks[*row as usize] as usize];
-                    *end -= 1;
-                    sorted[*end] = *row;
-                }
-                block.copy_from_slice(&sorted[..block.len()]);
+                sort_by_rank(block, &ranks, &mut ends, &mut sorted);
             }
         }
         order
@@ -214,6 +207,25 @@ impl BatchLayout {
         let days = i32::try_from(days.num_days()).expect("years of chrono have fewer days");
         Arc::new(Date32Array::from_value(days, num_rows))
     }
+}
+
+/// Sorts rows by their ranks, of which there are as many as `ends`, by counting; stable.
+fn sort_by_rank(rows: &mut [u32], ranks: &[u32], ends: &mut [usize], sorted: &mut [u32]) {
+    ends.fill(0);
+    for row in &*rows {
+        ends[ranks[*row as usize] as usize] += 1;
+    }
+    let mut end = 0;
+    for count in &mut *ends {
+        end += *count;
+        *count = end;
+    }
+    for row in rows.iter().rev() {
+        let end = &mut ends[ranks[*row as usize] as usize];
+        *end -= 1;
+        sorted[*end] = *row;
+    }
+    rows.copy_from_slice(&sorted[..rows.len()]);
 }
 
 /// One text for all rows.

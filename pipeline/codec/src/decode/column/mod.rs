@@ -162,6 +162,29 @@ impl Columns {
         self.num_rows += other.num_rows;
     }
 
+    /// The key of each row's text of a required text property, in the order of first occurrence.
+    ///
+    /// # Panics
+    ///
+    /// If the property is not text.
+    pub fn keys(&self, property: usize) -> &[u32] {
+        &self.text(property).keys
+    }
+
+    /// How many keys a text property has.
+    ///
+    /// # Panics
+    ///
+    /// If the property is not text.
+    pub fn num_keys(&self, property: usize) -> usize {
+        self.text(property).dictionary.num_entries()
+    }
+
+    fn text(&self, property: usize) -> &StringColumn {
+        let Some(ColumnBuilder::Utf8(column)) = &self.properties[property] else { panic!("no text") };
+        column
+    }
+
     /// The place of each row's text among those of a text property, nulls first, and how many places
     /// there are. They are in the order of the bytes as they came.
     ///
@@ -169,7 +192,7 @@ impl Columns {
     ///
     /// If the property is not text.
     pub fn ranks(&self, property: usize) -> (Vec<u32>, usize) {
-        let Some(ColumnBuilder::Utf8(column)) = &self.properties[property] else { panic!("no text") };
+        let column = self.text(property);
         let ranks = column.dictionary.ranks();
         let rank = |key: &u32| if *key == NULL_KEY { 0 } else { ranks[*key as usize] };
         (column.keys.iter().map(rank).collect(), ranks.len() + 1)
