@@ -18,7 +18,8 @@ use std::num::NonZeroUsize;
 /// The memory of the process on top of its budget.
 pub const ALLOWANCE_BYTES: u64 = 96 << 20;
 
-/// The buffers of a decoding thread, rows aside: text, its structure, and the inflater. Ordinary parts use a fifth.
+/// The buffers of a decoding thread, rows aside: text, its structure, the inflater, and what another thread has
+/// inflated ahead. Ordinary parts use a third.
 const DECODE_THREAD_BYTES: u64 = 8 << 20;
 
 /// The buffers of a download: a batch being written, one being filled, and those of the network.

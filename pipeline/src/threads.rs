@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,6 +156,18 @@ pub fn on_threads<T: Send>(num_threads: usize, work: impl Fn() -> T + Sync) -> V
     })
 }
 
+/// Starts a thread named `name` for work that it is given later, if one can be started.
+pub fn start_thread(name: &str) -> Option<impl FnOnce(Box<dyn FnOnce() + Send>)> {
+    let (give, given) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+    let work = move || {
+        if let Ok(work) = given.recv() {
+            work();
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work).ok()?;
+    Some(move |work| give.send(work).expect("it waits for work"))
+}
+
 /// Counts the threads that can be started now, up to `wanted`, and returns the error of the first that could not.
 fn num_startable(wanted: usize) -> (usize, Option<io::Error>) {
     let gate = Mutex::new(());
@@ -206,6 +218,15 @@ mod tests {
         assert_eq!(sums.len(), 4);
         assert_eq!(sums.iter().sum::<usize>(), 99 * 100 / 2);
         assert_eq!(on_threads(0, || 7), [7], "this thread does it");
+    }
+
+    #[test]
+    fn thread_does_what_it_is_given() {
+        let (done, is_done) = mpsc::channel();
+        let start = start_thread("work").unwrap();
+        start(Box::new(move || done.send(thread::current().name().map(str::to_owned)).unwrap()));
+        assert_eq!(is_done.recv().unwrap().as_deref(), Some("work"));
+        drop(start_thread("idle").unwrap());
     }
 
     #[test]

@@ -35,7 +35,7 @@ use arrow_array::RecordBatch;
 use crate::batch_layout::BatchLayout;
 use crate::decode::column::Columns;
 use crate::decode::reject::Reject;
-use crate::decode::{DecodeCounts, DecodeError, PartDecoder, RowSink};
+use crate::decode::{DecodeCounts, DecodeError, PartDecoder, ReadingWork, RowSink};
 use crate::memory_pool::MemoryPool;
 use crate::partition::PartitionKey;
 use crate::row_group::{Batcher, DueRowGroup, LastRowGroup, RowGroupLimits, RowGroups};
@@ -101,6 +101,17 @@ impl<R: Read, F: SpillFile> PartReader<R, F> {
     #[must_use]
     pub fn with_buffer_bytes(mut self, buffer_bytes: usize) -> Self {
         self.decoder = self.decoder.with_buffer_bytes(buffer_bytes);
+        self
+    }
+
+    /// Has the part read and inflated by another thread, a megabyte ahead at most: `start` is given what that
+    /// thread is to do.
+    #[must_use]
+    pub fn with_read_ahead(mut self, start: impl FnOnce(ReadingWork)) -> Self
+    where
+        R: Send + 'static,
+    {
+        self.decoder = self.decoder.with_read_ahead(start);
         self
     }
 
@@ -238,6 +249,21 @@ mod tests {
         r#"{"DeviceId":"d1","OSPlatform":"Linux","SoftwareName":"bash"}"#,
         "\n[1]\n",
     );
+
+    #[test]
+    fn rows_of_a_device_are_gathered() {
+        let rows = ["d1", "d2", "d1", "d3", "d2", "d1"];
+        let part: String = rows.iter().map(|id| format!("{{\"DeviceId\":\"{id}\"}}\n")).collect();
+        let devices = |order| {
+            let options = BatchOptions { order, ..BatchOptions::default() };
+            let layout = Arc::new(BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, options));
+            let mut reader = PartReader::try_new(part.as_bytes(), layout).unwrap();
+            let (_, batch) = reader.batches(|reject| panic!("{reject:?}")).next().unwrap().unwrap();
+            texts(batch.column_by_name("DeviceId").unwrap()).into_iter().flatten().collect::<Vec<_>>()
+        };
+        assert_eq!(devices(RowOrder::Clustered), ["d1", "d1", "d1", "d2", "d2", "d3"]);
+        assert_eq!(devices(RowOrder::AsRead), rows);
+    }
 
     fn read(options: BatchOptions) -> Vec<(PartitionKey, RecordBatch)> {
         let generated_time: DateTime<Utc> = "2021-01-11T23:01:00Z".parse().unwrap();

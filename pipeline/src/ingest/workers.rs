@@ -25,6 +25,7 @@ use crate::panics;
 use crate::source::{OpenError, Source, StoredPart};
 use crate::spill::DiskSpill;
 use crate::spool::KEPT;
+use crate::threads;
 use crate::write::rejects::Rejects;
 use crate::write::{MAX_PARTITIONS, SnapshotWriter, WriteError};
 
@@ -213,6 +214,11 @@ impl Workers<'_> {
         let damaged = |source| IngestError::DamagedPart { part: part.name.clone(), route, source };
         let reader = PartReader::with_row_groups(file, Arc::clone(&self.row_groups)).map_err(damaged)?;
         let mut reader = reader.with_turns(self.large_records.clone());
+        // With fewer parts than threads, another thread inflates.
+        let is_alone = self.num_tasks.load(Ordering::Relaxed) < rayon::current_num_threads();
+        if is_alone && let Some(start) = threads::start_thread("inflate") {
+            reader = reader.with_read_ahead(start);
+        }
         let mut rejects =
             PartRejects { rejects: &self.rejects, part: &part.name, first: None, failure: None };
         let mut before = reader.counts();

@@ -194,6 +194,13 @@ impl<R: Read> Framer<R> {
         Self { buffer: vec![0; buffer_bytes], least_bytes: buffer_bytes, ..self }
     }
 
+    /// Reads the rest from what `replace` makes of the reader.
+    pub fn map_reader<S>(self, replace: impl FnOnce(R) -> S) -> Framer<S> {
+        let Self { reader, buffer, least_bytes, turns, turn, start, end, at_end, offset, line, shape } = self;
+        let reader = replace(reader);
+        Framer { reader, buffer, least_bytes, turns, turn, start, end, at_end, offset, line, shape }
+    }
+
     /// Waits for a turn of these if a record needs a larger buffer than [`BUFFER_BYTES`].
     pub fn take_turns(&mut self, turns: MemoryPool) {
         self.turns = Some(turns);

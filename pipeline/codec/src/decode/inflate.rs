@@ -8,6 +8,8 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::read_ahead::{ReadAhead, ReadingWork};
+
 /// Compressed bytes read at a time; large enough that system calls do not show.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -18,6 +20,8 @@ pub enum Inflate<R> {
     Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     /// Text as it is.
     Plain(BufReader<R>),
+    /// One of them, which another thread reads.
+    Ahead(ReadAhead),
 }
 
 impl<R: Read> Inflate<R> {
@@ -33,9 +37,17 @@ impl<R: Read> Inflate<R> {
         })
     }
 
-    /// Whether the part is gzip.
+    /// Whether the part is gzip. Ask it before another thread reads.
     pub fn is_gzip(&self) -> bool {
         matches!(self, Self::Gzip(_))
+    }
+}
+
+impl<R: Read + Send + 'static> Inflate<R> {
+    /// Leaves reading and inflating to another thread; returns what that has to do.
+    pub fn ahead(self) -> (Self, ReadingWork) {
+        let (ahead, work) = ReadAhead::new(self);
+        (Self::Ahead(ahead), work)
     }
 }
 
@@ -44,6 +56,7 @@ impl<R: Read> Read for Inflate<R> {
         match self {
             Self::Gzip(reader) => reader.read(buffer),
             Self::Plain(reader) => reader.read(buffer),
+            Self::Ahead(reader) => reader.read(buffer),
         }
     }
 }

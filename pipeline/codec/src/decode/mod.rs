@@ -30,6 +30,7 @@
 //! neither coerced nor undocumented.
 
 pub mod inflate;
+mod read_ahead;
 pub mod framing;
 pub mod value_scanner;
 pub mod file_type;
@@ -57,6 +58,7 @@ use file_type::FileType;
 use framing::{Frame, Framer, FramingError, NextRecord, Position};
 use inflate::Inflate;
 use lost_columns::LostColumns;
+pub use read_ahead::ReadingWork;
 use reject::{Reject, RejectKind};
 use tape::TapeReader;
 use template::{MatchedRecords, RecordTemplate};
@@ -166,6 +168,20 @@ impl<R: Read> PartDecoder<R> {
     pub(crate) fn with_turns(mut self, turns: MemoryPool) -> Self {
         self.framer.take_turns(turns);
         self
+    }
+
+    /// Has the text read ahead, before anything is decoded: `start` is given what another thread is to do.
+    #[must_use]
+    pub(crate) fn with_read_ahead(self, start: impl FnOnce(ReadingWork)) -> Self
+    where
+        R: Send + 'static,
+    {
+        let framer = self.framer.map_reader(|inflate| {
+            let (inflate, work) = inflate.ahead();
+            start(work);
+            inflate
+        });
+        Self { framer, ..self }
     }
 
     /// Returns the counts so far; complete once [`Self::decode_some`] has returned false.
