@@ -83,8 +83,6 @@ struct Lookup {
     hash: u32,
     num_repeats: u32,
     slot: Slot,
-    /// The first byte of the slot's content: reading it here brings it near.
-    beginning: u8,
 }
 
 impl Dictionary {
@@ -136,7 +134,6 @@ impl Dictionary {
                     hash: self.hash(span.of(text)),
                     num_repeats: 1,
                     slot: Slot::FREE,
-                    beginning: 0,
                 }),
             }
         }
@@ -144,10 +141,6 @@ impl Dictionary {
             let slots = &self.slots[..=mask];
             for lookup in &mut *lookups {
                 lookup.slot = slots[lookup.hash as usize & mask];
-            }
-            for lookup in &mut *lookups {
-                lookup.beginning =
-                    self.contents.at(lookup.slot.content.start()).first().map_or(0, |byte| *byte);
             }
         }
         lookups.iter().try_for_each(|lookup| {
@@ -299,18 +292,21 @@ impl Dictionary {
 }
 
 /// Returns whether `content`, the content of a JSON string, has escapes. Nearly all of it is printable ASCII
-/// with at most an escaped backslash; anything else is read by [`Reader`].
+/// with at most an escaped backslash; any other with a backslash is read by [`Reader`].
 fn check(content: &[u8]) -> Result<bool, Invalid> {
-    let has_backslashes = content.iter().fold(false, |any, byte| any | (*byte == b'\\'));
-    if !has_only_escaped_backslashes(content) {
-        let quoted = quote(content);
-        let mut reader = Reader::new(&quoted);
-        reader.string().map_err(|_| Invalid)?;
-        if reader.position() != quoted.len() {
-            return Err(Invalid);
-        }
+    let has_backslash = content.iter().fold(false, |any, byte| any | (*byte == b'\\'));
+    if has_only_escaped_backslashes(content) {
+        return Ok(has_backslash);
     }
-    Ok(has_backslashes)
+    if !has_backslash {
+        let must_be_escaped = |any, byte: &u8| any | (*byte < 0x20) | (*byte == b'"');
+        let is_plain = !content.iter().fold(false, must_be_escaped) && std::str::from_utf8(content).is_ok();
+        return if is_plain { Ok(false) } else { Err(Invalid) };
+    }
+    let quoted = quote(content);
+    let mut reader = Reader::new(&quoted);
+    reader.string().map_err(|_| Invalid)?;
+    if reader.position() == quoted.len() { Ok(true) } else { Err(Invalid) }
 }
 
 fn quote(content: &[u8]) -> Vec<u8> {
