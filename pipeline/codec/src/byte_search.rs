@@ -44,22 +44,10 @@ impl Prefix {
 #[expect(clippy::inline_always, reason = "a call costs as much as the comparison")]
 #[inline(always)]
 pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
-    if len <= BLOCK {
-        return match (text.first_chunk(), other.first_chunk()) {
-            (Some(block), Some(other)) => are_same(block, other, &MASKS[len]),
-            _ => text.starts_with(&other[..len]),
-        };
+    match (text.first_chunk(), other.first_chunk()) {
+        (Some(block), Some(other)) if len <= BLOCK => are_same(block, other, &MASKS[len]),
+        _ => text.starts_with(&other[..len]),
     }
-    let Some(text) = text.get(..len) else { return false };
-    let other = &other[..len];
-    // The last block overlaps the one before it.
-    let (Some(last), Some(other_last)) = (text.last_chunk(), other.last_chunk()) else { return false };
-    let blocks = text.as_chunks().0.iter().zip(other.as_chunks().0);
-    let mut differences = differences(last, other_last);
-    for (block, other) in blocks {
-        differences |= self::differences(block, other);
-    }
-    differences == 0
 }
 
 /// By length, ones where bytes are compared.
@@ -76,12 +64,6 @@ const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
     }
     masks
 };
-
-/// Zero if two blocks are equal.
-#[inline]
-fn differences(block: &[u8; BLOCK], other: &[u8; BLOCK]) -> u8 {
-    (0..BLOCK).fold(0, |differences, at| differences | (block[at] ^ other[at]))
-}
 
 /// Whether two blocks are equal in the bytes of the mask.
 #[inline]
