@@ -9,6 +9,10 @@ use crate::partition::fits_directory;
 /// Most values that are remembered from block to block; a tenant has a handful of platforms.
 const MAX_REMEMBERED: usize = 1024;
 
+/// As many records on average as are worth a group of their own: fewer are put in order first, which copies
+/// all spans.
+const LEAST_TOGETHER: usize = 32;
+
 /// The null partition.
 const NULL_PARTITION: u32 = 0;
 
@@ -21,13 +25,13 @@ pub struct RecordPartitions {
     /// Of each record, [`NULL_PARTITION`] or one more than the key of its value.
     partitions: Vec<u32>,
     groups: Vec<RecordGroup>,
-    /// The records, those of one group behind each other; empty if there is one group.
+    /// The records, those of one group behind each other; empty if they stay as they are.
     order: Vec<u32>,
     /// By partition, where its next record goes.
     places: Vec<u32>,
 }
 
-/// The records of one partition.
+/// Records of one partition.
 #[derive(Debug)]
 pub struct RecordGroup {
     /// See [`RecordPartitions::value`].
@@ -98,16 +102,21 @@ impl RecordPartitions {
         }
     }
 
-    /// Puts the records of each partition together; returns their order, `None` if it is theirs already.
+    /// Puts records of one partition together, all of them or those that stand together; returns their order,
+    /// `None` if they stay as they are.
     pub fn gather(&mut self) -> Option<&[u32]> {
         self.groups.clear();
         self.order.clear();
-        let first = *self.partitions.first()?;
-        if self.partitions.iter().all(|partition| *partition == first) {
-            let end = self.partitions.len();
-            self.groups.push(RecordGroup { partition: first, start: 0, end, num_rows: 0 });
+        let mut start = 0;
+        for same in self.partitions.chunk_by(|one, other| one == other) {
+            let end = start + same.len();
+            self.groups.push(RecordGroup { partition: same[0], start, end, num_rows: 0 });
+            start = end;
+        }
+        if self.groups.len() * LEAST_TOGETHER <= self.partitions.len() {
             return None;
         }
+        self.groups.clear();
         self.places.clear();
         self.places.resize(self.values.len() + 1, 0);
         self.partitions.iter().for_each(|partition| self.places[*partition as usize] += 1);
@@ -149,7 +158,7 @@ impl RecordPartitions {
     pub fn num_before(&self, group: &RecordGroup, record: usize) -> usize {
         match self.order.get(group.start..group.end) {
             Some(records) => records.partition_point(|other| (*other as usize) < record),
-            None => record.min(group.end),
+            None => record.clamp(group.start, group.end) - group.start,
         }
     }
 }
