@@ -48,6 +48,7 @@ pub mod column;
 mod arena;
 mod lost_columns;
 pub mod reject;
+mod row_sink;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ use inflate::Inflate;
 use lost_columns::LostColumns;
 pub use read_ahead::ReadingWork;
 use reject::{Reject, RejectKind};
+pub(crate) use row_sink::RowSink;
 use tape::TapeReader;
 use template::{MatchedRecords, RecordTemplate};
 use value::JsonValue;
@@ -101,14 +103,6 @@ pub struct DecodeCounts {
     pub coerced: u64,
     /// Names given again within their record.
     pub duplicate_names: u64,
-}
-
-/// Where rows and rejects go.
-pub(crate) trait RowSink {
-    /// Returns the columns of the next row's partition; `None` is the null partition.
-    fn columns(&mut self, partition: Option<&str>) -> &mut Columns;
-    /// Takes a reject.
-    fn reject(&mut self, reject: Reject);
 }
 
 /// Decodes one part, a stretch at a time.

@@ -13,13 +13,13 @@
 
 use schema::ColumnType;
 
-use super::RowSink;
 use super::column::MAX_ROWS;
 use super::column::dictionary::Lookups;
 use super::field_map::{FieldMap, Names, OTHER_NAMES_INDEX, Target};
 use super::json::Reader;
 use super::lost_columns::LostColumns;
 use super::record_partitions::RecordPartitions;
+use super::row_sink::RowSink;
 use super::spans::{MAX_SPAN_RECORDS, RecordSpans, Span};
 use crate::byte_search::{Prefix, begins_alike, content_len};
 

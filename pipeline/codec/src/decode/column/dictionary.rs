@@ -293,6 +293,7 @@ impl Dictionary {
 
 /// Returns whether `content`, the content of a JSON string, has escapes. Nearly all of it is printable ASCII
 /// with at most an escaped backslash; any other with a backslash is read by [`Reader`].
+#[expect(clippy::needless_bitwise_bool, reason = "a content is looked at at once, without a jump")]
 fn check(content: &[u8]) -> Result<bool, Invalid> {
     let has_backslash = content.iter().fold(false, |any, byte| any | (*byte == b'\\'));
     if has_only_escaped_backslashes(content) {
