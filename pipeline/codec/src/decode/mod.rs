@@ -53,7 +53,6 @@ mod row_sink;
 use std::io::Read;
 use std::sync::Arc;
 
-use column::Columns;
 use field_map::{FieldMap, Names};
 use file_type::FileType;
 use framing::{Frame, Framer, FramingError, NextRecord, Position};

@@ -10,6 +10,7 @@ use arrow_schema::DataType;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::column::Columns;
 use super::*;
 
 /// Collects rows as text and rejects as `line@offset reason`.
