@@ -165,7 +165,10 @@ pub fn start_thread(name: &str) -> Option<impl FnOnce(Box<dyn FnOnce() + Send>)>
         }
     };
     thread::Builder::new().name(name.to_owned()).spawn(work).ok()?;
-    Some(move |work| give.send(work).expect("it waits for work"))
+    Some(move |work| {
+        // It waits for work until it is given some.
+        let _ = give.send(work);
+    })
 }
 
 /// Counts the threads that can be started now, up to `wanted`, and returns the error of the first that could not.

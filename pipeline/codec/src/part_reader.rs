@@ -253,7 +253,8 @@ mod tests {
     #[test]
     fn rows_of_a_device_are_gathered() {
         let rows = ["d1", "d2", "d1", "d3", "d2", "d1"];
-        let part: String = rows.iter().map(|id| format!("{{\"DeviceId\":\"{id}\"}}\n")).collect();
+        let records: Vec<String> = rows.iter().map(|id| format!(r#"{{"DeviceId":"{id}"}}"#)).collect();
+        let part = records.join("\n");
         let devices = |order| {
             let options = BatchOptions { order, ..BatchOptions::default() };
             let layout = Arc::new(BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, options));
