@@ -17,7 +17,6 @@ pub(super) const ENGINE: &str = if cfg!(feature = "query") {
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
-#[cfg_attr(not(feature = "query"), expect(dead_code, reason = "without an engine the query is only shown"))]
 pub(super) struct QueryOptions {
     /// SQL to run; tables are named as `defender-lake schema` names them
     pub(super) sql: String,

@@ -12,6 +12,7 @@ use super::paths::{
     MANIFEST_FILE, REJECTS_FILE, SNAPSHOTS_FOLDER, STAGING_FOLDER, check_name, data_folder_name,
 };
 use super::place::Place;
+#[cfg(feature = "query")]
 use super::store::Store;
 use crate::delta;
 use crate::snapshot::SnapshotId;
@@ -61,6 +62,7 @@ impl Lake {
     }
 
     /// The object store that the lake is in, if it is not on a disk.
+    #[cfg(feature = "query")]
     pub(crate) fn store(&self) -> Option<&Store> {
         match &self.place {
             Place::Disk(_) => None,

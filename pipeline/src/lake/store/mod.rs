@@ -6,6 +6,7 @@
 pub mod connector;
 pub(crate) mod delete_version;
 mod error;
+#[cfg(feature = "query")]
 mod ranges;
 mod upload;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 use self::delete_version::{DeleteByHead, DeleteVersion};
 pub use self::error::StoreError;
 pub(super) use self::error::explain;
+#[cfg(feature = "query")]
 pub(crate) use self::ranges::ObjectRanges;
 pub(crate) use self::upload::Upload;
 use super::error::{LakeError, io_error, optional};
