@@ -119,8 +119,8 @@ impl<F: SpillFile> RowGroups<F> {
         self.idle().partitions.len()
     }
 
-    /// Takes all that are left, those of one partition that fit into one row group together; no
-    /// thread may be adding to one.
+    /// Takes all that are left, those of one partition that fit into one row group together, the
+    /// largest first; no thread may be adding to one.
     pub fn finish(self: &Arc<Self>) -> Vec<LastRowGroup<F>> {
         let Idle { partitions, .. } = std::mem::take(&mut *self.idle());
         let mut last = Vec::new();
@@ -136,6 +136,9 @@ impl<F: SpillFile> RowGroups<F> {
                 num_left: Arc::clone(&num_left),
             }));
         }
+        last.sort_by_cached_key(|group| {
+            std::cmp::Reverse(group.rows.iter().map(Rows::num_rows).sum::<usize>())
+        });
         last
     }
 

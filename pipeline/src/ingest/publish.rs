@@ -9,7 +9,7 @@ use chrono::{SubsecRound, Utc};
 use codec::batch_layout::{BatchLayout, BatchOptions};
 use codec::memory_pool::MemoryPool;
 use codec::row_group::{RowGroupLimits, RowGroups};
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{ParallelBridge, ParallelIterator};
 use tokio::sync::Notify;
 
 use super::config::IngestConfig;
@@ -136,7 +136,8 @@ impl Run<'_> {
             return Err(self.part_damaged_by_rejects(destination, part));
         }
         let files = pool.install(|| {
-            let last = row_groups.finish().into_par_iter();
+            // One after the other, the largest first: no thread is left with a large one in the end.
+            let last = row_groups.finish().into_iter().par_bridge();
             last.try_for_each(|row_group| {
                 row_group.write(|key, batch| writer.write(key, batch), |key| writer.close(key))
             })?;
