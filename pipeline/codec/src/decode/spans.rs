@@ -43,7 +43,7 @@ impl Span {
 
 /// Most records at a time: what lies between finding values and reading them stays in a core's
 /// second-level cache.
-pub const MAX_SPAN_RECORDS: usize = 512;
+pub const MAX_SPAN_RECORDS: usize = 1024;
 
 /// From one slot's values to the next: one null and those of the records. Not a power of two, which
 /// would make a first-level cache keep all slots' values in the same few places.
