@@ -3,18 +3,20 @@
 //! Takes an open snapshot; gives exact counts. Text is hashed once a row group; devices and the values of measures are
 //! numbered as they are met, and counted as distinct numbers. A column that a file lacks is null in its rows.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use foldhash::quality::FixedState;
 use schema::{Condition, Counted, Is, Status};
 
 use super::HistoryError;
+use super::numbers::{Numbers, Values};
 use super::roles::Roles;
+use super::row_group_counts::{self, RowGroupFigure};
 use super::row_hash::CodeTable;
-use super::rows::{NumberColumn, RowColumns, SnapshotReader, TextColumn};
+use super::rows::{NumberColumn, RowColumns, RowGroup, SnapshotReader, TextColumn};
 use super::value::signed_number;
 use crate::cancel::Cancel;
 
@@ -26,9 +28,6 @@ const MAX_COLUMNS: usize = 4;
 
 /// Assigns devices to passes and finds values in tables; equal hashes are never taken for equal values.
 const HASH: FixedState = FixedState::with_seed(1);
-
-/// Values of the columns that are counted by, null among them.
-pub type Values = Vec<Option<Box<str>>>;
 
 /// The counts of one value.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -73,12 +72,12 @@ pub fn count(
 ) -> Result<BTreeMap<Values, SnapshotCounts>, HistoryError> {
     let values = Numbers::default();
     if by.is_empty() {
-        values.of(Vec::new());
+        values.of(&[]);
     }
     let distinct: Vec<(&[&'static str], Numbers)> = roles
         .measures
         .iter()
-        .map(|measure| (distinct_columns(roles, measure.counted), Numbers::default()))
+        .map(|measure| (roles.distinct_columns(measure.counted), Numbers::default()))
         .collect();
     let columns = columns(roles, by);
     let num_turns = (reader.num_rows() * BYTES_PER_PAIR).div_ceil(memory_bytes / 4 * 3).max(1);
@@ -90,29 +89,32 @@ pub fn count(
     for turn in 0..num_turns {
         let devices = Numbers::default();
         let is_in_turn = |id: Option<&str>| num_turns == 1 || HASH.hash_one(id) % num_turns == turn;
-        let tallies = reader.visit(
-            &columns,
+        let device = |id: Option<&str>| is_in_turn(id).then(|| devices.of(&[id]));
+        let count_rows = |tally: &mut Tally, rows: &RowColumns<'_>| {
+            tally.values.number(rows, by, &values, true);
+            let ids = rows.text(roles.device);
+            let device_of_code = tally.device_of_code.of(&ids, device);
+            // Mostly a device's rows have the same value, one after the other or with others in between.
+            let mut last_value = vec![u32::MAX; ids.num_codes()];
+            for (id, value) in ids.codes().iter().zip(&tally.values.numbers) {
+                if std::mem::replace(&mut last_value[*id as usize], *value) != *value
+                    && let Some(device) = device_of_code[*id as usize]
+                {
+                    tally.devices.push(*value, device);
+                }
+            }
+            if turn == 0 {
+                tally.count_rows(roles, reader, rows, &distinct);
+            }
+            Ok(())
+        };
+        let tallies = reader.visit_row_groups(
             |_| true,
             cancel,
-            |tally: &mut Tally, rows| {
-                tally.values.number(rows, by, &values, true);
-                let ids = rows.text(roles.device);
-                let device_of_code = tally
-                    .device_of_code
-                    .of(&ids, |id| is_in_turn(id).then(|| devices.of(vec![id.map(Into::into)])));
-                // Mostly a device's rows have the same value, one after the other or with others in between.
-                let mut last_value = vec![u32::MAX; ids.num_codes()];
-                for (id, value) in ids.codes().iter().zip(&tally.values.numbers) {
-                    if std::mem::replace(&mut last_value[*id as usize], *value) != *value
-                        && let Some(device) = device_of_code[*id as usize]
-                    {
-                        tally.devices.push(*value, device);
-                    }
-                }
-                if turn == 0 {
-                    tally.count_rows(roles, reader, rows, &distinct);
-                }
-                Ok(())
+            |tally: &mut Tally, row_group| {
+                let is_counted =
+                    by.is_empty() && tally.count_row_group(roles, row_group, turn == 0, device, &distinct)?;
+                if is_counted { Ok(()) } else { row_group.visit(&columns, |rows| count_rows(tally, rows)) }
             },
         )?;
         let mut in_turn = Pairs::default();
@@ -137,7 +139,7 @@ pub fn count(
     for counts in &mut counts {
         add_shares(roles, counts);
     }
-    Ok(values.into_iter().map(|(values, number)| (values, counts[number as usize].clone())).collect())
+    Ok(values.into_entries().map(|(values, number)| (values, counts[number as usize].clone())).collect())
 }
 
 fn add(figure: &mut Figure, more: i64) {
@@ -158,15 +160,6 @@ fn add_shares(roles: Roles, counts: &mut SnapshotCounts) {
     }
 }
 
-/// Returns the columns whose distinct values a measure counts.
-fn distinct_columns(roles: Roles, counted: Counted) -> &'static [&'static str] {
-    match counted {
-        Counted::Products => roles.declared_product(),
-        Counted::Distinct(columns) => columns,
-        _ => &[],
-    }
-}
-
 /// Returns the columns to read.
 fn columns<'c>(roles: Roles, by: &[&'c str]) -> Vec<&'c str> {
     let mut columns = vec![roles.device];
@@ -177,7 +170,7 @@ fn columns<'c>(roles: Roles, by: &[&'c str]) -> Vec<&'c str> {
             Counted::Status => columns.extend(roles.status.map(|status| status.column)),
             Counted::Where(conditions) => columns.extend(conditions.iter().map(|condition| condition.column)),
             Counted::Products | Counted::Distinct(_) => {
-                columns.extend(distinct_columns(roles, measure.counted));
+                columns.extend(roles.distinct_columns(measure.counted));
             }
             Counted::Rows | Counted::Share { .. } => {}
         }
@@ -207,6 +200,41 @@ struct Measured {
 }
 
 impl Tally {
+    /// Counts a row group as a whole, if that can be.
+    fn count_row_group(
+        &mut self,
+        roles: Roles,
+        row_group: &RowGroup<'_>,
+        takes_measures: bool,
+        device: impl Fn(Option<&str>) -> Option<u32>,
+        distinct: &[(&'static [&'static str], Numbers)],
+    ) -> Result<bool, HistoryError> {
+        let mut figures = Vec::new();
+        if takes_measures {
+            match row_group_counts::figures(roles, row_group, |index| &distinct[index].1)? {
+                Some(found) => figures = found,
+                None => return Ok(false),
+            }
+        }
+        let add_device = |id: Option<&str>| device(id).into_iter().for_each(|id| self.devices.push(0, id));
+        if !row_group_counts::for_each_device(roles, row_group, add_device)? {
+            return Ok(false);
+        }
+        self.measured.resize_with(roles.measures.len(), Measured::default);
+        for (measured, figure) in self.measured.iter_mut().zip(figures) {
+            measured.sums.resize(measured.sums.len().max(1), 0);
+            match figure {
+                RowGroupFigure::Count(count) => measured.sums[0] += count,
+                RowGroupFigure::Distinct(numbers) => {
+                    for number in numbers {
+                        measured.distinct.push(0, number);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn count_rows(
         &mut self,
         roles: Roles,
@@ -315,27 +343,6 @@ impl Met {
 /// Stands for values that are all null, if they are left out.
 const NULLS: u32 = u32::MAX;
 
-/// Numbers for values, from 0 on in the order in which they are met.
-#[derive(Debug, Default)]
-struct Numbers(Mutex<HashMap<Values, u32>>);
-
-impl Numbers {
-    fn of(&self, values: Values) -> u32 {
-        // A thread that panicked ends the program, so poisoning does not matter.
-        let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(numbers.len()).expect("fewer values than fit into memory");
-        *numbers.entry(values).or_insert(next)
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    fn into_iter(self) -> impl Iterator<Item = (Values, u32)> {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter()
-    }
-}
-
 /// The number of each row's values in some columns. What was found is kept for as long as the dictionaries are the same.
 #[derive(Debug, Default)]
 struct RowNumbers {
@@ -377,10 +384,10 @@ impl RowNumbers {
             }
             if last.0 != codes {
                 let number = *self.known.entry(codes).or_insert_with(|| {
-                    let value = |(text, code): (&TextColumn, u32)| text.value(code).map(Into::into);
-                    let found: Values = texts.iter().zip(codes).map(value).collect();
+                    let found: Vec<_> =
+                        texts.iter().zip(codes).map(|(text, code)| text.value(code)).collect();
                     let is_left_out = !takes_nulls && found.iter().all(Option::is_none);
-                    if is_left_out { NULLS } else { values.of(found) }
+                    if is_left_out { NULLS } else { values.of(&found) }
                 });
                 last = (codes, number);
             }

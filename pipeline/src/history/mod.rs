@@ -21,6 +21,9 @@ pub mod change_batches;
 
 pub mod trend;
 mod counts;
+mod dictionary_chunk;
+mod numbers;
+mod row_group_counts;
 
 pub mod changes_over_time;
 mod change_cache;

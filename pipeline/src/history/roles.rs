@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 
-use schema::{ColumnType, Dataset, HistoryRoles};
+use schema::{ColumnType, Counted, Dataset, HistoryRoles};
 
 use super::HistoryError;
 
@@ -134,6 +134,15 @@ impl Roles {
     /// Returns [`HistoryRoles::product`], for as long as the program runs.
     pub fn declared_product(self) -> &'static [&'static str] {
         self.declared.product
+    }
+
+    /// Returns the columns whose distinct values a measure counts.
+    pub fn distinct_columns(self, counted: Counted) -> &'static [&'static str] {
+        match counted {
+            Counted::Products => self.declared_product(),
+            Counted::Distinct(columns) => columns,
+            _ => &[],
+        }
     }
 
     /// Returns the type of a column.

@@ -24,8 +24,10 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::dictionary_chunk::DictionaryChunk;
 use super::{HistoryError, value};
 use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
@@ -47,9 +49,17 @@ pub struct SnapshotReader<'a> {
 #[derive(Debug)]
 struct OpenDataFile<'a> {
     file: &'a DataFile,
-    bytes: SharedFile,
+    bytes: Arc<SharedFile>,
     /// Reads text columns as dictionaries.
     metadata: ArrowReaderMetadata,
+}
+
+/// A row group of an open file.
+#[derive(Debug, Clone, Copy)]
+pub struct RowGroup<'a> {
+    file: &'a OpenDataFile<'a>,
+    index: usize,
+    partition_by: Option<&'static str>,
 }
 
 /// Some columns of a batch of rows of one file.
@@ -274,19 +284,37 @@ impl<'a> SnapshotReader<'a> {
         cancel: &Cancel,
         visit: impl Fn(&mut T, &RowColumns<'_>) -> Result<(), HistoryError> + Sync,
     ) -> Result<Vec<T>, HistoryError> {
+        self.visit_row_groups(wanted, cancel, |made, row_group| {
+            row_group.visit(columns, |rows| visit(made, rows))
+        })
+    }
+
+    /// Calls `visit` with all row groups of the files whose positions `wanted` selects; otherwise as
+    /// [`SnapshotReader::visit`].
+    ///
+    /// # Errors
+    ///
+    /// What `visit` returns.
+    pub fn visit_row_groups<T: Default + Send>(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        cancel: &Cancel,
+        visit: impl Fn(&mut T, &RowGroup<'_>) -> Result<(), HistoryError> + Sync,
+    ) -> Result<Vec<T>, HistoryError> {
         let mut units = Vec::new();
         for (_, file) in self.files.iter().enumerate().filter(|(index, _)| wanted(*index)) {
-            units.extend((0..file.metadata.metadata().num_row_groups()).map(|index| (file, index)));
+            let row_group = |index| RowGroup { file, index, partition_by: self.partition_by };
+            units.extend((0..file.metadata.metadata().num_row_groups()).map(row_group));
         }
         let next = AtomicUsize::new(0);
         let failed = Mutex::new(None);
         let work = || {
             let mut made = T::default();
-            while let Some((file, index)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(row_group) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let read = if cancel.is_cancelled() {
                     Err(HistoryError::Interrupted)
                 } else {
-                    file.visit_row_group(*index, self.partition_by, columns, |rows| visit(&mut made, rows))
+                    visit(&mut made, row_group)
                 };
                 if let Err(error) = read {
                     next.store(units.len(), Ordering::Relaxed);
@@ -306,7 +334,7 @@ impl<'a> SnapshotReader<'a> {
 
 impl<'a> OpenDataFile<'a> {
     fn open(table: &Table, file: &'a DataFile) -> Result<Self, HistoryError> {
-        let bytes = SharedFile(Arc::new(table.open_data_file(&file.path)?));
+        let bytes = Arc::new(SharedFile(Arc::new(table.open_data_file(&file.path)?)));
         let metadata = read_metadata(&bytes)
             .map_err(|source| HistoryError::DamagedFile { path: file.path.clone(), source })?;
         Ok(Self { file, bytes, metadata })
@@ -315,28 +343,79 @@ impl<'a> OpenDataFile<'a> {
     fn has_column(&self, name: &str) -> bool {
         self.metadata.schema().column_with_name(name).is_some()
     }
+}
 
-    fn visit_row_group(
+impl RowGroup<'_> {
+    /// Returns the number of rows.
+    pub fn num_rows(&self) -> i64 {
+        self.metadata().num_rows()
+    }
+
+    /// Whether this program wrote it.
+    pub fn is_ours(&self) -> bool {
+        let created_by = self.file.metadata.metadata().file_metadata().created_by();
+        created_by.is_some_and(|name| name.starts_with("defender-lake version "))
+    }
+
+    /// Returns the bytes of each value of a column of integers.
+    pub fn integer_bytes(&self, name: &str) -> Option<usize> {
+        match self.file.metadata.schema().field_with_name(name).ok()?.data_type() {
+            DataType::Int32 => Some(4),
+            DataType::Int64 => Some(8),
+            _ => None,
+        }
+    }
+
+    /// Returns the column chunk of a column that the file has, if it is wholly dictionary-encoded.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn chunk(&self, name: &str) -> Result<Option<DictionaryChunk<SharedFile>>, HistoryError> {
+        let mut chunks = self.metadata().columns().iter();
+        let Some(chunk) = chunks.find(|chunk| chunk.column_path().parts() == [name]) else {
+            return Ok(None);
+        };
+        let num_rows = usize::try_from(self.num_rows()).unwrap_or(0);
+        self.checked(DictionaryChunk::open(&self.file.bytes, chunk, num_rows))
+    }
+
+    /// Names the file of an error.
+    ///
+    /// # Errors
+    ///
+    /// That error.
+    pub fn checked<T>(&self, read: Result<T, ParquetError>) -> Result<T, HistoryError> {
+        read.map_err(|source| HistoryError::DamagedFile { path: self.file.file.path.clone(), source })
+    }
+
+    /// Calls `visit` with all rows, a batch at a time.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or what `visit` returns.
+    pub fn visit(
         &self,
-        index: usize,
-        partition_by: Option<&'static str>,
         columns: &[&str],
         mut visit: impl FnMut(&RowColumns<'_>) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
-        let damaged = |source| HistoryError::DamagedFile { path: self.file.path.clone(), source };
-        let metadata = &self.metadata;
-        let partition = partition_by.map(|column| (column, self.file.os_platform.as_deref()));
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata.clone())
-            .with_row_groups(vec![index])
+        let OpenDataFile { file, bytes, metadata } = self.file;
+        let partition = self.partition_by.map(|column| (column, file.os_platform.as_deref()));
+        let bytes = SharedFile::clone(bytes);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata.clone())
+            .with_row_groups(vec![self.index])
             .with_projection(ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied()))
             .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(damaged)?;
-        for batch in reader {
-            let batch = batch.map_err(|error| damaged(error.into()))?;
+            .build();
+        for batch in self.checked(reader)? {
+            let batch = self.checked(batch.map_err(ParquetError::from))?;
             visit(&RowColumns { partition, batch })?;
         }
         Ok(())
+    }
+
+    fn metadata(&self) -> &RowGroupMetaData {
+        self.file.metadata.metadata().row_group(self.index)
     }
 }
 
@@ -364,7 +443,7 @@ fn read_metadata(bytes: &SharedFile) -> Result<ArrowReaderMetadata, ParquetError
 
 /// A file with positioned reads: clones of a [`File`] share one position.
 #[derive(Debug, Clone)]
-struct SharedFile(Arc<File>);
+pub struct SharedFile(Arc<File>);
 
 impl Length for SharedFile {
     fn len(&self) -> u64 {
@@ -392,7 +471,7 @@ impl ChunkReader for SharedFile {
 
 /// Reads a file from `offset` on.
 #[derive(Debug)]
-struct ReadAt {
+pub struct ReadAt {
     file: Arc<File>,
     offset: u64,
 }

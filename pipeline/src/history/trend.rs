@@ -1,12 +1,13 @@
 //! Key counts over time: the measures of every snapshot in a range.
 //!
-//! Takes published snapshots and reads one at a time, within a budget for memory;
+//! Takes published snapshots and reads two at a time, within a budget for memory;
 //! gives a row for each snapshot, or for each snapshot and value of what is asked by.
 //! Rows are counted as they are: a repeated key counts as often as it is repeated.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::{
     ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -16,12 +17,18 @@ use schema::Counted;
 use serde_json::{Map, Value, json};
 
 use super::change_batches::timestamp_type;
-use super::counts::{self, Figure, SnapshotCounts, Values};
+use super::counts::{self, Figure, SnapshotCounts};
+use super::numbers::Values;
 use super::roles::{DEVICES, Roles};
 use super::{HistoryError, SnapshotReader};
 use crate::cancel::Cancel;
 use crate::display::{grouped, named, table, time_text};
 use crate::lake::{PublishedSnapshot, Table};
+use crate::threads;
+
+/// Snapshots that are counted at once: while one is opened or its counts are merged, which is the work of one thread,
+/// the rows of the other are counted by all.
+const SNAPSHOTS_AT_ONCE: usize = 2;
 
 /// What counts are grouped by: the columns of a name that [`schema::HistoryRoles::filters`] declares. A part of the
 /// product comes with the coarser ones before it.
@@ -87,13 +94,26 @@ impl Trend {
         cancel: &Cancel,
     ) -> Result<Self, HistoryError> {
         let roles = Roles::of(table.dataset())?;
-        let count = |snapshot| {
+        let num_at_once = snapshots.len().clamp(1, SNAPSHOTS_AT_ONCE);
+        let memory_bytes = memory_bytes / num_at_once as u64;
+        let count = |snapshot| -> Result<CountedSnapshot, HistoryError> {
             let reader = SnapshotReader::open(table, snapshot, cancel)?;
             reader.check_columns(&[roles.device])?;
             let counts = counts::count(roles, &reader, by, memory_bytes, cancel)?;
             Ok(CountedSnapshot { generated_time: reader.generated_time(), rows: reader.num_rows(), counts })
         };
-        let snapshots = snapshots.iter().map(count).collect::<Result<_, HistoryError>>()?;
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut counted = Vec::new();
+            while let Some(snapshot) = snapshots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let count = count(snapshot).inspect_err(|_| next.store(snapshots.len(), Ordering::Relaxed));
+                counted.push(count?);
+            }
+            Ok::<_, HistoryError>(counted)
+        };
+        let counted = threads::on_threads(num_at_once, work).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut snapshots: Vec<_> = counted.into_iter().flatten().collect();
+        snapshots.sort_by_key(|snapshot: &CountedSnapshot| snapshot.generated_time);
         Ok(Self { roles, by: by.to_vec(), snapshots })
     }
 
