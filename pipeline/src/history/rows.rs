@@ -19,6 +19,7 @@ use arrow_buffer::{NullBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use codec::encode::properties;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -354,7 +355,7 @@ impl RowGroup<'_> {
     /// Whether this program wrote it.
     pub fn is_ours(&self) -> bool {
         let created_by = self.file.metadata.metadata().file_metadata().created_by();
-        created_by.is_some_and(|name| name.starts_with("defender-lake version "))
+        created_by.is_some_and(properties::is_ours)
     }
 
     /// Returns the bytes of each value of a column of integers.

@@ -53,13 +53,17 @@ impl ColumnLayout {
 
 /// What wrote a file, in the form of Parquet's specification, which readers parse: `<application> version
 /// <version> (build <hash>)`. Packages set `DEFENDER_LAKE_BUILD` when they are built.
-const CREATED_BY: [&str; 2] = [
-    concat!("defender-lake version ", env!("CARGO_PKG_VERSION")),
-    match option_env!("DEFENDER_LAKE_BUILD") {
-        Some(build) => build,
-        None => "unknown",
-    },
-];
+const CREATED_BY: &str = concat!("defender-lake version ", env!("CARGO_PKG_VERSION"));
+const BUILD: &str = match option_env!("DEFENDER_LAKE_BUILD") {
+    Some(build) => build,
+    None => "unknown",
+};
+
+/// Whether a file with this `created_by` is of this program, of any version.
+pub fn is_ours(created_by: &str) -> bool {
+    let program = CREATED_BY.trim_end_matches(env!("CARGO_PKG_VERSION"));
+    created_by.starts_with(program)
+}
 
 /// Says that dates and times are of the proleptic Gregorian calendar. Without it Spark 3 takes them for
 /// those of an old Spark, and refuses dates before 1582 and times before 1900 (SPARK-31405).
@@ -70,7 +74,7 @@ const SPARK_VERSION: (&str, &str) = ("org.apache.spark.version", "3.0.0");
 pub fn properties(dataset: &schema::Dataset, schema: &SchemaRef, snapshot: &str) -> WriterPropertiesPtr {
     let note = |key: &str, value: String| KeyValue::new(format!("defender_lake.{key}"), value);
     let mut properties = WriterProperties::builder()
-        .set_created_by(format!("{} (build {})", CREATED_BY[0], CREATED_BY[1]))
+        .set_created_by(format!("{CREATED_BY} (build {BUILD})"))
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_key_value_metadata(Some(vec![
             note("dataset", dataset.name.to_owned()),
