@@ -209,6 +209,10 @@ impl Tally {
         device: impl Fn(Option<&str>) -> Option<u32>,
         distinct: &[(&'static [&'static str], Numbers)],
     ) -> Result<bool, HistoryError> {
+        // Other programs may write entries that no row has, and pages of another version.
+        if !row_group.is_ours() {
+            return Ok(false);
+        }
         let mut figures = Vec::new();
         if takes_measures {
             match row_group_counts::figures(roles, row_group, |index| &distinct[index].1)? {

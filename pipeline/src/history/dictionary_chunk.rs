@@ -19,6 +19,7 @@ use parquet::file::statistics::Statistics;
 pub struct DictionaryChunk<R: ChunkReader> {
     pages: Option<SerializedPageReader<R>>,
     is_nullable: bool,
+    num_rows: usize,
     num_nulls: u64,
     dictionary: Bytes,
     num_entries: usize,
@@ -50,7 +51,7 @@ impl<R: ChunkReader> DictionaryChunk<R> {
             None => 0,
         };
         let mut opened =
-            Self { pages: None, is_nullable, num_nulls, dictionary: Bytes::new(), num_entries: 0 };
+            Self { pages: None, is_nullable, num_rows, num_nulls, dictionary: Bytes::new(), num_entries: 0 };
         if num_nulls == num_rows as u64 {
             return Ok(Some(opened));
         }
@@ -133,10 +134,12 @@ impl<R: ChunkReader> DictionaryChunk<R> {
             return Ok(());
         };
         let (mut levels, mut codes) = (Vec::new(), Vec::new());
+        let mut num_rows = 0;
         while let Some(page) = pages.get_next_page()? {
             let Page::DataPage { buf, num_values, encoding: Encoding::RLE_DICTIONARY, .. } = page else {
                 return Err(damaged());
             };
+            num_rows += num_values as usize;
             levels.clear();
             codes.clear();
             decode_page(&buf, num_values as usize, self.is_nullable, &mut levels, &mut codes)
@@ -153,7 +156,7 @@ impl<R: ChunkReader> DictionaryChunk<R> {
                 }
             }
         }
-        Ok(())
+        if num_rows == self.num_rows { Ok(()) } else { Err(damaged()) }
     }
 }
 

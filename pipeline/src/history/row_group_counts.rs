@@ -19,7 +19,7 @@ pub enum RowGroupFigure {
     Distinct(Vec<u32>),
 }
 
-/// Calls `give` with each device, and returns whether the row group told them.
+/// Calls `give` with each device of a row group that this program wrote, and returns whether the row group told them.
 ///
 /// # Errors
 ///
@@ -29,10 +29,6 @@ pub fn for_each_device(
     row_group: &RowGroup<'_>,
     mut give: impl FnMut(Option<&str>),
 ) -> Result<bool, HistoryError> {
-    // Other programs may write entries that no row has.
-    if !row_group.is_ours() {
-        return Ok(false);
-    }
     let Some(chunk) = row_group.chunk(roles.device)? else { return Ok(false) };
     let ids = row_group.checked(chunk.texts())?;
     for id in ids {
