@@ -23,6 +23,7 @@ mod cli;
 mod docs;
 mod house;
 mod readers;
+mod schema_growth;
 mod history;
 mod history_roles;
 mod changes;
