@@ -133,7 +133,7 @@ fn names_the_part(fault: Fault, expected: &str) {
     let (emulator, sandbox) = (emulator(), Sandbox::new());
     sandbox.ingest_via(&emulator, &[]).expect(0);
     let before = sandbox.lake_listing();
-    emulator.regenerate(later()).unwrap();
+    emulator.regenerate(later());
     emulator.script(At::Part(3), u32::MAX, fault);
     let error = sandbox.ingest_impatiently(&emulator).unwrap_err();
     let tenant = Tenant::new(TenantOptions { generated_time: later(), ..six_parts().options().clone() });
@@ -205,7 +205,7 @@ fn a_part_that_never_has_a_row_ends_the_run() {
     let (emulator, sandbox) = (emulator(), Sandbox::new());
     sandbox.ingest_via(&emulator, &[]).expect(0);
     let before = sandbox.lake_listing();
-    emulator.regenerate(later()).unwrap();
+    emulator.regenerate(later());
     emulator.script(At::Part(1), u32::MAX, Fault::Body("{\"SoftwareName\":\"a\"}\n{}\n".to_owned()));
     let run = sandbox.ingest_via(&emulator, &["--max-rejects", "50%"]).expect(4);
     let tenant = Tenant::new(TenantOptions { generated_time: later(), ..six_parts().options().clone() });
@@ -405,8 +405,7 @@ fn a_firewall_of_the_account_is_not_taken_for_expiry() {
 
 #[test]
 fn a_lifetime_that_the_service_refuses_has_a_hint() {
-    let options = EmulatorOptions { max_sas_valid_hours: 6, ..EmulatorOptions::new(six_parts()) };
-    let emulator = Emulator::start(options);
+    let emulator = Emulator::start(six_parts());
     let error = fails(&emulator, &["--sas-valid-hours", "12"], 4);
     check_error(
         &error,
@@ -529,7 +528,7 @@ fn an_empty_export_leaves_yesterdays_snapshot_alone() {
     let (emulator, sandbox) = (emulator(), Sandbox::new());
     sandbox.ingest_via(&emulator, &[]).expect(0);
     let before = sandbox.lake_listing();
-    emulator.regenerate(later()).unwrap();
+    emulator.regenerate(later());
     emulator.script(At::List, 1, Fault::ExportFiles(vec![]));
     sandbox.ingest_via(&emulator, &[]).expect(4);
     assert_eq!(sandbox.lake_listing(), before);

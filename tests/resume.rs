@@ -178,11 +178,11 @@ fn leftovers_are_removed_and_kept_parts_stay() {
     let (emulator, sandbox) = (unlimited(ten_parts()), Sandbox::new());
     let generated_time = ten_parts().options().generated_time;
     sandbox.ingest_via(&emulator, &["--keep-parts"]).expect(0);
-    emulator.regenerate(generated_time + chrono::TimeDelta::days(1)).unwrap();
+    emulator.regenerate(generated_time + chrono::TimeDelta::days(1));
     emulator.script(At::Part(0), u32::MAX, Fault::Status(400));
     sandbox.ingest_via(&emulator, &[]).expect(4);
     emulator.clear_faults();
-    emulator.regenerate(generated_time + chrono::TimeDelta::days(2)).unwrap();
+    emulator.regenerate(generated_time + chrono::TimeDelta::days(2));
     sandbox.ingest_via(&emulator, &[]).expect(0);
     let spools = std::fs::read_dir(sandbox.work_dir().join("software_inventory")).unwrap();
     let mut names: Vec<_> = spools.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
