@@ -1,41 +1,42 @@
 """Reads the lake with DuckDB."""
 
-import subprocess
-
 import duckdb
 
-from wire import present
+from program import view, views
 
+# Its names of the declared types.
 TYPES = {
-    "DeviceId": "VARCHAR",
-    "DeviceName": "VARCHAR",
-    "RbacGroupName": "VARCHAR",
-    "SoftwareVendor": "VARCHAR",
-    "SoftwareName": "VARCHAR",
-    "SoftwareVersion": "VARCHAR",
-    "NumberOfWeaknesses": "INTEGER",
-    "DiskPaths": "VARCHAR[]",
-    "RegistryPaths": "VARCHAR[]",
-    "SoftwareFirstSeenTimestamp": "TIMESTAMP WITH TIME ZONE",
-    "EndOfSupportStatus": "VARCHAR",
-    "EndOfSupportDate": "DATE",
-    "GeneratedTime": "TIMESTAMP WITH TIME ZONE",
-    "snapshot_date": "DATE",
-    "OSPlatform": "VARCHAR",
+    "string": "VARCHAR",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float64": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date32": "DATE",
+    "timestamp(us, UTC)": "TIMESTAMP WITH TIME ZONE",
+    "JSON": "VARCHAR",
+    "list of string": "VARCHAR[]",
 }
-
-TEXT = "VARCHAR"
 
 # What a platform reads as whose text is the name of the null partition itself.
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
 
-def ways(lake, program):
-    """Yields each way to read: its name, the types by column, the rows."""
-    files = f"{lake}/software_inventory/*/*/*.parquet"
-    plain = f"read_parquet('{files}', union_by_name = true, hive_types = {{'snapshot_date': DATE, 'OSPlatform': VARCHAR}})"
-    yield "read_parquet with union_by_name and hive_types", *read(connect(), plain)
-    yield "the view of `schema --format duckdb`", *read(with_view(lake, program), "software_inventory")
+def structs(members):
+    return f"STRUCT({', '.join(f'{quoted(name)} {kind}' for name, kind in members)})[]"
+
+
+def quoted(name):
+    return f'"{name}"' if name != name.lower() else name
+
+
+def ways(lake, program, table):
+    """Yields each way to read a table: its name, the types by column, the rows."""
+    hive_types = ", ".join(f"'{name}': {TYPES[table.types[name]]}" for name in table.partitions)
+    plain = f"read_parquet('{table.glob(lake)}', union_by_name = true, hive_types = {{{hive_types}}})"
+    yield "read_parquet with union_by_name and hive_types", *read(connect(), plain, table)
+    connection = connect()
+    connection.execute(view(program, lake, "duckdb", table.name))
+    yield "the view of `schema --format duckdb`", *read(connection, table.name, table)
 
 
 def connect():
@@ -44,22 +45,17 @@ def connect():
     return connection
 
 
-def with_view(lake, program):
-    connection = connect()
-    ddl = [program, "schema", "--format", "duckdb", "--lake", lake]
-    connection.execute(subprocess.run(ddl, check=True, capture_output=True, text=True).stdout)
-    return connection
-
-
-def read(connection, table):
-    types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
-    columns = ", ".join(present(types))
-    return types, connection.execute(f"SELECT {columns} FROM {table}").fetchall()
+def read(connection, source, table):
+    types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    columns = ", ".join(table.present(types))
+    return types, connection.execute(f"SELECT {columns} FROM {source}").fetchall()
 
 
 def answers(lake, program, questions):
-    """Yields column names and rows for each question about the table `software_inventory`."""
-    connection = with_view(lake, program)
+    """Yields column names and rows for each question about the views of a lake."""
+    connection = connect()
+    for statements in views(program, lake, "duckdb"):
+        connection.execute(statements)
     for question in questions:
         answer = connection.execute(question)
         yield [column[0] for column in answer.description], answer.fetchall()

@@ -4,44 +4,43 @@ from glob import glob
 
 import polars
 
-from wire import present
-
-UTC_MICROS = "Datetime(time_unit='us', time_zone='UTC')"
+# Its names of the declared types.
 TYPES = {
-    "DeviceId": "String",
-    "DeviceName": "String",
-    "RbacGroupName": "String",
-    "SoftwareVendor": "String",
-    "SoftwareName": "String",
-    "SoftwareVersion": "String",
-    "NumberOfWeaknesses": "Int32",
-    "DiskPaths": "List(String)",
-    "RegistryPaths": "List(String)",
-    "SoftwareFirstSeenTimestamp": UTC_MICROS,
-    "EndOfSupportStatus": "String",
-    "EndOfSupportDate": "Date",
-    "GeneratedTime": UTC_MICROS,
-    "snapshot_date": "Date",
-    "OSPlatform": "String",
+    "string": "String",
+    "int32": "Int32",
+    "int64": "Int64",
+    "float64": "Float64",
+    "boolean": "Boolean",
+    "date32": "Date",
+    "timestamp(us, UTC)": "Datetime(time_unit='us', time_zone='UTC')",
+    "JSON": "String",
+    "list of string": "List(String)",
 }
-
-TEXT = "String"
 
 # What a platform reads as whose text is the name of the null partition itself.
 NULL_MARKER_READS_AS = None
 
 
-def ways(lake, _program):
-    """Yields each way to read: its name, the types by column, the rows."""
-    files = f"{lake}/software_inventory/*/*/*.parquet"
+def structs(members):
+    return f"List(Struct({{{', '.join(f'{name!r}: {kind}' for name, kind in members)}}}))"
+
+
+def ways(lake, _program, table):
+    """Yields each way to read a table: its name, the types by column, the rows."""
+    files = table.glob(lake)
     columns = {}
     for file in sorted(glob(files)):
         columns |= polars.read_parquet_schema(file)
-    table = polars.scan_parquet(
+    kinds = {"date32": polars.Date, "string": polars.String}
+    frame = polars.scan_parquet(
         files,
         schema=columns,
         missing_columns="insert",
-        hive_schema={"snapshot_date": polars.Date, "OSPlatform": polars.String},
+        hive_schema={name: kinds[table.types[name]] for name in table.partitions},
     ).collect()
-    types = {name: str(kind) for name, kind in table.schema.items()}
-    yield "scan_parquet with schema and hive_schema", types, table.select(present(types)).rows()
+    yield "scan_parquet with schema and hive_schema", *read(frame, table)
+
+
+def read(frame, table):
+    types = {name: str(kind) for name, kind in frame.schema.items()}
+    return types, frame.select(table.present(types)).rows()

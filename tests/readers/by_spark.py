@@ -1,8 +1,9 @@
 """Reads the lake with Spark, as PySpark starts it on the machine's Java."""
 
+import atexit
 import datetime
+import functools
 import os
-import subprocess
 import tempfile
 import time
 
@@ -13,47 +14,43 @@ os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
 
 from pyspark.sql import SparkSession  # noqa: E402
 
-from wire import present  # noqa: E402
+from program import view, views  # noqa: E402
 
+# Its names of the declared types.
 TYPES = {
-    "DeviceId": "string",
-    "DeviceName": "string",
-    "RbacGroupName": "string",
-    "SoftwareVendor": "string",
-    "SoftwareName": "string",
-    "SoftwareVersion": "string",
-    "NumberOfWeaknesses": "int",
-    "DiskPaths": "array<string>",
-    "RegistryPaths": "array<string>",
-    "SoftwareFirstSeenTimestamp": "timestamp",
-    "EndOfSupportStatus": "string",
-    "EndOfSupportDate": "date",
-    "GeneratedTime": "timestamp",
-    "snapshot_date": "date",
-    "OSPlatform": "string",
+    "string": "string",
+    "int32": "int",
+    "int64": "bigint",
+    "float64": "double",
+    "boolean": "boolean",
+    "date32": "date",
+    "timestamp(us, UTC)": "timestamp",
+    "JSON": "string",
+    "list of string": "array<string>",
 }
-
-TEXT = "string"
 
 # What a platform reads as whose text is the name of the null partition itself.
 NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
-DDL_VIEW = "the view of `schema --format spark`"
+
+def structs(members):
+    return f"array<struct<{','.join(f'{name}:{kind}' for name, kind in members)}>>"
 
 
-def ways(lake, program):
-    """Yields each way to read: its name, the types by column, the rows."""
+def ways(lake, program, table):
+    """Yields each way to read a table: its name, the types by column, the rows."""
     spark = start()
-    merged = spark.read.option("mergeSchema", True).parquet(f"{lake}/software_inventory")
-    yield "spark.read.parquet with mergeSchema", *read(merged)
-    create_view(spark, lake, program)
-    yield DDL_VIEW, *read(spark.table("software_inventory"))
-    spark.stop()
+    merged = spark.read.option("mergeSchema", True).parquet(f"{lake}/{table.name}")
+    yield "spark.read.parquet with mergeSchema", *read(merged, table)
+    create(spark, view(program, lake, "spark", table.name))
+    yield "the view of `schema --format spark`", *read(spark.table(table.name), table)
 
 
+@functools.cache
 def start():
+    """The session of this process, which ends with it."""
     scratch = tempfile.mkdtemp(prefix="spark-")
-    return (
+    spark = (
         SparkSession.builder.master("local[2]")
         .config("spark.driver.memory", "1g")
         .config("spark.local.dir", scratch)
@@ -64,17 +61,19 @@ def start():
         .config("spark.ui.showConsoleProgress", "false")
         .getOrCreate()
     )
+    atexit.register(spark.stop)
+    return spark
 
 
-def create_view(spark, lake, program):
-    ddl = [program, "schema", "--format", "spark", "--lake", lake]
-    statement = subprocess.run(ddl, check=True, capture_output=True, text=True).stdout
-    spark.sql(statement.rstrip(";\n"))
+def create(spark, statements):
+    for statement in statements.split(";\n"):
+        if statement:
+            spark.sql(statement)
 
 
-def read(table):
-    types = dict(table.dtypes)
-    return types, [tuple(map(with_zone, row)) for row in table.select(*present(types)).collect()]
+def read(found, table):
+    types = dict(found.dtypes)
+    return types, [tuple(map(with_zone, row)) for row in found.select(*table.present(types)).collect()]
 
 
 def with_zone(value):
@@ -82,10 +81,10 @@ def with_zone(value):
 
 
 def answers(lake, program, questions):
-    """Yields column names and rows for each question about the table `software_inventory`."""
+    """Yields column names and rows for each question about the views of a lake."""
     spark = start()
-    create_view(spark, lake, program)
+    for statements in views(program, lake, "spark"):
+        create(spark, statements)
     for question in questions:
         answer = spark.sql(question)
         yield answer.columns, [tuple(row) for row in answer.collect()]
-    spark.stop()

@@ -1,12 +1,15 @@
 """Compares what one reader finds in lakes with what it should find; tests/readers.rs runs it.
 
-    check.py READER --check rows              --lake … --program … --generated-time … PART...
+    check.py READER --check rows              --lake … --program … [--dataset …] SNAPSHOT...
+    check.py READER --check samples           --lake … --program … SNAPSHOT...
     check.py READER --check partition-values  --lake … --program …
     check.py READER --check answers           --lake … --program … QUESTION.sql...
     check.py READER --check counts            --lake … --program …
     check.py READER --check mixed-columns     --lake … --program … DATE-WITH-EXTRA-FIELDS DATE-WITHOUT
 
 READER is duckdb, spark, spark3 (Spark 3, as spark), pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables.
+A SNAPSHOT is a JSON object of its `generated_time` and `parts`; `columns` are those that its files have, if they are not all
+of the declared ones, and `captured` says whether its undocumented fields were captured.
 Several checks, each with its own arguments, share a process. Exits with 1 and prints what differs.
 """
 
@@ -17,10 +20,10 @@ import datetime
 import importlib
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import program
 import wire
 
 
@@ -80,90 +83,124 @@ READERS = ["duckdb", "spark", "spark3", "pyarrow", "polars", "delta_duckdb", "de
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("reader", choices=READERS)
-    parser.add_argument("--check", required=True, choices=["rows", "partition-values", "answers", "counts", "mixed-columns"])
-    parser.add_argument("--lake", required=True)
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--generated-time", type=datetime.datetime.fromisoformat)
-    parser.add_argument("files", nargs="*")
     checks = {
         "rows": check_rows,
+        "samples": check_samples,
         "partition-values": check_partition_values,
         "answers": check_answers,
         "counts": check_counts,
         "mixed-columns": check_mixed_columns,
     }
+    parser = argparse.ArgumentParser()
+    parser.add_argument("reader", choices=READERS)
+    parser.add_argument("--check", required=True, choices=checks)
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--dataset", default="software-inventory")
+    parser.add_argument("given", nargs="*")
     name, *given = sys.argv[1:]
     starts = [index for index, argument in enumerate(given) if argument == "--check"]
     differences = []
     for start, end in zip(starts, [*starts[1:], len(given)], strict=True):
         args = parser.parse_intermixed_args([name, *given[start:end]])
         reader = importlib.import_module("by_" + args.reader.removesuffix("3"))
-        differences += (f"{name}, {args.check}: {difference}" for difference in checks[args.check](reader, args))
+        found = checks[args.check](reader, args)
+        differences += (f"{name}, {args.check}, {args.dataset}: {difference}" for difference in found)
     if differences or not starts:
         sys.exit("\n".join(differences) or parser.format_usage())
 
 
-def check_rows(reader, args):
-    wanted = collections.Counter(wire.rows(args.files, args.generated_time))
-    for way, types, rows in reader.ways(args.lake, args.program):
-        if types != reader.TYPES:
-            yield f"{way}: types are {types}"
-        found = collections.Counter(map(canonical, rows))
+class Reading:
+    """What a reader finds in one way: the rows, and the values of their columns by name."""
+
+    def __init__(self, table, way, types, rows):
+        self.way, self.types = way, types
+        self.rows = [canonical(row) for row in rows]
+        self.columns = table.present(types)
+
+    def values(self, *names):
+        """The values of some columns of each row."""
+        positions = [self.columns.index(name) for name in names]
+        return [tuple(row[position] for position in positions) for row in self.rows]
+
+
+def readings(reader, args):
+    """Yields what the reader finds in each way that it has."""
+    table = program.declared(args.program, args.dataset)
+    for way, types, rows in reader.ways(args.lake, args.program, table):
+        yield Reading(table, way, types, rows)
+
+
+def check_rows(reader, args, landmarks=()):
+    table = program.declared(args.program, args.dataset)
+    snapshots = list(map(json.loads, args.given))
+    has_extra_fields = any(snapshot.get("captured") for snapshot in snapshots)
+    wanted = collections.Counter()
+    for snapshot in snapshots:
+        time = datetime.datetime.fromisoformat(snapshot["generated_time"])
+        captured = snapshot.get("captured", False) if has_extra_fields else None
+        wanted.update(wire.rows(table, snapshot["parts"], time, snapshot.get("columns"), captured))
+    for reading in readings(reader, args):
+        way = reading.way
+        if reading.types != table.types_of(reader, has_extra_fields):
+            yield f"{way}: types are {reading.types}"
+            continue
+        found = collections.Counter(reading.rows)
         if found != wanted:
             yield (
                 f"{way}: {found.total()} rows, where {wanted.total()} records make as many; "
                 f"missing {few(wanted - found)}; not of the parts {few(found - wanted)}"
             )
-        by_name = {row[wire.COLUMNS.index("SoftwareName")]: row for row in found}
-        for name, column, value in LANDMARKS:
+        for name, column, value in landmarks:
+            by_name = dict(reading.values("SoftwareName", column))
             if name not in by_name:
                 yield f"{way}: no row is {name}"
-            elif (got := by_name[name][wire.COLUMNS.index(column)]) != value:
+            elif (got := by_name[name]) != value:
                 yield f"{way}: {column} of {name} is {got!r}, not {value!r}"
+
+
+def check_samples(reader, args):
+    """As `rows`, of parts that have the hand-written samples among them."""
+    yield from check_rows(reader, args, LANDMARKS)
 
 
 def check_counts(reader, args):
     """Rows of each date, against what the manifests say."""
-    command = [args.program, "snapshots", "--json", "--lake", args.lake]
-    manifests = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    manifests = json.loads(program.run(args.program, "snapshots", "--json", "--lake", args.lake))
     wanted = {manifest["generated_time"][:10]: manifest["totals"]["rows"] for manifest in manifests}
-    date = wire.COLUMNS.index("snapshot_date")
-    for way, _types, rows in reader.ways(args.lake, args.program):
-        found = collections.Counter(row[date].isoformat() for row in rows)
+    for reading in readings(reader, args):
+        found = collections.Counter(date.isoformat() for (date,) in reading.values("snapshot_date"))
         if found != wanted:
-            yield f"{way}: rows by date are {dict(found)}, not {wanted}"
+            yield f"{reading.way}: rows by date are {dict(found)}, not {wanted}"
 
 
 def check_mixed_columns(reader, args):
     """Two records of each date, of which one has an undocumented field; it was captured on one of the dates."""
-    with_column, without = map(datetime.date.fromisoformat, args.files)
+    with_column, without = map(datetime.date.fromisoformat, args.given)
     wanted = collections.Counter({(with_column, '{"New":1}'): 1, (with_column, None): 1, (without, None): 2})
-    date, extra = wire.COLUMNS.index("snapshot_date"), len(wire.COLUMNS)
-    for way, types, rows in reader.ways(args.lake, args.program):
-        if types != {**reader.TYPES, wire.EXTRA_FIELDS: reader.TEXT}:
-            yield f"{way}: types are {types}"
-        elif (found := collections.Counter((row[date], row[extra]) for row in rows)) != wanted:
-            yield f"{way}: dates and undocumented fields are {dict(found)}, not {dict(wanted)}"
+    types = program.declared(args.program, args.dataset).types_of(reader, has_extra_fields=True)
+    for reading in readings(reader, args):
+        if reading.types != types:
+            yield f"{reading.way}: types are {reading.types}"
+        elif (found := collections.Counter(reading.values("snapshot_date", program.EXTRA_FIELDS))) != wanted:
+            yield f"{reading.way}: dates and undocumented fields are {dict(found)}, not {dict(wanted)}"
 
 
 def check_partition_values(reader, args):
-    name, platform = wire.COLUMNS.index("SoftwareName"), wire.COLUMNS.index("OSPlatform")
-    for way, types, rows in reader.ways(args.lake, args.program):
-        if types != reader.TYPES:
-            yield f"{way}: types are {types}"
-        rows = [canonical(row) for row in rows]
-        found = {row[name]: row[platform] for row in rows}
+    types = program.declared(args.program, args.dataset).types_of(reader)
+    for reading in readings(reader, args):
+        if reading.types != types:
+            yield f"{reading.way}: types are {reading.types}"
+        found = dict(reading.values("SoftwareName", "OSPlatform"))
         wanted = {**PARTITION_VALUES, "null_marker": reader.NULL_MARKER_READS_AS}
-        if len(rows) != len(found) or found != wanted:
+        if len(reading.rows) != len(found) or found != wanted:
             labels = [label for label in wanted | found if wanted.get(label, "?") != found.get(label, "?")]
             different = ", ".join(f"{label} is {found.get(label, 'not there')!r}" for label in labels)
-            yield f"{way}: {len(rows)} rows, {len(wanted)} wanted; {different}"
+            yield f"{reading.way}: {len(reading.rows)} rows, {len(wanted)} wanted; {different}"
 
 
 def check_answers(reader, args):
-    files = [Path(file) for file in args.files]
+    files = [Path(file) for file in args.given]
     questions = [file.read_text(encoding="utf-8") for file in files]
     for file, (names, rows) in zip(files, reader.answers(args.lake, args.program, questions), strict=True):
         answer = as_csv(names, rows)
@@ -179,17 +216,15 @@ def as_csv(names, rows):
     return text.getvalue()
 
 
-def canonical(row):
-    """A row as wire.rows gives it: lists as tuples, timestamps in UTC."""
-    return tuple(map(canonical_value, row))
-
-
-def canonical_value(value):
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, datetime.datetime):
+def canonical(value):
+    """A value, or a row of values, as wire.rows gives it: lists, structs and rows as tuples, timestamps in UTC."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif isinstance(value, datetime.datetime):
         return value.astimezone(datetime.timezone.utc)
-    return value
+    elif not isinstance(value, (list, tuple)):
+        return value
+    return tuple(map(canonical, value))
 
 
 def few(rows):

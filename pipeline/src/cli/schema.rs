@@ -84,8 +84,14 @@ fn schema_table(dataset: &schema::Dataset) -> String {
 fn schema_json(dataset: &schema::Dataset) -> serde_json::Value {
     let columns: Vec<_> = schema::docs::all_columns(dataset)
         .map(|column| {
+            let members: Vec<_> = match column.column_type {
+                schema::ColumnType::StructList(members) => members.iter().map(member_json).collect(),
+                _ => Vec::new(),
+            };
             serde_json::json!({
                 "name": column.name,
+                "aliases": column.aliases.iter().map(|alias| alias.name).collect::<Vec<_>>(),
+                "members": members,
                 "type": column.column_type.as_str(),
                 "nullable": column.presence == schema::Presence::Optional,
                 "from": schema::docs::origin(dataset, column),
@@ -105,4 +111,9 @@ fn schema_json(dataset: &schema::Dataset) -> serde_json::Value {
         "partition_by": dataset.partition_columns().map(|column| column.name).collect::<Vec<_>>(),
         "columns": columns,
     })
+}
+
+/// Returns a member of a list's structs.
+fn member_json(member: &schema::StructMember) -> serde_json::Value {
+    serde_json::json!({ "name": member.name, "type": member.column_type.as_str() })
 }
