@@ -18,7 +18,7 @@ fn options_that_cannot_be_are_usage_errors() {
         (&["--sas-valid-hours", "25"][..], "--sas-valid-hours: expected 1 to 24"),
         (&["--via", "json", "--page-size", "200001"], "--page-size: expected 1 to 200000"),
         (&["--memory", "1MiB"], "--memory: expected at least 64.0 MiB"),
-        (&["--dataset", "nothing"], "--dataset: unknown dataset, expected software-inventory"),
+        (&["--dataset", "nothing"], "--dataset: unknown dataset, expected one of: software-inventory, "),
         (&["--max-rejects", "many"], "expected a number of records such as `100`"),
         (&["--via", "json", "--from", "x"], "'--via <VIA>' cannot be used with '--from <PATH|GLOB>...'"),
         (
@@ -73,11 +73,16 @@ fn configuration_file_error_names_the_place() {
 #[test]
 fn schema_prints_every_form() {
     let sandbox = Sandbox::new();
-    let table = sandbox.run("schema", &[]).expect(0);
+    let table = sandbox.run("schema", &["--dataset", "software-inventory"]).expect(0);
     assert!(table.stdout.contains("SoftwareFirstSeenTimestamp"));
-    let json: serde_json::Value =
-        serde_json::from_str(&sandbox.run("schema", &["--format", "json"]).expect(0).stdout).unwrap();
-    assert_eq!(json["columns"].as_array().unwrap().len(), 15);
+    let list = sandbox.run("schema", &[]).expect(0).stdout;
+    assert_eq!(list.lines().count(), schema::DATASETS.len() + 1, "{list}");
+    let json = |args: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&sandbox.run("schema", args).expect(0).stdout).unwrap()
+    };
+    assert_eq!(json(&["--format", "json"]).as_array().unwrap().len(), schema::DATASETS.len());
+    let json = json(&["--format", "json", "--dataset", "software_inventory"]);
+    assert_eq!(json["columns"].as_array().unwrap().len(), 19);
     assert_eq!(json["partition_by"], serde_json::json!(["snapshot_date", "OSPlatform"]));
     for (format, begin) in
         [("duckdb", "CREATE OR REPLACE VIEW"), ("spark", "CREATE OR REPLACE TEMPORARY VIEW")]

@@ -2,7 +2,8 @@
 //! program knows them by the declaration alone.
 //!
 //! What is searched is the text of string literals in `pipeline/src` and `pipeline/codec/src`. Modules of
-//! tests are left out, and comments, which may give an example.
+//! tests are left out, and comments, which may give an example; columns too whose name is one word (`Path`), which means
+//! other things as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ fn sources_name_no_column_of_a_dataset() {
         .iter()
         .flat_map(|dataset| dataset.columns.iter())
         .flat_map(|column| std::iter::once(column.name).chain(column.aliases.iter().map(|alias| alias.name)))
+        .filter(|name| name.chars().filter(char::is_ascii_uppercase).count() > 1)
         .collect();
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();

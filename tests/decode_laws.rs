@@ -33,6 +33,9 @@ const NAMES: &[&str] = &[
     "ExtraFields",
     "RbacGroupId",
     "rbacGroupId",
+    "SoftwareLastSeenTimestamp",
+    "SoftwareTags",
+    "ProductCategory",
     "",
     "x",
     "X",
@@ -283,7 +286,7 @@ fn part() -> impl Strategy<Value = String> {
 fn usual(name: &str) -> impl Strategy<Value = &'static str> {
     let values: &[&str] = match name {
         "NumberOfWeaknesses" => &["0", "0", "7", "12", "123456789", "1234567890", "-1", "null"],
-        "DiskPaths" | "RegistryPaths" => &[
+        "DiskPaths" | "RegistryPaths" | "SoftwareTags" => &[
             "[]",
             r#"["C:\\a b\\c.exe"]"#,
             r#"["C:\\a b\\c.exe","/x"]"#,
@@ -291,7 +294,7 @@ fn usual(name: &str) -> impl Strategy<Value = &'static str> {
             r#"["]","],","\\\\"]"#,
             "null",
         ],
-        "SoftwareFirstSeenTimestamp" | "EndOfSupportDate" => &[
+        "SoftwareFirstSeenTimestamp" | "SoftwareLastSeenTimestamp" | "EndOfSupportDate" => &[
             r#""2020-02-29 02:06:47""#,
             r#""2020-02-29 02:06:47""#,
             r#""2021-01-11T09:47:58.854Z""#,
@@ -302,7 +305,8 @@ fn usual(name: &str) -> impl Strategy<Value = &'static str> {
         "OSPlatform" => {
             &[r#""Windows11""#, r#""Windows11""#, r#""Linux""#, r#""""#, "null", r#""a\\b""#, r#""a\b""#]
         }
-        "x" | "RbacGroupId" => &["1", "1", "14", "null", r#""a""#, r#"{"a":[1,"}"]}"#, "[]"],
+        "RbacGroupId" => &["1", "1", "14", "null", "9007199254740993", r#""7""#, r#""""#],
+        "x" => &["1", "1", "14", "null", r#""a""#, r#"{"a":[1,"}"]}"#, "[]"],
         _ => &[r#""a""#, r#""a""#, r#""ab""#, r#""a\"b""#, r#""a\\""#, r#""é""#, r#""\u0061""#, "\"\u{7f}\""],
     };
     select(values)

@@ -271,8 +271,14 @@ fn unknown_names_are_usage_errors_with_suggestions() {
             "SELECT 1 FROM software_inventry",
             "there is no table \"software_inventry\"; did you mean software_inventory?",
         ),
+        (
+            "SELECT Permissions FROM browser_extensions",
+            "query does not support lists of structs, as in column Permissions; hint: query the table with DuckDB, by \
+             the view that `defender-lake schema --format duckdb` prints",
+        ),
     ] {
         assert_eq!(sandbox.run("query", &[sql]).expect(2).error(), format!("error: {expected}"));
     }
     sandbox.run("query", &["SELEC 1"]).expect(2);
+    sandbox.run("query", &["SELECT * FROM browser_extensions"]).expect(0);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType};
+use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -254,6 +254,14 @@ fn value_text(column: &dyn Array, row: usize) -> String {
     match column.data_type() {
         DataType::Utf8 => format!("{:?}", column.as_string::<i32>().value(row)),
         DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::Struct(_) => {
+            let members = column.as_struct().columns();
+            let texts: Vec<_> = members.iter().map(|member| value_text(member.as_ref(), row)).collect();
+            format!("({})", texts.join(","))
+        }
         DataType::Date32 => column.as_primitive::<Date32Type>().value_as_date(row).unwrap().to_string(),
         DataType::Timestamp(..) => {
             let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);

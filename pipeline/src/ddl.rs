@@ -1,13 +1,20 @@
-//! Finds out whether a lake's files have the optional column of undocumented fields, for its DDL.
+//! Finds out which tables SQL names, and whether a lake's files have the optional column of undocumented fields, for DDL.
 //!
-//! Takes a table, which need not exist; never fails: a file that cannot be read counts as one without it.
+//! Takes SQL or a table, which need not exist; never fails: a file that cannot be read counts as one without it.
 
 use parquet::file::metadata::ParquetMetaDataReader;
-use schema::EXTRA_FIELDS;
 use schema::ddl::ExtraFields;
+use schema::{Dataset, EXTRA_FIELDS};
 
 use crate::lake::Table;
 use crate::manifest::DataFile;
+
+/// Returns the datasets whose tables `sql` may name: those whose name is a word of it, in any case.
+pub fn datasets_named_in(sql: &str) -> impl Iterator<Item = &'static Dataset> {
+    let words = move || sql.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let is_named = move |dataset: &&Dataset| words().any(|word| word.eq_ignore_ascii_case(dataset.name));
+    schema::DATASETS.iter().copied().filter(is_named)
+}
 
 /// Returns whether files of a table have the column of undocumented fields; unknown in a store.
 pub fn extra_fields(table: &Table) -> ExtraFields {

@@ -14,6 +14,10 @@ SELECT
     EndOfSupportStatus::VARCHAR AS EndOfSupportStatus,
     EndOfSupportDate::DATE AS EndOfSupportDate,
     GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    SoftwareLastSeenTimestamp::TIMESTAMP WITH TIME ZONE AS SoftwareLastSeenTimestamp,
+    SoftwareTags::VARCHAR[] AS SoftwareTags,
+    ProductCategory::VARCHAR AS ProductCategory,
     snapshot_date::DATE AS snapshot_date,
     OSPlatform::VARCHAR AS OSPlatform
 FROM read_parquet('lake/software_inventory/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
@@ -31,5 +35,333 @@ COMMENT ON COLUMN software_inventory.SoftwareFirstSeenTimestamp IS 'When the sof
 COMMENT ON COLUMN software_inventory.EndOfSupportStatus IS 'End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings.';
 COMMENT ON COLUMN software_inventory.EndOfSupportDate IS 'Date on which support ends or ended.';
 COMMENT ON COLUMN software_inventory.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN software_inventory.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN software_inventory.SoftwareLastSeenTimestamp IS 'When the software was last seen on the device; the source has no zone, read as UTC.';
+COMMENT ON COLUMN software_inventory.SoftwareTags IS 'Tags of the product, as the service words them.';
+COMMENT ON COLUMN software_inventory.ProductCategory IS 'Category of the product, as the service words it.';
 COMMENT ON COLUMN software_inventory.snapshot_date IS 'UTC date of the export''s generated time.';
 COMMENT ON COLUMN software_inventory.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';
+
+CREATE OR REPLACE VIEW software_inventory_non_cpe AS
+SELECT
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    SoftwareVendor::VARCHAR AS SoftwareVendor,
+    SoftwareName::VARCHAR AS SoftwareName,
+    SoftwareVersion::VARCHAR AS SoftwareVersion,
+    SoftwareLastSeenTimestamp::TIMESTAMP WITH TIME ZONE AS SoftwareLastSeenTimestamp,
+    RegistryPaths::VARCHAR[] AS RegistryPaths,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date,
+    OSPlatform::VARCHAR AS OSPlatform
+FROM read_parquet('lake/software_inventory_non_cpe/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
+COMMENT ON VIEW software_inventory_non_cpe IS 'One row per device and installed version of a product that has no CPE. [https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-non-cpe-software-inventory]';
+COMMENT ON COLUMN software_inventory_non_cpe.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN software_inventory_non_cpe.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN software_inventory_non_cpe.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN software_inventory_non_cpe.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN software_inventory_non_cpe.SoftwareVendor IS 'Name of the software vendor, as the installer wrote it.';
+COMMENT ON COLUMN software_inventory_non_cpe.SoftwareName IS 'Name of the software product, as the installer wrote it.';
+COMMENT ON COLUMN software_inventory_non_cpe.SoftwareVersion IS 'Version of the software product, as the installer wrote it.';
+COMMENT ON COLUMN software_inventory_non_cpe.SoftwareLastSeenTimestamp IS 'When the software was last seen on the device; the source has no zone, read as UTC.';
+COMMENT ON COLUMN software_inventory_non_cpe.RegistryPaths IS 'Registry keys that show the installation; an empty list is not null.';
+COMMENT ON COLUMN software_inventory_non_cpe.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN software_inventory_non_cpe.snapshot_date IS 'UTC date of the export''s generated time.';
+COMMENT ON COLUMN software_inventory_non_cpe.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';
+
+CREATE OR REPLACE VIEW software_vulnerabilities AS
+SELECT
+    Id::VARCHAR AS Id,
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    OSVersion::VARCHAR AS OSVersion,
+    OSArchitecture::VARCHAR AS OSArchitecture,
+    SoftwareVendor::VARCHAR AS SoftwareVendor,
+    SoftwareName::VARCHAR AS SoftwareName,
+    SoftwareVersion::VARCHAR AS SoftwareVersion,
+    CveId::VARCHAR AS CveId,
+    CvssScore::DOUBLE AS CvssScore,
+    VulnerabilitySeverityLevel::VARCHAR AS VulnerabilitySeverityLevel,
+    ExploitabilityLevel::VARCHAR AS ExploitabilityLevel,
+    IsOnboarded::BOOLEAN AS IsOnboarded,
+    FirstSeenTimestamp::TIMESTAMP WITH TIME ZONE AS FirstSeenTimestamp,
+    LastSeenTimestamp::TIMESTAMP WITH TIME ZONE AS LastSeenTimestamp,
+    RecommendationReference::VARCHAR AS RecommendationReference,
+    SecurityUpdateAvailable::BOOLEAN AS SecurityUpdateAvailable,
+    RecommendedSecurityUpdate::VARCHAR AS RecommendedSecurityUpdate,
+    RecommendedSecurityUpdateId::VARCHAR AS RecommendedSecurityUpdateId,
+    RecommendedSecurityUpdateUrl::VARCHAR AS RecommendedSecurityUpdateUrl,
+    CveBatchTitle::VARCHAR AS CveBatchTitle,
+    CveBatchUrl::VARCHAR AS CveBatchUrl,
+    DiskPaths::VARCHAR[] AS DiskPaths,
+    RegistryPaths::VARCHAR[] AS RegistryPaths,
+    EndOfSupportStatus::VARCHAR AS EndOfSupportStatus,
+    EndOfSupportDate::DATE AS EndOfSupportDate,
+    CveMitigationStatus::VARCHAR AS CveMitigationStatus,
+    ProductCategory::VARCHAR AS ProductCategory,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date,
+    OSPlatform::VARCHAR AS OSPlatform
+FROM read_parquet('lake/software_vulnerabilities/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
+COMMENT ON VIEW software_vulnerabilities IS 'One row per device, installed version of a product and CVE; without a CVE where none is known of it. [https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-software-vulnerabilities]';
+COMMENT ON COLUMN software_vulnerabilities.Id IS 'Identifier of the row in the service; its layout varies, it is not to be taken apart.';
+COMMENT ON COLUMN software_vulnerabilities.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN software_vulnerabilities.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN software_vulnerabilities.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN software_vulnerabilities.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN software_vulnerabilities.OSVersion IS 'Version of the device''s operating system, as the service words it.';
+COMMENT ON COLUMN software_vulnerabilities.OSArchitecture IS 'Architecture of the device''s operating system, such as `x64`.';
+COMMENT ON COLUMN software_vulnerabilities.SoftwareVendor IS 'Name of the software vendor.';
+COMMENT ON COLUMN software_vulnerabilities.SoftwareName IS 'Name of the software product.';
+COMMENT ON COLUMN software_vulnerabilities.SoftwareVersion IS 'Version of the software product.';
+COMMENT ON COLUMN software_vulnerabilities.CveId IS 'CVE, or the service''s own number of a vulnerability without one; null if none is known of the product.';
+COMMENT ON COLUMN software_vulnerabilities.CvssScore IS 'CVSS score of the CVE.';
+COMMENT ON COLUMN software_vulnerabilities.VulnerabilitySeverityLevel IS 'Severity of the CVE as the service words it: `Low`, `Medium`, `High`, `Critical`; null without a CVE.';
+COMMENT ON COLUMN software_vulnerabilities.ExploitabilityLevel IS 'Exploitability as the service words it: `NoExploit`, `ExploitIsPublic`, `ExploitIsVerified`, `ExploitIsInKit`, or newer wordings.';
+COMMENT ON COLUMN software_vulnerabilities.IsOnboarded IS 'Whether the device is onboarded; on the files route only.';
+COMMENT ON COLUMN software_vulnerabilities.FirstSeenTimestamp IS 'When the CVE of the product was first seen on the device, whatever the version; the source has no zone, read as UTC.';
+COMMENT ON COLUMN software_vulnerabilities.LastSeenTimestamp IS 'When the software was last reported on the device; the source has no zone, read as UTC.';
+COMMENT ON COLUMN software_vulnerabilities.RecommendationReference IS 'Reference to the security recommendation that the row belongs to.';
+COMMENT ON COLUMN software_vulnerabilities.SecurityUpdateAvailable IS 'Whether there is a security update for the software.';
+COMMENT ON COLUMN software_vulnerabilities.RecommendedSecurityUpdate IS 'Title of the security update that fixes the CVE.';
+COMMENT ON COLUMN software_vulnerabilities.RecommendedSecurityUpdateId IS 'Identifier of the security update, such as the number of its KB article.';
+COMMENT ON COLUMN software_vulnerabilities.RecommendedSecurityUpdateUrl IS 'Address of the security update.';
+COMMENT ON COLUMN software_vulnerabilities.CveBatchTitle IS 'Title of the bulletin that the CVE came with; on the files route only.';
+COMMENT ON COLUMN software_vulnerabilities.CveBatchUrl IS 'Address of the bulletin that the CVE came with; on the files route only.';
+COMMENT ON COLUMN software_vulnerabilities.DiskPaths IS 'Paths on disk that show the installation; an empty list is not null.';
+COMMENT ON COLUMN software_vulnerabilities.RegistryPaths IS 'Registry keys that show the installation; an empty list is not null.';
+COMMENT ON COLUMN software_vulnerabilities.EndOfSupportStatus IS 'End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings.';
+COMMENT ON COLUMN software_vulnerabilities.EndOfSupportDate IS 'Date on which support ends or ended.';
+COMMENT ON COLUMN software_vulnerabilities.CveMitigationStatus IS 'Status of a mitigation of the CVE, as the service words it.';
+COMMENT ON COLUMN software_vulnerabilities.ProductCategory IS 'Category of the product, as the service words it.';
+COMMENT ON COLUMN software_vulnerabilities.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN software_vulnerabilities.snapshot_date IS 'UTC date of the export''s generated time.';
+COMMENT ON COLUMN software_vulnerabilities.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';
+
+CREATE OR REPLACE VIEW secure_configurations AS
+SELECT
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    OSVersion::VARCHAR AS OSVersion,
+    Timestamp::TIMESTAMP WITH TIME ZONE AS Timestamp,
+    ConfigurationId::VARCHAR AS ConfigurationId,
+    ConfigurationName::VARCHAR AS ConfigurationName,
+    ConfigurationCategory::VARCHAR AS ConfigurationCategory,
+    ConfigurationSubcategory::VARCHAR AS ConfigurationSubcategory,
+    ConfigurationImpact::DOUBLE AS ConfigurationImpact,
+    IsCompliant::BOOLEAN AS IsCompliant,
+    IsApplicable::BOOLEAN AS IsApplicable,
+    IsExpectedUserImpact::BOOLEAN AS IsExpectedUserImpact,
+    RecommendationReference::VARCHAR AS RecommendationReference,
+    Context::VARCHAR AS Context,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date,
+    OSPlatform::VARCHAR AS OSPlatform
+FROM read_parquet('lake/secure_configurations/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
+COMMENT ON VIEW secure_configurations IS 'One row per device and configuration check, those that do not apply to the device included. [https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-secure-config]';
+COMMENT ON COLUMN secure_configurations.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN secure_configurations.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN secure_configurations.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN secure_configurations.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN secure_configurations.OSVersion IS 'Version of the device''s operating system, as the service words it.';
+COMMENT ON COLUMN secure_configurations.Timestamp IS 'When the service last saw the configuration of the device; read as UTC where it has no zone.';
+COMMENT ON COLUMN secure_configurations.ConfigurationId IS 'Identifier of the check, such as `scid-2010`.';
+COMMENT ON COLUMN secure_configurations.ConfigurationName IS 'Display name of the check.';
+COMMENT ON COLUMN secure_configurations.ConfigurationCategory IS 'Category of the check: `Application`, `OS`, `Network`, `Accounts`, `Security controls`, or newer ones.';
+COMMENT ON COLUMN secure_configurations.ConfigurationSubcategory IS 'Part of the category; may be empty.';
+COMMENT ON COLUMN secure_configurations.ConfigurationImpact IS 'Weight of the check in the score of the tenant, 1 to 10.';
+COMMENT ON COLUMN secure_configurations.IsCompliant IS 'Whether the device complies; says nothing where the check does not apply.';
+COMMENT ON COLUMN secure_configurations.IsApplicable IS 'Whether the check applies to the device.';
+COMMENT ON COLUMN secure_configurations.IsExpectedUserImpact IS 'Whether users of the device are expected to notice if the configuration is applied.';
+COMMENT ON COLUMN secure_configurations.RecommendationReference IS 'Reference to the security recommendation that the row belongs to.';
+COMMENT ON COLUMN secure_configurations.Context IS 'Measured values, by which the device was judged; on the files route only.';
+COMMENT ON COLUMN secure_configurations.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN secure_configurations.snapshot_date IS 'UTC date of the export''s generated time.';
+COMMENT ON COLUMN secure_configurations.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';
+
+CREATE OR REPLACE VIEW security_baselines AS
+SELECT
+    Id::VARCHAR AS Id,
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    OSVersion::VARCHAR AS OSVersion,
+    ProfileId::VARCHAR AS ProfileId,
+    ConfigurationId::VARCHAR AS ConfigurationId,
+    IsApplicable::BOOLEAN AS IsApplicable,
+    IsCompliant::BOOLEAN AS IsCompliant,
+    IsExempt::BOOLEAN AS IsExempt,
+    RecommendedValue::VARCHAR[] AS RecommendedValue,
+    CurrentValue::VARCHAR[] AS CurrentValue,
+    RawValue::VARCHAR[] AS RawValue,
+    Source::VARCHAR[] AS Source,
+    DataCollectionTimeOffset::TIMESTAMP WITH TIME ZONE AS DataCollectionTimeOffset,
+    ComplianceCalculationTimeOffset::TIMESTAMP WITH TIME ZONE AS ComplianceCalculationTimeOffset,
+    ComplianceEvaluationDetails::VARCHAR AS ComplianceEvaluationDetails,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date,
+    OSPlatform::VARCHAR AS OSPlatform
+FROM read_parquet('lake/security_baselines/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
+COMMENT ON VIEW security_baselines IS 'One row per device, baseline profile of the tenant and setting of its benchmark. [https://learn.microsoft.com/en-us/defender-endpoint/api/export-security-baseline-assessment]';
+COMMENT ON COLUMN security_baselines.Id IS 'Identifier of the row in the service; its layout varies, it is not to be taken apart.';
+COMMENT ON COLUMN security_baselines.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN security_baselines.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN security_baselines.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN security_baselines.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN security_baselines.OSVersion IS 'Version of the device''s operating system, as the service words it.';
+COMMENT ON COLUMN security_baselines.ProfileId IS 'Identifier of the baseline profile.';
+COMMENT ON COLUMN security_baselines.ConfigurationId IS 'Number of the setting in its benchmark, such as `1.1.1`; none of secure configurations'' identifiers.';
+COMMENT ON COLUMN security_baselines.IsApplicable IS 'Whether the setting applies to the device.';
+COMMENT ON COLUMN security_baselines.IsCompliant IS 'Whether the device complies; null where it was not judged or the setting does not apply.';
+COMMENT ON COLUMN security_baselines.IsExempt IS 'Whether an exception for the device was approved.';
+COMMENT ON COLUMN security_baselines.RecommendedValue IS 'Values that the benchmark recommends.';
+COMMENT ON COLUMN security_baselines.CurrentValue IS 'Values found on the device, by position those of `Source`.';
+COMMENT ON COLUMN security_baselines.RawValue IS 'Values found on the device, as they were read.';
+COMMENT ON COLUMN security_baselines.Source IS 'Registry paths or policies that the values were read from.';
+COMMENT ON COLUMN security_baselines.DataCollectionTimeOffset IS 'When the values were read on the device.';
+COMMENT ON COLUMN security_baselines.ComplianceCalculationTimeOffset IS 'When compliance was judged.';
+COMMENT ON COLUMN security_baselines.ComplianceEvaluationDetails IS 'Details of how compliance was judged.';
+COMMENT ON COLUMN security_baselines.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN security_baselines.snapshot_date IS 'UTC date of the export''s generated time.';
+COMMENT ON COLUMN security_baselines.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';
+
+CREATE OR REPLACE VIEW browser_extensions AS
+SELECT
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    BrowserName::VARCHAR AS BrowserName,
+    ExtensionId::VARCHAR AS ExtensionId,
+    ExtensionName::VARCHAR AS ExtensionName,
+    ExtensionDescription::VARCHAR AS ExtensionDescription,
+    ExtensionVersion::VARCHAR AS ExtensionVersion,
+    ExtensionRisk::VARCHAR AS ExtensionRisk,
+    ExtensionVendor::VARCHAR AS ExtensionVendor,
+    IsActivated::BOOLEAN AS IsActivated,
+    InstallationTime::TIMESTAMP WITH TIME ZONE AS InstallationTime,
+    Permissions::STRUCT(Id VARCHAR, IsRequired BOOLEAN, Risk VARCHAR)[] AS Permissions,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date
+FROM read_parquet('lake/browser_extensions/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE});
+COMMENT ON VIEW browser_extensions IS 'One row per device, browser and extension. [https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-browser-extensions]';
+COMMENT ON COLUMN browser_extensions.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN browser_extensions.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN browser_extensions.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN browser_extensions.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN browser_extensions.BrowserName IS 'Browser, such as `chrome`, `edge` or `firefox`.';
+COMMENT ON COLUMN browser_extensions.ExtensionId IS 'Identifier of the extension in its browser''s store.';
+COMMENT ON COLUMN browser_extensions.ExtensionName IS 'Name of the extension.';
+COMMENT ON COLUMN browser_extensions.ExtensionDescription IS 'What the extension says of itself.';
+COMMENT ON COLUMN browser_extensions.ExtensionVersion IS 'Version of the extension.';
+COMMENT ON COLUMN browser_extensions.ExtensionRisk IS 'Highest risk of the permissions of the extension: `None`, `Low`, `Medium`, `High`, `Critical`.';
+COMMENT ON COLUMN browser_extensions.ExtensionVendor IS 'Vendor of the extension.';
+COMMENT ON COLUMN browser_extensions.IsActivated IS 'Whether the extension is switched on.';
+COMMENT ON COLUMN browser_extensions.InstallationTime IS 'When the extension was installed.';
+COMMENT ON COLUMN browser_extensions.Permissions IS 'Permissions of the extension, with the risk of each; on the files route only.';
+COMMENT ON COLUMN browser_extensions.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN browser_extensions.snapshot_date IS 'UTC date of the export''s generated time.';
+
+CREATE OR REPLACE VIEW certificates AS
+SELECT
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    Thumbprint::VARCHAR AS Thumbprint,
+    Path::VARCHAR AS Path,
+    SignatureAlgorithm::VARCHAR AS SignatureAlgorithm,
+    KeySize::INTEGER AS KeySize,
+    ExpirationDate::TIMESTAMP WITH TIME ZONE AS ExpirationDate,
+    IssueDate::TIMESTAMP WITH TIME ZONE AS IssueDate,
+    SubjectType::VARCHAR AS SubjectType,
+    SerialNumber::VARCHAR AS SerialNumber,
+    IssuedTo::VARCHAR AS IssuedTo,
+    IssuedBy::VARCHAR AS IssuedBy,
+    KeyUsage::VARCHAR AS KeyUsage,
+    ExtendedKeyUsage::VARCHAR AS ExtendedKeyUsage,
+    IsSelfSigned::BOOLEAN AS IsSelfSigned,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date
+FROM read_parquet('lake/certificates/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE});
+COMMENT ON VIEW certificates IS 'One row per device, certificate and path in a certificate store of the machine. [https://learn.microsoft.com/en-us/defender-endpoint/api/export-certificate-inventory-assessment]';
+COMMENT ON COLUMN certificates.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN certificates.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN certificates.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN certificates.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN certificates.Thumbprint IS 'SHA-1 of the certificate, hexadecimal.';
+COMMENT ON COLUMN certificates.Path IS 'Where the certificate is: store and thumbprint.';
+COMMENT ON COLUMN certificates.SignatureAlgorithm IS 'Algorithm of the signature, such as `sha256RSA`; may be empty.';
+COMMENT ON COLUMN certificates.KeySize IS 'Length of the key in bits; 0 where it is not known.';
+COMMENT ON COLUMN certificates.ExpirationDate IS 'When the certificate expires or expired.';
+COMMENT ON COLUMN certificates.IssueDate IS 'From when on the certificate is valid.';
+COMMENT ON COLUMN certificates.SubjectType IS 'What the certificate is for: `CA`, `End Entity`, or newer wordings.';
+COMMENT ON COLUMN certificates.SerialNumber IS 'Serial number of the certificate, hexadecimal.';
+COMMENT ON COLUMN certificates.IssuedTo IS 'Subject, as JSON with its `CommonName`, or as plain text.';
+COMMENT ON COLUMN certificates.IssuedBy IS 'Issuer, as JSON with its `CommonName`, or as plain text.';
+COMMENT ON COLUMN certificates.KeyUsage IS 'What the key may be used for.';
+COMMENT ON COLUMN certificates.ExtendedKeyUsage IS 'What else the key may be used for.';
+COMMENT ON COLUMN certificates.IsSelfSigned IS 'Whether the certificate is its own issuer''s.';
+COMMENT ON COLUMN certificates.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN certificates.snapshot_date IS 'UTC date of the export''s generated time.';
+
+CREATE OR REPLACE VIEW hardware_firmware AS
+SELECT
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    ComponentType::VARCHAR AS ComponentType,
+    Manufacturer::VARCHAR AS Manufacturer,
+    ComponentName::VARCHAR AS ComponentName,
+    ComponentVersion::VARCHAR AS ComponentVersion,
+    AdditionalFields::VARCHAR AS AdditionalFields,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date
+FROM read_parquet('lake/hardware_firmware/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE});
+COMMENT ON VIEW hardware_firmware IS 'One row per device and component: the model of the device, its firmware and its processor. [https://learn.microsoft.com/en-us/defender-endpoint/api/export-firmware-hardware-assessment]';
+COMMENT ON COLUMN hardware_firmware.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN hardware_firmware.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN hardware_firmware.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN hardware_firmware.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN hardware_firmware.ComponentType IS 'Kind of component: `Hardware`, `Bios`, `Processor`, or newer ones.';
+COMMENT ON COLUMN hardware_firmware.Manufacturer IS 'Manufacturer of the component.';
+COMMENT ON COLUMN hardware_firmware.ComponentName IS 'Name of the component: the model, the BIOS, the processor.';
+COMMENT ON COLUMN hardware_firmware.ComponentVersion IS 'Version of the component; empty or null where it has none.';
+COMMENT ON COLUMN hardware_firmware.AdditionalFields IS 'What else the service knows of the component, as one JSON object.';
+COMMENT ON COLUMN hardware_firmware.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN hardware_firmware.snapshot_date IS 'UTC date of the export''s generated time.';
+
+CREATE OR REPLACE VIEW information_gathering AS
+SELECT
+    DeviceId::VARCHAR AS DeviceId,
+    DeviceName::VARCHAR AS DeviceName,
+    RbacGroupName::VARCHAR AS RbacGroupName,
+    RbacGroupId::BIGINT AS RbacGroupId,
+    OSVersion::VARCHAR AS OSVersion,
+    Timestamp::TIMESTAMP WITH TIME ZONE AS Timestamp,
+    LastSeenTime::TIMESTAMP WITH TIME ZONE AS LastSeenTime,
+    DeviceGatheredInfo::VARCHAR AS DeviceGatheredInfo,
+    GeneratedTime::TIMESTAMP WITH TIME ZONE AS GeneratedTime,
+    snapshot_date::DATE AS snapshot_date,
+    OSPlatform::VARCHAR AS OSPlatform
+FROM read_parquet('lake/information_gathering/*/*/*.parquet', union_by_name = true, hive_partitioning = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR});
+COMMENT ON VIEW information_gathering IS 'One row per device with a bag of states that Defender gathered: antivirus, mitigations, TLS and more. [https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-information-gathering]';
+COMMENT ON COLUMN information_gathering.DeviceId IS 'Unique identifier of the device in the service.';
+COMMENT ON COLUMN information_gathering.DeviceName IS 'Fully qualified domain name of the device; a short name on some platforms.';
+COMMENT ON COLUMN information_gathering.RbacGroupName IS 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.';
+COMMENT ON COLUMN information_gathering.RbacGroupId IS 'Number of the role-based access group; 0 for a device without one.';
+COMMENT ON COLUMN information_gathering.OSVersion IS 'Version of the device''s operating system, as the service words it.';
+COMMENT ON COLUMN information_gathering.Timestamp IS 'When the states were gathered; the source has no zone, read as UTC.';
+COMMENT ON COLUMN information_gathering.LastSeenTime IS 'When the device was last seen; the source has no zone, read as UTC.';
+COMMENT ON COLUMN information_gathering.DeviceGatheredInfo IS 'The states by name, one JSON object; some values are JSON in a string again.';
+COMMENT ON COLUMN information_gathering.GeneratedTime IS 'When the service generated the export that the row is from.';
+COMMENT ON COLUMN information_gathering.snapshot_date IS 'UTC date of the export''s generated time.';
+COMMENT ON COLUMN information_gathering.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';

@@ -13,8 +13,194 @@ CREATE OR REPLACE TEMPORARY VIEW software_inventory (
   EndOfSupportStatus STRING COMMENT 'End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings.',
   EndOfSupportDate DATE COMMENT 'Date on which support ends or ended.',
   GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  SoftwareLastSeenTimestamp TIMESTAMP COMMENT 'When the software was last seen on the device; the source has no zone, read as UTC.',
+  SoftwareTags ARRAY<STRING> COMMENT 'Tags of the product, as the service words them.',
+  ProductCategory STRING COMMENT 'Category of the product, as the service words it.',
   snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.',
   OSPlatform STRING COMMENT 'Platform of the device\'s operating system; an open set, null where the service gives none.'
 )
 USING PARQUET
 OPTIONS (path 'lake/software_inventory');
+
+CREATE OR REPLACE TEMPORARY VIEW software_inventory_non_cpe (
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  SoftwareVendor STRING COMMENT 'Name of the software vendor, as the installer wrote it.',
+  SoftwareName STRING COMMENT 'Name of the software product, as the installer wrote it.',
+  SoftwareVersion STRING COMMENT 'Version of the software product, as the installer wrote it.',
+  SoftwareLastSeenTimestamp TIMESTAMP COMMENT 'When the software was last seen on the device; the source has no zone, read as UTC.',
+  RegistryPaths ARRAY<STRING> COMMENT 'Registry keys that show the installation; an empty list is not null.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.',
+  OSPlatform STRING COMMENT 'Platform of the device\'s operating system; an open set, null where the service gives none.'
+)
+USING PARQUET
+OPTIONS (path 'lake/software_inventory_non_cpe');
+
+CREATE OR REPLACE TEMPORARY VIEW software_vulnerabilities (
+  Id STRING COMMENT 'Identifier of the row in the service; its layout varies, it is not to be taken apart.',
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  OSVersion STRING COMMENT 'Version of the device\'s operating system, as the service words it.',
+  OSArchitecture STRING COMMENT 'Architecture of the device\'s operating system, such as `x64`.',
+  SoftwareVendor STRING COMMENT 'Name of the software vendor.',
+  SoftwareName STRING COMMENT 'Name of the software product.',
+  SoftwareVersion STRING COMMENT 'Version of the software product.',
+  CveId STRING COMMENT 'CVE, or the service\'s own number of a vulnerability without one; null if none is known of the product.',
+  CvssScore DOUBLE COMMENT 'CVSS score of the CVE.',
+  VulnerabilitySeverityLevel STRING COMMENT 'Severity of the CVE as the service words it: `Low`, `Medium`, `High`, `Critical`; null without a CVE.',
+  ExploitabilityLevel STRING COMMENT 'Exploitability as the service words it: `NoExploit`, `ExploitIsPublic`, `ExploitIsVerified`, `ExploitIsInKit`, or newer wordings.',
+  IsOnboarded BOOLEAN COMMENT 'Whether the device is onboarded; on the files route only.',
+  FirstSeenTimestamp TIMESTAMP COMMENT 'When the CVE of the product was first seen on the device, whatever the version; the source has no zone, read as UTC.',
+  LastSeenTimestamp TIMESTAMP COMMENT 'When the software was last reported on the device; the source has no zone, read as UTC.',
+  RecommendationReference STRING COMMENT 'Reference to the security recommendation that the row belongs to.',
+  SecurityUpdateAvailable BOOLEAN COMMENT 'Whether there is a security update for the software.',
+  RecommendedSecurityUpdate STRING COMMENT 'Title of the security update that fixes the CVE.',
+  RecommendedSecurityUpdateId STRING COMMENT 'Identifier of the security update, such as the number of its KB article.',
+  RecommendedSecurityUpdateUrl STRING COMMENT 'Address of the security update.',
+  CveBatchTitle STRING COMMENT 'Title of the bulletin that the CVE came with; on the files route only.',
+  CveBatchUrl STRING COMMENT 'Address of the bulletin that the CVE came with; on the files route only.',
+  DiskPaths ARRAY<STRING> COMMENT 'Paths on disk that show the installation; an empty list is not null.',
+  RegistryPaths ARRAY<STRING> COMMENT 'Registry keys that show the installation; an empty list is not null.',
+  EndOfSupportStatus STRING COMMENT 'End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings.',
+  EndOfSupportDate DATE COMMENT 'Date on which support ends or ended.',
+  CveMitigationStatus STRING COMMENT 'Status of a mitigation of the CVE, as the service words it.',
+  ProductCategory STRING COMMENT 'Category of the product, as the service words it.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.',
+  OSPlatform STRING COMMENT 'Platform of the device\'s operating system; an open set, null where the service gives none.'
+)
+USING PARQUET
+OPTIONS (path 'lake/software_vulnerabilities');
+
+CREATE OR REPLACE TEMPORARY VIEW secure_configurations (
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  OSVersion STRING COMMENT 'Version of the device\'s operating system, as the service words it.',
+  Timestamp TIMESTAMP COMMENT 'When the service last saw the configuration of the device; read as UTC where it has no zone.',
+  ConfigurationId STRING COMMENT 'Identifier of the check, such as `scid-2010`.',
+  ConfigurationName STRING COMMENT 'Display name of the check.',
+  ConfigurationCategory STRING COMMENT 'Category of the check: `Application`, `OS`, `Network`, `Accounts`, `Security controls`, or newer ones.',
+  ConfigurationSubcategory STRING COMMENT 'Part of the category; may be empty.',
+  ConfigurationImpact DOUBLE COMMENT 'Weight of the check in the score of the tenant, 1 to 10.',
+  IsCompliant BOOLEAN COMMENT 'Whether the device complies; says nothing where the check does not apply.',
+  IsApplicable BOOLEAN COMMENT 'Whether the check applies to the device.',
+  IsExpectedUserImpact BOOLEAN COMMENT 'Whether users of the device are expected to notice if the configuration is applied.',
+  RecommendationReference STRING COMMENT 'Reference to the security recommendation that the row belongs to.',
+  Context STRING COMMENT 'Measured values, by which the device was judged; on the files route only.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.',
+  OSPlatform STRING COMMENT 'Platform of the device\'s operating system; an open set, null where the service gives none.'
+)
+USING PARQUET
+OPTIONS (path 'lake/secure_configurations');
+
+CREATE OR REPLACE TEMPORARY VIEW security_baselines (
+  Id STRING COMMENT 'Identifier of the row in the service; its layout varies, it is not to be taken apart.',
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  OSVersion STRING COMMENT 'Version of the device\'s operating system, as the service words it.',
+  ProfileId STRING COMMENT 'Identifier of the baseline profile.',
+  ConfigurationId STRING COMMENT 'Number of the setting in its benchmark, such as `1.1.1`; none of secure configurations\' identifiers.',
+  IsApplicable BOOLEAN COMMENT 'Whether the setting applies to the device.',
+  IsCompliant BOOLEAN COMMENT 'Whether the device complies; null where it was not judged or the setting does not apply.',
+  IsExempt BOOLEAN COMMENT 'Whether an exception for the device was approved.',
+  RecommendedValue ARRAY<STRING> COMMENT 'Values that the benchmark recommends.',
+  CurrentValue ARRAY<STRING> COMMENT 'Values found on the device, by position those of `Source`.',
+  RawValue ARRAY<STRING> COMMENT 'Values found on the device, as they were read.',
+  Source ARRAY<STRING> COMMENT 'Registry paths or policies that the values were read from.',
+  DataCollectionTimeOffset TIMESTAMP COMMENT 'When the values were read on the device.',
+  ComplianceCalculationTimeOffset TIMESTAMP COMMENT 'When compliance was judged.',
+  ComplianceEvaluationDetails STRING COMMENT 'Details of how compliance was judged.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.',
+  OSPlatform STRING COMMENT 'Platform of the device\'s operating system; an open set, null where the service gives none.'
+)
+USING PARQUET
+OPTIONS (path 'lake/security_baselines');
+
+CREATE OR REPLACE TEMPORARY VIEW browser_extensions (
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  BrowserName STRING COMMENT 'Browser, such as `chrome`, `edge` or `firefox`.',
+  ExtensionId STRING COMMENT 'Identifier of the extension in its browser\'s store.',
+  ExtensionName STRING COMMENT 'Name of the extension.',
+  ExtensionDescription STRING COMMENT 'What the extension says of itself.',
+  ExtensionVersion STRING COMMENT 'Version of the extension.',
+  ExtensionRisk STRING COMMENT 'Highest risk of the permissions of the extension: `None`, `Low`, `Medium`, `High`, `Critical`.',
+  ExtensionVendor STRING COMMENT 'Vendor of the extension.',
+  IsActivated BOOLEAN COMMENT 'Whether the extension is switched on.',
+  InstallationTime TIMESTAMP COMMENT 'When the extension was installed.',
+  Permissions ARRAY<STRUCT<Id: STRING, IsRequired: BOOLEAN, Risk: STRING>> COMMENT 'Permissions of the extension, with the risk of each; on the files route only.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.'
+)
+USING PARQUET
+OPTIONS (path 'lake/browser_extensions');
+
+CREATE OR REPLACE TEMPORARY VIEW certificates (
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  Thumbprint STRING COMMENT 'SHA-1 of the certificate, hexadecimal.',
+  Path STRING COMMENT 'Where the certificate is: store and thumbprint.',
+  SignatureAlgorithm STRING COMMENT 'Algorithm of the signature, such as `sha256RSA`; may be empty.',
+  KeySize INT COMMENT 'Length of the key in bits; 0 where it is not known.',
+  ExpirationDate TIMESTAMP COMMENT 'When the certificate expires or expired.',
+  IssueDate TIMESTAMP COMMENT 'From when on the certificate is valid.',
+  SubjectType STRING COMMENT 'What the certificate is for: `CA`, `End Entity`, or newer wordings.',
+  SerialNumber STRING COMMENT 'Serial number of the certificate, hexadecimal.',
+  IssuedTo STRING COMMENT 'Subject, as JSON with its `CommonName`, or as plain text.',
+  IssuedBy STRING COMMENT 'Issuer, as JSON with its `CommonName`, or as plain text.',
+  KeyUsage STRING COMMENT 'What the key may be used for.',
+  ExtendedKeyUsage STRING COMMENT 'What else the key may be used for.',
+  IsSelfSigned BOOLEAN COMMENT 'Whether the certificate is its own issuer\'s.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.'
+)
+USING PARQUET
+OPTIONS (path 'lake/certificates');
+
+CREATE OR REPLACE TEMPORARY VIEW hardware_firmware (
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  ComponentType STRING COMMENT 'Kind of component: `Hardware`, `Bios`, `Processor`, or newer ones.',
+  Manufacturer STRING COMMENT 'Manufacturer of the component.',
+  ComponentName STRING COMMENT 'Name of the component: the model, the BIOS, the processor.',
+  ComponentVersion STRING COMMENT 'Version of the component; empty or null where it has none.',
+  AdditionalFields STRING COMMENT 'What else the service knows of the component, as one JSON object.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.'
+)
+USING PARQUET
+OPTIONS (path 'lake/hardware_firmware');
+
+CREATE OR REPLACE TEMPORARY VIEW information_gathering (
+  DeviceId STRING NOT NULL COMMENT 'Unique identifier of the device in the service.',
+  DeviceName STRING COMMENT 'Fully qualified domain name of the device; a short name on some platforms.',
+  RbacGroupName STRING COMMENT 'Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.',
+  RbacGroupId BIGINT COMMENT 'Number of the role-based access group; 0 for a device without one.',
+  OSVersion STRING COMMENT 'Version of the device\'s operating system, as the service words it.',
+  Timestamp TIMESTAMP COMMENT 'When the states were gathered; the source has no zone, read as UTC.',
+  LastSeenTime TIMESTAMP COMMENT 'When the device was last seen; the source has no zone, read as UTC.',
+  DeviceGatheredInfo STRING COMMENT 'The states by name, one JSON object; some values are JSON in a string again.',
+  GeneratedTime TIMESTAMP NOT NULL COMMENT 'When the service generated the export that the row is from.',
+  snapshot_date DATE NOT NULL COMMENT 'UTC date of the export\'s generated time.',
+  OSPlatform STRING COMMENT 'Platform of the device\'s operating system; an open set, null where the service gives none.'
+)
+USING PARQUET
+OPTIONS (path 'lake/information_gathering');

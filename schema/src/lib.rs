@@ -20,10 +20,7 @@ pub use dataset::{
     FIRST_SHARED_FIELD_ID, HistoryRoles, Is, Layout, Measure, Origin, Permission, Presence, Routes,
     SNAPSHOT_DATE, Status, StructMember,
 };
-use datasets::software_inventory::SOFTWARE_INVENTORY;
-
-/// Every dataset, in the order of the documentation.
-pub static DATASETS: &[&Dataset] = &[&SOFTWARE_INVENTORY];
+pub use datasets::DATASETS;
 
 impl Dataset {
     /// Finds a dataset by its name, given as in the lake (`software_inventory`) or as on the

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, Date32Array, DictionaryArray, Int32Array, ListArray, RecordBatch, StringArray,
+    Array, Date32Array, DictionaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use chrono::{DateTime, Duration, NaiveDate};
@@ -43,6 +43,8 @@ fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
     }
     let any = array.as_any();
     Some(if let Some(numbers) = any.downcast_ref::<Int32Array>() {
+        Value::Integer(numbers.value(index).into())
+    } else if let Some(numbers) = any.downcast_ref::<Int64Array>() {
         Value::Integer(numbers.value(index))
     } else if let Some(times) = any.downcast_ref::<TimestampMicrosecondArray>() {
         Value::Time(DateTime::from_timestamp_micros(times.value(index)).expect("in range"))

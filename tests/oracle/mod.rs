@@ -34,13 +34,14 @@ const MAX_DIRECTORY_NAME_BYTES: usize = 255;
 enum Type {
     Text,
     Integer,
+    LongInteger,
     List,
     Time,
     Date,
 }
 
 /// What a property of a record becomes.
-const COLUMNS: [(&str, Type); 13] = [
+const COLUMNS: [(&str, Type); 17] = [
     ("DeviceId", Type::Text),
     ("DeviceName", Type::Text),
     ("RbacGroupName", Type::Text),
@@ -53,6 +54,10 @@ const COLUMNS: [(&str, Type); 13] = [
     ("SoftwareFirstSeenTimestamp", Type::Time),
     ("EndOfSupportStatus", Type::Text),
     ("EndOfSupportDate", Type::Date),
+    ("RbacGroupId", Type::LongInteger),
+    ("SoftwareLastSeenTimestamp", Type::Time),
+    ("SoftwareTags", Type::List),
+    ("ProductCategory", Type::Text),
     ("OSPlatform", Type::Text),
 ];
 
@@ -60,7 +65,7 @@ const COLUMNS: [(&str, Type); 13] = [
 #[derive(Clone, PartialEq, Eq)]
 pub enum Value {
     Text(String),
-    Integer(i32),
+    Integer(i64),
     List(Vec<Option<String>>),
     Time(DateTime<Utc>),
     Date(NaiveDate),
@@ -556,17 +561,21 @@ fn convert(column: &str, column_type: Type, json: Json) -> Result<(Option<Value>
         }
         (Type::Text, Json::Text(text)) => value(Value::Text(text)),
         (Type::Text, Json::Number(text)) => coerced(Value::Text(text)),
-        (Type::Integer | Type::Time | Type::Date, Json::Text(text)) if text.is_empty() => Ok((None, 0)),
-        (Type::Integer, Json::Number(text)) => {
-            let number = integer(&text).ok_or(FieldReject)?;
+        (Type::Integer | Type::LongInteger | Type::Time | Type::Date, Json::Text(text))
+            if text.is_empty() =>
+        {
+            Ok((None, 0))
+        }
+        (Type::Integer | Type::LongInteger, Json::Number(text)) => {
+            let number = integer(column_type, &text).ok_or(FieldReject)?;
             Ok((Some(Value::Integer(number)), u64::from(text.contains(['.', 'e', 'E']))))
         }
-        (Type::Integer, Json::Text(text)) => {
+        (Type::Integer | Type::LongInteger, Json::Text(text)) => {
             let digits = text.strip_prefix('-').unwrap_or(&text);
             if digits.is_empty() || !digits.chars().all(|digit| digit.is_ascii_digit()) {
                 return Err(FieldReject);
             }
-            coerced(Value::Integer(integer(&text).ok_or(FieldReject)?))
+            coerced(Value::Integer(integer(column_type, &text).ok_or(FieldReject)?))
         }
         (Type::Time, Json::Text(text)) => Ok((time(&text)?.map(Value::Time), 0)),
         (Type::Date, Json::Text(text)) => Ok((time(&text)?.map(|time| Value::Date(time.date_naive())), 0)),
@@ -597,7 +606,13 @@ fn convert(column: &str, column_type: Type, json: Json) -> Result<(Option<Value>
 }
 
 /// The integer that a decimal number is exactly: written out, its fraction is all zeros.
-fn integer(text: &str) -> Option<i32> {
+fn integer(column_type: Type, text: &str) -> Option<i64> {
+    let number = whole_number(text)?;
+    let fits = matches!(column_type, Type::LongInteger) || i32::try_from(number).is_ok();
+    fits.then_some(number)
+}
+
+fn whole_number(text: &str) -> Option<i64> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (sign, mantissa) = match mantissa.strip_prefix('-') {
         Some(mantissa) => ("-", mantissa),

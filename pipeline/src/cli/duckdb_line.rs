@@ -2,15 +2,13 @@
 //!
 //! Takes a lake and SQL, gives one line of text for a shell; runs nothing. SQL that may hold a secret is left out.
 
-use schema::Dataset;
-
 #[cfg(not(feature = "query"))]
 use super::{
     command_error::{CommandError, CommandResult},
     query::QueryOptions,
     table_options::lake_or_default,
 };
-use crate::{printable, redact};
+use crate::{ddl, printable, redact};
 
 /// Fails, with a hint of what to do instead.
 #[cfg(not(feature = "query"))]
@@ -26,10 +24,8 @@ pub(super) fn run(options: &QueryOptions) -> CommandResult {
 
 /// Returns the line: the views of the tables that `sql` names, then `sql` itself.
 fn duckdb_line(lake: &str, sql: &str) -> String {
-    let words: Vec<_> = sql.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-    let is_named = |dataset: &&&Dataset| words.iter().any(|word| word.eq_ignore_ascii_case(dataset.name));
     let lake = quoted(lake);
-    let views = schema::DATASETS.iter().filter(is_named).map(|dataset| {
+    let views = ddl::datasets_named_in(sql).map(|dataset| {
         format!("defender-lake schema --dataset {} --format duckdb --lake={lake}; ", dataset.cli_name())
     });
     let sql = if redact::holds_secret(sql) { "…".to_owned() } else { quoted(sql) };

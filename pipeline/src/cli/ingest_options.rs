@@ -384,7 +384,12 @@ mod tests {
             ("sas-valid-hours = 25", "--sas-valid-hours: expected 1 to 24"),
             ("via = \"json\"\npage-size = 0", "--page-size: expected 1 to 200000"),
             ("memory = \"1MiB\"", "--memory: expected at least 64.0 MiB"),
-            ("dataset = \"x\"", "--dataset: unknown dataset, expected software-inventory"),
+            (
+                "dataset = \"x\"",
+                "--dataset: unknown dataset, expected one of: software-inventory, software-inventory-non-cpe, \
+                 software-vulnerabilities, secure-configurations, security-baselines, browser-extensions, \
+                 certificates, hardware-firmware, information-gathering",
+            ),
             (
                 "generated-time = \"2021-01-11T11:01:00Z\"",
                 "--generated-time: requires --from; the service reports the generated time of its exports",

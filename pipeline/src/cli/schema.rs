@@ -15,7 +15,7 @@ use crate::report::reader_path;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 pub(super) struct SchemaOptions {
-    /// Select the dataset [default: software-inventory]
+    /// Select the dataset; without it, list all datasets
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
     /// Use this lake in the DDL: a path or URL [env: DEFENDER_LAKE] [default: ./lake]
@@ -45,7 +45,13 @@ pub(super) fn run(options: &SchemaOptions) -> CommandResult {
     // A lake that does not exist yet has a schema too.
     let extra_fields =
         || Lake::open(&lake).map_or(ExtraFields::Unknown, |lake| ddl::extra_fields(&lake.table(dataset)));
+    let is_list = options.dataset.is_none();
     let text = match options.format {
+        SchemaFormat::Table if is_list => dataset_table(),
+        SchemaFormat::Json if is_list => {
+            let datasets: Vec<_> = schema::DATASETS.iter().map(|dataset| schema_json(dataset)).collect();
+            format!("{:#}\n", serde_json::Value::Array(datasets))
+        }
         SchemaFormat::Duckdb => {
             let path = statement_path(&lake)?;
             schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| {
@@ -65,6 +71,14 @@ pub(super) fn run(options: &SchemaOptions) -> CommandResult {
 fn statement_path(lake: &str) -> CommandResult<String> {
     check_location(lake)?;
     Ok(reader_path(lake))
+}
+
+fn dataset_table() -> String {
+    let mut table = TextTable::new(&["dataset", "permission", "a row is"], |_| false).wrapped();
+    for dataset in schema::DATASETS {
+        table.push([dataset.cli_name(), dataset.permission.application.to_owned(), dataset.doc.to_owned()]);
+    }
+    table.to_string()
 }
 
 fn schema_table(dataset: &schema::Dataset) -> String {
@@ -108,6 +122,11 @@ fn schema_json(dataset: &schema::Dataset) -> serde_json::Value {
         "doc": dataset.doc,
         "source": dataset.source,
         "key": dataset.key,
+        "files_route": dataset.routes.files,
+        "json_route": dataset.routes.json,
+        "permission": dataset.permission.application,
+        "delegated_permission": dataset.permission.delegated,
+        "may_be_empty": dataset.may_be_empty,
         "partition_by": dataset.partition_columns().map(|column| column.name).collect::<Vec<_>>(),
         "columns": columns,
     })

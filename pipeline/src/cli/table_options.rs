@@ -44,7 +44,7 @@ pub(super) fn find_dataset(name: Option<&str>) -> Result<&'static Dataset, Confi
     let name = name.unwrap_or("software-inventory");
     Dataset::find(name).ok_or_else(|| {
         let known: Vec<_> = schema::DATASETS.iter().map(|dataset| dataset.cli_name()).collect();
-        invalid("--dataset", format!("unknown dataset, expected {}", known.join(" or ")))
+        invalid("--dataset", format!("unknown dataset, expected one of: {}", known.join(", ")))
     })
 }
 

@@ -10,9 +10,10 @@ use polars::prelude::*;
 use polars::sql::SQLContext;
 
 use super::local_copies::LocalCopies;
-use super::table_scan::{scan, scanned_files};
+use super::table_scan::{is_supported, scan, scanned_files};
 use super::{HistoryError, is_io, nearest, text};
 use crate::cancel::Cancel;
+use crate::ddl;
 use crate::display::{TextTable, count};
 use crate::lake::Lake;
 use crate::threads::ThreadError;
@@ -32,7 +33,7 @@ impl std::fmt::Debug for Query {
 }
 
 impl Query {
-    /// Parses `sql` over every dataset's table in `lake`. Reads manifests and a few footers.
+    /// Parses `sql` over the tables of `lake` that it names. Reads their manifests and a few footers.
     ///
     /// # Errors
     ///
@@ -43,7 +44,7 @@ impl Query {
         let mut context = SQLContext::new();
         let mut copies = LocalCopies::for_lake(lake)?;
         let mut columns = Vec::new();
-        for dataset in schema::DATASETS {
+        for dataset in ddl::datasets_named_in(sql) {
             let table = lake.table(dataset);
             let mut rows = scan(&table, &table.snapshots()?, copies.as_mut(), cancel)?;
             columns.extend(rows.collect_schema()?.iter_names().map(ToString::to_string));
@@ -55,8 +56,10 @@ impl Query {
             let schema = plan.collect_schema()?;
             Ok((plan, schema))
         };
-        let (plan, schema) =
-            understand().map_err(|error| HistoryError::Sql { reason: explain(&error, &columns, &tables) })?;
+        let (plan, schema) = understand().map_err(|error| match unsupported_column(&error, sql) {
+            Some(column) => HistoryError::UnsupportedColumn { column },
+            None => HistoryError::Sql { reason: explain(&error, &columns, &tables) },
+        })?;
         Ok(Self { plan, schema, copies })
     }
 
@@ -123,6 +126,14 @@ fn run_error(error: PolarsError) -> HistoryError {
         error if is_io(&error) => error.into(),
         error => HistoryError::Sql { reason: first_line(&error.to_string()) },
     }
+}
+
+/// Returns the column that a query asks for and that [`scan`] leaves out.
+fn unsupported_column(error: &PolarsError, sql: &str) -> Option<&'static str> {
+    let message = error.to_string();
+    let given = quoted(&message)?;
+    let mut columns = ddl::datasets_named_in(sql).flat_map(|dataset| dataset.columns);
+    columns.find(|column| column.name == given && !is_supported(column)).map(|column| column.name)
 }
 
 /// Explains what is wrong with a query in the query's own words.

@@ -19,7 +19,7 @@ use crate::cancel::Cancel;
 use crate::lake::{PublishedSnapshot, Table};
 use crate::manifest::DataFile;
 
-/// Returns the rows of `snapshots`. Conditions on `snapshot_date` or a partition column prune files. If the lake is in
+/// Returns the rows of `snapshots`, without columns that are not supported. Conditions on `snapshot_date` or a partition column prune files. If the lake is in
 /// a store, its files are read from `copies`, which must have fetched them by then.
 ///
 /// # Errors
@@ -45,8 +45,8 @@ pub fn scan(
         captured.collect::<Result<Vec<_>, _>>()?.contains(&true)
     };
     let in_files = dataset.file_columns().chain(has_extra_fields.then_some(&schema::EXTRA_FIELDS));
-    let in_files: Schema = in_files.map(field).collect::<Result<_, _>>()?;
-    let in_paths: Schema = dataset.partition_columns().map(field).collect::<Result<_, _>>()?;
+    let in_files: Schema = in_files.filter_map(field).collect();
+    let in_paths: Schema = dataset.partition_columns().filter_map(field).collect();
     let names: Vec<_> = in_files.iter_names().chain(in_paths.iter_names()).cloned().map(col).collect();
 
     // Polars reads a platform of this name as null; the manifest has the value.
@@ -121,7 +121,12 @@ pub fn scanned_files(plan: &IRPlan) -> BTreeMap<PathBuf, Columns> {
     files
 }
 
-fn field(column: &schema::Column) -> Result<Field, HistoryError> {
+/// Whether the engine has the type of a column.
+pub fn is_supported(column: &schema::Column) -> bool {
+    field(column).is_some()
+}
+
+fn field(column: &schema::Column) -> Option<Field> {
     let data_type = match column.column_type {
         ColumnType::Utf8 | ColumnType::Json => DataType::String,
         ColumnType::Int32 => DataType::Int32,
@@ -131,16 +136,14 @@ fn field(column: &schema::Column) -> Result<Field, HistoryError> {
         ColumnType::Date32 => DataType::Date,
         ColumnType::TimestampMicros => DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
         ColumnType::Utf8List => DataType::List(Box::new(DataType::String)),
-        // Polars has its type of structs behind a cargo feature, which comes with the first such column.
-        ColumnType::StructList(_) => return Err(HistoryError::UnsupportedColumn { column: column.name }),
+        // Polars has its type of structs behind a cargo feature, and one column of one table is of that type.
+        ColumnType::StructList(_) => return None,
     };
-    Ok(Field::new(column.name.into(), data_type))
+    Some(Field::new(column.name.into(), data_type))
 }
 
 #[cfg(test)]
 mod tests {
-    use schema::Column;
-
     use super::*;
 
     #[test]
@@ -188,13 +191,5 @@ mod tests {
         check("SELECT a FROM t WHERE day IN (SELECT max(day) FROM t)", [Some("a"), Some("a")]);
         check("SELECT 1 AS one", [None, None]);
         check("SELECT * FROM t WHERE day = DATE '2020-01-01'", [None, None]);
-    }
-
-    #[test]
-    fn list_of_structs_is_named_as_unsupported() {
-        let column =
-            Column { name: "Items", column_type: ColumnType::StructList(&[]), ..schema::EXTRA_FIELDS };
-        let error = field(&column).unwrap_err();
-        assert_eq!(error.to_string(), "query does not support lists of structs, as in column Items");
     }
 }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder};
-use arrow_array::{ArrayRef, Date32Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use chrono::NaiveDate;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -31,6 +33,7 @@ fn batch(extra_fields: bool, rows: &[Row]) -> RecordBatch {
                 _ => rows.iter().map(|_| Some("text")).collect(),
             }),
             ColumnType::Int32 => Arc::new(Int32Array::from(vec![3; rows.len()])),
+            ColumnType::Int64 => Arc::new(Int64Array::from(vec![3; rows.len()])),
             ColumnType::Date32 => Arc::new(Date32Array::from(vec![Some(7); rows.len()])),
             ColumnType::TimestampMicros => {
                 Arc::new(TimestampMicrosecondArray::from(vec![7; rows.len()]).with_timezone("UTC"))

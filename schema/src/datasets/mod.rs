@@ -1,41 +1,30 @@
-//! One file per dataset, each one `pub static` and nothing else.
+//! One file per dataset, each one `pub static` and nothing else; what several of them share is in files of its own.
 
+mod columns;
+mod permissions;
+mod roles;
+
+pub mod browser_extensions;
+pub mod certificates;
+pub mod hardware_firmware;
+pub mod information_gathering;
+pub mod secure_configurations;
+pub mod security_baselines;
 pub mod software_inventory;
+pub mod software_inventory_non_cpe;
+pub mod software_vulnerabilities;
 
-use crate::{Column, ColumnType, Origin, Presence};
+use crate::Dataset;
 
-/// A property of the record with the column's name.
-const fn property(
-    field_id: i32,
-    name: &'static str,
-    column_type: ColumnType,
-    presence: Presence,
-    doc: &'static str,
-    source: &'static str,
-) -> Column {
-    Column {
-        name,
-        field_id,
-        child_ids: &[],
-        column_type,
-        presence,
-        origin: Origin::Property,
-        aliases: &[],
-        doc,
-        source,
-    }
-}
-
-/// A property that is a list of text, nullable.
-const fn list(
-    field_id: i32,
-    element_ids: &'static [i32],
-    name: &'static str,
-    doc: &'static str,
-    source: &'static str,
-) -> Column {
-    Column {
-        child_ids: element_ids,
-        ..property(field_id, name, ColumnType::Utf8List, Presence::Optional, doc, source)
-    }
-}
+/// Every dataset, in the order of the documentation. The first is the one that commands take by default.
+pub static DATASETS: &[&Dataset] = &[
+    &software_inventory::SOFTWARE_INVENTORY,
+    &software_inventory_non_cpe::SOFTWARE_INVENTORY_NON_CPE,
+    &software_vulnerabilities::SOFTWARE_VULNERABILITIES,
+    &secure_configurations::SECURE_CONFIGURATIONS,
+    &security_baselines::SECURITY_BASELINES,
+    &browser_extensions::BROWSER_EXTENSIONS,
+    &certificates::CERTIFICATES,
+    &hardware_firmware::HARDWARE_FIRMWARE,
+    &information_gathering::INFORMATION_GATHERING,
+];

@@ -1,13 +1,13 @@
 //! Installed software that has a Common Platform Enumeration, per device.
 
-use crate::Origin::Export;
-use crate::Presence::{Optional, Required};
-use crate::{
-    ChangeWords, Column, ColumnType, ComparedColumn, Counted, Dataset, HistoryRoles, Layout, Measure,
-    Permission, Routes, Status,
+use super::columns::{
+    METADATA, SEEN, device_id, device_name, disk_paths, end_of_support_date, end_of_support_status,
+    generated_time, group_id, group_name, int32, list, os_platform, product_category, registry_paths,
+    software_last_seen, software_name, software_vendor, software_version, timestamp,
 };
-
-use super::{list, property};
+use super::permissions::SOFTWARE_READ;
+use super::roles::DEVICE_ROLES;
+use crate::{ChangeWords, ComparedColumn, Counted, Dataset, HistoryRoles, Layout, Measure, Routes, Status};
 
 const LEARN: &str = "Microsoft Learn, export software inventory assessment";
 const WIRE: &str = "Microsoft Learn, export software inventory assessment; values as seen in exports";
@@ -15,14 +15,14 @@ const WIRE: &str = "Microsoft Learn, export software inventory assessment; value
 /// Software inventory: one row per device and installed version of a product.
 pub static SOFTWARE_INVENTORY: Dataset = Dataset {
     name: "software_inventory",
-    version: 1,
+    version: 2,
     doc: "One row per device and installed version of a product that has a CPE.",
     source: "https://learn.microsoft.com/en-us/defender-endpoint/api/get-assessment-software-inventory",
     routes: Routes {
         files: Some("machines/SoftwareInventoryExport"),
         json: Some("machines/SoftwareInventoryByMachine"),
     },
-    permission: Permission { application: "Software.Read.All", delegated: "Software.Read" },
+    permission: SOFTWARE_READ,
     key: &["DeviceId", "SoftwareVendor", "SoftwareName", "SoftwareVersion"],
     partition_by: Some("OSPlatform"),
     may_be_empty: false,
@@ -34,13 +34,8 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
         uncompressed: &["DeviceId", "DeviceName", "SoftwareVendor", "SoftwareName"],
     },
     history: Some(HistoryRoles {
-        device: "DeviceId",
-        device_name: Some("DeviceName"),
-        group: Some("RbacGroupName"),
-        platform: Some("OSPlatform"),
         product: &["SoftwareVendor", "SoftwareName"],
         version: Some("SoftwareVersion"),
-        only_with: None,
         compared: &[
             ComparedColumn { column: "NumberOfWeaknesses", kind: "weaknesses_changed" },
             ComparedColumn { column: "EndOfSupportStatus", kind: "end_of_support_changed" },
@@ -61,99 +56,32 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
             ("platform", "OSPlatform"),
             ("group", "RbacGroupName"),
         ],
+        ..DEVICE_ROLES
     }),
     columns: &[
-        property(
-            1,
-            "DeviceId",
-            ColumnType::Utf8,
-            Required,
-            "Unique identifier of the device in the service.",
-            LEARN,
-        ),
-        property(
-            2,
-            "DeviceName",
-            ColumnType::Utf8,
-            Optional,
-            "Fully qualified domain name of the device; a short name on some platforms.",
-            WIRE,
-        ),
-        property(
-            3,
-            "RbacGroupName",
-            ColumnType::Utf8,
-            Optional,
-            "Role-based access group; `Unassigned` for a device without one, `None` where the organisation has none.",
-            LEARN,
-        ),
-        property(4, "SoftwareVendor", ColumnType::Utf8, Optional, "Name of the software vendor.", LEARN),
-        property(5, "SoftwareName", ColumnType::Utf8, Optional, "Name of the software product.", LEARN),
-        property(6, "SoftwareVersion", ColumnType::Utf8, Optional, "Version of the software product.", LEARN),
-        property(
-            7,
-            "NumberOfWeaknesses",
-            ColumnType::Int32,
-            Optional,
-            "Weaknesses known of this software on this device.",
-            LEARN,
-        ),
-        list(
-            8,
-            &[16],
-            "DiskPaths",
-            "Paths on disk that show the installation; an empty list is not null.",
-            LEARN,
-        ),
-        list(
-            9,
-            &[17],
-            "RegistryPaths",
-            "Registry keys that show the installation; an empty list is not null.",
-            LEARN,
-        ),
-        property(
+        device_id(1, LEARN),
+        device_name(2, WIRE),
+        group_name(3, LEARN),
+        software_vendor(4, LEARN),
+        software_name(5, LEARN),
+        software_version(6, LEARN),
+        int32(7, "NumberOfWeaknesses", "Weaknesses known of this software on this device.", LEARN),
+        disk_paths(8, &[16], LEARN),
+        registry_paths(9, &[17], LEARN),
+        timestamp(
             10,
             "SoftwareFirstSeenTimestamp",
-            ColumnType::TimestampMicros,
-            Optional,
             "When the software was first seen on the device; the source has no zone, read as UTC.",
             WIRE,
         ),
-        property(
-            11,
-            "EndOfSupportStatus",
-            ColumnType::Utf8,
-            Optional,
-            "End of support as the service words it: `None`, `EOS Version`, `Upcoming EOS Version`, `EOS Software`, `Upcoming EOS Software`, or newer wordings.",
-            WIRE,
-        ),
-        property(
-            12,
-            "EndOfSupportDate",
-            ColumnType::Date32,
-            Optional,
-            "Date on which support ends or ended.",
-            WIRE,
-        ),
-        Column {
-            name: "GeneratedTime",
-            field_id: 13,
-            child_ids: &[],
-            column_type: ColumnType::TimestampMicros,
-            presence: Required,
-            origin: Export,
-            aliases: &[],
-            doc: "When the service generated the export that the row is from.",
-            source: LEARN,
-        },
-        property(
-            15,
-            "OSPlatform",
-            ColumnType::Utf8,
-            Optional,
-            "Platform of the device's operating system; an open set, null where the service gives none.",
-            WIRE,
-        ),
+        end_of_support_status(11, WIRE),
+        end_of_support_date(12, WIRE),
+        generated_time(13, LEARN),
+        // Version 2.
+        group_id(18, LEARN),
+        software_last_seen(19, SEEN),
+        list(20, &[21], "SoftwareTags", "Tags of the product, as the service words them.", METADATA),
+        product_category(22, METADATA),
+        os_platform(15, WIRE),
     ],
 };
