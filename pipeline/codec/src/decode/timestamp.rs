@@ -47,14 +47,20 @@ pub fn days(micros: i64) -> i32 {
 }
 
 fn parse_micros(text: &[u8]) -> Option<i64> {
+    if let Ok(text) = text.try_into()
+        && let Some(seconds) = usual_seconds(text)
+    {
+        return Some(seconds * MICROS_PER_SECOND);
+    }
+    micros_of_any_form(text)
+}
+
+fn micros_of_any_form(text: &[u8]) -> Option<i64> {
     let (date, rest) = text.split_first_chunk::<10>()?;
     let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = *date else { return None };
     let [century, year, month, day] = pairs([[y0, y1], [y2, y3], [m0, m1], [d0, d1]])?;
     let year = century * 100 + year;
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
-        return None;
-    }
-    let midnight = i64::from(days_from_civil(year, month, day)) * SECONDS_PER_DAY;
+    let midnight = midnight(year, month, day)?;
     if rest.is_empty() {
         return Some(midnight * MICROS_PER_SECOND);
     }
@@ -72,6 +78,49 @@ fn parse_micros(text: &[u8]) -> Option<i64> {
         micros = fraction;
     }
     Some(seconds * MICROS_PER_SECOND + micros)
+}
+
+/// Reads the form that nearly all have, `YYYY-MM-DD HH:MM:SS`, in words of eight bytes; gives seconds since the
+/// epoch.
+fn usual_seconds(text: &[u8; 19]) -> Option<i64> {
+    const DASHES: u64 = u64::from_le_bytes(*b"\0\0\0\0-\0\0-");
+    const COLONS: u64 = u64::from_le_bytes(*b"\0\0:\0\0:\0\0");
+    const NO_DIGITS: u64 = u64::from_le_bytes(*b"\0\0\0\0\0\000");
+    let [date, day, clock] = [0, 8, 11].map(|start| word(text, start));
+    if date & 0xff00_00ff_0000_0000 != DASHES
+        || clock & 0x0000_ff00_00ff_0000 != COLONS
+        || !matches!(text[10], b' ' | b'T' | b't')
+    {
+        return None;
+    }
+    let date = (date & 0xffff_ffff) | (date >> 8 & 0xffff_0000_0000) | day << 48;
+    let clock = (clock & 0xffff) | (clock >> 8 & 0xffff_0000) | (clock >> 16 & 0xffff_0000_0000);
+    let [century, year, month, day] = four_pairs(date)?;
+    let [hour, minute, second, _] = four_pairs(clock | NO_DIGITS)?;
+    let midnight = midnight(century * 100 + year, month, day)?;
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    Some(midnight + i64::from(hour * 3600 + minute * 60 + second))
+}
+
+#[inline]
+fn word(text: &[u8], start: usize) -> u64 {
+    u64::from_le_bytes(*text[start..].first_chunk().expect("the text is long enough"))
+}
+
+/// Four numbers of two digits each.
+#[inline]
+fn four_pairs(digits: u64) -> Option<[i32; 4]> {
+    const ONES: u64 = u64::MAX / 0xff;
+    // The high half of a digit is 3, and still is with 6 more.
+    let are_digits = |digits: u64| digits & (0xf0 * ONES) == 0x30 * ONES;
+    if !are_digits(digits) || !are_digits(digits.wrapping_add(6 * ONES)) {
+        return None;
+    }
+    let digits = digits & (0x0f * ONES);
+    let numbers = digits * 10 + (digits >> 8);
+    Some([0, 16, 32, 48].map(|place| i32::from((numbers >> place) as u8)))
 }
 
 /// Takes separator and time of day, the hour in two digits; returns what follows.
@@ -131,6 +180,13 @@ fn days_in_month(year: i32, month: i32) -> i32 {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
+}
+
+/// When a day begins, in seconds since the epoch; `None` if the calendar has no such day.
+#[inline]
+fn midnight(year: i32, month: i32, day: i32) -> Option<i64> {
+    let is_day = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
+    is_day.then(|| i64::from(days_from_civil(year, month, day)) * SECONDS_PER_DAY)
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date (Howard Hinnant, "chrono-compatible low-level
@@ -230,6 +286,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn usual_form_is_read_as_any_other() {
+        for usual in [b"2024-02-29 23:59:58", b"1900-10-31T00:00:00", b"0000-12-09t19:08:37"] {
+            for place in 0..usual.len() {
+                for byte in 0..=u8::MAX {
+                    let mut text = *usual;
+                    text[place] = byte;
+                    let expected = micros_of_any_form(&text).map(|micros| micros / MICROS_PER_SECOND);
+                    assert_eq!(usual_seconds(&text), expected, "{}", text.escape_ascii());
+                }
+            }
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn agrees_with_chrono(seconds in -62_135_596_800_i64..253_402_300_800, micros in 0_u32..1_000_000) {
@@ -239,6 +309,8 @@ mod tests {
             let expected = parsed.and_utc().timestamp_micros();
             let want = if text.starts_with("0001-") { ParsedTime::Null } else { ParsedTime::Micros(expected) };
             proptest::prop_assert_eq!(parse(text.as_bytes()), want);
+            let seconds = usual_seconds(text.as_bytes().first_chunk().unwrap());
+            proptest::prop_assert_eq!(seconds, Some(expected.div_euclid(MICROS_PER_SECOND)));
         }
     }
 }

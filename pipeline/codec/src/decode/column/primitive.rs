@@ -34,9 +34,13 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
     ) -> usize {
         let num_before = self.values.len();
         let mut num_valid = 0;
+        let mut last = (Span::NULL, None);
         for value in values {
-            let parsed = if *value == Span::NULL { Ok(None) } else { parse(value.of(text)) };
-            let Ok(parsed) = parsed else { break };
+            if *value != last.0 {
+                let Ok(parsed) = parse(value.of(text)) else { break };
+                last = (*value, parsed);
+            }
+            let (_, parsed) = last;
             self.values.push(parsed.unwrap_or_default());
             if parsed.is_some() {
                 num_valid += 1;
