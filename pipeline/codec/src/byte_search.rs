@@ -1,6 +1,8 @@
 //! Compares and searches text a block at a time, without calls and without branches on lengths, which are
 //! unpredictable.
 
+use wide::u8x32;
+
 /// Bytes compared or searched at once.
 const BLOCK: usize = 32;
 
@@ -104,24 +106,16 @@ fn escaped_content_len(text: &[u8], mut quote: usize) -> Option<usize> {
     Some(quote)
 }
 
-#[expect(clippy::needless_bitwise_bool, reason = "a block is looked at at once, without a jump")]
 fn find_quote(text: &[u8]) -> Option<usize> {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let (blocks, rest) = text.as_chunks();
     for (index, block) in blocks.iter().enumerate() {
-        if block.iter().fold(false, |any, byte| any | (*byte == b'"')) {
-            return Some(index * BLOCK + first_quote(block));
+        let quotes = u8x32::new(*block).simd_eq(u8x32::splat(b'"')).to_bitmask();
+        if quotes != 0 {
+            return Some(index * BLOCK + quotes.trailing_zeros() as usize);
         }
     }
     let at = rest.iter().position(|byte| *byte == b'"')?;
     Some(text.len() - rest.len() + at)
-}
-
-/// Where the first quote is in a block that has one.
-#[inline]
-fn first_quote(block: &[u8; BLOCK]) -> usize {
-    let words = block.as_chunks::<WORD>().0.iter().enumerate();
-    let mut quotes = words.filter_map(|(index, word)| Some(index * WORD + find_in_word(*word, b'"')?));
-    quotes.next().unwrap_or(BLOCK)
 }
 
 /// Where the first `byte` of a word is.
@@ -170,30 +164,39 @@ pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
     Some(len)
 }
 
-/// Whether `content` is printable ASCII without a quote, and every backslash in it is one of two.
-#[expect(clippy::needless_bitwise_bool, reason = "a block is looked at at once, without a jump")]
-pub fn has_only_escaped_backslashes(content: &[u8]) -> bool {
-    let is_plain = content.iter().fold(true, |all, byte| all & (0x20..0x80).contains(byte) & (*byte != b'"'));
-    is_plain && {
-        let mut at = 0;
-        loop {
-            match content[at..].first_chunk().map(|word| find_in_word(*word, b'\\')) {
-                Some(None) => at += WORD,
-                Some(Some(backslash)) if content.get(at + backslash + 1) == Some(&b'\\') => {
-                    at += backslash + 2;
-                }
-                Some(Some(_)) => return false,
-                None => break,
-            }
+/// Whether `content` has a backslash; `None` if a backslash is not one of two, or if it has a quote or anything
+/// else than printable ASCII.
+pub fn has_escaped_backslashes(content: &[u8]) -> Option<bool> {
+    let (mut all_backslashes, mut is_second) = (0, false);
+    let (blocks, rest) = content.as_chunks();
+    let mut last = [b' '; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    for block in blocks.iter().chain([&last]) {
+        let bytes = u8x32::new(*block);
+        let is_printable = bytes.max(u8x32::splat(b' ')).min(u8x32::splat(0x7f)).simd_eq(bytes);
+        if !(is_printable & bytes.simd_ne(u8x32::splat(b'"'))).all() {
+            return None;
         }
-        let mut rest = content[at..].iter();
-        while let Some(byte) = rest.next() {
-            if *byte == b'\\' && rest.next() != Some(byte) {
-                return false;
+        let mut backslashes = bytes.simd_eq(u8x32::splat(b'\\')).to_bitmask();
+        all_backslashes |= backslashes;
+        if is_second {
+            is_second = false;
+            if backslashes & 1 == 0 {
+                return None;
             }
+            backslashes &= !1;
         }
-        true
+        while backslashes != 0 {
+            let first = backslashes & backslashes.wrapping_neg();
+            let second = first << 1;
+            is_second = second == 0;
+            if backslashes & second != second {
+                return None;
+            }
+            backslashes &= !(first | second);
+        }
     }
+    (!is_second).then_some(all_backslashes != 0)
 }
 
 #[cfg(test)]
@@ -231,10 +234,25 @@ mod tests {
                 let expected = String::from_utf8_lossy(content).replace(r"\\", r"\");
                 proptest::prop_assert_eq!(&unescaped[..len], expected.as_bytes());
             }
-            proptest::prop_assert_eq!(
-                has_only_escaped_backslashes(&text),
-                !is_alone && text.iter().all(|byte| byte.is_ascii() && *byte != b'"')
-            );
+        }
+
+        #[test]
+        fn paths_are_looked_at_as_a_byte_at_a_time(
+            pieces in proptest::collection::vec(proptest::sample::select(vec!["C:", r"\\", "Program Files", "x"]), 0..60),
+            odd in proptest::option::of(proptest::sample::select(vec![r"\", "\"", "\x1f", "\u{7f}", "\u{80}"])),
+            place in 0_usize..60,
+        ) {
+            let mut pieces = pieces;
+            pieces.extend(odd);
+            let last = pieces.len().saturating_sub(1);
+            if last > 0 {
+                pieces.swap(last, place.min(last));
+            }
+            let path = pieces.concat();
+            let is_alone = path.split(|byte| byte != '\\').any(|backslashes| backslashes.len() % 2 == 1);
+            let is_plain = !is_alone && path.bytes().all(|byte| matches!(byte, b' '..=0x7f) && byte != b'"');
+            let expected = is_plain.then(|| path.contains('\\'));
+            proptest::prop_assert_eq!(has_escaped_backslashes(path.as_bytes()), expected);
         }
     }
 }

@@ -9,7 +9,7 @@ use arrow_array::StringArray;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
 
-use crate::byte_search::{begins_alike, first_word, has_only_escaped_backslashes, unescape_backslashes};
+use crate::byte_search::{begins_alike, first_word, has_escaped_backslashes, unescape_backslashes};
 use crate::decode::arena::Arena;
 use crate::decode::json::{self, Reader};
 use crate::decode::spans::Span;
@@ -295,11 +295,10 @@ impl Dictionary {
 /// with at most an escaped backslash; any other with a backslash is read by [`Reader`].
 #[expect(clippy::needless_bitwise_bool, reason = "a content is looked at at once, without a jump")]
 fn check(content: &[u8]) -> Result<bool, Invalid> {
-    let has_backslash = content.iter().fold(false, |any, byte| any | (*byte == b'\\'));
-    if has_only_escaped_backslashes(content) {
+    if let Some(has_backslash) = has_escaped_backslashes(content) {
         return Ok(has_backslash);
     }
-    if !has_backslash {
+    if !content.contains(&b'\\') {
         let must_be_escaped = |any, byte: &u8| any | (*byte < 0x20) | (*byte == b'"');
         let is_plain = !content.iter().fold(false, must_be_escaped) && std::str::from_utf8(content).is_ok();
         return if is_plain { Ok(false) } else { Err(Invalid) };

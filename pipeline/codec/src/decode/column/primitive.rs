@@ -37,7 +37,8 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
         let mut last = (Span::NULL, None);
         for value in values {
             if *value != last.0 {
-                let Ok(parsed) = parse(value.of(text)) else { break };
+                let parsed = if *value == Span::NULL { Ok(None) } else { parse(value.of(text)) };
+                let Ok(parsed) = parsed else { break };
                 last = (*value, parsed);
             }
             let (_, parsed) = last;
