@@ -6,9 +6,6 @@ use wide::u8x32;
 /// Bytes compared or searched at once.
 const BLOCK: usize = 32;
 
-/// Bytes searched at once if the match is known to be near.
-const WORD: usize = size_of::<u64>();
-
 /// What text may begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
@@ -80,7 +77,7 @@ fn are_same(block: &[u8; BLOCK], other: &[u8; BLOCK], mask: &[u8; BLOCK]) -> boo
 /// Returns the beginning of a text as a number: of two texts with different ones, the lesser is less.
 #[inline]
 pub fn first_word(text: &[u8]) -> u64 {
-    let mut word = [0; WORD];
+    let mut word = [0; size_of::<u64>()];
     match text.first_chunk() {
         Some(beginning) => word = *beginning,
         None => word[..text.len()].copy_from_slice(text),
@@ -118,37 +115,29 @@ fn find_quote(text: &[u8]) -> Option<usize> {
     Some(text.len() - rest.len() + at)
 }
 
-/// Where the first `byte` of a word is.
-#[inline]
-fn find_in_word(word: [u8; WORD], byte: u8) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xff;
-    let zero_where_found = u64::from_le_bytes(word) ^ (ONES * u64::from(byte));
-    // The lowest bit that is set is the highest of the first byte that is zero.
-    let zeros = zero_where_found.wrapping_sub(ONES) & !zero_where_found & (ONES << 7);
-    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
-}
+/// Bytes behind a text that [`unescape_backslashes`] may write over.
+pub const ROOM_BYTES: usize = BLOCK;
 
 /// Writes `content` to the start of `text`, a backslash for each two of them; returns how many bytes
-/// that are. `None` if a backslash stands alone. `text` has room for `content` and a word.
+/// that are. `None` if a backslash stands alone. `text` has room for `content` and [`ROOM_BYTES`].
 #[inline]
 pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
     let (mut at, mut len) = (0, 0);
-    while let Some(word) = content[at..].first_chunk::<WORD>() {
-        text[len..][..WORD].copy_from_slice(word);
-        match find_in_word(*word, b'\\') {
-            None => {
-                at += WORD;
-                len += WORD;
-            }
-            Some(backslash) => {
-                at += backslash + 1;
-                len += backslash + 1;
-                if content.get(at) != Some(&b'\\') {
-                    return None;
-                }
-                at += 1;
-            }
+    while let Some(block) = content[at..].first_chunk::<BLOCK>() {
+        text[len..][..BLOCK].copy_from_slice(block);
+        let backslashes = u8x32::new(*block).simd_eq(u8x32::splat(b'\\')).to_bitmask();
+        if backslashes == 0 {
+            at += BLOCK;
+            len += BLOCK;
+            continue;
         }
+        let num_kept = backslashes.trailing_zeros() as usize + 1;
+        at += num_kept;
+        len += num_kept;
+        if content.get(at) != Some(&b'\\') {
+            return None;
+        }
+        at += 1;
     }
     while let Some(byte) = content.get(at) {
         text[len] = *byte;
@@ -226,7 +215,7 @@ mod tests {
             proptest::prop_assert_eq!(content_len(&text), end);
             let content = String::from_utf8_lossy(&text).replace('"', "");
             let content = content.as_bytes();
-            let mut unescaped = vec![0; content.len() + WORD];
+            let mut unescaped = vec![0; content.len() + ROOM_BYTES];
             let len = unescape_backslashes(content, &mut unescaped);
             let is_alone = content.split(|byte| *byte != b'\\').any(|backslashes| backslashes.len() % 2 == 1);
             proptest::prop_assert_eq!(len.is_none(), is_alone);

@@ -9,7 +9,9 @@ use arrow_array::StringArray;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
 
-use crate::byte_search::{begins_alike, first_word, has_escaped_backslashes, unescape_backslashes};
+use crate::byte_search::{
+    ROOM_BYTES, begins_alike, first_word, has_escaped_backslashes, unescape_backslashes,
+};
 use crate::decode::arena::Arena;
 use crate::decode::json::{self, Reader};
 use crate::decode::spans::Span;
@@ -325,7 +327,7 @@ fn lens(offsets: &[i32]) -> impl Iterator<Item = usize> {
 /// Unescapes every entry.
 fn unescape(offsets: &[i32], contents: &Arena) -> (Vec<i32>, Vec<u8>) {
     // Unescaping only shortens, and what is written at once may go on behind the end.
-    let mut texts = vec![0; position(offsets[offsets.len() - 1]) + size_of::<u64>()];
+    let mut texts = vec![0; position(offsets[offsets.len() - 1]) + ROOM_BYTES];
     let mut ends = Vec::with_capacity(offsets.len());
     let mut len = 0;
     ends.push(0);
