@@ -85,7 +85,7 @@ fn micros_of_any_form(text: &[u8]) -> Option<i64> {
 fn usual_seconds(text: &[u8; 19]) -> Option<i64> {
     const DASHES: u64 = u64::from_le_bytes(*b"\0\0\0\0-\0\0-");
     const COLONS: u64 = u64::from_le_bytes(*b"\0\0:\0\0:\0\0");
-    const NO_DIGITS: u64 = u64::from_le_bytes(*b"\0\0\0\0\0\000");
+    const NO_DIGITS: u64 = u64::from_le_bytes([0, 0, 0, 0, 0, 0, b'0', b'0']);
     let [date, day, clock] = [0, 8, 11].map(|start| word(text, start));
     if date & 0xff00_00ff_0000_0000 != DASHES
         || clock & 0x0000_ff00_00ff_0000 != COLONS
@@ -119,8 +119,8 @@ fn four_pairs(digits: u64) -> Option<[i32; 4]> {
         return None;
     }
     let digits = digits & (0x0f * ONES);
-    let numbers = digits * 10 + (digits >> 8);
-    Some([0, 16, 32, 48].map(|place| i32::from((numbers >> place) as u8)))
+    let [first, _, second, _, third, _, fourth, _] = (digits * 10 + (digits >> 8)).to_le_bytes();
+    Some([first, second, third, fourth].map(i32::from))
 }
 
 /// Takes separator and time of day, the hour in two digits; returns what follows.
