@@ -26,7 +26,7 @@ mod tests;
 use std::io::Write;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Int32Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type};
 use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ use byte_array::{TextEncoder, Texts};
 use column_chunk::{ChunkWriter, PageCompressor, PageSink};
 use levels::{Levels, ListLevels};
 use library::{LibraryEncoder, has_own_encoder};
-use primitive::{Number, NumberEncoder};
+use primitive::{MAX_SPAN, MAX_SPAN_OF_INSTANTS, Number, NumberEncoder};
 use properties::ColumnLayout;
 pub use properties::MAX_ROW_GROUP_ROWS;
 
@@ -195,19 +195,28 @@ impl RowGroupEncoder {
             }
             DataType::Int32 => {
                 let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
-                encode_numbers::<Int32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
+                let (numbers, ints) = (&mut self.numbers, &mut self.ints);
+                encode_numbers::<Int32Type>(column, array, MAX_SPAN, numbers, ints, chunk)
             }
             DataType::Date32 => {
                 let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
-                encode_numbers::<Date32Type>(column, array, &mut self.numbers, &mut self.ints, chunk)
+                let (numbers, ints) = (&mut self.numbers, &mut self.ints);
+                encode_numbers::<Date32Type>(column, array, MAX_SPAN, numbers, ints, chunk)
+            }
+            DataType::Int64 => {
+                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                let (numbers, longs) = (&mut self.numbers, &mut self.longs);
+                encode_numbers::<Int64Type>(column, array, MAX_SPAN, numbers, longs, chunk)
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                let (numbers, longs) = (&mut self.numbers, &mut self.longs);
                 encode_numbers::<TimestampMicrosecondType>(
                     column,
                     array,
-                    &mut self.numbers,
-                    &mut self.longs,
+                    MAX_SPAN_OF_INSTANTS,
+                    numbers,
+                    longs,
                     chunk,
                 )
             }
@@ -272,6 +281,7 @@ fn flat_levels<'c>(column: &ColumnDescPtr, nulls: Option<&'c arrow_buffer::NullB
 fn encode_numbers<T: ArrowPrimitiveType>(
     column: &ColumnDescPtr,
     array: &dyn Array,
+    max_span: u64,
     encoder: &mut NumberEncoder,
     buffer: &mut Vec<T::Native>,
     chunk: ChunkWriter<'_, T::Native>,
@@ -289,5 +299,5 @@ where
             &buffer[..]
         }
     };
-    encoder.encode(values, flat_levels(column, nulls), &pages, chunk)
+    encoder.encode(values, max_span, flat_levels(column, nulls), &pages, chunk)
 }

@@ -10,14 +10,17 @@ use super::levels::{Levels, Page};
 use super::rle;
 use super::statistics::Value;
 
+/// The largest difference of two integers or dates in a dictionary. They are found by their difference to the least,
+/// without hashing.
+pub(super) const MAX_SPAN: u64 = 65_536;
+
+/// The same of instants: zstd makes less of what repeats than a dictionary and its keys take, but for one instant.
+pub(super) const MAX_SPAN_OF_INSTANTS: u64 = 0;
+
 /// A number that is stored as it is in memory.
 pub(super) trait Number: Value + Default + Ord {
     /// Bytes of one.
     const BYTES: usize = size_of::<Self>();
-
-    /// The largest difference of two numbers in a dictionary. They are found by their difference to
-    /// the least, without hashing.
-    const MAX_SPAN: u64;
 
     /// Returns the difference to one that is not greater.
     fn span(self, min: Self) -> u64;
@@ -30,8 +33,6 @@ pub(super) trait Number: Value + Default + Ord {
 }
 
 impl Number for i32 {
-    const MAX_SPAN: u64 = 65_536;
-
     fn span(self, min: Self) -> u64 {
         u64::from(self.abs_diff(min))
     }
@@ -45,10 +46,7 @@ impl Number for i32 {
     }
 }
 
-/// Instants: zstd makes less of what repeats than a dictionary and its keys take, but for one instant.
 impl Number for i64 {
-    const MAX_SPAN: u64 = 0;
-
     fn span(self, min: Self) -> u64 {
         self.abs_diff(min)
     }
@@ -83,10 +81,12 @@ impl NumberEncoder {
         (self.table.capacity() + self.keys.capacity()) * size_of::<u32>()
     }
 
-    /// Encodes a column chunk of `values`, none of them null.
+    /// Encodes a column chunk of `values`, none of them null; in a dictionary if their differences are at most
+    /// `max_span`.
     pub(super) fn encode<N: Number>(
         &mut self,
         values: &[N],
+        max_span: u64,
         levels: Levels<'_>,
         pages: &[Page],
         mut chunk: ChunkWriter<'_, N>,
@@ -95,7 +95,7 @@ impl NumberEncoder {
         let least = ranges.iter().flatten().map(|(min, _)| *min).min();
         let greatest = ranges.iter().flatten().map(|(_, max)| *max).max();
         let dictionary =
-            least.zip(greatest).and_then(|(min, max)| Some((min, self.table(values, min, max)?)));
+            least.zip(greatest).and_then(|(min, max)| Some((min, self.table(values, min, max, max_span)?)));
         match dictionary {
             Some((min, num_used)) => {
                 chunk.dictionary_page(num_used, true, |out| {
@@ -130,9 +130,9 @@ impl NumberEncoder {
     }
 
     /// Marks what is used and returns how many that are, if a dictionary of them is smaller.
-    fn table<N: Number>(&mut self, values: &[N], min: N, max: N) -> Option<usize> {
+    fn table<N: Number>(&mut self, values: &[N], min: N, max: N, max_span: u64) -> Option<usize> {
         let span = max.span(min);
-        if span > N::MAX_SPAN {
+        if span > max_span {
             return None;
         }
         self.table.clear();

@@ -12,8 +12,8 @@ use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int32Array, ListArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int32Array, Int64Array, ListArray,
+    RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -211,6 +211,9 @@ impl Shape {
         let span = [1, 2, 300, 65_537, 65_538, 1 << 31][random.below(6)];
         let ints = self.positions(random, len, span).into_iter().map(|value| (value as i32).wrapping_mul(-1));
         let ints = ints.collect::<ScalarBuffer<i32>>();
+        let least = [0, i64::MIN, i64::MAX - 65_536, -65_535][random.below(4)];
+        let longs = self.positions(random, len, span.min(65_537)).into_iter();
+        let longs = longs.map(|value| least + value as i64).collect::<ScalarBuffer<i64>>();
         let days = self.positions(random, len, 4000).into_iter().map(|value| value as i32 + 15_000).collect();
         let micros = self.positions(random, len, 1 << 40).into_iter().map(|value| value as i64 - 7).collect();
         let columns: Vec<ArrayRef> = vec![
@@ -221,6 +224,7 @@ impl Shape {
             },
             Arc::new(self.lists(random)),
             Arc::new(Int32Array::new(ints, self.nulls(random, len))),
+            Arc::new(Int64Array::new(longs, self.nulls(random, len))),
             Arc::new(Date32Array::new(days, self.nulls(random, len))),
             Arc::new(TimestampMicrosecondArray::new(micros, self.nulls(random, len)).with_timezone("UTC")),
             Arc::new(TimestampMicrosecondArray::from_value(1_610_362_860_000_000, len).with_timezone("UTC")),
@@ -244,6 +248,7 @@ fn file_schema() -> SchemaRef {
         Field::new("text", DataType::Utf8, true),
         Field::new("list", DataType::List(schema::arrow::list_element()), true),
         Field::new("int", DataType::Int32, true),
+        Field::new("long", DataType::Int64, true),
         Field::new("date", DataType::Date32, true),
         Field::new("seen_at", instant.clone(), true),
         Field::new("generated_at", instant, false),
@@ -586,7 +591,7 @@ fn constant_column_takes_little_space() {
     let batch = batch_of(vec!["constant".to_owned()], keys);
     let file = check_round_trip(&batch);
     let footer = footer(&file);
-    for index in [1, 6] {
+    for index in [1, 7] {
         let column = footer.row_group(0).column(index);
         assert!(column.dictionary_page_offset().is_some(), "{}", column.column_path());
         // 30 pages of little but their headers.

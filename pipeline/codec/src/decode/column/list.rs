@@ -79,6 +79,11 @@ impl ListColumn {
         self.nulls.append_null();
     }
 
+    pub(super) fn push_nulls(&mut self, num_rows: usize) {
+        self.offsets.resize(self.offsets.len() + num_rows, self.offsets[self.offsets.len() - 1]);
+        self.nulls.append_n_nulls(num_rows);
+    }
+
     pub(super) fn push_offset(&mut self, end: usize) {
         self.offsets.push(i32::try_from(end).expect("fewer elements than bytes"));
     }

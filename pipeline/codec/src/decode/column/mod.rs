@@ -298,7 +298,15 @@ impl ColumnBuilder {
     }
 
     fn push_nulls(&mut self, num_rows: usize) -> usize {
-        (0..num_rows).for_each(|_| self.push(JsonValue::Null));
+        match self {
+            // What only one route has is null in all rows of the other.
+            Self::Utf8(column) => column.keys.extend(std::iter::repeat_n(NULL_KEY, num_rows)),
+            Self::Utf8List(column) => column.push_nulls(num_rows),
+            Self::Int32(column) => column.push_nulls(num_rows),
+            Self::Int64(column) => column.push_nulls(num_rows),
+            Self::TimestampMicros(column) => column.push_nulls(num_rows),
+            column => (0..num_rows).for_each(|_| column.push(JsonValue::Null)),
+        }
         num_rows
     }
 

@@ -60,6 +60,11 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
         self.nulls.append(value.is_some());
     }
 
+    pub(super) fn push_nulls(&mut self, num_rows: usize) {
+        self.values.resize(self.values.len() + num_rows, T::Native::default());
+        self.nulls.append_n_nulls(num_rows);
+    }
+
     pub(super) fn truncate(&mut self, num_rows: usize) {
         self.values.truncate(num_rows);
         self.nulls.truncate(num_rows);
