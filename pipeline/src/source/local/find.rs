@@ -154,5 +154,10 @@ fn look_at(path: &Path) -> Result<(Identity, Option<u64>), LocalError> {
 /// any prefix (pipeline/docs/service.md#paths-of-parts).
 pub(super) fn time_of_path(path: &Path) -> Option<DateTime<Utc>> {
     let names: Vec<_> = path.iter().map(|name| name.to_str().unwrap_or("")).collect();
-    names.windows(2).rev().find_map(|pair| time_of_folders(pair[0], pair[1]))
+    let at = |start: usize| {
+        // What follows the date there is not a time (pipeline/docs/service.md#paths-of-parts).
+        let is_opaque = start > 0 && names[start - 1] == "flat-va";
+        if is_opaque { None } else { time_of_folders(names[start], names[start + 1]) }
+    };
+    (1..names.len()).rev().find_map(|end| at(end - 1))
 }

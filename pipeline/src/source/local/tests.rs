@@ -194,4 +194,6 @@ fn the_last_pair_of_folders_is_the_time() {
     check("2020-01-01/0000/2021-01-11/1101/p.gz", Some("202101111101"));
     check("/x/2021-01-11/p.gz", None);
     check("/x/2021-01-11/y/1101/p.gz", None);
+    check("/flat-va/2021-01-11/1101/json/_RbacGroupId=7/part-000.c000.json.gz", None);
+    check("/x/2021-01-11/1101/flat-va/2021-01-11/0203/p.gz", Some("202101111101"));
 }
