@@ -19,6 +19,7 @@ pub mod memory_pool;
 pub mod partition;
 pub mod encode;
 mod byte_search;
+mod json_search;
 
 #[cfg(test)]
 mod tests;

@@ -237,3 +237,102 @@ fn names_inside_of_structs_are_counted() {
     let row = r#""a" null null null null null null null ["p";] [{"y",null,null,};{null,null,null,};]"#;
     assert_eq!(read.rows, [row, row]);
 }
+
+/// Checks a part of records that differ in one member alone, behind one that the template learns from.
+#[track_caller]
+fn check_alike(values: &[(&str, &str)], name: &str, column: usize, num_coerced: u64) {
+    let record = |value: &str| format!("{{\"Id\":\"a\",\"{name}\":{value},\"Int\":1}}\n");
+    let part: String = values.iter().cycle().take(3 * values.len()).map(|(value, _)| record(value)).collect();
+    let read = read(&part);
+    let shown = |row: &String| row.strip_prefix("\"a\" ").map(str::to_owned);
+    let found: Vec<_> = read.rows.iter().map(|row| shown(row).unwrap()).collect();
+    let expected: Vec<_> = (0..found.len())
+        .map(|row| {
+            let mut columns = ["1", "null", "null", "null", "null", "null", "null", "null", "null"];
+            columns[column - 1] = values[row % values.len()].1;
+            columns.join(" ")
+        })
+        .collect();
+    assert_eq!(found, expected);
+    assert_eq!((read.rejects.len(), read.num_coerced), (0, num_coerced));
+}
+
+#[test]
+fn values_of_every_kind_are_found_in_alike_records() {
+    let json = [
+        (r#""""#, r#""""#),
+        (r#""a\\""#, r#""a\\""#),
+        (r#""{\"a\":\"{\\\"b\\\":1}\",\"c\":\"\\\\\"}""#, r#""{\"a\":\"{\\\"b\\\":1}\",\"c\":\"\\\\\"}""#),
+        (r#""\u00e9\ud83d\ude00\/""#, "\"\u{e9}\u{1f600}/\""),
+        ("null", "null"),
+        (r#"{"a":"}"}"#, r#""{\"a\":\"}\"}""#),
+        (r#"{"a":{"b":[1,[2,{"c":"]"}]]},"d":[]}"#, r#""{\"a\":{\"b\":[1,[2,{\"c\":\"]\"}]]},\"d\":[]}""#),
+        (r#"[["0","4.18.1"]]"#, r#""[[\"0\",\"4.18.1\"]]""#),
+        (r#"[ "a", {} ]"#, r#""[\"a\",{}]""#),
+        (r#"["["]"#, r#""[\"[\"]""#),
+        ("true", "\"true\""),
+        ("-1.50e3", "\"-1.50e3\""),
+    ];
+    check_alike(&json, "Json", 7, 0);
+    let parts = [
+        (r#"[{"Name":"a]","Size":1},{"Name":"b"}]"#, r#"[{"a]",1,null,};{"b",null,null,};]"#),
+        (r#"[{"Name":"[{"}]"#, r#"[{"[{",null,null,};]"#),
+        ("[]", "[]"),
+        ("null", "null"),
+        ("[null,{}]", "[null;{null,null,null,};]"),
+    ];
+    check_alike(&parts, "Parts", 9, 0);
+    let floats = [
+        ("7", "7.0"),
+        ("7.0", "7.0"),
+        ("null", "null"),
+        ("-0.5", "-0.5"),
+        ("5e-324", "5e-324"),
+        ("0", "0.0"),
+    ];
+    check_alike(&floats, "Float", 3, 0);
+    let booleans = [("true", "true"), ("false", "false"), ("null", "null"), ("\"Unknown\"", "null")];
+    check_alike(&booleans, "Boolean", 4, 0);
+    check_alike(&[("true", "true"), ("\"False\"", "false")], "Boolean", 4, 3);
+}
+
+#[test]
+fn what_only_looks_like_a_value_is_rejected() {
+    for (name, value) in [
+        ("Float", "01"),
+        ("Float", "1."),
+        ("Float", "+1"),
+        ("Float", "inf"),
+        ("Boolean", "tru"),
+        ("Boolean", "truetrue"),
+        ("Json", "nulll"),
+        ("Json", "{\"a\":1]"),
+        ("Json", "[1,]"),
+        ("Json", "\"\\x\""),
+        ("Json", "\"\\ud800\""),
+        ("Json", "\"\t\""),
+        ("Json", "{\"a\":\"\\ud800\"}"),
+        ("Parts", "[{\"Name\":\"n\"}}]"),
+        ("Parts", "[{\"Other\":01}]"),
+    ] {
+        let record = |value| format!("{{\"Id\":\"a\",\"{name}\":{value},\"Int\":1}}\n");
+        let read = read(&(record("null").repeat(3) + &record(value) + &record("null")));
+        assert_eq!((read.rows.len(), read.rejects.len()), (4, 1), "{value}: {:?}", read.rejects);
+    }
+}
+
+/// More distinct values than are looked up in vain, beside ones that repeat.
+#[test]
+fn json_that_never_repeats_is_read_as_it_is() {
+    let value =
+        |row: usize| format!(r#"{{"Id":"{}","Json":"{{\"n\":{row}}}","Parts":[{{"Size":{row}}}]}}"#, row % 7);
+    let part: String = (0..5000).map(|row| value(row) + "\n").collect();
+    let read = read(&part);
+    for (row, shown) in read.rows.iter().enumerate() {
+        let id = row % 7;
+        let expected =
+            format!(r#""{id}" null null null null null null "{{\"n\":{row}}}" null [{{null,{row},null,}};]"#);
+        assert_eq!(*shown, expected);
+    }
+    assert!(read.rejects.is_empty());
+}

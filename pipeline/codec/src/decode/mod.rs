@@ -36,6 +36,7 @@ pub mod value_scanner;
 pub mod file_type;
 pub mod json;
 mod template;
+mod value_end;
 mod spans;
 mod record_partitions;
 pub mod tape;

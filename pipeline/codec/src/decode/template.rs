@@ -21,6 +21,7 @@ use super::lost_columns::LostColumns;
 use super::record_partitions::RecordPartitions;
 use super::row_sink::RowSink;
 use super::spans::{MAX_SPAN_RECORDS, RecordSpans, Span};
+use super::value_end;
 use crate::byte_search::{Prefix, begins_alike, content_len};
 
 /// Longest text that is read at a time, and so of a record that is predicted.
@@ -92,6 +93,7 @@ enum ValueKind {
     String,
     Strings,
     Integer,
+    Scalar,
     Any,
     Undocumented,
 }
@@ -328,7 +330,8 @@ fn find_values(
             ValueKind::String => string(text, at, previous, value)?,
             ValueKind::Strings => strings(text, at, spans, slot)?,
             ValueKind::Integer => integer(text, at, value)?,
-            ValueKind::Any => any(text, at, previous, value)?,
+            ValueKind::Scalar => value_end::scalar(text, at, previous, value)?,
+            ValueKind::Any => value_end::any(text, at, previous, value)?,
             ValueKind::Undocumented => undocumented(text, at, previous, value)?,
         };
         if text.get(at) != Some(&b',') {
@@ -413,11 +416,7 @@ fn integer(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
 }
 
 /// Finds any value at `at`, `previous` if it is equal; returns where it ends.
-#[expect(
-    clippy::inline_always,
-    reason = "with two callers it is not inlined: 0.6 % of the instructions of a row"
-)]
-#[inline(always)]
+#[inline]
 fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
     let rest = &text[at..];
     // The value before ended here, unless it was a number and this one is longer.
@@ -437,16 +436,6 @@ fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Opt
     Some(at + raw.len())
 }
 
-/// Finds any value at `at` like [`undocumented`], but `null` as null. Apart, so that the common kinds stay together.
-#[inline(never)]
-fn any(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
-    if text[at..].starts_with(b"null") {
-        null(text, at, value)
-    } else {
-        undocumented(text, at, previous, value)
-    }
-}
-
 fn value_kind(target: Target, field_map: &FieldMap) -> ValueKind {
     match target {
         Target::Undocumented(_) => ValueKind::Undocumented,
@@ -454,9 +443,8 @@ fn value_kind(target: Target, field_map: &FieldMap) -> ValueKind {
             ColumnType::Utf8 | ColumnType::TimestampMicros | ColumnType::Date32 => ValueKind::String,
             ColumnType::Utf8List => ValueKind::Strings,
             ColumnType::Int32 | ColumnType::Int64 => ValueKind::Integer,
-            ColumnType::Float64 | ColumnType::Boolean | ColumnType::Json | ColumnType::StructList(_) => {
-                ValueKind::Any
-            }
+            ColumnType::Float64 | ColumnType::Boolean => ValueKind::Scalar,
+            ColumnType::Json | ColumnType::StructList(_) => ValueKind::Any,
         },
     }
 }

@@ -10,6 +10,7 @@ mod primitive;
 mod boolean;
 mod list;
 mod struct_list;
+mod text_map;
 mod spill;
 mod spill_format;
 mod unpredicted;
@@ -27,6 +28,7 @@ use super::spans::RecordSpans;
 use super::value::JsonValue;
 use boolean::BooleanColumn;
 use dictionary::{Lookups, NULL_KEY};
+use json::JsonColumn;
 use list::ListColumn;
 use primitive::{PrimitiveColumn, days, float, integer, micros};
 use spill_format::Bytes;
@@ -70,7 +72,7 @@ enum ColumnBuilder {
     Boolean(BooleanColumn),
     Date32(PrimitiveColumn<Date32Type>),
     TimestampMicros(PrimitiveColumn<TimestampMicrosecondType>),
-    Json(StringColumn),
+    Json(JsonColumn),
     Utf8List(ListColumn),
     StructList(StructListColumn<ColumnBuilder>),
 }
@@ -219,7 +221,8 @@ impl Columns {
 macro_rules! each_kind {
     ($column:expr, $kind:ident => $call:expr) => {
         match $column {
-            ColumnBuilder::Utf8($kind) | ColumnBuilder::Json($kind) => $call,
+            ColumnBuilder::Utf8($kind) => $call,
+            ColumnBuilder::Json($kind) => $call,
             ColumnBuilder::Int32($kind) => $call,
             ColumnBuilder::Int64($kind) => $call,
             ColumnBuilder::Float64($kind) => $call,
@@ -242,7 +245,7 @@ impl ColumnBuilder {
             ColumnType::Boolean => Self::Boolean(BooleanColumn::new()),
             ColumnType::Date32 => Self::Date32(PrimitiveColumn::new()),
             ColumnType::TimestampMicros => Self::TimestampMicros(PrimitiveColumn::new()),
-            ColumnType::Json => Self::Json(StringColumn::new()),
+            ColumnType::Json => Self::Json(JsonColumn::new()),
             ColumnType::Utf8List => Self::Utf8List(ListColumn::new()),
             ColumnType::StructList(members) => Self::StructList(StructListColumn::new(members)),
         }
@@ -250,8 +253,10 @@ impl ColumnBuilder {
 
     fn push(&mut self, value: JsonValue<'_>) {
         match (self, value) {
-            (Self::Utf8(column) | Self::Json(column), JsonValue::Text(text)) => column.push(text),
-            (Self::Utf8(column) | Self::Json(column), JsonValue::Null) => column.keys.push(NULL_KEY),
+            (Self::Utf8(column), JsonValue::Text(text)) => column.push(text),
+            (Self::Utf8(column), JsonValue::Null) => column.keys.push(NULL_KEY),
+            (Self::Json(column), JsonValue::Text(text)) => column.push(text),
+            (Self::Json(column), JsonValue::Null) => column.push_null(),
             (Self::Utf8List(column), JsonValue::List(list)) => column.push(list),
             (Self::Utf8List(column), JsonValue::Null) => column.push_null(),
             (Self::Int32(column), JsonValue::Int32(number)) => column.push(Some(number)),
@@ -292,7 +297,7 @@ impl ColumnBuilder {
             Self::Boolean(column) => column.push_spans(text, values),
             Self::TimestampMicros(column) => column.push_spans(text, values, micros),
             Self::Date32(column) => column.push_spans(text, values, days),
-            Self::Json(column) => json::push_spans(column, text, values),
+            Self::Json(column) => column.push_spans(text, values),
             Self::StructList(column) => column.push_spans(text, values),
         }
     }
@@ -320,9 +325,8 @@ impl ColumnBuilder {
 
     fn append(&mut self, other: Self) {
         match (self, other) {
-            (Self::Utf8(column), Self::Utf8(other)) | (Self::Json(column), Self::Json(other)) => {
-                column.append(&other);
-            }
+            (Self::Utf8(column), Self::Utf8(other)) => column.append(&other),
+            (Self::Json(column), Self::Json(other)) => column.append(&other),
             (Self::Utf8List(column), Self::Utf8List(other)) => column.append(other),
             (Self::Int32(column), Self::Int32(other)) => column.append(other),
             (Self::Int64(column), Self::Int64(other)) => column.append(other),
@@ -345,7 +349,8 @@ impl ColumnBuilder {
 
     fn write_to(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Utf8(column) | Self::Json(column) => column.write_to(out),
+            Self::Utf8(column) => column.write_to(out),
+            Self::Json(column) => column.write_to(out),
             Self::Int32(column) => column.write_to(out, i64::from),
             Self::Int64(column) => column.write_to(out, |number| number),
             Self::Float64(column) => column.write_to(out, |number| number.to_bits().cast_signed()),
@@ -360,7 +365,8 @@ impl ColumnBuilder {
     fn read_from(&mut self, bytes: &mut Bytes<'_>) {
         let int = |number| i32::try_from(number).expect("written as such");
         match self {
-            Self::Utf8(column) | Self::Json(column) => column.read_from(bytes),
+            Self::Utf8(column) => column.read_from(bytes),
+            Self::Json(column) => column.read_from(bytes),
             Self::Int32(column) => column.read_from(bytes, int),
             Self::Int64(column) => column.read_from(bytes, |number| number),
             Self::Float64(column) => column.read_from(bytes, |number| f64::from_bits(number.cast_unsigned())),
@@ -380,10 +386,6 @@ impl Member for ColumnBuilder {
 
     fn push(&mut self, value: JsonValue<'_>) {
         self.push(value);
-    }
-
-    fn truncate(&mut self, num_values: usize) {
-        self.truncate(num_values);
     }
 
     fn num_bytes(&self) -> usize {

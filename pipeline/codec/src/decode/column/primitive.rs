@@ -9,7 +9,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
 use super::spill_format::{Bytes, put};
 use super::unpredicted::Unpredicted;
-use crate::decode::json::{JsonKind, ascii, finite};
+use crate::decode::json::{JsonKind, Reader, ascii, finite};
 use crate::decode::spans::Span;
 use crate::decode::timestamp::{self, ParsedTime};
 
@@ -132,10 +132,15 @@ where
     }
 }
 
-/// A number of a value that has been read as JSON.
+/// A number of JSON.
 pub(super) fn float(text: &[u8]) -> Result<Option<f64>, Unpredicted> {
-    let number = if JsonKind::of(text) == JsonKind::Number { finite(ascii(text)) } else { None };
-    number.map(Some).ok_or(Unpredicted)
+    let mut reader = Reader::new(text);
+    match reader.value(1) {
+        Ok((JsonKind::Number, number)) if number.len() == text.len() => {
+            finite(ascii(number)).map(Some).ok_or(Unpredicted)
+        }
+        _ => Err(Unpredicted),
+    }
 }
 
 #[inline]

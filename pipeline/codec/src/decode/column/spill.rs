@@ -106,6 +106,28 @@ mod tests {
         assert_eq!(again.finish(&order).properties, columns.finish(&order).properties);
     }
 
+    /// So many values that do not repeat that they are no longer looked up.
+    #[test]
+    fn distinct_json_comes_back_from_its_bytes() {
+        let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
+        let record = |row| format!(r#"{{"Id":"a","Json":"{{\"n\":{row}}}","Parts":[{{"Size":{row}}}]}}"#);
+        let text = (0..3000).map(record).collect::<Vec<_>>().join("\n");
+        let few = r#"{"Id":"a","Json":"{\"n\":1}"}"#;
+        for (first, other) in [(&*text, few), (few, &*text), (&*text, &*text), (few, few)] {
+            let mut columns = decode(first, &field_map);
+            let mut bytes = Vec::new();
+            columns.write_to(&mut bytes);
+            let mut again = Columns::new(&field_map);
+            again.read_from(&bytes);
+            again.append(decode(other, &field_map));
+            columns.append(decode(other, &field_map));
+            let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+            order.reverse();
+            let (expected, found) = (columns.finish(&order), again.finish(&order));
+            assert_eq!(found.properties, expected.properties);
+        }
+    }
+
     #[test]
     fn no_rows_come_back_as_none() {
         let field_map = FieldMap::new(schema::DATASETS[0], false);

@@ -58,14 +58,8 @@ impl StringColumn {
     }
 
     /// Takes the entries, with these keys of them.
-    pub(super) fn finish_with(&mut self, mut keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
-        let mut nulls = None;
-        if keys.contains(&NULL_KEY) {
-            nulls = Some(BooleanBuffer::collect_bool(keys.len(), |at| keys[at] != NULL_KEY).into());
-            keys.iter_mut().filter(|key| **key == NULL_KEY).for_each(|key| *key = 0);
-        }
-        let keys = UInt32Array::new(ScalarBuffer::from(keys), nulls);
-        DictionaryArray::new(keys, Arc::new(self.dictionary.finish()))
+    pub(super) fn finish_with(&mut self, keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
+        dictionary_array(keys, self.dictionary.finish())
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
@@ -86,6 +80,16 @@ impl StringColumn {
         let num_keys = bytes.number();
         self.keys.extend((0..num_keys).map(|_| bytes.word()));
     }
+}
+
+/// Makes an array of keys into `texts`, some of them perhaps null.
+pub(super) fn dictionary_array(mut keys: Vec<u32>, texts: StringArray) -> DictionaryArray<UInt32Type> {
+    let mut nulls = None;
+    if keys.contains(&NULL_KEY) {
+        nulls = Some(BooleanBuffer::collect_bool(keys.len(), |at| keys[at] != NULL_KEY).into());
+        keys.iter_mut().filter(|key| **key == NULL_KEY).for_each(|key| *key = 0);
+    }
+    DictionaryArray::new(UInt32Array::new(ScalarBuffer::from(keys), nulls), Arc::new(texts))
 }
 
 /// Writes out text that is in dictionaries, for a column of `data_type`.
