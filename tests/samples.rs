@@ -1,11 +1,14 @@
 //! Every sample through the real program: the whole of what the lake, the manifest and the rejects hold of it.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
+use crate::oracle::agreement::{Reading, decode_part};
+use crate::oracle::{Decoded, Row};
 use crate::support::Sandbox;
 
 pub const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
@@ -174,6 +177,87 @@ fn gzip_members_are_read_one_after_the_other() {
 #[test]
 fn gzip_of_nothing_is_a_part_without_records() {
     insta::assert_snapshot!(check_with(&["array.json", "nothing.json.gz"], &[]));
+}
+
+/// Decodes a sample of a dataset.
+fn decoded(dataset: &'static str, sample: &str) -> (Decoded, Vec<String>) {
+    let path = format!("{FIXTURES}/samples/{}/{sample}", dataset.replace('_', "-"));
+    let part = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let reading =
+        Reading { dataset, buffer_bytes: 1 << 20, gzip: false, capture_extra_fields: true, plain_text: true };
+    decode_part(&part, reading).unwrap()
+}
+
+/// The rows of a sample, and what was counted.
+fn shown(dataset: &'static str, sample: &str) -> String {
+    let (decoded, reasons) = decoded(dataset, sample);
+    let mut lines: Vec<_> = decoded.rows.iter().map(|row| format!("{row:?}")).collect();
+    lines.extend(reasons.iter().map(|reason| format!("reject: {reason}")));
+    lines.push(format!("coerced {}, duplicate names {}", decoded.coerced, decoded.duplicate_names));
+    lines.push(format!("undocumented {:?}", decoded.undocumented));
+    lines.join("\n")
+}
+
+/// The datasets that are not [`check`]ed by the program.
+fn other_datasets() -> impl Iterator<Item = &'static schema::Dataset> {
+    schema::DATASETS.iter().copied().filter(|dataset| dataset.name != "software_inventory")
+}
+
+#[test]
+fn lines_of_every_dataset_become_rows() {
+    let shown: Vec<_> = other_datasets()
+        .map(|dataset| format!("{}\n{}", dataset.name, shown(dataset.name, "files-route.ndjson")))
+        .collect();
+    insta::assert_snapshot!(shown.join("\n\n"));
+}
+
+/// The columns that only the records of files have are listed beside the dataset.
+#[test]
+fn both_routes_give_the_same_rows() {
+    let mut of_one_route = Vec::new();
+    for dataset in other_datasets().filter(|dataset| dataset.routes.json.is_some()) {
+        let [files, pages] =
+            ["files-route.ndjson", "json-page.json"].map(|sample| decoded(dataset.name, sample).0);
+        for part in [&files, &pages] {
+            assert_eq!((part.rows.len(), part.rejects.len(), part.coerced), (2, 0, 0), "{}", dataset.name);
+            assert_eq!((part.duplicate_names, part.undocumented.len()), (0, 0), "{}", dataset.name);
+        }
+        let mut only_in_files = BTreeSet::new();
+        for (of_files, of_pages) in files.rows.iter().zip(&pages.rows) {
+            let is_missing = |name: &&str| !of_pages.contains_key(name);
+            only_in_files.extend(of_files.keys().copied().filter(is_missing));
+            let mut of_both: Row = of_files.clone();
+            of_both.retain(|name, _| of_pages.contains_key(name));
+            assert_eq!(of_both, *of_pages, "{}", dataset.name);
+        }
+        of_one_route.push(format!("{}: {only_in_files:?}", dataset.name));
+    }
+    insta::assert_snapshot!(of_one_route.join("\n"));
+}
+
+#[test]
+fn booleans_and_numbers_of_every_form_are_read() {
+    insta::assert_snapshot!(shown("software_vulnerabilities", "values-of-other-types.ndjson"));
+}
+
+#[test]
+fn permissions_are_structs_however_they_come() {
+    insta::assert_snapshot!(shown("browser_extensions", "permissions.ndjson"));
+}
+
+#[test]
+fn last_of_a_name_and_its_alias_wins() {
+    insta::assert_snapshot!(shown("certificates", "names-of-both-routes.ndjson"));
+}
+
+#[test]
+fn a_single_registry_path_is_a_list_of_one() {
+    insta::assert_snapshot!(shown("software_inventory_non_cpe", "registry-paths.ndjson"));
+}
+
+#[test]
+fn json_of_every_kind_becomes_text() {
+    insta::assert_snapshot!(shown("information_gathering", "json-of-every-kind.ndjson"));
 }
 
 /// Both ended in a panic: an empty text first seen when a chunk of texts is full, or before one longer than that.

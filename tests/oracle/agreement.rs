@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::types::UInt32Type;
 use arrow_array::{
-    Array, Date32Array, DictionaryArray, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use chrono::{DateTime, Duration, NaiveDate};
 use codec::batch_layout::{BatchLayout, BatchOptions, RowOrder, TextType};
@@ -16,12 +16,14 @@ use codec::decode::reject::{self, RejectKind};
 use codec::part_reader::PartReader;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use schema::Dataset;
 
 use super::{Decoded, EXTRA_FIELDS, Reject, Row, Value};
 
-/// How the real decoder reads a text; the result is the same for all of them.
+/// How the real decoder reads a text; the result is the same for all of them but the dataset.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
+    pub dataset: &'static str,
     pub buffer_bytes: usize,
     pub gzip: bool,
     pub capture_extra_fields: bool,
@@ -46,6 +48,10 @@ fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
         Value::Integer(numbers.value(index).into())
     } else if let Some(numbers) = any.downcast_ref::<Int64Array>() {
         Value::Integer(numbers.value(index))
+    } else if let Some(numbers) = any.downcast_ref::<Float64Array>() {
+        Value::Float(numbers.value(index))
+    } else if let Some(values) = any.downcast_ref::<BooleanArray>() {
+        Value::Boolean(values.value(index))
     } else if let Some(times) = any.downcast_ref::<TimestampMicrosecondArray>() {
         Value::Time(DateTime::from_timestamp_micros(times.value(index)).expect("in range"))
     } else if let Some(dates) = any.downcast_ref::<Date32Array>() {
@@ -53,10 +59,28 @@ fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
         Value::Date(epoch + Duration::days(i64::from(dates.value(index))))
     } else if let Some(lists) = any.downcast_ref::<ListArray>() {
         let elements = lists.value(index);
-        Value::List((0..elements.len()).map(|element| to_text(&elements, element)).collect())
+        let rows = 0..elements.len();
+        match elements.as_any().downcast_ref::<StructArray>() {
+            None => Value::List(rows.map(|element| to_text(&elements, element)).collect()),
+            Some(structs) => Value::Structs(rows.map(|element| to_members(structs, element)).collect()),
+        }
     } else {
         Value::Text(to_text(array, index)?)
     })
+}
+
+fn to_members(structs: &StructArray, index: usize) -> Option<Vec<Option<Value>>> {
+    let member = |member: &ArrayRef| to_value(member, index);
+    structs.is_valid(index).then(|| structs.columns().iter().map(member).collect())
+}
+
+/// Returns a dataset by its name.
+///
+/// # Panics
+///
+/// If there is none.
+pub fn dataset(name: &str) -> &'static Dataset {
+    schema::DATASETS.iter().find(|dataset| dataset.name == name).expect("a dataset's name")
 }
 
 /// Decodes a part with the real decoder: what it holds, and the reason of each reject.
@@ -67,7 +91,8 @@ pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String
         partition_columns: true,
         order: RowOrder::AsRead,
     };
-    let layout = BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, options);
+    let dataset = dataset(reading.dataset);
+    let layout = BatchLayout::new(dataset, DateTime::UNIX_EPOCH, options);
     let reader = PartReader::try_new(part, Arc::new(layout))?;
     let mut reader = reader.with_buffer_bytes(reading.buffer_bytes);
     let (mut rejects, mut reasons) = (Vec::new(), Vec::new());
@@ -81,7 +106,7 @@ pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String
     for batch in reader.batches(on_reject) {
         let (key, batch) = batch?;
         let partition = rows.entry(key.value().map(str::to_owned)).or_default();
-        partition.extend((0..batch.num_rows()).map(|index| to_row(&batch, index)));
+        partition.extend((0..batch.num_rows()).map(|index| to_row(&batch, dataset, index)));
     }
     let counts = reader.counts();
     let mut undocumented = BTreeMap::new();
@@ -102,13 +127,12 @@ pub fn decode_part(part: &[u8], reading: Reading) -> Result<(Decoded, Vec<String
 }
 
 /// A row as the oracle has it: what the export and not the record says is checked and left out.
-fn to_row(batch: &RecordBatch, index: usize) -> Row {
+fn to_row(batch: &RecordBatch, dataset: &'static Dataset, index: usize) -> Row {
     let schema = batch.schema();
     let mut row = Row::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         let value = to_value(array, index);
-        let name =
-            schema::DATASETS[0].columns.iter().map(|column| column.name).find(|name| name == field.name());
+        let name = dataset.columns.iter().map(|column| column.name).find(|name| name == field.name());
         match (name, field.name().as_str()) {
             (Some("GeneratedTime"), _) => assert_eq!(value, Some(Value::Time(DateTime::UNIX_EPOCH))),
             (None, "snapshot_date") => {
@@ -121,8 +145,9 @@ fn to_row(batch: &RecordBatch, index: usize) -> Row {
 }
 
 /// Brings rows into the order of the decoder's: partition by partition, as read within one.
-pub fn sort_by_partition(rows: &mut [Row]) {
-    rows.sort_by_key(|row| match row.get("OSPlatform") {
+pub fn sort_by_partition(rows: &mut [Row], dataset: &Dataset) {
+    let Some(partition) = dataset.partition_by else { return };
+    rows.sort_by_key(|row| match row.get(partition) {
         Some(Value::Text(platform)) => Some(platform.clone()),
         _ => None,
     });
@@ -145,7 +170,8 @@ pub fn check(text: &[u8], reading: Reading) {
         return;
     }
     let part = if reading.gzip { gzip(text) } else { text.to_vec() };
-    let expected = super::decode(text, reading.capture_extra_fields);
+    let dataset = dataset(reading.dataset);
+    let expected = super::decode(text, dataset, reading.capture_extra_fields);
     let found = decode_part(&part, reading);
     let (mut expected, (found, reasons)) = match (expected, found) {
         (Ok(expected), Ok(found)) => (expected, found),
@@ -154,9 +180,9 @@ pub fn check(text: &[u8], reading: Reading) {
     };
     // A partition is named by its value, and the empty text counts as null there.
     for row in &mut expected.rows {
-        row.retain(|name, value| *name != "OSPlatform" || *value != Value::Text(String::new()));
+        row.retain(|name, value| dataset.partition_by != Some(*name) || *value != Value::Text(String::new()));
     }
-    sort_by_partition(&mut expected.rows);
+    sort_by_partition(&mut expected.rows, dataset);
     // Beyond this many names, names are no longer counted one by one.
     if text.split(|byte| *byte == b'"').count() > 1024 {
         expected.undocumented.clone_from(&found.undocumented);
@@ -167,12 +193,13 @@ pub fn check(text: &[u8], reading: Reading) {
 }
 
 /// Checks `text` with buffers of several sizes, plain and compressed, dropping and capturing.
-pub fn check_all(text: &[u8]) {
+pub fn check_all(text: &[u8], dataset: &'static str) {
     for (index, buffer_bytes) in [1, 2, 3, 5, 7, 16, 31, 64, 100, 333, 1024, 1 << 20].into_iter().enumerate()
     {
         check(
             text,
             Reading {
+                dataset,
                 buffer_bytes,
                 gzip: index % 3 == 0,
                 capture_extra_fields: index % 2 == 0,

@@ -2,8 +2,8 @@
 //! pipeline/docs/lake.md.
 //!
 //! Knows nothing of `pipeline`: records are found with the whole text at hand, values are read by
-//! `serde_json` and `chrono`, the columns of software inventory are spelled out. What it shares with
-//! the real decoder is that page, so if the two differ, one of them is wrong.
+//! `serde_json` and `chrono`. What it shares with the real decoder is that page and the declarations of the
+//! datasets, so if the two differ, one of them is wrong.
 //!
 //! Left out: reasons of rejects, and the bounds on distinct undocumented names.
 
@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Duration, NaiveDate, Utc};
+use schema::{Column, ColumnType, Dataset, Presence, StructMember};
 use serde_json::value::RawValue;
 
 /// Longest record that becomes a row.
@@ -30,43 +31,18 @@ const PAGE_LOOK_AHEAD_BYTES: usize = 4096;
 /// Longest name of a directory.
 const MAX_DIRECTORY_NAME_BYTES: usize = 255;
 
-#[derive(Debug, Clone, Copy)]
-enum Type {
-    Text,
-    Integer,
-    LongInteger,
-    List,
-    Time,
-    Date,
-}
-
-/// What a property of a record becomes.
-const COLUMNS: [(&str, Type); 17] = [
-    ("DeviceId", Type::Text),
-    ("DeviceName", Type::Text),
-    ("RbacGroupName", Type::Text),
-    ("SoftwareVendor", Type::Text),
-    ("SoftwareName", Type::Text),
-    ("SoftwareVersion", Type::Text),
-    ("NumberOfWeaknesses", Type::Integer),
-    ("DiskPaths", Type::List),
-    ("RegistryPaths", Type::List),
-    ("SoftwareFirstSeenTimestamp", Type::Time),
-    ("EndOfSupportStatus", Type::Text),
-    ("EndOfSupportDate", Type::Date),
-    ("RbacGroupId", Type::LongInteger),
-    ("SoftwareLastSeenTimestamp", Type::Time),
-    ("SoftwareTags", Type::List),
-    ("ProductCategory", Type::Text),
-    ("OSPlatform", Type::Text),
-];
-
 /// A value of a row.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
+    /// JSON too.
     Text(String),
+    /// Of 32 bits or of 64.
     Integer(i64),
+    Float(f64),
+    Boolean(bool),
     List(Vec<Option<String>>),
+    /// Of each struct its members.
+    Structs(Vec<Option<Vec<Option<Value>>>>),
     Time(DateTime<Utc>),
     Date(NaiveDate),
 }
@@ -76,7 +52,10 @@ impl fmt::Debug for Value {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Integer(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{number:?}"),
+            Self::Boolean(value) => write!(f, "{value}"),
             Self::List(elements) => f.debug_list().entries(elements.iter().map(Null)).finish(),
+            Self::Structs(elements) => write!(f, "{elements:?}"),
             Self::Time(time) => write!(f, "{time:?}"),
             Self::Date(date) => write!(f, "{date:?}"),
         }
@@ -110,7 +89,7 @@ pub struct Reject {
 }
 
 /// What a part holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decoded {
     pub rows: Vec<Row>,
     pub rejects: Vec<Reject>,
@@ -132,11 +111,11 @@ pub enum Damage {
 }
 
 /// Decodes the whole text of a part.
-pub fn decode(text: &[u8], capture_extra_fields: bool) -> Result<Decoded, Damage> {
+pub fn decode(text: &[u8], dataset: &Dataset, capture_extra_fields: bool) -> Result<Decoded, Damage> {
     let mut decoded = Decoded::default();
     let pieces = pieces(text)?;
     if let [piece] = &pieces[..]
-        && is_error_body(&text[piece.start..piece.end])
+        && is_error_body(&text[piece.start..piece.end], dataset)
     {
         return Err(Damage::NotAnExport);
     }
@@ -146,7 +125,7 @@ pub fn decode(text: &[u8], capture_extra_fields: bool) -> Result<Decoded, Damage
         let reject =
             |field, raw: &[u8]| Reject { line, offset: piece.start as u64, field, raw: raw.to_vec() };
         decoded.records += 1;
-        let record = if piece.too_long { None } else { read_record(raw, capture_extra_fields) };
+        let record = if piece.too_long { None } else { read_record(raw, dataset, capture_extra_fields) };
         let Some(record) = record else {
             decoded.rejected_records += 1;
             decoded.rejects.push(reject(None, &raw[..raw.len().min(MAX_RECORD_BYTES)]));
@@ -389,8 +368,17 @@ struct Record {
     undocumented: BTreeSet<String>,
 }
 
+/// The column of a name on the wire, and whether the name is one of a single element of its list.
+fn column_of(dataset: &Dataset, name: &str) -> Option<(&'static Column, bool)> {
+    dataset.properties().find_map(|column| {
+        let alias = column.aliases.iter().find(|alias| alias.name.eq_ignore_ascii_case(name));
+        let is_it = column.name.eq_ignore_ascii_case(name) || alias.is_some();
+        is_it.then_some((column, alias.is_some_and(|alias| alias.is_single_element)))
+    })
+}
+
 /// Whether a record is what an API answers with an error: names of that, and none of a column.
-fn is_error_body(raw: &[u8]) -> bool {
+fn is_error_body(raw: &[u8], dataset: &Dataset) -> bool {
     const NAMES: &[&str] = &[
         "error",
         "errors",
@@ -404,7 +392,7 @@ fn is_error_body(raw: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(trim_end(raw)) else { return false };
     let Ok(Members(members)) = serde_json::from_str(text) else { return false };
     let names: Vec<String> = members.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
-    let is_column = |name: &String| COLUMNS.iter().any(|(column, _)| column.eq_ignore_ascii_case(name));
+    let is_column = |name: &String| column_of(dataset, name).is_some();
     names.iter().any(|name| NAMES.contains(&name.as_str()))
         && !names.iter().any(is_column)
         && depth(text) <= MAX_DEPTH
@@ -437,20 +425,19 @@ impl<'de> serde::Deserialize<'de> for Members {
 }
 
 /// Reads one record; `None` if it is rejected.
-fn read_record(raw: &[u8], capture_extra_fields: bool) -> Option<Record> {
+fn read_record(raw: &[u8], dataset: &Dataset, capture_extra_fields: bool) -> Option<Record> {
     let text = std::str::from_utf8(raw).ok()?;
     if depth(text) > MAX_DEPTH {
         return None;
     }
     let Members(members) = serde_json::from_str(text).ok()?;
-    let mut known: BTreeMap<&'static str, &RawValue> = BTreeMap::new();
+    let mut known: BTreeMap<&'static str, (&RawValue, bool)> = BTreeMap::new();
     let mut extra: Vec<(&str, &RawValue)> = Vec::new();
     let mut duplicate_names = 0;
     for (name, value) in &members {
         validate(value)?;
-        let column = COLUMNS.iter().find(|(column, _)| column.eq_ignore_ascii_case(name));
-        if let Some((column, _)) = column {
-            duplicate_names += u64::from(known.insert(column, value).is_some());
+        if let Some((column, is_single_element)) = column_of(dataset, name) {
+            duplicate_names += u64::from(known.insert(column.name, (value, is_single_element)).is_some());
         } else if let Some((_, earlier)) = extra.iter_mut().find(|(known, _)| known == name) {
             duplicate_names += 1;
             *earlier = value;
@@ -458,7 +445,8 @@ fn read_record(raw: &[u8], capture_extra_fields: bool) -> Option<Record> {
             extra.push((name, value));
         }
     }
-    match read(known.get("DeviceId")?) {
+    let required = dataset.properties().find(|column| column.presence == Presence::Required)?;
+    match read(known.get(required.name)?.0) {
         Json::Text(text) if !text.is_empty() => {}
         Json::Number(_) => {}
         _ => return None,
@@ -470,14 +458,31 @@ fn read_record(raw: &[u8], capture_extra_fields: bool) -> Option<Record> {
         field_rejects: Vec::new(),
         undocumented: BTreeSet::new(),
     };
-    for (column, column_type) in COLUMNS {
-        let Some(value) = known.get(column) else { continue };
-        match convert(column, column_type, read(value)) {
-            Ok((value, coerced)) => {
-                record.coerced += coerced;
-                record.row.extend(value.map(|value| (column, value)));
+    for column in dataset.properties() {
+        let Some((value, is_single_element)) = known.get(column.name) else { continue };
+        let is_plain_element = *is_single_element && matches!(read(value), Json::Text(_));
+        if dataset.partition_by == Some(column.name)
+            && let Json::Text(text) | Json::Number(text) = read(value)
+            && directory_name_bytes(column.name, &text) > MAX_DIRECTORY_NAME_BYTES
+        {
+            record.field_rejects.push(column.name);
+            continue;
+        }
+        let converted = match (column.column_type, read(value)) {
+            (ColumnType::StructList(members), Json::Array(elements)) => {
+                Ok(structs(column.name, members, &elements, &mut record))
             }
-            Err(FieldReject) => record.field_rejects.push(column),
+            (ColumnType::StructList(members), Json::Text(_)) => {
+                Ok(structs(column.name, members, &[(*value).to_owned()], &mut record))
+            }
+            (column_type, _) => convert(column_type, value),
+        };
+        match converted {
+            Ok((value, coerced)) => {
+                record.coerced += if is_plain_element { 0 } else { coerced };
+                record.row.extend(value.map(|value| (column.name, value)));
+            }
+            Err(FieldReject) => record.field_rejects.push(column.name),
         }
     }
     if capture_extra_fields && !extra.is_empty() {
@@ -488,10 +493,67 @@ fn read_record(raw: &[u8], capture_extra_fields: bool) -> Option<Record> {
         record.row.insert(EXTRA_FIELDS, Value::Text(format!("{{{}}}", members.join(","))));
     }
     for (name, _) in extra {
-        let is_counted = name.len() <= MAX_UNDOCUMENTED_NAME_BYTES;
-        record.undocumented.insert(if is_counted { name } else { "(other names)" }.to_owned());
+        note_undocumented(name.to_owned(), &mut record);
     }
     Some(record)
+}
+
+fn note_undocumented(name: String, record: &mut Record) {
+    let is_counted = name.len() <= MAX_UNDOCUMENTED_NAME_BYTES;
+    record.undocumented.insert(if is_counted { name } else { "(other names)".to_owned() });
+}
+
+/// Reads a list of structs; what it counts goes to the record.
+fn structs(
+    column: &'static str,
+    members: &'static [StructMember],
+    elements: &[Box<RawValue>],
+    record: &mut Record,
+) -> (Option<Value>, u64) {
+    let mut coerced = 0;
+    let mut list = Vec::new();
+    for element in elements {
+        // By member, what is read of it.
+        let mut given: Vec<Option<Box<RawValue>>> = members.iter().map(|_| None).collect();
+        match read(element) {
+            Json::Object(Members(fields)) => {
+                for (name, value) in fields {
+                    match members.iter().position(|member| member.name.eq_ignore_ascii_case(&name)) {
+                        Some(index) => {
+                            record.duplicate_names += u64::from(given[index].replace(value).is_some());
+                        }
+                        None => note_undocumented(format!("{column}.{name}"), record),
+                    }
+                }
+            }
+            Json::Text(_) => {
+                coerced += 1;
+                given[0] = Some(element.clone());
+            }
+            Json::Null => {
+                list.push(None);
+                continue;
+            }
+            _ => {
+                record.field_rejects.push(column);
+                list.push(None);
+                continue;
+            }
+        }
+        let mut values = Vec::new();
+        for (member, value) in members.iter().zip(given) {
+            let converted = value.map_or(Ok((None, 0)), |value| convert(member.column_type, &value));
+            if let Ok((value, num_coerced)) = converted {
+                coerced += num_coerced;
+                values.push(value);
+            } else {
+                record.field_rejects.push(column);
+                values.push(None);
+            }
+        }
+        list.push(Some(values));
+    }
+    (Some(Value::Structs(list)), coerced)
 }
 
 /// Deepest nesting of JSON text.
@@ -514,7 +576,7 @@ fn depth(text: &str) -> usize {
 /// A value, one level deep.
 enum Json {
     Null,
-    Bool,
+    Bool(bool),
     Number(String),
     Text(String),
     Array(Vec<Box<RawValue>>),
@@ -529,7 +591,7 @@ fn try_read(value: &RawValue) -> Option<Json> {
     let text = value.get();
     Some(match text.as_bytes()[0] {
         b'n' => Json::Null,
-        b't' | b'f' => Json::Bool,
+        b't' | b'f' => Json::Bool(text == "true"),
         b'"' => Json::Text(serde_json::from_str(text).ok()?),
         b'[' => Json::Array(serde_json::from_str(text).ok()?),
         b'{' => Json::Object(serde_json::from_str(text).ok()?),
@@ -548,40 +610,58 @@ fn validate(value: &RawValue) -> Option<()> {
 
 struct FieldReject;
 
-/// The value that `json` becomes, null or not, and how many values were coerced on the way.
-fn convert(column: &str, column_type: Type, json: Json) -> Result<(Option<Value>, u64), FieldReject> {
+/// The value that JSON becomes, null or not, and how many values were coerced on the way.
+fn convert(column_type: ColumnType, json: &RawValue) -> Result<(Option<Value>, u64), FieldReject> {
+    use ColumnType as Type;
     let value = |value| Ok((Some(value), 0));
     let coerced = |value| Ok((Some(value), 1));
-    match (column_type, json) {
+    match (column_type, read(json)) {
         (_, Json::Null) => Ok((None, 0)),
-        (Type::Text, Json::Text(text) | Json::Number(text))
-            if column == "OSPlatform" && directory_name_bytes(&text) > MAX_DIRECTORY_NAME_BYTES =>
-        {
-            Err(FieldReject)
-        }
-        (Type::Text, Json::Text(text)) => value(Value::Text(text)),
-        (Type::Text, Json::Number(text)) => coerced(Value::Text(text)),
-        (Type::Integer | Type::LongInteger | Type::Time | Type::Date, Json::Text(text))
-            if text.is_empty() =>
-        {
-            Ok((None, 0))
-        }
-        (Type::Integer | Type::LongInteger, Json::Number(text)) => {
+        (Type::Utf8 | Type::Json, Json::Text(text)) => value(Value::Text(text)),
+        (Type::Utf8, Json::Number(text)) => coerced(Value::Text(text)),
+        (Type::Json, _) => value(Value::Text(without_space(json.get()))),
+        (Type::Boolean, Json::Bool(boolean)) => value(Value::Boolean(boolean)),
+        (Type::Boolean, Json::Number(text)) => match &*text {
+            "1" | "1.0" => coerced(Value::Boolean(true)),
+            "0" | "0.0" => coerced(Value::Boolean(false)),
+            _ => Err(FieldReject),
+        },
+        (Type::Boolean, Json::Text(text)) => match &*text.to_ascii_lowercase() {
+            "true" | "1" => coerced(Value::Boolean(true)),
+            "false" | "0" => coerced(Value::Boolean(false)),
+            "unknown" | "-" | "" => Ok((None, 0)),
+            _ => Err(FieldReject),
+        },
+        (
+            Type::Int32 | Type::Int64 | Type::Float64 | Type::TimestampMicros | Type::Date32,
+            Json::Text(text),
+        ) if text.is_empty() => Ok((None, 0)),
+        (Type::Int32 | Type::Int64, Json::Number(text)) => {
             let number = integer(column_type, &text).ok_or(FieldReject)?;
             Ok((Some(Value::Integer(number)), u64::from(text.contains(['.', 'e', 'E']))))
         }
-        (Type::Integer | Type::LongInteger, Json::Text(text)) => {
+        (Type::Int32 | Type::Int64, Json::Text(text)) => {
             let digits = text.strip_prefix('-').unwrap_or(&text);
             if digits.is_empty() || !digits.chars().all(|digit| digit.is_ascii_digit()) {
                 return Err(FieldReject);
             }
             coerced(Value::Integer(integer(column_type, &text).ok_or(FieldReject)?))
         }
-        (Type::Time, Json::Text(text)) => Ok((time(&text)?.map(Value::Time), 0)),
-        (Type::Date, Json::Text(text)) => Ok((time(&text)?.map(|time| Value::Date(time.date_naive())), 0)),
-        (Type::Time | Type::Date, Json::Object(Members(members))) if members.is_empty() => Ok((None, 0)),
-        (Type::List, Json::Text(text)) => coerced(Value::List(vec![Some(text)])),
-        (Type::List, Json::Array(elements)) => {
+        (Type::Float64, Json::Number(text)) => value(Value::Float(float(&text)?)),
+        (Type::Float64, Json::Text(text)) => {
+            let is_json = matches!(serde_json::from_str::<&RawValue>(&text), Ok(json) if json.get() == text);
+            if !is_json || !text.starts_with(|letter: char| letter.is_ascii_digit() || letter == '-') {
+                return Err(FieldReject);
+            }
+            coerced(Value::Float(float(&text)?))
+        }
+        (Type::TimestampMicros, Json::Text(text)) => Ok((time(&text)?.map(Value::Time), 0)),
+        (Type::Date32, Json::Text(text)) => Ok((time(&text)?.map(|time| Value::Date(time.date_naive())), 0)),
+        (Type::TimestampMicros | Type::Date32, Json::Object(Members(members))) if members.is_empty() => {
+            Ok((None, 0))
+        }
+        (Type::Utf8List, Json::Text(text)) => coerced(Value::List(vec![Some(text)])),
+        (Type::Utf8List, Json::Array(elements)) => {
             let mut num_coerced = 0;
             let mut list = Vec::new();
             for element in elements {
@@ -592,9 +672,9 @@ fn convert(column: &str, column_type: Type, json: Json) -> Result<(Option<Value>
                         num_coerced += 1;
                         Some(text)
                     }
-                    Json::Bool => {
+                    Json::Bool(boolean) => {
                         num_coerced += 1;
-                        Some(element.get().to_owned())
+                        Some(boolean.to_string())
                     }
                     _ => return Err(FieldReject),
                 });
@@ -605,14 +685,44 @@ fn convert(column: &str, column_type: Type, json: Json) -> Result<(Option<Value>
     }
 }
 
-/// The integer that a decimal number is exactly: written out, its fraction is all zeros.
-fn integer(column_type: Type, text: &str) -> Option<i64> {
-    let number = whole_number(text)?;
-    let fits = matches!(column_type, Type::LongInteger) || i32::try_from(number).is_ok();
-    fits.then_some(number)
+/// JSON without white space between its tokens.
+fn without_space(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('"') {
+        let end = start + 1 + string_len(&rest[start + 1..]);
+        kept.extend(rest[..start].chars().filter(|letter| !letter.is_ascii_whitespace()));
+        kept.push_str(&rest[start..end]);
+        rest = &rest[end..];
+    }
+    kept.extend(rest.chars().filter(|letter| !letter.is_ascii_whitespace()));
+    kept
 }
 
-fn whole_number(text: &str) -> Option<i64> {
+/// The bytes of a string's content with the quote that ends it.
+fn string_len(text: &str) -> usize {
+    let mut letters = text.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn float(text: &str) -> Result<f64, FieldReject> {
+    text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(FieldReject)
+}
+
+/// The integer that a decimal number is exactly: written out, its fraction is all zeros.
+fn integer(column_type: ColumnType, text: &str) -> Option<i64> {
+    let number = whole(text)?;
+    if column_type == ColumnType::Int32 { i32::try_from(number).ok().map(i64::from) } else { Some(number) }
+}
+
+fn whole(text: &str) -> Option<i64> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (sign, mantissa) = match mantissa.strip_prefix('-') {
         Some(mantissa) => ("-", mantissa),
@@ -693,8 +803,8 @@ fn time(text: &str) -> Result<Option<DateTime<Utc>>, FieldReject> {
     Ok((year != 1).then(|| time.and_utc()))
 }
 
-/// Length of `OSPlatform=value` with Hive's escapes; the few short values that are escaped besides fit.
-fn directory_name_bytes(value: &str) -> usize {
+/// Length of `column=value` with Hive's escapes; the few short values that are escaped besides fit.
+fn directory_name_bytes(column: &str, value: &str) -> usize {
     let escaped = |c: char| c.is_ascii_control() || "\"#%'*/:=?\\{[]^".contains(c);
-    "OSPlatform=".len() + value.chars().map(|c| if escaped(c) { 3 } else { c.len_utf8() }).sum::<usize>()
+    column.len() + 1 + value.chars().map(|c| if escaped(c) { 3 } else { c.len_utf8() }).sum::<usize>()
 }
