@@ -138,7 +138,7 @@ fn decode_by_arrow_json(bencher: Bencher<'_, '_>) {
 fn encode(bencher: Bencher<'_, '_>) {
     let batches = batches(&PART.plain);
     let schema = ArrowSchemaConverter::new().convert(LAYOUT.file_schema()).expect("the schema is supported");
-    let mut encoder = RowGroupEncoder::new(Arc::new(schema.clone()), &schema::DATASETS[0].layout);
+    let mut encoder = RowGroupEncoder::new(Arc::new(schema.clone()), schema::DATASETS[0]);
     bencher.counter(bytes()).bench_local(|| {
         let mut file = SerializedFileWriter::new(sink(), schema.root_schema_ptr(), Arc::default())
             .expect("memory takes what is written");

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let layout = Arc::new(BatchLayout::new(dataset, DateTime::UNIX_EPOCH, BatchOptions::default()));
     let parquet_schema = Arc::new(ArrowSchemaConverter::new().convert(layout.file_schema())?);
-    let mut encoder = RowGroupEncoder::new(Arc::clone(&parquet_schema), &dataset.layout);
+    let mut encoder = RowGroupEncoder::new(Arc::clone(&parquet_schema), dataset);
     let mut file = SerializedFileWriter::new(sink(), parquet_schema.root_schema_ptr(), Arc::default())?;
     let mut write = |batch: &RecordBatch| -> Result<(), ParquetError> {
         if is_encoded {

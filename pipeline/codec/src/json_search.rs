@@ -38,10 +38,10 @@ impl Escapes {
 /// Returns the length of a JSON string's content, given what follows its opening quote; `None` if it does not end.
 /// For content with many escaped quotes: JSON text within a string.
 pub fn content_len(text: &[u8]) -> Option<usize> {
-    let mut escapes = Escapes::default();
+    let mut state = Escapes::default();
     let mut in_block = |block: &[u8; BLOCK]| {
         let block = u8x32::new(*block);
-        let escaped = escapes.next(mask(block, b'\\'));
+        let escaped = state.next(mask(block, b'\\'));
         mask(block, b'"') & !escaped
     };
     let (blocks, rest) = text.as_chunks();
@@ -57,7 +57,7 @@ pub fn content_len(text: &[u8]) -> Option<usize> {
 
 /// Returns where the array or object at the start of `text` is closed, if it is valid; some place or none if it is not.
 pub fn closing_bracket(text: &[u8]) -> Option<usize> {
-    let mut escapes = Escapes::default();
+    let mut state = Escapes::default();
     // All ones inside of a string.
     let mut string = 0;
     let mut depth = 0;
@@ -65,7 +65,7 @@ pub fn closing_bracket(text: &[u8]) -> Option<usize> {
     let last = padded(rest);
     for (index, block) in blocks.iter().chain([&last]).enumerate() {
         let block = u8x32::new(*block);
-        let escaped = escapes.next(mask(block, b'\\'));
+        let escaped = state.next(mask(block, b'\\'));
         let strings = inside(mask(block, b'"') & !escaped) ^ string;
         string = if strings >> (BLOCK - 1) == 1 { u32::MAX } else { 0 };
         // Brackets and braces differ in one bit.

@@ -148,7 +148,7 @@ fn read(part: &str) -> Read {
     let schema = ArrowSchemaConverter::new().convert(layout.file_schema()).unwrap();
     let properties = properties::properties(&EVERY_TYPE, layout.file_schema(), "a snapshot");
     let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties).unwrap();
-    let mut encoder = RowGroupEncoder::new(Arc::new(schema), &EVERY_TYPE.layout);
+    let mut encoder = RowGroupEncoder::new(Arc::new(schema), &EVERY_TYPE);
     let mut reader = PartReader::try_new(part.as_bytes(), layout).unwrap();
     for batch in reader.batches(drop) {
         let mut row_group = encoder.encode(&batch.unwrap().1).unwrap();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parquet::file::properties::WriterPropertiesPtr;
 use parquet::schema::types::SchemaDescPtr;
-use schema::Layout;
+use schema::Dataset;
 
 use crate::staging::{Destination, WRITE_BUFFER_BYTES};
 
@@ -18,7 +18,7 @@ pub(super) struct FileFormat<'s> {
     /// None has no directories below the date's.
     pub partition_column: Option<&'static str>,
     pub parquet_schema: SchemaDescPtr,
-    pub layout: Layout,
+    pub dataset: &'s Dataset,
     pub properties: WriterPropertiesPtr,
     pub open: OpenFiles,
 }

@@ -10,6 +10,7 @@ use codec::encode::{MAX_ROW_GROUP_ROWS, RowGroupEncoder, properties};
 use codec::partition::PartitionKey;
 use parquet::arrow::ArrowSchemaConverter;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use schema::Dataset;
 
 use super::error::WriteError;
 use super::file_format::{FileFormat, OpenFiles};
@@ -73,7 +74,7 @@ impl<'s> SnapshotWriter<'s> {
     /// If the Arrow schema has no Parquet counterpart, which tests of the declaration rule out.
     pub fn new(
         destination: &'s Destination,
-        dataset: &schema::Dataset,
+        dataset: &'s Dataset,
         schema: &SchemaRef,
         limits: WriterLimits,
     ) -> Self {
@@ -86,7 +87,7 @@ impl<'s> SnapshotWriter<'s> {
             destination,
             partition_column: dataset.partition_by,
             parquet_schema: Arc::new(parquet_schema),
-            layout: dataset.layout,
+            dataset,
             properties,
             open: OpenFiles {
                 num_files: AtomicUsize::new(0),
@@ -112,7 +113,7 @@ impl<'s> SnapshotWriter<'s> {
         let partition = self.partition(key)?;
         let encoder = lock(&self.encoders).pop();
         let mut encoder = encoder.unwrap_or_else(|| {
-            RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema), &self.format.layout)
+            RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema), self.format.dataset)
         });
         let mut row_group = encoder
             .encode(batch)

@@ -11,7 +11,7 @@ use parquet::errors::ParquetError;
 
 use super::column_chunk::ChunkWriter;
 use super::levels::{Levels, Page};
-use super::properties::MAX_PAGE_BYTES;
+use super::properties::{ColumnLayout, MAX_PAGE_BYTES};
 use super::rle;
 use crate::byte_search::first_word;
 
@@ -57,12 +57,12 @@ impl TextEncoder {
         self.entries.capacity() * size_of::<Entry>() + keys * size_of::<u32>()
     }
 
-    /// Encodes a column chunk; `bloom_filter_fpp` is how often its bloom filter may be wrong.
+    /// Encodes a column chunk, laid out as its writer's is.
     pub(super) fn encode<'c>(
         &mut self,
         Texts { dictionary: texts, keys, levels }: Texts<'c>,
         mut pages: Vec<Page>,
-        bloom_filter_fpp: Option<f64>,
+        ColumnLayout { bloom_filter_fpp, has_bounds, .. }: ColumnLayout,
         mut chunk: ChunkWriter<'_, &'c str>,
     ) -> Result<ColumnCloseResult, ParquetError> {
         let lens = texts.value_offsets().windows(2).map(|ends| (ends[1] - ends[0]) as u32);
@@ -71,7 +71,7 @@ impl TextEncoder {
         let mut page_texts: Vec<PageText<'c>> = Vec::with_capacity(pages.len());
         for page in &pages {
             let mark = page_texts.len() as u32 + 1;
-            page_texts.push(self.mark_used(texts, &keys[page.values.clone()], mark));
+            page_texts.push(self.mark_used(texts, &keys[page.values.clone()], mark, has_bounds));
         }
 
         let used = || self.entries.iter().zip(texts).filter(|(entry, _)| entry.mark > 0);
@@ -131,7 +131,7 @@ impl TextEncoder {
                 page_texts = pages
                     .iter()
                     .zip(first_mark..)
-                    .map(|(page, mark)| self.mark_used(texts, &keys[page.values.clone()], mark))
+                    .map(|(page, mark)| self.mark_used(texts, &keys[page.values.clone()], mark, has_bounds))
                     .collect();
             }
             for (page, text) in pages.iter().zip(&page_texts) {
@@ -143,8 +143,14 @@ impl TextEncoder {
         chunk.finish(bloom_filter)
     }
 
-    /// Marks what a page uses and finds its bounds among that.
-    fn mark_used<'t>(&mut self, texts: &'t StringArray, keys: &[u32], mark: u32) -> PageText<'t> {
+    /// Marks what a page uses, and finds its bounds among that if it is to have some.
+    fn mark_used<'t>(
+        &mut self,
+        texts: &'t StringArray,
+        keys: &[u32],
+        mark: u32,
+        has_bounds: bool,
+    ) -> PageText<'t> {
         self.used.resize(self.used.len().max(keys.len()), 0);
         let mut num_used = 0;
         let mut num_bytes = 0;
@@ -159,6 +165,10 @@ impl TextEncoder {
         let Some((first, rest)) = self.used[..num_used].split_first() else {
             return PageText { bounds: None, max_key: 0, num_bytes };
         };
+        if !has_bounds {
+            let max_key = rest.iter().fold(*first, |max, key| max.max(*key));
+            return PageText { bounds: None, max_key, num_bytes };
+        }
         let first_text = texts.value(*first as usize);
         let first_text = (first_word(first_text.as_bytes()), first_text);
         let (mut min, mut max) = (first_text, first_text);

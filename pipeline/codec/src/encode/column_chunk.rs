@@ -14,7 +14,7 @@ use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
 use super::levels::{Levels, Page};
-use super::properties::ZSTD_LEVEL;
+use super::properties::{ColumnLayout, ZSTD_LEVEL};
 use super::statistics::{ColumnStatistics, Value};
 
 /// Where encoded pages go: the bytes of a whole row group.
@@ -89,13 +89,14 @@ pub(super) struct ChunkWriter<'w, V> {
 impl<'w, V: Value> ChunkWriter<'w, V> {
     pub(super) fn new(
         column: &ColumnDescPtr,
-        is_compressed: bool,
+        layout: ColumnLayout,
         sink: &'w mut PageSink,
         compressor: &'w mut PageCompressor,
     ) -> Self {
+        let ColumnLayout { is_compressed, has_bounds, .. } = layout;
         assert_eq!(column.physical_type(), V::TYPE, "{} has the type of its values", column.name());
         Self {
-            statistics: ColumnStatistics::new(),
+            statistics: if has_bounds { ColumnStatistics::new() } else { ColumnStatistics::without_bounds() },
             offset_index: OffsetIndexBuilder::new(),
             histograms: [column.max_rep_level(), column.max_def_level()].map(LevelHistogram::try_new),
             encodings: EncodingMask::new_from_encodings([Encoding::RLE].iter()),
@@ -136,8 +137,8 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         Ok(())
     }
 
-    /// Writes a data page: its levels, and then what `fill` appends. `range` is of its values,
-    /// `num_text_bytes` their bytes if they are text.
+    /// Writes a data page: its levels, and then what `fill` appends. `range` is of its values, `None` if the column
+    /// has no bounds; `num_text_bytes` are their bytes if they are text.
     pub(super) fn data_page(
         &mut self,
         page: &Page,
@@ -147,7 +148,8 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         encoding: Encoding,
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), ParquetError> {
-        assert_eq!(range.is_none(), page.values.is_empty(), "what has values has a least and a greatest");
+        let has_range = self.statistics.has_bounds() && !page.values.is_empty();
+        assert_eq!(range.is_some(), has_range, "what has values has a least and a greatest");
         self.compressor.plain.clear();
         levels.encode(page, &mut self.compressor.plain);
         fill(&mut self.compressor.plain);
@@ -218,7 +220,7 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
             rows_written: self.num_rows as u64,
             metadata,
             bloom_filter,
-            column_index: Some(column_index),
+            column_index,
             offset_index: Some(self.offset_index.build()),
         })
     }

@@ -20,7 +20,12 @@ use super::properties::{MAX_PAGE_BYTES, MAX_PAGE_ROWS, ZSTD_LEVEL};
 /// Returns whether there is an encoder of our own for columns of batches of a type.
 pub(super) fn has_own_encoder(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Dictionary(_, _) | DataType::Int32 | DataType::Int64 | DataType::Date32 => true,
+        DataType::Dictionary(_, _)
+        | DataType::Boolean
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float64
+        | DataType::Date32 => true,
         DataType::Timestamp(unit, _) => *unit == TimeUnit::Microsecond,
         DataType::List(element) => matches!(element.data_type(), DataType::Dictionary(_, _)),
         _ => false,

@@ -16,6 +16,9 @@ mod rle;
 mod byte_array;
 #[expect(clippy::cast_possible_truncation, reason = "differences are bounded before they are positions")]
 mod primitive;
+#[expect(clippy::cast_possible_truncation, reason = "a dictionary is far smaller")]
+mod float;
+mod boolean;
 #[expect(clippy::cast_possible_wrap, reason = "counts are signed and not negative")]
 mod statistics;
 mod library;
@@ -26,8 +29,11 @@ mod tests;
 use std::io::Write;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type};
+use arrow_array::types::{
+    Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type,
+};
 use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::ArrowColumnChunk;
@@ -35,10 +41,11 @@ use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::writer::{SerializedFileWriter, TrackedWrite};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
-use schema::Layout;
+use schema::Dataset;
 
 use byte_array::{TextEncoder, Texts};
 use column_chunk::{ChunkWriter, PageCompressor, PageSink};
+use float::FloatEncoder;
 use levels::{Levels, ListLevels};
 use library::{LibraryEncoder, has_own_encoder};
 use primitive::{MAX_SPAN, MAX_SPAN_OF_INSTANTS, Number, NumberEncoder};
@@ -53,11 +60,14 @@ pub struct RowGroupEncoder {
     compressor: PageCompressor,
     text: TextEncoder,
     numbers: NumberEncoder,
+    floats: FloatEncoder,
     lists: ListLevels,
     /// Values that are not null, if some are.
     keys: Vec<u32>,
     ints: Vec<i32>,
     longs: Vec<i64>,
+    doubles: Vec<f64>,
+    bools: Vec<bool>,
     /// The bytes of the last row group.
     bytes: Vec<u8>,
 }
@@ -85,18 +95,21 @@ enum EncodedColumn {
 }
 
 impl RowGroupEncoder {
-    /// Begins with empty buffers, for files of `schema` that are laid out as the dataset declares.
-    pub fn new(schema: SchemaDescPtr, layout: &Layout) -> Self {
+    /// Begins with empty buffers, for files of `dataset`, whose columns are those of `schema`.
+    pub fn new(schema: SchemaDescPtr, dataset: &Dataset) -> Self {
         Self {
-            layouts: schema.columns().iter().map(|column| ColumnLayout::of(column, layout)).collect(),
+            layouts: schema.columns().iter().map(|column| ColumnLayout::of(column, dataset)).collect(),
             schema,
             compressor: PageCompressor::new(),
             text: TextEncoder::default(),
             numbers: NumberEncoder::default(),
+            floats: FloatEncoder::default(),
             lists: ListLevels::default(),
             keys: Vec::new(),
             ints: Vec::new(),
             longs: Vec::new(),
+            doubles: Vec::new(),
+            bools: Vec::new(),
             bytes: Vec::new(),
         }
     }
@@ -148,9 +161,11 @@ impl RowGroupEncoder {
         self.compressor.num_bytes()
             + self.text.num_bytes()
             + self.numbers.num_bytes()
+            + self.floats.num_bytes()
             + self.lists.num_bytes()
             + keys * size_of::<u32>()
-            + self.longs.capacity() * size_of::<i64>()
+            + (self.longs.capacity() + self.doubles.capacity()) * size_of::<i64>()
+            + self.bools.capacity()
             + self.bytes.capacity()
     }
 
@@ -158,7 +173,7 @@ impl RowGroupEncoder {
         &mut self,
         column: &ColumnDescPtr,
         array: &dyn Array,
-        ColumnLayout { is_compressed, bloom_filter_fpp }: ColumnLayout,
+        layout: ColumnLayout,
         sink: &mut PageSink,
     ) -> Result<ColumnCloseResult, ParquetError> {
         match array.data_type() {
@@ -178,8 +193,8 @@ impl RowGroupEncoder {
                     keys,
                     levels: flat_levels(column, nulls),
                 };
-                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
-                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
+                self.text.encode(texts, pages, layout, chunk)
             }
             DataType::List(_) => {
                 assert_eq!(column.max_rep_level(), 1, "{} is a list", column.path());
@@ -190,26 +205,26 @@ impl RowGroupEncoder {
                     keys,
                     levels: Levels::List(&self.lists),
                 };
-                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
-                self.text.encode(texts, pages, bloom_filter_fpp, chunk)
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
+                self.text.encode(texts, pages, layout, chunk)
             }
             DataType::Int32 => {
-                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, ints) = (&mut self.numbers, &mut self.ints);
                 encode_numbers::<Int32Type>(column, array, MAX_SPAN, numbers, ints, chunk)
             }
             DataType::Date32 => {
-                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, ints) = (&mut self.numbers, &mut self.ints);
                 encode_numbers::<Date32Type>(column, array, MAX_SPAN, numbers, ints, chunk)
             }
             DataType::Int64 => {
-                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, longs) = (&mut self.numbers, &mut self.longs);
                 encode_numbers::<Int64Type>(column, array, MAX_SPAN, numbers, longs, chunk)
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                let chunk = ChunkWriter::new(column, is_compressed, sink, &mut self.compressor);
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, longs) = (&mut self.numbers, &mut self.longs);
                 encode_numbers::<TimestampMicrosecondType>(
                     column,
@@ -219,6 +234,21 @@ impl RowGroupEncoder {
                     longs,
                     chunk,
                 )
+            }
+            DataType::Float64 => {
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
+                let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+                let pages = levels::pages(array.len(), nulls);
+                let values = values_of::<Float64Type>(array, nulls, &mut self.doubles);
+                self.floats.encode(values, flat_levels(column, nulls), &pages, chunk)
+            }
+            DataType::Boolean => {
+                let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
+                let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+                let pages = levels::pages(array.len(), nulls);
+                self.bools.clear();
+                self.bools.extend(array.as_boolean().iter().flatten());
+                boolean::encode(&self.bools, flat_levels(column, nulls), &pages, chunk)
             }
             other => unreachable!("{}: {other} is the library's", column.path()),
         }
@@ -268,13 +298,29 @@ impl RowGroup {
 }
 
 /// Returns the levels of a column without lists.
-fn flat_levels<'c>(column: &ColumnDescPtr, nulls: Option<&'c arrow_buffer::NullBuffer>) -> Levels<'c> {
+fn flat_levels<'c>(column: &ColumnDescPtr, nulls: Option<&'c NullBuffer>) -> Levels<'c> {
     assert_eq!(column.max_rep_level(), 0, "{} is not a list", column.path());
     if column.max_def_level() > 0 {
         Levels::Optional(nulls)
     } else {
         assert!(nulls.is_none(), "{} is required", column.path());
         Levels::Required
+    }
+}
+
+/// Returns the values of numbers that are not null, in `buffer` if some are.
+fn values_of<'c, T: ArrowPrimitiveType>(
+    array: &'c dyn Array,
+    nulls: Option<&NullBuffer>,
+    buffer: &'c mut Vec<T::Native>,
+) -> &'c [T::Native] {
+    let values = array.as_primitive::<T>().values();
+    match nulls {
+        None => values,
+        Some(nulls) => {
+            levels::compact(values, nulls, buffer);
+            buffer
+        }
     }
 }
 
@@ -289,15 +335,8 @@ fn encode_numbers<T: ArrowPrimitiveType>(
 where
     T::Native: Number,
 {
-    let array = array.as_primitive::<T>();
     let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
     let pages = levels::pages(array.len(), nulls);
-    let values = match nulls {
-        None => &array.values()[..],
-        Some(nulls) => {
-            levels::compact(array.values(), nulls, buffer);
-            &buffer[..]
-        }
-    };
+    let values = values_of::<T>(array, nulls, buffer);
     encoder.encode(values, max_span, flat_levels(column, nulls), &pages, chunk)
 }

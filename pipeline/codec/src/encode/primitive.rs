@@ -60,7 +60,11 @@ impl Number for i64 {
     }
 }
 
-fn push_bytes<N: Copy, const BYTES: usize>(numbers: &[N], to_bytes: fn(N) -> [u8; BYTES], out: &mut Vec<u8>) {
+pub(super) fn push_bytes<N: Copy, const BYTES: usize>(
+    numbers: &[N],
+    to_bytes: fn(N) -> [u8; BYTES],
+    out: &mut Vec<u8>,
+) {
     let start = out.len();
     out.resize(start + numbers.len() * BYTES, 0);
     for (bytes, number) in out[start..].as_chunks_mut().0.iter_mut().zip(numbers) {

@@ -7,7 +7,7 @@ use parquet::arrow::add_encoded_arrow_schema_to_metadata;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterPropertiesPtr, WriterVersion};
 use parquet::schema::types::ColumnDescriptor;
-use schema::Layout;
+use schema::{ColumnType, Dataset};
 
 /// Rows of a row group, at most: those that columns are gathered to.
 pub const MAX_ROW_GROUP_ROWS: usize = crate::decode::column::MAX_ROWS;
@@ -39,14 +39,18 @@ pub(super) struct ColumnLayout {
     pub is_compressed: bool,
     /// How often its bloom filter may be wrong, if it has one.
     pub bloom_filter_fpp: Option<f64>,
+    /// Whether it has the minimum and maximum of its values: those of JSON say nothing.
+    pub has_bounds: bool,
 }
 
 impl ColumnLayout {
-    pub(super) fn of(column: &ColumnDescriptor, layout: &Layout) -> Self {
-        let is_in = |names: &[&str]| names.contains(&column.path().parts()[0].as_str());
+    pub(super) fn of(column: &ColumnDescriptor, dataset: &Dataset) -> Self {
+        let name = column.path().parts()[0].as_str();
+        let is_json = dataset.column(name).is_some_and(|column| column.column_type == ColumnType::Json);
         Self {
-            is_compressed: !is_in(layout.uncompressed),
-            bloom_filter_fpp: is_in(layout.bloom).then_some(BLOOM_FILTER_FPP),
+            is_compressed: !dataset.layout.uncompressed.contains(&name),
+            bloom_filter_fpp: dataset.layout.bloom.contains(&name).then_some(BLOOM_FILTER_FPP),
+            has_bounds: !is_json,
         }
     }
 }
@@ -71,7 +75,7 @@ const SPARK_VERSION: (&str, &str) = ("org.apache.spark.version", "3.0.0");
 
 /// Returns the writer properties of the files; pages are encoded here. `dataset` and the snapshot are
 /// noted in the file's metadata, with the Arrow schema that gives readers the exact types back.
-pub fn properties(dataset: &schema::Dataset, schema: &SchemaRef, snapshot: &str) -> WriterPropertiesPtr {
+pub fn properties(dataset: &Dataset, schema: &SchemaRef, snapshot: &str) -> WriterPropertiesPtr {
     let note = |key: &str, value: String| KeyValue::new(format!("defender_lake.{key}"), value);
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("{CREATED_BY} (build {BUILD})"))

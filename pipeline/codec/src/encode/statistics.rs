@@ -19,6 +19,9 @@ pub(super) trait Value: Copy + PartialOrd {
     /// Its type in Parquet.
     const TYPE: Type;
 
+    /// How many values of a page are not a number, if some could be.
+    const NAN_COUNT: Option<i64> = None;
+
     /// Returns bytes that are not greater.
     fn lower_bound(self) -> Vec<u8>;
 
@@ -64,6 +67,60 @@ macro_rules! number_has_bounds {
 
 number_has_bounds!(i32, INT32);
 number_has_bounds!(i64, INT64);
+
+impl Value for bool {
+    const TYPE: Type = Type::BOOLEAN;
+
+    fn lower_bound(self) -> Vec<u8> {
+        vec![u8::from(self)]
+    }
+
+    fn upper_bound(self) -> Vec<u8> {
+        self.lower_bound()
+    }
+
+    fn compare_bounds(one: &[u8], other: &[u8]) -> Ordering {
+        one.cmp(other)
+    }
+
+    fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
+        let (min, max) = range.unzip();
+        ValueStatistics::new(min, max, None, Some(num_nulls), false)
+            .with_backwards_compatible_min_max(true)
+            .into()
+    }
+}
+
+/// Finite. Of the two zeros the lesser is a lower bound and the greater an upper one, as Parquet wants it: readers
+/// take them for equal or not.
+impl Value for f64 {
+    const TYPE: Type = Type::DOUBLE;
+
+    const NAN_COUNT: Option<i64> = Some(0);
+
+    fn lower_bound(self) -> Vec<u8> {
+        (if self == 0.0 { -0.0 } else { self }).to_le_bytes().to_vec()
+    }
+
+    fn upper_bound(self) -> Vec<u8> {
+        (if self == 0.0 { 0.0 } else { self }).to_le_bytes().to_vec()
+    }
+
+    fn compare_bounds(one: &[u8], other: &[u8]) -> Ordering {
+        let number = |bound: &[u8]| Self::from_le_bytes(bound.try_into().expect("its own bytes"));
+        number(one).total_cmp(&number(other))
+    }
+
+    fn statistics(range: Option<(Self, Self)>, num_nulls: u64) -> Statistics {
+        let (min, max) = range.unzip();
+        let bound = |bytes: Vec<u8>| Self::from_le_bytes(bytes.try_into().expect("its own bytes"));
+        let (min, max) = (min.map(|min| bound(min.lower_bound())), max.map(|max| bound(max.upper_bound())));
+        ValueStatistics::new(min, max, None, Some(num_nulls), false)
+            .with_backwards_compatible_min_max(true)
+            .with_nan_count(min.map(|_| 0))
+            .into()
+    }
+}
 
 impl Value for &str {
     const TYPE: Type = Type::BYTE_ARRAY;
@@ -142,7 +199,19 @@ impl<V: Value> ColumnStatistics<V> {
         }
     }
 
-    /// Adds a page: its minimum and maximum, or `None` if all is null.
+    /// Statistics that say how many values are null, and nothing of those that are not.
+    pub(super) fn without_bounds() -> Self {
+        let mut statistics = Self::new();
+        statistics.index.to_invalid();
+        statistics
+    }
+
+    /// Whether it has the minimum and maximum of values.
+    pub(super) fn has_bounds(&self) -> bool {
+        self.index.valid()
+    }
+
+    /// Adds a page: its minimum and maximum, or `None` if all is null or there are no bounds.
     pub(super) fn add(
         &mut self,
         range: Option<(V, V)>,
@@ -150,8 +219,11 @@ impl<V: Value> ColumnStatistics<V> {
         [repetition, definition]: &[Option<LevelHistogram>; 2],
     ) {
         self.num_nulls += num_nulls as u64;
+        if !self.has_bounds() {
+            return;
+        }
         match range {
-            None => self.index.append(true, Vec::new(), Vec::new(), num_nulls as i64, None),
+            None => self.index.append(true, Vec::new(), Vec::new(), num_nulls as i64, V::NAN_COUNT),
             Some((min, max)) => {
                 let (lower, upper) = (min.lower_bound(), max.upper_bound());
                 if let Some((last_lower, last_upper)) = &self.last {
@@ -167,20 +239,21 @@ impl<V: Value> ColumnStatistics<V> {
                         (if min < least { min } else { least }, if max > greatest { max } else { greatest })
                     }
                 });
-                self.index.append(false, lower, upper, num_nulls as i64, None);
+                self.index.append(false, lower, upper, num_nulls as i64, V::NAN_COUNT);
             }
         }
         self.index.append_histograms(repetition, definition);
     }
 
-    /// Returns the statistics of the chunk and of its pages.
-    pub(super) fn finish(mut self) -> Result<(Statistics, ColumnIndexMetaData), ParquetError> {
+    /// Returns the statistics of the chunk and of its pages, whose are none without bounds.
+    pub(super) fn finish(mut self) -> Result<(Statistics, Option<ColumnIndexMetaData>), ParquetError> {
         self.index.set_boundary_order(match (self.is_ascending, self.is_descending) {
             (true, _) => BoundaryOrder::ASCENDING,
             (false, true) => BoundaryOrder::DESCENDING,
             (false, false) => BoundaryOrder::UNORDERED,
         });
-        Ok((V::statistics(self.range, self.num_nulls), self.index.build()?))
+        let index = self.has_bounds().then(|| self.index.build()).transpose()?;
+        Ok((V::statistics(self.range, self.num_nulls), index))
     }
 }
 
@@ -196,7 +269,7 @@ mod tests {
         for page in pages {
             statistics.add(*page, 1, &[None, None]);
         }
-        statistics.finish().unwrap().1.get_boundary_order().unwrap()
+        statistics.finish().unwrap().1.unwrap().get_boundary_order().unwrap()
     }
 
     #[test]

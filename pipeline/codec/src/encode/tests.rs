@@ -12,8 +12,8 @@ use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Int32Array, Int64Array, ListArray,
-    RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, BooleanArray, Date32Array, DictionaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -30,10 +30,11 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use proptest::prelude::*;
-use schema::Layout;
+use schema::ColumnType;
 
 use super::properties::{MAX_LIST_PAGE_ROWS, MAX_PAGE_BYTES, MAX_PAGE_ROWS};
 use super::{RowGroupEncoder, rle};
+use crate::tests::EVERY_TYPE;
 
 /// A generator that gives the same for the same seed.
 struct Random(u64);
@@ -216,6 +217,11 @@ impl Shape {
         let longs = longs.map(|value| least + value as i64).collect::<ScalarBuffer<i64>>();
         let days = self.positions(random, len, 4000).into_iter().map(|value| value as i32 + 15_000).collect();
         let micros = self.positions(random, len, 1 << 40).into_iter().map(|value| value as i64 - 7).collect();
+        // With both zeros.
+        let (span, unit) = [(1, 0.0), (3, 0.0), (100, 0.1), (5000, -0.5), (1 << 30, 1e-300)][random.below(5)];
+        let floats =
+            self.positions(random, len, span).into_iter().map(|value| (value as f64 - 1.0) * unit).collect();
+        let booleans = self.positions(random, len, 2).into_iter().map(|value| value == 1).collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.texts(random, len, None)),
             {
@@ -228,6 +234,8 @@ impl Shape {
             Arc::new(Date32Array::new(days, self.nulls(random, len))),
             Arc::new(TimestampMicrosecondArray::new(micros, self.nulls(random, len)).with_timezone("UTC")),
             Arc::new(TimestampMicrosecondArray::from_value(1_610_362_860_000_000, len).with_timezone("UTC")),
+            Arc::new(Float64Array::new(floats, self.nulls(random, len))),
+            Arc::new(BooleanArray::new(booleans, self.nulls(random, len))),
         ];
         let fields = file_schema();
         let fields: Vec<Field> = fields
@@ -252,6 +260,8 @@ fn file_schema() -> SchemaRef {
         Field::new("date", DataType::Date32, true),
         Field::new("seen_at", instant.clone(), true),
         Field::new("generated_at", instant, false),
+        Field::new("float", DataType::Float64, true),
+        Field::new("boolean", DataType::Boolean, true),
     ]))
 }
 
@@ -280,9 +290,6 @@ fn plain(batch: &RecordBatch) -> RecordBatch {
     RecordBatch::try_new(file_schema(), columns.collect()).unwrap()
 }
 
-/// Files of plain columns.
-const LAYOUT: Layout = Layout { cluster_by: &[], bloom: &[], uncompressed: &[] };
-
 /// Writes each batch as a row group.
 fn encoded(batches: &[RecordBatch]) -> Bytes {
     let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
@@ -290,7 +297,7 @@ fn encoded(batches: &[RecordBatch]) -> Bytes {
     parquet::arrow::add_encoded_arrow_schema_to_metadata(&file_schema(), &mut properties);
     let mut file =
         SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties)).unwrap();
-    let mut encoder = RowGroupEncoder::new(schema, &LAYOUT);
+    let mut encoder = RowGroupEncoder::new(schema, &EVERY_TYPE);
     for batch in batches {
         let mut row_group = encoder.encode(batch).unwrap();
         row_group.append_to(&mut file).unwrap();
@@ -600,12 +607,70 @@ fn constant_column_takes_little_space() {
 }
 
 #[test]
+fn repeated_numbers_are_a_dictionary() {
+    let rows = 0..10_000_i64;
+    let mut columns = batch_of(vec!["a".to_owned()], vec![Some(0); 10_000]).columns().to_vec();
+    let schema = batch_of(vec!["a".to_owned()], vec![Some(0)]).schema();
+    columns[4] = Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| row % 7)));
+    columns[8] = Arc::new(Float64Array::from_iter_values(rows.clone().map(|row| (row % 100) as f64 / 10.0)));
+    let file = check_round_trip(&RecordBatch::try_new(schema, columns).unwrap());
+    let footer = footer(&file);
+    for (index, num_bits) in [(4, 3), (8, 7)] {
+        let column = footer.row_group(0).column(index);
+        assert!(column.dictionary_page_offset().is_some(), "{}", column.column_path());
+        let most = rows.end * num_bits / 8 + 1500;
+        assert!(
+            column.uncompressed_size() < most,
+            "{}: {}",
+            column.column_path(),
+            column.uncompressed_size()
+        );
+    }
+}
+
+#[test]
+fn json_has_no_bounds() {
+    let json = EVERY_TYPE.columns.iter().filter(|column| column.column_type == ColumnType::Json);
+    let json: Vec<_> = json.map(|column| column.name).collect();
+    let texts = DictionaryArray::<UInt32Type>::from_iter([Some("{}"), None, Some("[1]"), Some("{}")]);
+    let fields = [json[0], "Other"].map(|name| Field::new(name, DataType::Utf8, true));
+    let file_schema = Arc::new(Schema::new(fields.to_vec()));
+    let batch_fields = fields.map(|field| field.with_data_type(schema::arrow::dictionary()));
+    let columns: Vec<ArrayRef> = vec![Arc::new(texts.clone()), Arc::new(texts)];
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(batch_fields.to_vec())), columns).unwrap();
+    let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema).unwrap());
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
+    let mut encoder = RowGroupEncoder::new(schema, &EVERY_TYPE);
+    encoder.encode(&batch).unwrap().append_to(&mut file).unwrap();
+    let file = Bytes::from(file.into_inner().unwrap());
+    let footer = ParquetMetaDataReader::new()
+        .with_page_index_policy(PageIndexPolicy::Optional)
+        .parse_and_finish(&file)
+        .unwrap();
+    for (index, has_bounds) in [(0, false), (1, true)] {
+        let statistics = footer.row_group(0).column(index).statistics().unwrap();
+        assert_eq!(statistics.null_count_opt(), Some(1));
+        assert_eq!(statistics.min_bytes_opt().is_some(), has_bounds);
+        assert_eq!(statistics.max_bytes_opt().is_some(), has_bounds);
+        assert_eq!(footer.row_group(0).column(index).column_index_offset().is_some(), has_bounds);
+    }
+    let found: Vec<_> = ParquetRecordBatchReaderBuilder::try_new(file)
+        .unwrap()
+        .build()
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let texts = found[0].column(0).as_string::<i32>();
+    assert_eq!(texts.iter().collect::<Vec<_>>(), [Some("{}"), None, Some("[1]"), Some("{}")]);
+}
+
+#[test]
 fn bloom_filter_holds_used_texts_and_few_others() {
     let texts: Vec<String> = (0..2000).map(|text| format!("text {text}")).collect();
     let batch = batch_of(texts, (0..5000).map(|row| Some(row % 1000)).collect());
     let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema()).unwrap());
     let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
-    let mut encoder = RowGroupEncoder::new(schema, &LAYOUT);
+    let mut encoder = RowGroupEncoder::new(schema, &EVERY_TYPE);
     encoder.layouts[1].bloom_filter_fpp = Some(0.01);
     encoder.encode(&batch).unwrap().append_to(&mut file).unwrap();
     let reader = reader(&file.into_inner().unwrap().into());
