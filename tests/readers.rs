@@ -264,6 +264,17 @@ fn ingest_to(sandbox: &Sandbox, parts: &[PathBuf], args: &[&str]) {
 /// Has a reader make these checks, in one process.
 #[track_caller]
 fn read(reader: &str, readings: &[Reading]) {
+    let checks = readings.iter().map(|reading| (reading.sandbox.lake(), reading.check, &reading.args[..]));
+    run_checks(reader, readings[0].sandbox.path(), checks);
+}
+
+/// Has a reader make checks of lakes, in one process in `folder`; each is a check of `check.py` with its arguments.
+#[track_caller]
+pub fn run_checks<'a>(
+    reader: &str,
+    folder: &Path,
+    checks: impl IntoIterator<Item = (PathBuf, &'a str, &'a [OsString])>,
+) {
     let (variable, default) = if reader.starts_with("delta_") {
         ("DEFENDER_LAKE_DELTA_PYTHON", ".venv-delta/bin/python")
     } else if reader == "spark3" {
@@ -273,12 +284,11 @@ fn read(reader: &str, readings: &[Reading]) {
     };
     let python = std::env::var_os(variable).map_or_else(|| repository().join(default), PathBuf::from);
     assert!(python.exists(), "no Python environment at {}: run `make test`", python.display());
-    let folder = readings[0].sandbox.path();
     let mut command = Command::new(python);
     command.arg(repository().join("tests/readers/check.py")).arg(reader);
-    for reading in readings {
-        command.args(["--check", reading.check, "--program", env!("CARGO_BIN_EXE_defender-lake"), "--lake"]);
-        command.arg(reading.sandbox.lake()).args(&reading.args);
+    for (lake, check, args) in checks {
+        command.args(["--check", check, "--program", env!("CARGO_BIN_EXE_defender-lake"), "--lake"]);
+        command.arg(lake).args(args);
     }
     command.current_dir(folder).env("TMPDIR", folder);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("SPARK_HOME");

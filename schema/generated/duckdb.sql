@@ -365,3 +365,129 @@ COMMENT ON COLUMN information_gathering.DeviceGatheredInfo IS 'The states by nam
 COMMENT ON COLUMN information_gathering.GeneratedTime IS 'When the service generated the export that the row is from.';
 COMMENT ON COLUMN information_gathering.snapshot_date IS 'UTC date of the export''s generated time.';
 COMMENT ON COLUMN information_gathering.OSPlatform IS 'Platform of the device''s operating system; an open set, null where the service gives none.';
+
+CREATE OR REPLACE VIEW latest_software_inventory AS
+SELECT * FROM software_inventory WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_inventory);
+COMMENT ON VIEW latest_software_inventory IS 'The newest snapshot of software_inventory.';
+
+CREATE OR REPLACE VIEW latest_software_inventory_non_cpe AS
+SELECT * FROM software_inventory_non_cpe WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_inventory_non_cpe);
+COMMENT ON VIEW latest_software_inventory_non_cpe IS 'The newest snapshot of software_inventory_non_cpe.';
+
+CREATE OR REPLACE VIEW latest_software_vulnerabilities AS
+SELECT * FROM software_vulnerabilities WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_vulnerabilities);
+COMMENT ON VIEW latest_software_vulnerabilities IS 'The newest snapshot of software_vulnerabilities.';
+
+CREATE OR REPLACE VIEW latest_secure_configurations AS
+SELECT * FROM secure_configurations WHERE snapshot_date = (SELECT max(snapshot_date) FROM secure_configurations);
+COMMENT ON VIEW latest_secure_configurations IS 'The newest snapshot of secure_configurations.';
+
+CREATE OR REPLACE VIEW latest_security_baselines AS
+SELECT * FROM security_baselines WHERE snapshot_date = (SELECT max(snapshot_date) FROM security_baselines);
+COMMENT ON VIEW latest_security_baselines IS 'The newest snapshot of security_baselines.';
+
+CREATE OR REPLACE VIEW latest_browser_extensions AS
+SELECT * FROM browser_extensions WHERE snapshot_date = (SELECT max(snapshot_date) FROM browser_extensions);
+COMMENT ON VIEW latest_browser_extensions IS 'The newest snapshot of browser_extensions.';
+
+CREATE OR REPLACE VIEW latest_certificates AS
+SELECT * FROM certificates WHERE snapshot_date = (SELECT max(snapshot_date) FROM certificates);
+COMMENT ON VIEW latest_certificates IS 'The newest snapshot of certificates.';
+
+CREATE OR REPLACE VIEW latest_hardware_firmware AS
+SELECT * FROM hardware_firmware WHERE snapshot_date = (SELECT max(snapshot_date) FROM hardware_firmware);
+COMMENT ON VIEW latest_hardware_firmware IS 'The newest snapshot of hardware_firmware.';
+
+CREATE OR REPLACE VIEW latest_information_gathering AS
+SELECT * FROM information_gathering WHERE snapshot_date = (SELECT max(snapshot_date) FROM information_gathering);
+COMMENT ON VIEW latest_information_gathering IS 'The newest snapshot of information_gathering.';
+
+CREATE OR REPLACE VIEW exposure AS
+SELECT
+    v.snapshot_date, v.DeviceId, v.DeviceName, v.RbacGroupName, v.RbacGroupId, v.OSPlatform, v.OSVersion,
+    v.SoftwareVendor, v.SoftwareName, v.SoftwareVersion, v.CveId, v.CvssScore, v.VulnerabilitySeverityLevel,
+    v.ExploitabilityLevel, v.FirstSeenTimestamp, v.LastSeenTimestamp, v.SecurityUpdateAvailable,
+    v.RecommendedSecurityUpdate, v.RecommendedSecurityUpdateId, i.EndOfSupportStatus, i.EndOfSupportDate,
+    i.DiskPaths, i.RegistryPaths, i.GeneratedTime AS InventoryGeneratedTime, v.GeneratedTime
+FROM software_vulnerabilities v
+JOIN software_inventory i
+    ON i.snapshot_date = v.snapshot_date AND i.DeviceId = v.DeviceId
+    AND i.SoftwareVendor IS NOT DISTINCT FROM v.SoftwareVendor
+    AND i.SoftwareName IS NOT DISTINCT FROM v.SoftwareName
+    AND i.SoftwareVersion IS NOT DISTINCT FROM v.SoftwareVersion
+WHERE v.CveId IS NOT NULL;
+COMMENT ON VIEW exposure IS 'One row per device, installed software and CVE: what is vulnerable, where it is, and until when it is supported; inventory and vulnerabilities of one date.';
+
+CREATE OR REPLACE VIEW installed_software AS
+SELECT
+    snapshot_date, DeviceId, DeviceName, RbacGroupName, RbacGroupId, OSPlatform, SoftwareVendor, SoftwareName, SoftwareVersion,
+    RegistryPaths, SoftwareLastSeenTimestamp, GeneratedTime, true AS HasCpe
+FROM software_inventory
+UNION ALL
+SELECT
+    snapshot_date, DeviceId, DeviceName, RbacGroupName, RbacGroupId, OSPlatform, SoftwareVendor, SoftwareName, SoftwareVersion,
+    RegistryPaths, SoftwareLastSeenTimestamp, GeneratedTime, false AS HasCpe
+FROM software_inventory_non_cpe;
+COMMENT ON VIEW installed_software IS 'One row per device and installed version of a product, with a CPE or without.';
+
+CREATE OR REPLACE VIEW av_health AS
+SELECT
+    snapshot_date, DeviceId, DeviceName, RbacGroupName, RbacGroupId, OSPlatform, OSVersion, Timestamp, LastSeenTime, GeneratedTime,
+    CASE CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvMode') END WHEN '0' THEN 'Active' WHEN '1' THEN 'Passive' WHEN '2' THEN 'Disabled' WHEN '3' THEN 'Other' WHEN '4' THEN 'EDR blocked' WHEN '5' THEN 'Passive audit' END AS AvMode,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvEngineVersion') END AS AvEngineVersion,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvSignatureVersion') END AS AvSignatureVersion,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvPlatformVersion') END AS AvPlatformVersion,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvEngineUpdateTime') END AS AvEngineUpdateTime,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvSignatureUpdateTime') END AS AvSignatureUpdateTime,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvPlatformUpdateTime') END AS AvPlatformUpdateTime,
+    CASE lower(coalesce(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvIsEngineUptodate') END, CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvIsEngineUpToDate') END)) WHEN 'true' THEN true WHEN 'false' THEN false END AS AvIsEngineUpToDate,
+    CASE lower(coalesce(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvIsSignatureUptoDate') END, CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvIsSignatureUpToDate') END)) WHEN 'true' THEN true WHEN 'false' THEN false END AS AvIsSignatureUpToDate,
+    CASE lower(coalesce(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvIsPlatformUptodate') END, CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvIsPlatformUpToDate') END)) WHEN 'true' THEN true WHEN 'false' THEN false END AS AvIsPlatformUpToDate,
+    CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.CloudProtectionState') END AS CloudProtectionState,
+    CASE WHEN json_valid(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END) THEN json_extract_string(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END, '$.Quick.ScanStatus') END AS QuickScanStatus,
+    CASE WHEN json_valid(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END) THEN json_extract_string(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END, '$.Quick.Timestamp') END AS QuickScanTime,
+    CASE WHEN json_valid(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END) THEN json_extract_string(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END, '$.Full.ScanStatus') END AS FullScanStatus,
+    CASE WHEN json_valid(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END) THEN json_extract_string(CASE WHEN json_valid(DeviceGatheredInfo) THEN json_extract_string(DeviceGatheredInfo, '$.AvScanResults') END, '$.Full.Timestamp') END AS FullScanTime
+FROM information_gathering;
+COMMENT ON VIEW av_health IS 'One row per device: mode, versions, age and scans of its antivirus; times as the service words them.';
+
+CREATE OR REPLACE VIEW devices AS
+SELECT
+    snapshot_date, DeviceId,
+    min_by(DeviceName, CASE WHEN DeviceName IS NOT NULL THEN place END) AS DeviceName,
+    min_by(RbacGroupName, CASE WHEN RbacGroupName IS NOT NULL THEN place END) AS RbacGroupName,
+    min_by(RbacGroupId, CASE WHEN RbacGroupId IS NOT NULL THEN place END) AS RbacGroupId,
+    min_by(OSPlatform, CASE WHEN OSPlatform IS NOT NULL THEN place END) AS OSPlatform,
+    min_by(OSVersion, CASE WHEN OSVersion IS NOT NULL THEN place END) AS OSVersion,
+    min_by(OSArchitecture, CASE WHEN OSArchitecture IS NOT NULL THEN place END) AS OSArchitecture,
+    min_by(LastSeenTime, CASE WHEN LastSeenTime IS NOT NULL THEN place END) AS LastSeenTime
+FROM (
+    SELECT snapshot_date, DeviceId, 0 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, max(OSArchitecture) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM software_vulnerabilities GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 1 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, max(LastSeenTime) AS LastSeenTime
+    FROM information_gathering GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 2 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM secure_configurations GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 3 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM security_baselines GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 4 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, CAST(NULL AS VARCHAR) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM software_inventory GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 5 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, CAST(NULL AS VARCHAR) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM software_inventory_non_cpe GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 6 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, CAST(NULL AS VARCHAR) AS OSPlatform, CAST(NULL AS VARCHAR) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM browser_extensions GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 7 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, CAST(NULL AS VARCHAR) AS OSPlatform, CAST(NULL AS VARCHAR) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM certificates GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 8 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, CAST(NULL AS VARCHAR) AS OSPlatform, CAST(NULL AS VARCHAR) AS OSVersion, CAST(NULL AS VARCHAR) AS OSArchitecture, CAST(NULL AS TIMESTAMP WITH TIME ZONE) AS LastSeenTime
+    FROM hardware_firmware GROUP BY snapshot_date, DeviceId
+) AS known
+GROUP BY snapshot_date, DeviceId;
+COMMENT ON VIEW devices IS 'One row per device and date, of whatever table has it; each value from the table that knows most of devices and has one.';

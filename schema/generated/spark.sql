@@ -204,3 +204,116 @@ CREATE OR REPLACE TEMPORARY VIEW information_gathering (
 )
 USING PARQUET
 OPTIONS (path 'lake/information_gathering');
+
+CREATE OR REPLACE TEMPORARY VIEW latest_software_inventory COMMENT 'The newest snapshot of software_inventory.' AS
+SELECT * FROM software_inventory WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_inventory);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_software_inventory_non_cpe COMMENT 'The newest snapshot of software_inventory_non_cpe.' AS
+SELECT * FROM software_inventory_non_cpe WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_inventory_non_cpe);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_software_vulnerabilities COMMENT 'The newest snapshot of software_vulnerabilities.' AS
+SELECT * FROM software_vulnerabilities WHERE snapshot_date = (SELECT max(snapshot_date) FROM software_vulnerabilities);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_secure_configurations COMMENT 'The newest snapshot of secure_configurations.' AS
+SELECT * FROM secure_configurations WHERE snapshot_date = (SELECT max(snapshot_date) FROM secure_configurations);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_security_baselines COMMENT 'The newest snapshot of security_baselines.' AS
+SELECT * FROM security_baselines WHERE snapshot_date = (SELECT max(snapshot_date) FROM security_baselines);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_browser_extensions COMMENT 'The newest snapshot of browser_extensions.' AS
+SELECT * FROM browser_extensions WHERE snapshot_date = (SELECT max(snapshot_date) FROM browser_extensions);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_certificates COMMENT 'The newest snapshot of certificates.' AS
+SELECT * FROM certificates WHERE snapshot_date = (SELECT max(snapshot_date) FROM certificates);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_hardware_firmware COMMENT 'The newest snapshot of hardware_firmware.' AS
+SELECT * FROM hardware_firmware WHERE snapshot_date = (SELECT max(snapshot_date) FROM hardware_firmware);
+
+CREATE OR REPLACE TEMPORARY VIEW latest_information_gathering COMMENT 'The newest snapshot of information_gathering.' AS
+SELECT * FROM information_gathering WHERE snapshot_date = (SELECT max(snapshot_date) FROM information_gathering);
+
+CREATE OR REPLACE TEMPORARY VIEW exposure COMMENT 'One row per device, installed software and CVE: what is vulnerable, where it is, and until when it is supported; inventory and vulnerabilities of one date.' AS
+SELECT
+    v.snapshot_date, v.DeviceId, v.DeviceName, v.RbacGroupName, v.RbacGroupId, v.OSPlatform, v.OSVersion,
+    v.SoftwareVendor, v.SoftwareName, v.SoftwareVersion, v.CveId, v.CvssScore, v.VulnerabilitySeverityLevel,
+    v.ExploitabilityLevel, v.FirstSeenTimestamp, v.LastSeenTimestamp, v.SecurityUpdateAvailable,
+    v.RecommendedSecurityUpdate, v.RecommendedSecurityUpdateId, i.EndOfSupportStatus, i.EndOfSupportDate,
+    i.DiskPaths, i.RegistryPaths, i.GeneratedTime AS InventoryGeneratedTime, v.GeneratedTime
+FROM software_vulnerabilities v
+JOIN software_inventory i
+    ON i.snapshot_date = v.snapshot_date AND i.DeviceId = v.DeviceId
+    AND i.SoftwareVendor IS NOT DISTINCT FROM v.SoftwareVendor
+    AND i.SoftwareName IS NOT DISTINCT FROM v.SoftwareName
+    AND i.SoftwareVersion IS NOT DISTINCT FROM v.SoftwareVersion
+WHERE v.CveId IS NOT NULL;
+
+CREATE OR REPLACE TEMPORARY VIEW installed_software COMMENT 'One row per device and installed version of a product, with a CPE or without.' AS
+SELECT
+    snapshot_date, DeviceId, DeviceName, RbacGroupName, RbacGroupId, OSPlatform, SoftwareVendor, SoftwareName, SoftwareVersion,
+    RegistryPaths, SoftwareLastSeenTimestamp, GeneratedTime, true AS HasCpe
+FROM software_inventory
+UNION ALL
+SELECT
+    snapshot_date, DeviceId, DeviceName, RbacGroupName, RbacGroupId, OSPlatform, SoftwareVendor, SoftwareName, SoftwareVersion,
+    RegistryPaths, SoftwareLastSeenTimestamp, GeneratedTime, false AS HasCpe
+FROM software_inventory_non_cpe;
+
+CREATE OR REPLACE TEMPORARY VIEW av_health COMMENT 'One row per device: mode, versions, age and scans of its antivirus; times as the service words them.' AS
+SELECT
+    snapshot_date, DeviceId, DeviceName, RbacGroupName, RbacGroupId, OSPlatform, OSVersion, Timestamp, LastSeenTime, GeneratedTime,
+    CASE get_json_object(DeviceGatheredInfo, '$.AvMode') WHEN '0' THEN 'Active' WHEN '1' THEN 'Passive' WHEN '2' THEN 'Disabled' WHEN '3' THEN 'Other' WHEN '4' THEN 'EDR blocked' WHEN '5' THEN 'Passive audit' END AS AvMode,
+    get_json_object(DeviceGatheredInfo, '$.AvEngineVersion') AS AvEngineVersion,
+    get_json_object(DeviceGatheredInfo, '$.AvSignatureVersion') AS AvSignatureVersion,
+    get_json_object(DeviceGatheredInfo, '$.AvPlatformVersion') AS AvPlatformVersion,
+    get_json_object(DeviceGatheredInfo, '$.AvEngineUpdateTime') AS AvEngineUpdateTime,
+    get_json_object(DeviceGatheredInfo, '$.AvSignatureUpdateTime') AS AvSignatureUpdateTime,
+    get_json_object(DeviceGatheredInfo, '$.AvPlatformUpdateTime') AS AvPlatformUpdateTime,
+    CASE lower(coalesce(get_json_object(DeviceGatheredInfo, '$.AvIsEngineUptodate'), get_json_object(DeviceGatheredInfo, '$.AvIsEngineUpToDate'))) WHEN 'true' THEN true WHEN 'false' THEN false END AS AvIsEngineUpToDate,
+    CASE lower(coalesce(get_json_object(DeviceGatheredInfo, '$.AvIsSignatureUptoDate'), get_json_object(DeviceGatheredInfo, '$.AvIsSignatureUpToDate'))) WHEN 'true' THEN true WHEN 'false' THEN false END AS AvIsSignatureUpToDate,
+    CASE lower(coalesce(get_json_object(DeviceGatheredInfo, '$.AvIsPlatformUptodate'), get_json_object(DeviceGatheredInfo, '$.AvIsPlatformUpToDate'))) WHEN 'true' THEN true WHEN 'false' THEN false END AS AvIsPlatformUpToDate,
+    get_json_object(DeviceGatheredInfo, '$.CloudProtectionState') AS CloudProtectionState,
+    get_json_object(get_json_object(DeviceGatheredInfo, '$.AvScanResults'), '$.Quick.ScanStatus') AS QuickScanStatus,
+    get_json_object(get_json_object(DeviceGatheredInfo, '$.AvScanResults'), '$.Quick.Timestamp') AS QuickScanTime,
+    get_json_object(get_json_object(DeviceGatheredInfo, '$.AvScanResults'), '$.Full.ScanStatus') AS FullScanStatus,
+    get_json_object(get_json_object(DeviceGatheredInfo, '$.AvScanResults'), '$.Full.Timestamp') AS FullScanTime
+FROM information_gathering;
+
+CREATE OR REPLACE TEMPORARY VIEW devices COMMENT 'One row per device and date, of whatever table has it; each value from the table that knows most of devices and has one.' AS
+SELECT
+    snapshot_date, DeviceId,
+    min_by(DeviceName, CASE WHEN DeviceName IS NOT NULL THEN place END) AS DeviceName,
+    min_by(RbacGroupName, CASE WHEN RbacGroupName IS NOT NULL THEN place END) AS RbacGroupName,
+    min_by(RbacGroupId, CASE WHEN RbacGroupId IS NOT NULL THEN place END) AS RbacGroupId,
+    min_by(OSPlatform, CASE WHEN OSPlatform IS NOT NULL THEN place END) AS OSPlatform,
+    min_by(OSVersion, CASE WHEN OSVersion IS NOT NULL THEN place END) AS OSVersion,
+    min_by(OSArchitecture, CASE WHEN OSArchitecture IS NOT NULL THEN place END) AS OSArchitecture,
+    min_by(LastSeenTime, CASE WHEN LastSeenTime IS NOT NULL THEN place END) AS LastSeenTime
+FROM (
+    SELECT snapshot_date, DeviceId, 0 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, max(OSArchitecture) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM software_vulnerabilities GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 1 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, max(LastSeenTime) AS LastSeenTime
+    FROM information_gathering GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 2 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM secure_configurations GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 3 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, max(OSVersion) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM security_baselines GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 4 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, CAST(NULL AS STRING) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM software_inventory GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 5 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, max(OSPlatform) AS OSPlatform, CAST(NULL AS STRING) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM software_inventory_non_cpe GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 6 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, CAST(NULL AS STRING) AS OSPlatform, CAST(NULL AS STRING) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM browser_extensions GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 7 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, CAST(NULL AS STRING) AS OSPlatform, CAST(NULL AS STRING) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM certificates GROUP BY snapshot_date, DeviceId
+    UNION ALL
+    SELECT snapshot_date, DeviceId, 8 AS place, max(DeviceName) AS DeviceName, max(RbacGroupName) AS RbacGroupName, max(RbacGroupId) AS RbacGroupId, CAST(NULL AS STRING) AS OSPlatform, CAST(NULL AS STRING) AS OSVersion, CAST(NULL AS STRING) AS OSArchitecture, CAST(NULL AS TIMESTAMP) AS LastSeenTime
+    FROM hardware_firmware GROUP BY snapshot_date, DeviceId
+) AS known
+GROUP BY snapshot_date, DeviceId;

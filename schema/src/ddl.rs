@@ -21,6 +21,43 @@ impl ExtraFields {
     }
 }
 
+/// An engine that reads lakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// DuckDB.
+    DuckDb,
+    /// Spark SQL.
+    Spark,
+}
+
+impl Engine {
+    /// Returns its name of a column type.
+    pub fn type_name(self, column_type: ColumnType) -> String {
+        match self {
+            Self::DuckDb => duckdb_type(column_type),
+            Self::Spark => spark_type(column_type),
+        }
+    }
+
+    /// Quotes text as its SQL has it.
+    pub(crate) fn text(self, text: &str) -> String {
+        match self {
+            Self::DuckDb => sql_text(text),
+            Self::Spark => spark_text(text),
+        }
+    }
+
+    /// Returns the expression for the text at a path of the JSON text that `value` is; null if it is not JSON.
+    pub(crate) fn json_text(self, value: &str, path: &str) -> String {
+        match self {
+            Self::DuckDb => {
+                format!("CASE WHEN json_valid({value}) THEN json_extract_string({value}, '{path}') END")
+            }
+            Self::Spark => format!("get_json_object({value}, '{path}')"),
+        }
+    }
+}
+
 /// Returns the DuckDB type of a column type.
 pub fn duckdb_type(column_type: ColumnType) -> String {
     let name = match column_type {
@@ -135,6 +172,25 @@ pub fn spark(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> String
         "CREATE OR REPLACE TEMPORARY VIEW {name} (\n{}\n)\nUSING PARQUET\nOPTIONS (path {});\n",
         columns.join(",\n"),
         spark_text(&spark_path(&format!("{lake}/{name}"))),
+    )
+}
+
+/// Returns a statement that creates a view without rows, with the columns of the table: for a lake that lacks it, so that
+/// views over several tables can be created.
+pub fn without_rows(dataset: &Dataset, engine: Engine) -> String {
+    let name = dataset.name;
+    let columns: Vec<_> = dataset
+        .file_columns()
+        .chain([&EXTRA_FIELDS])
+        .chain(dataset.partition_columns())
+        .map(|column| {
+            format!("    CAST(NULL AS {}) AS {}", engine.type_name(column.column_type), column.name)
+        })
+        .collect();
+    let temporary = if engine == Engine::Spark { "TEMPORARY " } else { "" };
+    format!(
+        "-- The lake has no snapshot of {name}.\nCREATE OR REPLACE {temporary}VIEW {name} AS\nSELECT\n{}\nWHERE false;\n",
+        columns.join(",\n")
     )
 }
 

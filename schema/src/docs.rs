@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Column, Dataset, Origin, Presence};
+use crate::{Column, DATASETS, Dataset, Origin, Presence, views};
 
 /// Returns the dataset's section of the documentation, Markdown.
 pub fn markdown(dataset: &Dataset) -> String {
@@ -29,6 +29,33 @@ pub fn markdown(dataset: &Dataset) -> String {
             origin(dataset, column),
             column.doc_line()
         );
+    }
+    text
+}
+
+/// Returns the table of datasets and the permission that each needs, Markdown.
+pub fn permissions() -> String {
+    let mut text = String::from("| dataset | a row is | permission | may be empty |\n|---|---|---|---|\n");
+    for dataset in DATASETS {
+        let Dataset { name, doc, permission, .. } = dataset;
+        let may_be_empty = if dataset.may_be_empty { "yes" } else { "no" };
+        let row_is = doc.strip_prefix("One row per ").unwrap_or(doc).trim_end_matches('.');
+        let _ = writeln!(
+            text,
+            "| [{name}](#{name}) | {row_is} | `{}` or `{}` | {may_be_empty} |",
+            permission.application, permission.delegated
+        );
+    }
+    text
+}
+
+/// Returns the section on the views over tables, Markdown.
+pub fn views() -> String {
+    let mut text = String::from(
+        "## Views\n\n`defender-lake schema --format duckdb` and `--format spark` print them after the tables.\n\n| view | what |\n|---|---|\n",
+    );
+    for view in views::views() {
+        let _ = writeln!(text, "| {} | {} |", view.name, view.doc);
     }
     text
 }

@@ -1,7 +1,8 @@
 //! The committed files that derive from the declarations. `make generate` rewrites them; a test
 //! holds them current.
 
-use crate::ddl::ExtraFields;
+use crate::ddl::{Engine, ExtraFields};
+use crate::views::views;
 use crate::{DATASETS, ddl, docs};
 
 /// The lake that committed DDL names; users put their own path there.
@@ -15,35 +16,44 @@ pub fn files() -> [(&'static str, String); 3] {
         (
             "datasets.md",
             format!(
-                "<!-- {note} -->\n# Datasets\n\n{}",
-                join(DATASETS.iter().map(|dataset| docs::markdown(dataset)).collect())
+                "<!-- {note} -->\n# Datasets\n\n{}\n{}\n{}",
+                docs::permissions(),
+                join(DATASETS.iter().map(|dataset| docs::markdown(dataset)).collect()),
+                docs::views()
             ),
         ),
         (
             "duckdb.sql",
             format!(
                 "-- {note}\n{}",
-                join(
+                join(with_views(
+                    Engine::DuckDb,
                     DATASETS
                         .iter()
                         .filter_map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE, ExtraFields::Absent))
                         .collect()
-                )
+                ))
             ),
         ),
         (
             "spark.sql",
             format!(
                 "-- {note}\n{}",
-                join(
+                join(with_views(
+                    Engine::Spark,
                     DATASETS
                         .iter()
                         .map(|dataset| ddl::spark(dataset, EXAMPLE_LAKE, ExtraFields::Absent))
                         .collect()
-                )
+                ))
             ),
         ),
     ]
+}
+
+fn with_views(engine: Engine, mut statements: Vec<String>) -> Vec<String> {
+    statements.extend(views().iter().map(|view| view.statement(engine)));
+    statements
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Everything that depends on a dataset derives from its one declaration in
 //! [`datasets`]: the Arrow schema of the files ([`arrow`]), the names a decoder binds
-//! ([`Dataset::properties`]), the DDL that engines read the lake with ([`ddl`]), and the
+//! ([`Dataset::properties`]), the DDL that engines read the lake with ([`ddl`], [`views`]), and the
 //! documentation ([`docs`]). Adding a dataset is adding one declaration to [`DATASETS`].
 //!
 //! This crate does no IO and knows neither JSON text nor Parquet.
@@ -14,6 +14,7 @@ pub mod arrow;
 pub mod ddl;
 pub mod docs;
 pub mod generated;
+pub mod views;
 
 pub use dataset::{
     Alias, ChangeWords, Column, ColumnType, ComparedColumn, Condition, Counted, Dataset, EXTRA_FIELDS,

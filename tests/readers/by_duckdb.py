@@ -54,8 +54,7 @@ def read(connection, source, table):
 def answers(lake, program, questions):
     """Yields column names and rows for each question about the views of a lake."""
     connection = connect()
-    for statements in views(program, lake, "duckdb"):
-        connection.execute(statements)
+    connection.execute(views(program, lake, "duckdb"))
     for question in questions:
         answer = connection.execute(question)
         yield [column[0] for column in answer.description], answer.fetchall()

@@ -83,8 +83,7 @@ def with_zone(value):
 def answers(lake, program, questions):
     """Yields column names and rows for each question about the views of a lake."""
     spark = start()
-    for statements in views(program, lake, "spark"):
-        create(spark, statements)
+    create(spark, views(program, lake, "spark"))
     for question in questions:
         answer = spark.sql(question)
-        yield answer.columns, [tuple(row) for row in answer.collect()]
+        yield answer.columns, [tuple(map(with_zone, row)) for row in answer.collect()]

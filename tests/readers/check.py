@@ -20,6 +20,7 @@ import datetime
 import importlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -90,6 +91,9 @@ def main():
         "answers": check_answers,
         "counts": check_counts,
         "mixed-columns": check_mixed_columns,
+        "views": check_views,
+        "questions": check_questions,
+        "figures": check_figures,
     }
     parser = argparse.ArgumentParser()
     parser.add_argument("reader", choices=READERS)
@@ -206,6 +210,117 @@ def check_answers(reader, args):
         answer = as_csv(names, rows)
         if answer != file.with_suffix(".csv").read_text(encoding="utf-8"):
             yield f"{file.name}: the answer is\n{answer}"
+
+
+INSTALLED = "snapshot_date, DeviceId, SoftwareVendor, SoftwareName, SoftwareVersion"
+AV_MODES = {"0": "Active", "1": "Passive", "2": "Disabled", "3": "Other", "4": "EDR blocked", "5": "Passive audit"}
+
+
+def check_views(reader, args):
+    """The views over several tables, each against the tables' own rows."""
+    tables = program.datasets(args.program)
+    sources = {
+        "inventory": f"SELECT {INSTALLED} FROM software_inventory",
+        "non_cpe": f"SELECT {INSTALLED} FROM software_inventory_non_cpe",
+        "found": f"SELECT {INSTALLED}, CveId FROM software_vulnerabilities WHERE CveId IS NOT NULL",
+        "gathered": "SELECT snapshot_date, DeviceId, DeviceGatheredInfo FROM information_gathering",
+        "exposure": f"SELECT {INSTALLED}, CveId FROM exposure",
+        "installed_software": f"SELECT {INSTALLED}, HasCpe FROM installed_software",
+        "av_health": "SELECT snapshot_date, DeviceId, AvMode, AvEngineVersion, AvSignatureUpdateTime, AvIsEngineUpToDate,"
+        " AvIsSignatureUpToDate, AvIsPlatformUpToDate, QuickScanStatus, FullScanTime FROM av_health",
+        "devices": "SELECT snapshot_date, DeviceId, DeviceName FROM devices",
+    }
+    for table in tables:
+        sources[table] = f"SELECT snapshot_date, DeviceId, DeviceName FROM {table}"
+        sources[f"latest_{table}"] = f"SELECT snapshot_date, DeviceId, DeviceName FROM latest_{table}"
+    answers = reader.answers(args.lake, args.program, list(sources.values()))
+    rows = {name: [canonical(row) for row in answer] for name, (_, answer) in zip(sources, answers, strict=True)}
+
+    installed = collections.Counter(rows["inventory"])
+    wanted = {
+        "exposure": collections.Counter(
+            {row: count * installed[row[:-1]] for row, count in collections.Counter(rows["found"]).items()}
+        ),
+        "installed_software": collections.Counter(
+            [(*row, True) for row in rows["inventory"]] + [(*row, False) for row in rows["non_cpe"]]
+        ),
+        "av_health": collections.Counter((date, device, *av_health(info)) for date, device, info in rows["gathered"]),
+    }
+    for table in tables:
+        newest = max((row[0] for row in rows[table]), default=None)
+        wanted[f"latest_{table}"] = collections.Counter(row for row in rows[table] if row[0] == newest)
+    for view, wanted_rows in wanted.items():
+        found = collections.Counter(rows[view])
+        if +found != +wanted_rows:
+            yield f"{view}: missing {few(wanted_rows - found)}; not of the tables {few(found - wanted_rows)}"
+    names = collections.defaultdict(set)
+    for table in tables:
+        for date, device, name in rows[table]:
+            names[date, device].add(name)
+    found = {(date, device): name for date, device, name in rows["devices"]}
+    if len(found) != len(rows["devices"]) or found.keys() != names.keys():
+        yield f"devices: {len(rows['devices'])} rows of {len(found)} devices, where the tables have {len(names)}"
+    for device, name in found.items():
+        if name not in names[device] or (name is None and names[device] != {None}):
+            yield f"devices: the name of {device} is {name!r}, of {names[device]}"
+
+
+def av_health(info):
+    """What the view says of what was gathered about a device."""
+    states = json_object(info)
+    scans = json_object(states.get("AvScanResults"))
+
+    def flag(*keys):
+        text = next((as_text(states[key]) for key in keys if states.get(key) is not None), None)
+        return {"true": True, "false": False}.get(text and text.lower())
+
+    return (
+        AV_MODES.get(as_text(states.get("AvMode"))),
+        as_text(states.get("AvEngineVersion")),
+        as_text(states.get("AvSignatureUpdateTime")),
+        flag("AvIsEngineUptodate", "AvIsEngineUpToDate"),
+        flag("AvIsSignatureUptoDate", "AvIsSignatureUpToDate"),
+        flag("AvIsPlatformUptodate", "AvIsPlatformUpToDate"),
+        as_text(json_object(scans.get("Quick")).get("ScanStatus")),
+        as_text(json_object(scans.get("Full")).get("Timestamp")),
+    )
+
+
+def json_object(value):
+    """An object, or the one that JSON text is; anything else has no members."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = None
+    return value if isinstance(value, dict) else {}
+
+
+def as_text(value):
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def check_questions(reader, args):
+    """Every question of a page has an answer; writes the answers, to be compared with those of others."""
+    page, file = args.given
+    questions = re.findall(r"^```sql views\n(.*?)^```", Path(page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    answers = []
+    for question, (names, rows) in zip(questions, reader.answers(args.lake, args.program, questions), strict=True):
+        answers.append([names, sorted(repr(canonical(row)) for row in rows)])
+        if not rows:
+            yield f"no rows: {question}"
+    Path(file).write_text(json.dumps(answers), encoding="utf-8")
+
+
+def check_figures(reader, args):
+    """Figures that `trend` gives, each row of them beside the query that counts the same."""
+    asked = list(map(json.loads, args.given))
+    answers = reader.answers(args.lake, args.program, [question["sql"] for question in asked])
+    for question, (_, rows) in zip(asked, answers, strict=True):
+        for name, found, wanted in zip(question["names"], rows[0], question["answer"], strict=True):
+            is_same = found == wanted or (None not in (found, wanted) and abs(found - wanted) < 1e-12)
+            if not is_same:
+                yield f"{name} is {found}, and trend says {wanted}: {question['sql']}"
 
 
 def as_csv(names, rows):

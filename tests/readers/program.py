@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 # The column that `--extra-fields capture` adds, and its type.
 EXTRA_FIELDS = "ExtraFields"
@@ -49,11 +48,14 @@ def declared(program, dataset):
     return Table(json.loads(run(program, "schema", "--format", "json", "--dataset", dataset)))
 
 
+def datasets(program):
+    """The names of all datasets."""
+    return [declaration["dataset"] for declaration in json.loads(run(program, "schema", "--format", "json"))]
+
+
 def views(program, lake, engine):
-    """Yields the statements that make the views of all tables of a lake."""
-    for folder in sorted(Path(lake).iterdir()):
-        if not folder.name.startswith("_"):
-            yield view(program, lake, engine, folder.name)
+    """The statements that make the views of all tables of a lake, and of those over several."""
+    return run(program, "schema", "--format", engine, "--lake", lake)
 
 
 def view(program, lake, engine, dataset):

@@ -1,7 +1,7 @@
-//! `schema`: prints the schema of a dataset, or the DDL of a view over it.
+//! `schema`: prints the schema of a dataset, or the DDL of views over it and over all tables.
 
 use clap::ValueEnum;
-use schema::ddl::ExtraFields;
+use schema::ddl::{Engine, ExtraFields};
 
 use super::command_error::{CommandError, CommandResult};
 use super::output::print;
@@ -9,13 +9,13 @@ use super::table_options::{find_dataset, lake_or_default};
 use crate::ddl;
 use crate::display::TextTable;
 use crate::exit_code::ExitCode;
-use crate::lake::{Lake, check_location};
+use crate::lake::{Lake, Table, check_location};
 use crate::report::reader_path;
 
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "doc comments are the help, as it is printed")]
 pub(super) struct SchemaOptions {
-    /// Select the dataset; without it, list all datasets
+    /// Select the dataset; without it, list all datasets, or print the DDL of all tables and of views over them
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
     /// Use this lake in the DDL: a path or URL [env: DEFENDER_LAKE] [default: ./lake]
@@ -33,9 +33,9 @@ enum SchemaFormat {
     Table,
     /// JSON
     Json,
-    /// DDL of a DuckDB view over the lake
+    /// DDL of DuckDB views over the lake
     Duckdb,
-    /// DDL of a Spark SQL view over the lake
+    /// DDL of Spark SQL views over the lake
     Spark,
 }
 
@@ -47,24 +47,57 @@ pub(super) fn run(options: &SchemaOptions) -> CommandResult {
         || Lake::open(&lake).map_or(ExtraFields::Unknown, |lake| ddl::extra_fields(&lake.table(dataset)));
     let is_list = options.dataset.is_none();
     let text = match options.format {
+        SchemaFormat::Duckdb if is_list => all_statements(&lake, Engine::DuckDb)?,
+        SchemaFormat::Spark if is_list => all_statements(&lake, Engine::Spark)?,
         SchemaFormat::Table if is_list => dataset_table(),
         SchemaFormat::Json if is_list => {
             let datasets: Vec<_> = schema::DATASETS.iter().map(|dataset| schema_json(dataset)).collect();
             format!("{:#}\n", serde_json::Value::Array(datasets))
         }
-        SchemaFormat::Duckdb => {
-            let path = statement_path(&lake)?;
-            schema::ddl::duckdb(dataset, &path, extra_fields()).ok_or_else(|| {
-                let error = anyhow::anyhow!("DuckDB cannot read a path with a backslash");
-                let hint = "move the lake to a path without a backslash";
-                CommandError::new(ExitCode::Usage, error).with_hint(hint)
-            })?
-        }
-        SchemaFormat::Spark => schema::ddl::spark(dataset, &statement_path(&lake)?, extra_fields()),
+        SchemaFormat::Duckdb => table_statement(dataset, &lake, Engine::DuckDb, extra_fields())?,
+        SchemaFormat::Spark => table_statement(dataset, &lake, Engine::Spark, extra_fields())?,
         SchemaFormat::Table => schema_table(dataset),
         SchemaFormat::Json => format!("{:#}\n", schema_json(dataset)),
     };
     print(&text)
+}
+
+/// Returns the statements of all tables, then those of the views over them. A table that a lake on a disk lacks has no
+/// rows; a lake in a store is not asked, and one that has no table yet is taken to have all.
+fn all_statements(location: &str, engine: Engine) -> CommandResult<String> {
+    let lake = Lake::open(location).ok();
+    let tables = schema::DATASETS.iter().map(|dataset| lake.as_ref().map(|lake| lake.table(dataset)));
+    let tables: Vec<_> = tables.collect();
+    let is_there = |table: &Table| table.snapshots().is_ok_and(|snapshots| !snapshots.is_empty());
+    let is_known = tables.iter().flatten().all(|table| table.place().is_on_disk())
+        && tables.iter().flatten().any(is_there);
+    let mut statements = Vec::new();
+    for (dataset, table) in schema::DATASETS.iter().zip(&tables) {
+        statements.push(match table {
+            Some(table) if is_known && !is_there(table) => schema::ddl::without_rows(dataset, engine),
+            Some(table) => table_statement(dataset, location, engine, ddl::extra_fields(table))?,
+            None => table_statement(dataset, location, engine, ExtraFields::Unknown)?,
+        });
+    }
+    statements.extend(schema::views::views().iter().map(|view| view.statement(engine)));
+    Ok(statements.join("\n"))
+}
+
+fn table_statement(
+    dataset: &schema::Dataset,
+    lake: &str,
+    engine: Engine,
+    extra_fields: ExtraFields,
+) -> CommandResult<String> {
+    let path = statement_path(lake)?;
+    match engine {
+        Engine::Spark => Ok(schema::ddl::spark(dataset, &path, extra_fields)),
+        Engine::DuckDb => schema::ddl::duckdb(dataset, &path, extra_fields).ok_or_else(|| {
+            let error = anyhow::anyhow!("DuckDB cannot read a path with a backslash");
+            let hint = "move the lake to a path without a backslash";
+            CommandError::new(ExitCode::Usage, error).with_hint(hint)
+        }),
+    }
 }
 
 /// Returns the lake as the DDL names it. Fails if the location is not valid.
