@@ -10,6 +10,7 @@ mod stores;
 mod ingest;
 mod sources;
 mod samples;
+mod tenant;
 mod corrupt;
 mod golden;
 mod decode_laws;
