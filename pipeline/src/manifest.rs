@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::snapshot::{RunId, SnapshotId};
 
@@ -118,13 +119,14 @@ pub enum Proof {
 }
 
 /// One Parquet file of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DataFile {
     /// Path below the table root, `/` between folders, names as they are on disk.
     pub path: String,
     /// Date partition.
     pub snapshot_date: NaiveDate,
-    /// Platform partition's value, unescaped; null if the rows have none.
+    /// Platform partition's value, unescaped; null if the rows have none, and absent if the dataset has no platform.
+    #[serde(default)]
     pub os_platform: Option<String>,
     /// Rows in the file.
     pub rows: u64,
@@ -134,6 +136,33 @@ pub struct DataFile {
     pub row_groups: u64,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
+}
+
+impl DataFile {
+    /// Whether the file is in a folder of a platform, as its path says.
+    fn has_platform_folder(&self) -> bool {
+        self.path.matches('/').count() > 1
+    }
+}
+
+impl Serialize for DataFile {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { path, snapshot_date, os_platform, rows, bytes, row_groups, sha256 } = self;
+        let has_platform = self.has_platform_folder();
+        let mut fields = serializer.serialize_struct("DataFile", if has_platform { 7 } else { 6 })?;
+        fields.serialize_field("path", path)?;
+        fields.serialize_field("snapshot_date", snapshot_date)?;
+        if has_platform {
+            fields.serialize_field("os_platform", os_platform)?;
+        } else {
+            fields.skip_field("os_platform")?;
+        }
+        fields.serialize_field("rows", rows)?;
+        fields.serialize_field("bytes", bytes)?;
+        fields.serialize_field("row_groups", row_groups)?;
+        fields.serialize_field("sha256", sha256)?;
+        fields.end()
+    }
 }
 
 /// Sums over a snapshot's parts and files.
@@ -229,6 +258,25 @@ pub mod rfc3339_seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_without_a_platform_folder_has_no_platform() {
+        let check = |path: &str, value: Option<&str>, expected: &str| {
+            let text = format!(
+                r#"{{"path":"{path}","snapshot_date":"2021-01-11"{expected},"rows":1,"bytes":2,"row_groups":1,"sha256":""}}"#
+            );
+            let file: DataFile = serde_json::from_str(&text).unwrap();
+            assert_eq!(file.os_platform.as_deref(), value);
+            assert_eq!(serde_json::to_string(&file).unwrap(), text);
+        };
+        check("snapshot_date=2021-01-11/OSPlatform=a%2Fb/p.parquet", Some("a/b"), r#","os_platform":"a/b""#);
+        check(
+            "snapshot_date=2021-01-11/OSPlatform=__HIVE_DEFAULT_PARTITION__/p",
+            None,
+            r#","os_platform":null"#,
+        );
+        check("snapshot_date=2021-01-11/p.parquet", None, "");
+    }
 
     #[test]
     fn parts_of_older_manifests_have_no_proof() {
