@@ -25,7 +25,8 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
-# Options that go on to the program: make ingest INGEST_ARGS='--via json -v'
+# Options that go on to the program: make ingest INGEST_ARGS='--via json -v'. All datasets are taken unless the options, or
+# DEFENDER_DATASET, say which; --from takes one: make ingest INGEST_ARGS='--dataset certificates --from parts'
 INGEST_ARGS ?=
 # Options of the sample tenant, today's unless a day is given: make ingest EMULATOR_ARGS='--day 1', after '--day 0'
 EMULATOR_ARGS ?=
@@ -52,8 +53,9 @@ program:
 # If any of these is set, a real tenant is meant, and the program names what is missing. Sample rows never go into its lake.
 TENANT_NAMED = $${AZURE_TENANT_ID:-}$${AZURE_CLIENT_ID:-}$${AZURE_CLIENT_SECRET:-}$${AZURE_CLIENT_CERTIFICATE_PATH:-}$${AZURE_FEDERATED_TOKEN_FILE:-}
 
-ingest: program ## Ingest an export of your tenant if AZURE_* is set, else of a sample tenant; INGEST_ARGS='…'
-	@if [ -n "$(TENANT_NAMED)" ]; then \
+ingest: program ## Ingest all exports of your tenant if AZURE_* is set, else of a sample tenant; INGEST_ARGS='…'
+	@export DEFENDER_DATASET="$${DEFENDER_DATASET:-all}"; \
+	if [ -n "$(TENANT_NAMED)" ]; then \
 	  exec $(PROGRAM) ingest $(INGEST_ARGS); \
 	fi; \
 	echo 'No AZURE_* credentials in the environment: taking the sample tenant of an emulator on this machine.' >&2; \

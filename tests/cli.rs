@@ -18,7 +18,10 @@ fn options_that_cannot_be_are_usage_errors() {
         (&["--sas-valid-hours", "25"][..], "--sas-valid-hours: expected 1 to 24"),
         (&["--via", "json", "--page-size", "200001"], "--page-size: expected 1 to 200000"),
         (&["--memory", "1MiB"], "--memory: expected at least 64.0 MiB"),
-        (&["--dataset", "nothing"], "--dataset: unknown dataset, expected one of: software-inventory, "),
+        (
+            &["--dataset", "nothing"],
+            "--dataset: unknown dataset, expected all or some of: software-inventory, ",
+        ),
         (&["--max-rejects", "many"], "expected a number of records such as `100`"),
         (&["--via", "json", "--from", "x"], "'--via <VIA>' cannot be used with '--from <PATH|GLOB>...'"),
         (

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 
 use pipeline::cancel::Cancel;
 use pipeline::fetch::{MinThroughput, RetryPolicy};
@@ -13,10 +12,9 @@ use pipeline::history::change_filter::ChangeFilter;
 use pipeline::history::diff::{self, Diff};
 use pipeline::history::roles::Roles;
 use pipeline::history::trend::{By, Trend};
-use pipeline::ingest::{IfPublished, IngestConfig, MaxRejects, ingest};
+use pipeline::ingest::{DatasetChoice, IfPublished, IngestConfig, MaxRejects, ingest};
 use pipeline::lake::Lake;
 use pipeline::memory::MemoryBudget;
-use pipeline::progress::Progress;
 use pipeline::source::{RouteConfig, SourceConfig};
 use schema::{
     ChangeWords, Column, ColumnType, ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout,
@@ -169,7 +167,7 @@ fn publish(dataset: &'static Dataset, folder: &Path, day: u32, records: &[Value]
     std::fs::write(&part, lines).unwrap();
     let one = NonZeroUsize::MIN;
     let config = IngestConfig {
-        dataset,
+        datasets: DatasetChoice::Named(vec![dataset]),
         lake: folder.join("lake").display().to_string(),
         source: SourceConfig {
             route: RouteConfig::Local {
@@ -194,7 +192,8 @@ fn publish(dataset: &'static Dataset, folder: &Path, day: u32, records: &[Value]
         dry_run: false,
     };
     let runtime = pipeline::threads::start_runtime("test", 1).unwrap();
-    ingest(&config, &runtime, &Arc::new(Progress::default()), &Cancel::default()).unwrap();
+    let taken = ingest(&config, &runtime, &Cancel::default(), &mut |_| {}).unwrap();
+    assert!(taken[0].result.is_ok(), "{taken:?}");
 }
 
 /// Returns the changes between two days in words, and checks that their counts agree.

@@ -8,6 +8,7 @@ mod stalls;
 mod stores;
 
 mod ingest;
+mod several_datasets;
 mod sources;
 mod samples;
 mod tenant;

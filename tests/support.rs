@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
@@ -101,15 +100,16 @@ impl Sandbox {
             max_elapsed: Duration::from_mins(1),
         };
         config.source.min_throughput = MinThroughput { window: Duration::from_millis(300), min_bytes: 1 };
-        let RouteConfig::Files { api, .. } = &mut config.source.route else { panic!("the default route") };
-        api.credentials = Credentials {
+        let RouteConfig::Service(service) = &mut config.source.route else { panic!("the default route") };
+        service.api.credentials = Credentials {
             tenant_id: Some(emulator.tenant_id().to_owned()),
             client_id: Some(emulator.client_id().to_owned()),
             client_secret: Some(Secret::new(emulator.client_secret())),
             ..Credentials::default()
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        ingest(&config, &runtime, &Arc::default(), &Cancel::default())
+        let taken = ingest(&config, &runtime, &Cancel::default(), &mut |_| {})?;
+        taken.into_iter().next().unwrap().result
     }
 
     /// Every file of the lake with its bytes' hash: equal listings are equal lakes.

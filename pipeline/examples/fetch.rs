@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pipeline::cli::IngestOptions;
-use pipeline::source::{FetchProgress, Source};
+use pipeline::ingest::DatasetChoice;
+use pipeline::source::{FetchProgress, Sources};
 use tokio::sync::mpsc;
 
 #[expect(clippy::print_stdout, reason = "the figure is what the program is for")]
@@ -24,9 +25,11 @@ fn main() -> anyhow::Result<()> {
         ..IngestOptions::default()
     };
     let config = options.to_config()?;
+    let DatasetChoice::Named(datasets) = &config.datasets else { anyhow::bail!("expected one dataset") };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let (_, source) = Source::open(&config.source, config.dataset, &config.work_dir).await?;
+        let sources = Sources::try_new(&config.source, &config.work_dir)?;
+        let (_, source) = sources.open(datasets[0]).await?;
         let started = Instant::now();
         let (sender, mut receiver) = mpsc::channel(64);
         let delivery = tokio::spawn(source.deliver(sender, Arc::new(FetchProgress::default())));

@@ -54,6 +54,12 @@ pub fn recorded() -> Option<Panicked> {
     first().clone()
 }
 
+/// Returns the first panic of any thread since the hook was installed or this was called, and forgets it: what follows is
+/// judged by itself.
+pub fn take_recorded() -> Option<Panicked> {
+    first().take()
+}
+
 /// Runs a task and catches its panic.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! The progress of a run: counters that the stages increment, shown on stderr as bars on a terminal, else as a
-//! log line every 10 seconds. Log lines are printed above the bars.
+//! log line every 10 seconds. Log lines are printed above the bars. Of several datasets, the bars are those of the
+//! current one, below a line for each that has ended.
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -130,24 +131,82 @@ impl Write for EventWriter {
     }
 }
 
-/// Shows a run's progress until dropped.
+/// Shows the progress of a run until dropped, one dataset after the other.
 #[derive(Debug)]
-pub struct ProgressDisplay {
+pub struct RunDisplay {
+    mode: ProgressMode,
+    /// The lines of datasets that have ended.
+    ended: Vec<ProgressBar>,
+    current: Option<ProgressDisplay>,
+}
+
+impl RunDisplay {
+    /// Prepares the display. `mode` must be resolved.
+    pub fn new(mode: ProgressMode) -> Self {
+        if mode == ProgressMode::Bar {
+            bars().set_draw_target(ProgressDrawTarget::stderr());
+        }
+        Self { mode, ended: Vec::new(), current: None }
+    }
+
+    /// Starts to show the progress of a dataset, with a title if it is one of several.
+    pub fn begin(&mut self, dataset: Option<&str>, title: Option<String>, progress: &Arc<Progress>) {
+        self.current = Some(ProgressDisplay::start(self.mode, dataset, title, progress));
+    }
+
+    /// Ends the progress of the current dataset, with a line that says how it ended if it is one of several.
+    pub fn end(&mut self, line: Option<String>) {
+        self.current = None;
+        if self.mode == ProgressMode::Bar
+            && let Some(line) = line
+        {
+            self.ended.push(add_line(&line));
+        }
+    }
+}
+
+impl Drop for RunDisplay {
+    fn drop(&mut self) {
+        self.current = None;
+        // The summary replaces them.
+        self.ended.iter().for_each(ProgressBar::finish_and_clear);
+        if self.mode == ProgressMode::Bar {
+            bars().set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+}
+
+/// Adds a line of text below the bars that there are.
+fn add_line(text: &str) -> ProgressBar {
+    let line = bars().add(ProgressBar::no_length().with_style(bar_style("{msg}")));
+    line.set_message(printable(text).into_owned());
+    line.tick();
+    line
+}
+
+/// Shows the progress of one dataset until dropped.
+#[derive(Debug)]
+struct ProgressDisplay {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ProgressDisplay {
-    /// Starts to show `progress`. `mode` must be resolved.
-    pub fn start(mode: ProgressMode, progress: &Arc<Progress>) -> Self {
+    fn start(
+        mode: ProgressMode,
+        dataset: Option<&str>,
+        title: Option<String>,
+        progress: &Arc<Progress>,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let show: fn(&Progress, &AtomicBool) = match mode {
-            ProgressMode::Bar => draw_bars,
-            ProgressMode::Plain => log_lines,
+        let (progress, stopped) = (Arc::clone(progress), Arc::clone(&stop));
+        let dataset = dataset.map(str::to_owned);
+        let show: Box<dyn FnOnce() + Send> = match mode {
+            ProgressMode::Bar => Box::new(move || draw_bars(&progress, title.as_deref(), &stopped)),
+            ProgressMode::Plain => Box::new(move || log_lines(&progress, dataset.as_deref(), &stopped)),
             ProgressMode::Auto | ProgressMode::None => return Self { stop, thread: None },
         };
-        let (progress, stopped) = (Arc::clone(progress), Arc::clone(&stop));
-        let thread = std::thread::Builder::new().spawn(move || show(&progress, &stopped));
+        let thread = std::thread::Builder::new().spawn(show);
         if let Err(error) = &thread {
             tracing::warn!(%error, "cannot start a thread to show progress");
         }
@@ -174,9 +233,9 @@ fn bar_style(template: &'static str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸─")
 }
 
-fn draw_bars(progress: &Progress, stop: &AtomicBool) {
+fn draw_bars(progress: &Progress, title: Option<&str>, stop: &AtomicBool) {
     let bars = bars();
-    bars.set_draw_target(ProgressDrawTarget::stderr());
+    let title = title.map(add_line);
     let add = |name: &'static str, template: &'static str| {
         let bar = bars.add(ProgressBar::no_length().with_style(bar_style(template)));
         bar.set_prefix(name);
@@ -217,14 +276,13 @@ fn draw_bars(progress: &Progress, stop: &AtomicBool) {
         }
         std::thread::park_timeout(DRAW_INTERVAL);
     }
-    // The summary replaces the bars.
-    for bar in [Some(fetch), Some(decode), upload].into_iter().flatten() {
+    for bar in [title, Some(fetch), Some(decode), upload].into_iter().flatten() {
         bar.finish_and_clear();
+        bars.remove(&bar);
     }
-    bars.set_draw_target(ProgressDrawTarget::hidden());
 }
 
-fn log_lines(progress: &Progress, stop: &AtomicBool) {
+fn log_lines(progress: &Progress, dataset: Option<&str>, stop: &AtomicBool) {
     let started = Instant::now();
     let mut next = LOG_INTERVAL;
     while !stop.load(Ordering::Relaxed) {
@@ -233,6 +291,7 @@ fn log_lines(progress: &Progress, stop: &AtomicBool) {
             next += LOG_INTERVAL;
             let facts = Facts::read(progress);
             tracing::info!(
+                dataset,
                 fetched_parts = facts.fetched_parts,
                 decoded_parts = facts.decoded_parts,
                 num_parts = facts.num_parts,

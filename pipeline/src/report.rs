@@ -1,5 +1,6 @@
 //! The run report: JSON for machines, a summary for people.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -10,12 +11,14 @@ use serde::Serialize;
 use url::Url;
 
 use crate::display::{count, grouped};
+use crate::exit_code::Diagnostic;
+use crate::http::error_chain;
 use crate::lake::TableKind;
-use crate::manifest::{GeneratedTimeFrom, Manifest, Route, rfc3339_seconds};
+use crate::manifest::{GeneratedTimeFrom, Manifest, Route, Totals, rfc3339_seconds};
 use crate::printable::printable;
 use crate::snapshot::SnapshotId;
 
-/// Outcome of a successful run.
+/// How a dataset of a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
@@ -27,6 +30,27 @@ pub enum RunOutcome {
     Superseded,
     /// A dry run: what would be done.
     Planned,
+    /// The tenant has no record of it, which is no failure of a dataset that may be empty.
+    Empty,
+    /// Left out, because the token lacks the permission or the tenant a feature.
+    NotPermitted,
+    /// Nothing was published.
+    Failed,
+}
+
+impl RunOutcome {
+    /// Returns the outcome in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Skipped => "skipped",
+            Self::Superseded => "superseded",
+            Self::Planned => "planned",
+            Self::Empty => "empty",
+            Self::NotPermitted => "not permitted",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// The run report: the manifest's names, and the outcome.
@@ -36,8 +60,9 @@ pub struct RunReport {
     pub outcome: RunOutcome,
     /// The lake, as given.
     pub lake: String,
-    /// What its table is; of a dry run, what it would be.
-    pub table: TableKind,
+    /// What its table is; of a dry run, what it would be. Absent if the export was not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableKind>,
     /// What is known of the snapshot.
     #[serde(flatten)]
     pub snapshot: ReportedSnapshot,
@@ -51,6 +76,8 @@ pub enum ReportedSnapshot {
     Published(Box<Manifest>),
     /// The listing, if it was not.
     Listed(ListedExport),
+    /// What else is to say, if the export was not listed or failed.
+    Unlisted(UnlistedExport),
 }
 
 /// A snapshot that this run did not publish.
@@ -75,6 +102,24 @@ pub struct ListedExport {
     pub published_snapshot: Option<SnapshotId>,
 }
 
+/// An export that was not listed, or that failed.
+#[derive(Debug, Serialize)]
+pub struct UnlistedExport {
+    /// Version of the program.
+    pub tool_version: String,
+    /// Table name.
+    pub dataset: String,
+    /// What failed and where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Exit code of a run of this dataset alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+}
+
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn as_text<S: serde::Serializer>(id: &Option<SnapshotId>, serializer: S) -> Result<S::Ok, S::Error> {
     match id {
@@ -84,11 +129,72 @@ fn as_text<S: serde::Serializer>(id: &Option<SnapshotId>, serializer: S) -> Resu
 }
 
 impl RunReport {
+    /// Returns the report of a dataset whose export lists nothing.
+    pub fn empty(lake: &str, dataset: &Dataset) -> Self {
+        Self::unlisted(RunOutcome::Empty, lake, dataset)
+    }
+
+    /// Returns the report of a dataset that was left out, with what to do about it.
+    pub fn not_permitted(lake: &str, dataset: &Dataset, hint: String) -> Self {
+        let mut report = Self::unlisted(RunOutcome::NotPermitted, lake, dataset);
+        if let ReportedSnapshot::Unlisted(unlisted) = &mut report.snapshot {
+            unlisted.hint = Some(hint);
+        }
+        report
+    }
+
+    /// Returns the report of a dataset that failed.
+    pub fn failed(lake: &str, dataset: &Dataset, error: &(dyn Diagnostic + 'static)) -> Self {
+        let mut report = Self::unlisted(RunOutcome::Failed, lake, dataset);
+        if let ReportedSnapshot::Unlisted(unlisted) = &mut report.snapshot {
+            unlisted.error = Some(error_chain(error));
+            unlisted.hint = error.hint().map(Cow::into_owned);
+            unlisted.exit_code = Some(error.exit_code() as u8);
+        }
+        report
+    }
+
+    fn unlisted(outcome: RunOutcome, lake: &str, dataset: &Dataset) -> Self {
+        let snapshot = ReportedSnapshot::Unlisted(UnlistedExport {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            dataset: dataset.name.to_owned(),
+            error: None,
+            hint: None,
+            exit_code: None,
+        });
+        Self { outcome, lake: lake.to_owned(), table: None, snapshot }
+    }
+
+    /// What to do about it, if it was left out or failed.
+    pub fn hint(&self) -> Option<&str> {
+        match &self.snapshot {
+            ReportedSnapshot::Unlisted(unlisted) => unlisted.hint.as_deref(),
+            ReportedSnapshot::Published(_) | ReportedSnapshot::Listed(_) => None,
+        }
+    }
+
+    /// Sums of the snapshot, if it was published.
+    pub fn totals(&self) -> Option<&Totals> {
+        match &self.snapshot {
+            ReportedSnapshot::Published(manifest) => Some(&manifest.totals),
+            ReportedSnapshot::Listed(_) | ReportedSnapshot::Unlisted(_) => None,
+        }
+    }
+
     /// Returns the summary for people.
     pub fn summary(&self) -> String {
         match &self.snapshot {
             ReportedSnapshot::Published(manifest) => self.published(manifest),
             ReportedSnapshot::Listed(listed) => self.listed(listed),
+            ReportedSnapshot::Unlisted(unlisted) => self.without_snapshot(&unlisted.dataset),
+        }
+    }
+
+    fn without_snapshot(&self, dataset: &str) -> String {
+        let hint = self.hint().map_or_else(String::new, |hint| format!(": {hint}"));
+        match self.outcome {
+            RunOutcome::Empty => format!("Nothing to publish: the export of {dataset} has no records.\n"),
+            outcome => format!("{dataset}: {}{hint}.\n", outcome.words()),
         }
     }
 
@@ -98,6 +204,7 @@ impl RunReport {
         let parts = listed.num_parts.map_or_else(String::new, |parts| format!(" ({})", count(parts, "part")));
         let lake = printable(&self.lake);
         match (self.outcome, listed.published_snapshot) {
+            (RunOutcome::Empty, _) => self.without_snapshot(dataset),
             (RunOutcome::Skipped, _) => {
                 format!("Nothing to do: {dataset} snapshot {id} is already in {lake}.\n")
             }
@@ -140,15 +247,19 @@ impl RunReport {
                 manifest.snapshot_id()
             );
         }
-        text.push('\n');
+        let dataset = Dataset::find(dataset);
         let mut platforms: BTreeMap<Option<&str>, u64> = BTreeMap::new();
         for file in &manifest.files {
             *platforms.entry(file.os_platform.as_deref()).or_default() += file.rows;
         }
         let mut platforms: Vec<_> = platforms.into_iter().collect();
         platforms.sort_by_key(|(platform, rows)| (std::cmp::Reverse(*rows), *platform));
-        text.push_str(&platform_table(&platforms));
-        let line = Dataset::find(dataset).and_then(|dataset| duckdb_line(&self.lake, dataset, self.table));
+        if dataset.is_none_or(|dataset| dataset.partition_by.is_some()) {
+            text.push('\n');
+            text.push_str(&platform_table(&platforms));
+        }
+        let table = self.table.unwrap_or(TableKind::Plain);
+        let line = dataset.and_then(|dataset| duckdb_line(&self.lake, dataset, table));
         if let Some(line) = line {
             let _ = write!(text, "\nRead it with DuckDB:\n  {line}\n");
         }
@@ -206,7 +317,7 @@ pub(crate) fn reader_path(lake: &str) -> String {
 }
 
 /// Quotes text as one word for a POSIX shell, in double quotes if it has no special characters.
-fn shell_text(text: &str) -> String {
+pub(crate) fn shell_text(text: &str) -> String {
     if text.contains(['"', '$', '`', '\\', '!']) {
         format!("'{}'", text.replace('\'', r"'\''"))
     } else {

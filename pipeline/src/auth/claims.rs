@@ -1,4 +1,5 @@
-//! The claims of a token: its audience and permissions. Read only to explain a refusal; they are not verified.
+//! The claims of a token: its audience and permissions. Read to explain a refusal, and to tell which datasets the token
+//! permits; they are not verified.
 
 use base64::{
     Engine, alphabet,
@@ -53,12 +54,26 @@ impl TokenClaims {
         }
         let payload = token.expose().split('.').nth(1)?;
         let claims: Claims = serde_json::from_slice(&BASE64.decode(payload).ok()?).ok()?;
-        let fit = |names: Vec<String>| names.iter().take(MAX_NAMED).map(|name| quotable(name)).collect();
+        let fit = |names: Vec<String>| names.iter().map(|name| quotable(name)).collect();
         Some(Self {
             audience: quotable(&claims.aud),
             roles: fit(claims.roles),
             scopes: claims.scp.map(|scopes| fit(scopes.split_whitespace().map(str::to_owned).collect())),
         })
+    }
+
+    /// Returns whether the token has the permission.
+    pub fn permits(&self, permission: &Permission) -> bool {
+        let (needed, held) = self.needed_and_held(permission);
+        held.iter().any(|name| name == needed)
+    }
+
+    /// Returns the name of the permission that this kind of token needs, and those that it has.
+    fn needed_and_held(&self, permission: &Permission) -> (&'static str, &[String]) {
+        match &self.scopes {
+            Some(scopes) => (permission.delegated, scopes),
+            None => (permission.application, &self.roles),
+        }
     }
 
     /// Returns the suggested fix for a refusal of this token with `status`.
@@ -74,17 +89,16 @@ impl TokenClaims {
         if status == 401 {
             return "check --login-url and --cloud, and run again later: a new token was refused too".into();
         }
-        let (who, needed, held) = match &self.scopes {
-            Some(scopes) => ("the signed-in user's token", permission.delegated, scopes),
-            None => ("the application", permission.application, &self.roles),
-        };
-        if held.iter().any(|name| name == needed) {
+        let (needed, held) = self.needed_and_held(permission);
+        if self.permits(permission) {
             return format!(
                 "check that the tenant has Defender Vulnerability Management, and that Defender's own roles let the \
                  caller see its devices: the token has {needed} and the right audience"
             );
         }
-        let has = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+        let who = if self.scopes.is_some() { "the signed-in user's token" } else { "the application" };
+        let shown = &held[..held.len().min(MAX_NAMED)];
+        let has = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
         format!(
             "{who} needs the permission {needed} of WindowsDefenderATP, with admin consent; it has: {has}"
         )
@@ -126,6 +140,22 @@ mod tests {
             r#"{"aud":"https://api.security.microsoft.com","roles":["Software.Read.All"]}"#,
             "the token is for https://api.security.microsoft.com, which this API does not accept",
         );
+    }
+
+    #[test]
+    fn permission_is_a_role_or_a_scope() {
+        let check = |claims: &str, expected: bool| {
+            let token =
+                Secret::new(format!("e30.{}.c2ln", BASE64.encode(format!("{{\"aud\":\"a\",{claims}}}"))));
+            assert_eq!(TokenClaims::read(&token).unwrap().permits(&PERMISSION), expected, "{claims}");
+        };
+        check(r#""roles":["Machine.Read.All","Software.Read.All"]"#, true);
+        check(r#""roles":["Software.Read"]"#, false);
+        check(r#""roles":[]"#, false);
+        check(r#""scp":"Machine.Read Software.Read""#, true);
+        check(r#""scp":"Machine.Read","roles":["Software.Read.All"]"#, false);
+        let many: Vec<_> = (0..2 * MAX_NAMED).map(|number| format!("\"Other{number}\"")).collect();
+        check(&format!(r#""roles":[{},"Software.Read.All"]"#, many.join(",")), true);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::fetch::cloud::Cloud;
 use crate::ingest::IfPublished;
 use crate::lake::TableKind;
 use crate::progress::ProgressMode;
+use crate::source::ApiRoute;
 
 macro_rules! choices {
     ($type:ty { $($variant:ident = $name:expr $(, $help:literal)?;)* }) => {
@@ -39,6 +40,11 @@ choices!(AuthMethod {
     WorkloadIdentity = Self::WorkloadIdentity.as_str();
     ManagedIdentity = Self::ManagedIdentity.as_str();
     AzureCli = Self::AzureCli.as_str();
+});
+
+choices!(ApiRoute {
+    Files = "files", "Files from signed download URLs";
+    Json = "json", "Pages of JSON";
 });
 
 choices!(TableKind {

@@ -1,5 +1,6 @@
 //! `expire`: shows what would be removed, asks, and removes it.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroU32;
 
@@ -11,11 +12,11 @@ use super::log::{LogOptions, start_log};
 use super::output::{after_change, print, print_json};
 use super::runtime::start_runtime;
 use super::snapshots::snapshots_table;
-use super::table_options::{TableOptions, lake_or_default};
+use super::table_options::{Tables, TablesOptions, lake_or_default};
 use crate::display::count;
 use crate::exit_code::ExitCode;
-use crate::expire::{self, ExpirePlan, Retention};
-use crate::lake::PublishedSnapshot;
+use crate::expire::{self, ExpireOutcome, ExpirePlan, Retention};
+use crate::lake::{PublishedSnapshot, Table};
 use crate::printable::printable_lines;
 use crate::progress::LogWriter;
 
@@ -23,7 +24,7 @@ use crate::progress::LogWriter;
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(super) struct ExpireOptions {
     #[command(flatten)]
-    table: TableOptions,
+    table: TablesOptions,
     #[command(flatten)]
     keep: KeepOptions,
     /// Remove without asking
@@ -35,7 +36,7 @@ pub(super) struct ExpireOptions {
     /// Print what would be removed, change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print the report as one JSON object on stdout
+    /// Print the report as one JSON object on stdout; with all tables one a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -56,69 +57,111 @@ struct KeepOptions {
 
 pub(super) fn run(options: &ExpireOptions) -> CommandResult {
     start_log(&options.log);
-    let table = options.table.open()?;
+    let tables = options.table.open()?;
     let retention = Retention { keep_days: options.keep.keep_days, keep_monthly: options.keep.keep_monthly };
-    let plan = retention.plan(table.snapshots()?);
-    let quiet = options.json || options.log.quiet;
-    if plan.expired.is_empty() || options.dry_run {
-        let outcome = if plan.expired.is_empty() {
-            expire::ExpireOutcome::Unchanged
-        } else {
-            expire::ExpireOutcome::Planned
-        };
-        return print_expired(options, &plan, outcome);
+    let mut plans = Vec::new();
+    let code = tables.for_each(|table| {
+        plans.push((table, retention.plan(table.snapshots()?)));
+        Ok(())
+    })?;
+    let is_silent = options.json || options.log.quiet;
+    if plans.is_empty() && code == ExitCode::Success && !is_silent {
+        return print("Nothing to remove: the lake has no snapshots.\n");
     }
-    let is_agreed = options.yes_remove_most || (options.yes && !plan.is_most());
+    let mut output =
+        ExpireOutput { options, tables: &tables, needs_gap: None, printed: Ok(ExitCode::Success) };
+    let to_remove: Vec<_> = plans.iter().filter(|(_, plan)| !plan.expired.is_empty()).collect();
+    if to_remove.is_empty() || options.dry_run {
+        for (table, plan) in &plans {
+            output.print(table, plan, ExpireOutcome::Planned);
+        }
+        return if code == ExitCode::Success { output.printed } else { Ok(code) };
+    }
+    let is_agreed =
+        options.yes_remove_most || (options.yes && !to_remove.iter().any(|(_, plan)| plan.is_most()));
     if !is_agreed {
         if options.yes || !std::io::stdin().is_terminal() {
-            return Err(unasked(&plan));
+            return Err(unasked(&tables, &to_remove));
         }
-        if !confirm(&plan)? {
-            return if quiet { Ok(ExitCode::Success) } else { print("Nothing was removed.\n") };
+        if !confirm(&tables, &to_remove)? {
+            return if is_silent { Ok(code) } else { print("Nothing was removed.\n").map(|_| code) };
         }
     }
     let (runtime, cancel) = start_runtime()?;
-    let removed = expire::expire(&table, &plan, &cancel);
+    let mut is_removed = false;
+    let removed = tables.each(plans.iter().map(|(table, plan)| (*table, plan)), |table, plan| {
+        if !plan.expired.is_empty() {
+            expire::expire(table, plan, &cancel)?;
+            is_removed = true;
+        }
+        output.print(table, plan, ExpireOutcome::Removed);
+        Ok(())
+    });
     runtime.shutdown_background();
-    removed?;
-    let printed = print_expired(options, &plan, expire::ExpireOutcome::Removed);
-    Ok(after_change(printed, "the snapshots were removed"))
+    let removed = removed?;
+    if is_removed {
+        after_change(output.printed, "the snapshots were removed");
+    }
+    Ok(if code == ExitCode::Success { removed } else { code })
 }
 
 /// Returns the error of a removal that was not confirmed.
-fn unasked(plan: &ExpirePlan) -> CommandError {
-    let (error, hint) = if plan.is_most() {
+fn unasked(tables: &Tables, plans: &[&(&Table, ExpirePlan)]) -> CommandError {
+    let text = format!("expire would permanently remove {}", expired(tables, plans));
+    let most = most(plans);
+    let Some((table, plan)) = most.first() else {
+        return CommandError::new(ExitCode::Usage, anyhow::anyhow!(text))
+            .with_hint("check with --dry-run, then pass --yes");
+    };
+    let error = if tables.is_all() {
+        anyhow::anyhow!("{text}, more than half of the snapshots of {}", names(&most))
+    } else {
         let newest = plan
             .kept
             .last()
             .map(|snapshot| format!("; days count back from the newest, {}", snapshot.id.date()));
-        let error = anyhow::anyhow!(
-            "expire would permanently remove {}, more than half of the {} of {}{}",
-            expired(plan),
+        anyhow::anyhow!(
+            "{text}, more than half of the {} of {}{}",
             count((plan.kept.len() + plan.expired.len()) as u64, "snapshot"),
-            plan.expired[0].manifest.dataset,
+            table.dataset().name,
             newest.unwrap_or_default()
-        );
-        (error, "check with --dry-run, then pass --yes-remove-most")
-    } else {
-        (
-            anyhow::anyhow!("expire would permanently remove {}", expired(plan)),
-            "check with --dry-run, then pass --yes",
         )
     };
-    CommandError::new(ExitCode::Usage, error).with_hint(hint)
+    CommandError::new(ExitCode::Usage, error).with_hint("check with --dry-run, then pass --yes-remove-most")
+}
+
+/// Returns the plans that remove more than half of a table's snapshots.
+fn most<'p>(plans: &[&'p (&'p Table, ExpirePlan)]) -> Vec<&'p (&'p Table, ExpirePlan)> {
+    plans.iter().copied().filter(|(_, plan)| plan.is_most()).collect()
+}
+
+fn names(plans: &[&(&Table, ExpirePlan)]) -> String {
+    plans.iter().map(|(table, _)| table.dataset().name).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the number and bytes of the expired snapshots: `12 snapshots, 3.1 GiB`.
-fn expired(plan: &ExpirePlan) -> String {
-    format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()))
+fn expired(tables: &Tables, plans: &[&(&Table, ExpirePlan)]) -> String {
+    let num_snapshots: u64 = plans.iter().map(|(_, plan)| plan.expired.len() as u64).sum();
+    let bytes = plans.iter().map(|(_, plan)| plan.expired_bytes()).sum();
+    let datasets =
+        if tables.is_all() { format!(" of {}", count(plans.len() as u64, "dataset")) } else { String::new() };
+    format!("{}{datasets}, {}", count(num_snapshots, "snapshot"), ByteSize(bytes))
 }
 
-/// Asks on the terminal. Any answer but `y` or `yes` means no.
-fn confirm(plan: &ExpirePlan) -> CommandResult<bool> {
-    let table = snapshots_table(&plan.expired, Utc::now());
-    let most = if plan.is_most() { ", more than half of all" } else { "" };
-    let question = format!("{table}\nPermanently remove these {}{most}? [y/N] ", expired(plan));
+/// Asks on the terminal, once for all tables. Any answer but `y` or `yes` means no.
+fn confirm(tables: &Tables, plans: &[&(&Table, ExpirePlan)]) -> CommandResult<bool> {
+    let now = Utc::now();
+    let mut question = String::new();
+    for (table, plan) in plans {
+        let _ = writeln!(question, "{}{}", tables.heading(table), snapshots_table(&plan.expired, now));
+    }
+    let most = most(plans);
+    let most = match (most.is_empty(), tables.is_all()) {
+        (true, _) => String::new(),
+        (false, false) => ", more than half of all".to_owned(),
+        (false, true) => format!(", more than half of all of {}", names(&most)),
+    };
+    let _ = write!(question, "Permanently remove these {}{most}? [y/N] ", expired(tables, plans));
     let _ = LogWriter.write_all(printable_lines(&question).as_bytes());
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| {
@@ -127,35 +170,63 @@ fn confirm(plan: &ExpirePlan) -> CommandResult<bool> {
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
-fn print_expired(
-    options: &ExpireOptions,
-    plan: &ExpirePlan,
-    outcome: expire::ExpireOutcome,
-) -> CommandResult {
-    if options.json {
+/// Prints what was, or would be, removed of each table.
+struct ExpireOutput<'e> {
+    options: &'e ExpireOptions,
+    tables: &'e Tables,
+    /// Whether something with a table was printed before.
+    needs_gap: Option<bool>,
+    printed: CommandResult,
+}
+
+impl ExpireOutput<'_> {
+    /// Prints a plan, with `outcome` unless it removes nothing. After an error of printing, nothing is printed.
+    fn print(&mut self, table: &Table, plan: &ExpirePlan, outcome: ExpireOutcome) {
+        let outcome = if plan.expired.is_empty() { ExpireOutcome::Unchanged } else { outcome };
+        if self.printed.is_err() {
+            return;
+        }
+        if self.options.json {
+            self.printed = print_json(&self.json(table, plan, outcome));
+        } else if !self.options.log.quiet {
+            // Of all tables, what has a table of snapshots stands apart; anything else is a line.
+            let has_table = outcome == ExpireOutcome::Planned;
+            let gap = if self.needs_gap.is_some_and(|before| before || has_table) { "\n" } else { "" };
+            let heading = match self.tables.heading(table) {
+                heading if has_table || heading.is_empty() => heading,
+                heading => format!("{}: ", heading.trim_end()),
+            };
+            self.printed = print(&format!("{gap}{heading}{}", text(plan, outcome)));
+            self.needs_gap = Some(has_table);
+        }
+    }
+
+    fn json(&self, table: &Table, plan: &ExpirePlan, outcome: ExpireOutcome) -> serde_json::Value {
         let ids = |snapshots: &[PublishedSnapshot]| -> Vec<String> {
             snapshots.iter().map(|snapshot| snapshot.id.to_string()).collect()
         };
-        let report = serde_json::json!({
+        serde_json::json!({
             "outcome": outcome,
-            "lake": lake_or_default(options.table.lake.as_deref()),
+            "lake": lake_or_default(self.options.table.lake.as_deref()),
+            "dataset": table.dataset().name,
             "removed": ids(&plan.expired),
             "removed_bytes": plan.expired_bytes(),
             "kept": ids(&plan.kept),
-        });
-        return print_json(&report);
+        })
     }
-    if options.log.quiet {
-        return Ok(ExitCode::Success);
-    }
+}
+
+fn text(plan: &ExpirePlan, outcome: ExpireOutcome) -> String {
     let kept = count(plan.kept.len() as u64, "snapshot");
-    print(&match outcome {
-        expire::ExpireOutcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
-        expire::ExpireOutcome::Planned => {
+    let expired =
+        format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()));
+    match outcome {
+        ExpireOutcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
+        ExpireOutcome::Planned => {
             let table = snapshots_table(&plan.expired, Utc::now());
             let most = if plan.is_most() { "This is more than half: pass --yes-remove-most.\n" } else { "" };
-            format!("{table}\nWould remove {}; {kept} kept.\n{most}", expired(plan))
+            format!("{table}\nWould remove {expired}; {kept} kept.\n{most}")
         }
-        expire::ExpireOutcome::Removed => format!("Removed {}; {kept} kept.\n", expired(plan)),
-    })
+        ExpireOutcome::Removed => format!("Removed {expired}; {kept} kept.\n"),
+    }
 }

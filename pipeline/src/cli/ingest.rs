@@ -1,18 +1,18 @@
-//! `ingest`: runs an ingest, shows its progress and prints its report.
-
-use std::sync::Arc;
+//! `ingest`: runs an ingest, shows its progress and prints a report of each dataset, or a summary of all.
 
 use super::command_error::{CommandError, CommandResult};
 use super::config_file::read_config;
 use super::ingest_options::IngestOptions;
+use super::ingest_summary::{ended_line, summary_of_several};
 use super::log::start_log;
-use super::output::{after_change, print, print_json};
+use super::output::{after_change, print, print_json, say};
 use super::runtime::start_runtime;
-use crate::exit_code::ExitCode;
-use crate::ingest;
+use crate::exit_code::{Diagnostic as _, ExitCode};
+use crate::http::error_chain;
+use crate::ingest::{self, IngestError, Position, RunEvent, TakenDataset};
 use crate::panics;
-use crate::progress::{Progress, ProgressDisplay};
-use crate::report::RunOutcome;
+use crate::progress::RunDisplay;
+use crate::report::{RunOutcome, RunReport};
 
 pub(super) fn run(options: IngestOptions) -> CommandResult {
     start_log(&options.log);
@@ -22,25 +22,89 @@ pub(super) fn run(options: IngestOptions) -> CommandResult {
         .map_err(|error| if cancel.is_cancelled() { CommandError::interrupted() } else { error.into() })?;
     let config = options.to_config()?;
     raise_file_limit();
-    let progress = Arc::new(Progress::default());
-    let display = ProgressDisplay::start(options.log.progress_mode(), &progress);
-    let result = panics::catch(|| ingest::ingest(&config, &runtime, &progress, &cancel));
+    let mut output = RunOutput {
+        lake: &config.lake,
+        is_several: config.datasets.is_several(),
+        is_json: options.json,
+        display: RunDisplay::new(options.log.progress_mode()),
+        position: None,
+        printed: Ok(ExitCode::Success),
+    };
+    let result =
+        panics::catch(|| ingest::ingest(&config, &runtime, &cancel, &mut |event| output.observe(event)));
+    let RunOutput { is_several, printed, display, .. } = output;
     drop(display);
     // Pending requests are dropped.
     runtime.shutdown_background();
-    let report = result??;
-    let printed = if options.json {
-        print_json(&report)
-    } else if options.log.quiet {
-        Ok(ExitCode::Success)
+    let mut taken = result??;
+    let is_published = taken.iter().any(is_published);
+    let is_silent = options.json || options.log.quiet;
+    let code = ingest::exit_code(&taken);
+    let printed = if is_several {
+        if is_silent { printed } else { print(&summary_of_several(&config.lake, &taken)) }
     } else {
-        print(&report.summary())
+        match taken.pop().map(|taken| taken.result) {
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(report)) if !is_silent => print(&report.summary()),
+            _ => printed,
+        }
     };
-    if report.outcome == RunOutcome::Published {
-        Ok(after_change(printed, "the snapshot was published"))
-    } else {
-        printed
+    if is_published {
+        let done = if is_several { "the snapshots were published" } else { "the snapshot was published" };
+        after_change(printed, done);
+        return Ok(code);
     }
+    if code == ExitCode::Success { printed } else { Ok(code) }
+}
+
+fn is_published(taken: &TakenDataset) -> bool {
+    taken.result.as_ref().is_ok_and(|report| report.outcome == RunOutcome::Published)
+}
+
+/// What a run prints while it goes on.
+struct RunOutput<'r> {
+    lake: &'r str,
+    /// Whether each line says which dataset it is about.
+    is_several: bool,
+    is_json: bool,
+    display: RunDisplay,
+    position: Option<Position>,
+    /// The first error of printing reports; nothing is printed after it.
+    printed: CommandResult,
+}
+
+impl RunOutput<'_> {
+    fn observe(&mut self, event: RunEvent<'_>) {
+        match event {
+            RunEvent::Begins { position, progress } => {
+                self.position = Some(position);
+                let several = self.is_several.then_some(position);
+                let title = several.map(|position| position.to_string());
+                self.display.begin(several.map(|position| position.dataset), title, progress);
+            }
+            RunEvent::Ends(taken) => {
+                let position = self.position.take().filter(|_| self.is_several);
+                self.display.end(position.map(|position| ended_line(position, taken)));
+                if let Err(error) = &taken.result
+                    && self.is_several
+                {
+                    say("error", &format!("{}: {}", taken.dataset.name, described(error)));
+                }
+                if self.is_json && self.printed.is_ok() {
+                    self.printed = match &taken.result {
+                        Ok(report) => print_json(report),
+                        Err(error) => print_json(&RunReport::failed(self.lake, taken.dataset, error)),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Returns an error with its suggested fix on one line.
+fn described(error: &IngestError) -> String {
+    let hint = error.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"));
+    error_chain(error) + &hint
 }
 
 /// Raises the limit of open files: each partition keeps one open, and the usual soft limit is 1024.

@@ -11,18 +11,20 @@ use url::Url;
 
 use super::config_file::{base_url_of_file, explain};
 use super::log::LogOptions;
-use super::table_options::{DEFAULT_LAKE, LAKE_VARIABLE, default_work_dir, find_dataset};
+use super::table_options::{DEFAULT_LAKE, LAKE_VARIABLE, default_work_dir, parse_datasets};
 use super::usage_error::{ConfigError, expectation, invalid};
 use crate::auth::{AuthMethod, Credentials};
 use crate::environment;
 use crate::fetch::cloud::{Cloud, Preset};
 use crate::fetch::{MinThroughput, RetryPolicy};
 use crate::http::base_url::parse_base_url;
-use crate::ingest::{IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects, is_year_of_four_digits};
+use crate::ingest::{
+    DatasetChoice, IfPublished, IngestConfig, MIN_MEMORY_BYTES, MaxRejects, is_year_of_four_digits,
+};
 use crate::lake::TableKind;
 use crate::memory::MemoryBudget;
 use crate::redact;
-use crate::source::{ApiConfig, RouteConfig, SourceConfig};
+use crate::source::{ApiConfig, ApiRoute, RouteConfig, ServiceConfig, SourceConfig};
 
 /// The options of `ingest`. The configuration file has the same names.
 #[derive(Debug, Default, clap::Args, Deserialize)]
@@ -33,10 +35,11 @@ use crate::source::{ApiConfig, RouteConfig, SourceConfig};
     reason = "doc comments are the help, as it is printed, and each bool is a switch"
 )]
 pub struct IngestOptions {
-    /// Fetch parts as files from signed download URLs, or as pages of the JSON API [default: files]
+    /// Fetch parts as files from signed download URLs, or as pages of the JSON API [default: files if the dataset has
+    /// them]
     #[arg(long, value_enum, conflicts_with = "from", help_heading = "Source")]
-    pub via: Option<Via>,
-    /// Read parts from disk instead: files, folders or globs
+    pub via: Option<ApiRoute>,
+    /// Read parts of one dataset from disk instead: files, folders or globs
     #[arg(long, value_name = "PATH|GLOB", num_args = 1.., help_heading = "Source")]
     pub from: Vec<String>,
     /// Set the generated time of the parts given with --from [default: from a YYYY-MM-DD/HHMM folder in their paths]
@@ -45,8 +48,9 @@ pub struct IngestOptions {
     /// Accept a generated time more than two days ahead of the clock
     #[arg(long, help_heading = "Source")]
     pub allow_future: bool,
-    /// Select the export [default: software-inventory]
-    #[arg(long, value_name = "NAME", help_heading = "Source")]
+    /// Ingest these datasets, one after the other, or all that the token permits [env: DEFENDER_DATASET]
+    /// [default: software-inventory]
+    #[arg(long, value_name = "NAME[,NAME…]|all", help_heading = "Source")]
     pub dataset: Option<String>,
     /// Use the API, login, scope and blob hosts of this Microsoft cloud [default: worldwide]
     #[arg(long, value_enum, help_heading = "Service")]
@@ -110,7 +114,7 @@ pub struct IngestOptions {
     /// Print what would be done, change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print the run report as one JSON object on stdout
+    /// Print the run report as a JSON object on stdout; with several datasets one a line, in the order taken
     #[arg(long)]
     pub json: bool,
     /// Read options from this TOML file; flags and environment variables take precedence
@@ -121,17 +125,6 @@ pub struct IngestOptions {
     #[serde(skip)]
     #[expect(missing_docs, reason = "a doc comment here would become the help of the command")]
     pub log: LogOptions,
-}
-
-/// A route of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Via {
-    /// Files from signed download URLs
-    #[default]
-    Files,
-    /// Pages of JSON
-    Json,
 }
 
 /// What to do with undocumented fields.
@@ -164,6 +157,7 @@ impl IngestOptions {
             }
         }
         self.lake = self.lake.or_else(|| environment::variable(LAKE_VARIABLE));
+        self.dataset = self.dataset.or_else(|| environment::variable("DEFENDER_DATASET"));
         let Some(path) = self.config.clone() else { return Ok(self) };
         let text = read(&path).map_err(|source| ConfigError::ReadFile { path: path.clone(), source })?;
         let file = toml::from_str(&text).map_err(|error| explain(path, &text, &error))?;
@@ -220,7 +214,7 @@ impl IngestOptions {
         let memory = MemoryBudget::new(memory_bytes);
         let one = NonZeroUsize::MIN;
         Ok(IngestConfig {
-            dataset: find_dataset(self.dataset.as_deref())?,
+            datasets: self.datasets()?,
             lake: self.lake.clone().unwrap_or_else(|| DEFAULT_LAKE.to_owned()),
             source: SourceConfig {
                 route: self.route()?,
@@ -246,6 +240,14 @@ impl IngestOptions {
             memory,
             dry_run: self.dry_run,
         })
+    }
+
+    fn datasets(&self) -> Result<DatasetChoice, ConfigError> {
+        let choice = parse_datasets(self.dataset.as_deref())?;
+        if !self.from.is_empty() && choice.is_several() {
+            return Err(invalid("--from", "requires exactly one dataset; name it with --dataset"));
+        }
+        Ok(choice)
     }
 
     fn sas_valid_hours(&self) -> Result<u8, ConfigError> {
@@ -336,10 +338,8 @@ impl IngestOptions {
             auth: self.auth.unwrap_or_default(),
             credentials: Credentials::from_env(),
         };
-        Ok(match self.via.unwrap_or_default() {
-            Via::Files => RouteConfig::Files { api, sas_valid_hours, blob_hosts },
-            Via::Json => RouteConfig::Json { api, page_size },
-        })
+        let via = self.via;
+        Ok(RouteConfig::Service(Box::new(ServiceConfig { api, via, sas_valid_hours, blob_hosts, page_size })))
     }
 }
 
@@ -374,21 +374,24 @@ mod tests {
     fn source_of_flags_replaces_that_of_the_file() {
         let from = IngestOptions { from: vec!["a".into()], ..Default::default() };
         assert!(matches!(from.or(file("via = \"json\"")).route(), Ok(RouteConfig::Local { .. })));
-        let via = IngestOptions { via: Some(Via::Json), ..Default::default() };
-        assert!(matches!(via.or(file("from = [\"a\"]")).route(), Ok(RouteConfig::Json { .. })));
+        let via = IngestOptions { via: Some(ApiRoute::Json), ..Default::default() };
+        let Ok(RouteConfig::Service(service)) = via.or(file("from = [\"a\"]")).route() else {
+            panic!("a route")
+        };
+        assert_eq!(service.via, Some(ApiRoute::Json));
     }
 
     #[test]
     fn values_out_of_range_name_their_option() {
+        let names = schema::DATASETS.iter().map(|dataset| dataset.cli_name()).collect::<Vec<_>>().join(", ");
         for (text, expected) in [
             ("sas-valid-hours = 25", "--sas-valid-hours: expected 1 to 24"),
             ("via = \"json\"\npage-size = 0", "--page-size: expected 1 to 200000"),
             ("memory = \"1MiB\"", "--memory: expected at least 64.0 MiB"),
+            ("dataset = \"x\"", &format!("--dataset: unknown dataset, expected all or some of: {names}")),
             (
-                "dataset = \"x\"",
-                "--dataset: unknown dataset, expected one of: software-inventory, software-inventory-non-cpe, \
-                 software-vulnerabilities, secure-configurations, security-baselines, browser-extensions, \
-                 certificates, hardware-firmware, information-gathering",
+                "dataset = \"all\"\nfrom = [\"x\"]",
+                "--from: requires exactly one dataset; name it with --dataset",
             ),
             (
                 "generated-time = \"2021-01-11T11:01:00Z\"",

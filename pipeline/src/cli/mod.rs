@@ -13,6 +13,7 @@ mod run_query;
 mod duckdb_line;
 mod schema;
 mod history;
+mod ingest_summary;
 mod ingest_options;
 mod choices;
 mod table_options;
@@ -45,7 +46,8 @@ Exit codes:
   6    the lake could not be written, verify found damage, or --if-published fail
   7    rate budget used up; retry after the time printed
   130  interrupted
-With every non-zero code the lake is unchanged.";
+With every non-zero code the lake is unchanged. Of several datasets, the code is that of the first that failed, and the
+tables of the others are published.";
 
 /// Ingest Microsoft Defender's device exports into a lake of Parquet snapshots
 #[derive(Debug, Parser)]

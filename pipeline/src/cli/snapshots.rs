@@ -8,14 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::command_error::CommandResult;
 use super::log::{LogFormat, start_log_at};
 use super::output::{print, print_json};
-use super::table_options::TableOptions;
+use super::table_options::TablesOptions;
 use crate::display::{count, grouped, table, time_cell};
+use crate::exit_code::ExitCode;
 use crate::lake::PublishedSnapshot;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SnapshotsOptions {
     #[command(flatten)]
-    table: TableOptions,
+    table: TablesOptions,
     /// Print the manifests as a JSON array
     #[arg(long)]
     json: bool,
@@ -23,17 +24,29 @@ pub(super) struct SnapshotsOptions {
 
 pub(super) fn run(options: &SnapshotsOptions) -> CommandResult {
     start_log_at("warn", LogFormat::Text);
-    let table = options.table.open()?;
-    let snapshots = table.snapshots()?;
-    if options.json {
-        let manifests: Vec<_> = snapshots.iter().map(|snapshot| &snapshot.manifest).collect();
-        return print_json(&manifests);
-    }
-    if snapshots.is_empty() {
-        return print(&format!("No snapshots of {} yet.\n", table.dataset().name));
-    }
-    let now = Utc::now();
-    print(&format!("{}\n{}", snapshots_table(&snapshots, now), snapshots_summary(&snapshots, now)))
+    let tables = options.table.open()?;
+    let mut listed = Vec::new();
+    let code = tables.for_each(|table| {
+        listed.push((table, table.snapshots()?));
+        Ok(())
+    })?;
+    let printed = if options.json {
+        let snapshots = listed.iter().flat_map(|(_, snapshots)| snapshots);
+        print_json(&snapshots.map(|snapshot| &snapshot.manifest).collect::<Vec<_>>())
+    } else {
+        let now = Utc::now();
+        let sections = listed.iter().map(|(table, snapshots)| {
+            let text = if snapshots.is_empty() {
+                format!("No snapshots of {} yet.\n", table.dataset().name)
+            } else {
+                format!("{}\n{}", snapshots_table(snapshots, now), snapshots_summary(snapshots, now))
+            };
+            tables.heading(table) + &text
+        });
+        let sections: Vec<_> = sections.collect();
+        print(&if sections.is_empty() { "No snapshots yet.\n".to_owned() } else { sections.join("\n") })
+    };
+    if code == ExitCode::Success { printed } else { Ok(code) }
 }
 
 /// Returns the snapshots as a table. Ages count from the generated time until `now`.

@@ -1,6 +1,6 @@
 //! Calls to the API: bearer token, one renewal, throttling, retries.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use reqwest::{Method, Response, StatusCode, header};
@@ -13,7 +13,7 @@ use super::server_clock::ServerClock;
 use super::{FetchError, RetryPolicy, ServiceError};
 use crate::auth::{AuthMethod, Credentials, TokenClaims, Tokens};
 use crate::http::{
-    API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, check_trust, is_private, transport_error,
+    API_READ_TIMEOUT, HttpClient, HttpError, RedactedUrl, Secret, check_trust, is_private, transport_error,
 };
 
 /// Longest time that one call waits for its rate limit: enough for the minute's window. Beyond it the scheduler
@@ -46,6 +46,34 @@ pub struct ApiConfig {
     pub credentials: Credentials,
 }
 
+impl ApiConfig {
+    /// Prepares the tokens of a run, which all its clients share. Requests none yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails if secrets would be sent unencrypted to the API or the authority.
+    pub fn tokens(&self) -> Result<Tokens, FetchError> {
+        if !is_private(&self.api_url) {
+            return Err(HttpError::NotPrivate { url: (&self.api_url).into() }.into());
+        }
+        Ok(Tokens::try_new(&self.login_url, self.scope.clone(), self.auth, self.credentials.clone())?)
+    }
+}
+
+/// Returns the token to send, after retries if the authority is down.
+///
+/// # Errors
+///
+/// Fails if none can be obtained.
+pub async fn sign_in(tokens: &Tokens, retry: &mut Retry) -> Result<Secret, FetchError> {
+    loop {
+        match tokens.token().await {
+            Ok(token) => return Ok(token),
+            Err(err) => retry.wait(err.into()).await?,
+        }
+    }
+}
+
 /// A client for one API, used for calls of one permission.
 #[derive(Debug)]
 pub struct ApiClient {
@@ -54,7 +82,7 @@ pub struct ApiClient {
     /// The API, as its path below `/api`.
     path: &'static str,
     sister_hosts: &'static [&'static str],
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     retry: RetryPolicy,
     budget: CallBudget,
     clock: ServerClock,
@@ -79,16 +107,14 @@ impl ApiClient {
     ///
     /// # Errors
     ///
-    /// Fails if secrets would be sent unencrypted to the API or the authority.
+    /// Fails if no HTTP client can be made.
     pub fn try_new(
         config: &ApiConfig,
+        tokens: Arc<Tokens>,
         retry: RetryPolicy,
         permission: &'static Permission,
         budget: BudgetConfig<'_>,
     ) -> Result<Self, FetchError> {
-        if !is_private(&config.api_url) {
-            return Err(HttpError::NotPrivate { url: (&config.api_url).into() }.into());
-        }
         // The service counts by application and tenant; all who sign in by other means are one caller.
         let Credentials { tenant_id, client_id, .. } = &config.credentials;
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
@@ -100,12 +126,7 @@ impl ApiClient {
             base: (&config.api_url).into(),
             path: budget.path,
             sister_hosts: config.sister_hosts,
-            tokens: Tokens::try_new(
-                &config.login_url,
-                config.scope.clone(),
-                config.auth,
-                config.credentials.clone(),
-            )?,
+            tokens,
             retry,
             permission,
         })
@@ -177,13 +198,7 @@ impl ApiClient {
         let mut renewed = false;
         let mut throttled = Throttled::default();
         loop {
-            let token = match self.tokens.token().await {
-                Ok(token) => token,
-                Err(err) => {
-                    retry.wait(err.into()).await?;
-                    continue;
-                }
-            };
+            let token = sign_in(&self.tokens, retry).await?;
             loop {
                 let now = Utc::now();
                 let Some(delay) = self.budget.take(now)? else { break };

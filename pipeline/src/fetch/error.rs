@@ -173,6 +173,16 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Returns whether the service refuses because the token lacks the permission, as far as it can be read, or the tenant
+    /// a feature or licence.
+    pub fn is_not_permitted(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAuthorised { status: 403, service, permission, claims, .. }
+                if service.is_about_feature() || claims.as_ref().is_none_or(|claims| !claims.permits(permission))
+        )
+    }
+
     /// Returns whether another attempt can succeed.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -216,6 +226,9 @@ impl Diagnostic for FetchError {
         match self {
             Self::Token(err) => err.hint(),
             Self::Http(err) => err.hint(),
+            Self::NotAuthorised { status: 403, service, .. } if service.is_about_feature() => {
+                Some("check that the tenant has a licence for it, such as Defender Vulnerability Management".into())
+            }
             Self::NotAuthorised { status, permission, claims: Some(claims), .. } => {
                 Some(claims.explain(*status, permission).into())
             }

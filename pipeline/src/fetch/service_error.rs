@@ -37,6 +37,14 @@ impl ServiceError {
         Self { code: code.filter(|code| !code.is_empty()).or(said.code), ..said }
     }
 
+    /// Returns whether the API says that the tenant lacks a feature or a licence. The documentation names the code; what a
+    /// tenant without a licence gets is not known, so that the message counts too.
+    pub fn is_about_feature(&self) -> bool {
+        let message = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+        self.has_code(&["DisabledFeature"])
+            || ["license", "licence", "feature", "subscription"].iter().any(|word| message.contains(word))
+    }
+
     /// Returns whether storage refuses the network that the request comes from: by the account's firewall, or by a
     /// signature for other addresses. Neither time nor another listing changes that.
     pub fn is_about_network(&self) -> bool {
@@ -142,5 +150,22 @@ mod tests {
         check("", "no reason given");
         check("<html>", "no reason given");
         check(r#"{"error":"text"}"#, "no reason given");
+    }
+
+    #[test]
+    fn missing_feature_is_told_by_code_or_message() {
+        let check = |code: &str, message: &str, expected: bool| {
+            let body = serde_json::json!({ "error": { "code": code, "message": message } });
+            assert_eq!(
+                ServiceError::parse(body.to_string().as_bytes()).is_about_feature(),
+                expected,
+                "{body}"
+            );
+        };
+        check("DisabledFeature", "", true);
+        check("Forbidden", "Tenant has no active License for this API.", true);
+        check("Forbidden", "The feature is not enabled.", true);
+        check("Forbidden", "Missing application roles. API required roles: Software.Read.All.", false);
+        check("", "", false);
     }
 }

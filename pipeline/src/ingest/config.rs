@@ -17,8 +17,8 @@ pub const MIN_MEMORY_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct IngestConfig {
-    /// The dataset to ingest.
-    pub dataset: &'static Dataset,
+    /// The datasets to ingest.
+    pub datasets: DatasetChoice,
     /// The location of the lake, a path or URL.
     pub lake: String,
     /// Where to fetch or read parts.
@@ -43,6 +43,30 @@ pub struct IngestConfig {
     pub memory: MemoryBudget,
     /// Whether to change nothing.
     pub dry_run: bool,
+}
+
+/// Which datasets to take.
+#[derive(Debug, Clone)]
+pub enum DatasetChoice {
+    /// These, each once, in this order. One without permission fails.
+    Named(Vec<&'static Dataset>),
+    /// All that the token permits.
+    All,
+}
+
+impl DatasetChoice {
+    /// Whether the datasets were named.
+    pub fn is_named(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
+
+    /// Whether a run can take more than one dataset: its reports then say which one they are about.
+    pub fn is_several(&self) -> bool {
+        match self {
+            Self::Named(datasets) => datasets.len() > 1,
+            Self::All => true,
+        }
+    }
 }
 
 /// What to do if the lake already has the snapshot.

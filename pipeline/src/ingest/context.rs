@@ -1,8 +1,9 @@
-//! What all steps of a run share, and how they wait and lock.
+//! What all steps at one dataset of a run share, and how they wait and lock.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use schema::Dataset;
 use tokio::runtime::Runtime;
 
 use super::config::IngestConfig;
@@ -10,14 +11,22 @@ use super::error::IngestError;
 use crate::cancel::Cancel;
 use crate::progress::Progress;
 use crate::snapshot::RunId;
-use crate::source::Export;
+use crate::source::{Export, Sources};
 
-/// A run that publishes.
-pub(super) struct Run<'r> {
+/// A run at one of its datasets.
+#[derive(Clone, Copy)]
+pub(super) struct Session<'r> {
     pub(super) config: &'r IngestConfig,
+    pub(super) sources: &'r Sources<'r>,
+    pub(super) dataset: &'static Dataset,
     pub(super) runtime: &'r Runtime,
     pub(super) progress: &'r Arc<Progress>,
     pub(super) cancel: &'r Cancel,
+}
+
+/// A session that publishes.
+pub(super) struct Run<'r> {
+    pub(super) session: &'r Session<'r>,
     pub(super) export: &'r Export,
     pub(super) id: RunId,
     pub(super) started_at: DateTime<Utc>,

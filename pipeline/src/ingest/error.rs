@@ -133,12 +133,28 @@ pub enum IngestError {
     /// The run was interrupted by SIGINT or SIGTERM.
     #[error("interrupted; nothing was published")]
     Interrupted,
+    /// The token permits none of the datasets.
+    #[error("the token permits none of the datasets")]
+    NonePermitted {
+        /// What to do about it.
+        hint: String,
+    },
+    /// A panic, which is a bug.
+    #[error("internal error: {0}")]
+    Panicked(#[from] Panicked),
     /// A bug, or an unexpected failure of the operating system.
     #[error("internal error: {reason}")]
     Internal {
         /// What happened.
         reason: String,
     },
+}
+
+impl IngestError {
+    /// Returns whether the service refuses the dataset because the token lacks its permission, or the tenant a feature.
+    pub(super) fn is_not_permitted(&self) -> bool {
+        matches!(self, Self::Source(SourceError::Fetch(error)) if error.is_not_permitted())
+    }
 }
 
 impl Diagnostic for IngestError {
@@ -151,6 +167,8 @@ impl Diagnostic for IngestError {
             | Self::GeneratedTime { is_local: false, .. }
             | Self::Empty { .. }
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
+            Self::NonePermitted { .. } => ExitCode::NotAuthorised,
+            Self::Panicked(panicked) => panicked.exit_code(),
             Self::TooManyRejects { .. } => ExitCode::Rejects,
             Self::Interrupted => ExitCode::Interrupted,
             Self::IsDelta { .. } | Self::GeneratedTime { is_local: true, .. } => ExitCode::Usage,
@@ -192,6 +210,8 @@ impl Diagnostic for IngestError {
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => return error.hint(),
             Self::Commit(error) => return error.hint(),
             Self::Threads(error) => return error.hint(),
+            Self::NonePermitted { hint } => return Some(hint.clone().into()),
+            Self::Panicked(panicked) => return panicked.hint(),
             Self::IsDelta { .. } => "omit --table plain, or choose another --lake for a plain table",
             Self::GeneratedTime { problem: TimeProblem::Future { .. }, .. } => {
                 "check this machine's clock, or pass --allow-future"
@@ -216,12 +236,6 @@ impl Diagnostic for IngestError {
 impl From<AssembleError> for IngestError {
     fn from(error: AssembleError) -> Self {
         Self::Internal { reason: error.to_string() }
-    }
-}
-
-impl From<Panicked> for IngestError {
-    fn from(panicked: Panicked) -> Self {
-        Self::Internal { reason: panicked.to_string() }
     }
 }
 

@@ -35,12 +35,12 @@ impl Run<'_> {
         let mut staging = lock.stage(&self.id, snapshot)?;
         let manifest = self.write(staging.destination(), source)?;
         let on_bytes = |bytes, total_bytes| {
-            self.progress.total_upload_bytes.store(total_bytes, Ordering::Relaxed);
-            self.progress.upload_bytes.store(bytes, Ordering::Relaxed);
+            self.session.progress.total_upload_bytes.store(total_bytes, Ordering::Relaxed);
+            self.session.progress.upload_bytes.store(bytes, Ordering::Relaxed);
         };
-        staging.upload(&manifest, &on_bytes, &|| self.cancel.is_cancelled())?;
+        staging.upload(&manifest, &on_bytes, &|| self.session.cancel.is_cancelled())?;
         // The few steps from here on are not interrupted.
-        if self.cancel.is_cancelled() {
+        if self.session.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }
         let published = match staging.publish(&manifest) {
@@ -68,15 +68,15 @@ impl Run<'_> {
         );
         Ok(RunReport {
             outcome: RunOutcome::Published,
-            lake: self.config.lake.clone(),
-            table: lock.kind()?,
+            lake: self.session.config.lake.clone(),
+            table: Some(lock.kind()?),
             snapshot: ReportedSnapshot::Published(Box::new(manifest)),
         })
     }
 
     fn not_published(&self, table: &Table, outcome: RunOutcome) -> Result<RunReport, IngestError> {
         tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run published first");
-        Ok(listed(self.config, table, self.export, outcome)?)
+        Ok(listed(self.session.config, table, self.export, outcome)?)
     }
 
     /// Fetches, decodes and writes everything into staging, and returns the manifest.
@@ -87,7 +87,7 @@ impl Run<'_> {
 
     /// Fetches the parts that `source` delivers, decodes them and writes their rows and rejects.
     fn write_portion(&self, destination: &Destination, source: Source) -> Result<WrittenPart, IngestError> {
-        let config = self.config;
+        let config = self.session.config;
         let snapshot = self.export.snapshot_id();
         let budget = config.memory;
         let num_threads = budget.num_threads(config.threads);
@@ -96,13 +96,13 @@ impl Run<'_> {
         }
         let pool = threads::start_pool(num_threads.get())?;
         let options = BatchOptions { extra_fields: config.capture_extra_fields, ..BatchOptions::default() };
-        let layout = Arc::new(BatchLayout::new(config.dataset, snapshot.generated_time(), options));
+        let layout = Arc::new(BatchLayout::new(self.session.dataset, snapshot.generated_time(), options));
         let limits = WriterLimits {
             max_open_bytes: budget.open_files_bytes(),
             max_encoder_bytes: budget.encode_bytes() / (ENCODERS_SHARE * num_threads.get()),
         };
         let schema = layout.file_schema();
-        let writer = SnapshotWriter::new(destination, config.dataset, schema, limits);
+        let writer = SnapshotWriter::new(destination, self.session.dataset, schema, limits);
         let limits = RowGroupLimits {
             max_open_bytes: budget.row_groups_bytes(),
             encode_room: MemoryPool::new(budget.encode_bytes()),
@@ -153,7 +153,7 @@ impl Run<'_> {
         destination: &Destination,
         written: impl IntoIterator<Item = WrittenPart>,
     ) -> Result<Manifest, IngestError> {
-        let config = self.config;
+        let config = self.session.config;
         let snapshot = self.export.snapshot_id();
         let WrittenSnapshot { parts, files, totals, undocumented_fields } =
             WrittenSnapshot::assemble(written, self.export.num_parts)?;
@@ -165,8 +165,8 @@ impl Run<'_> {
         }
         Ok(Manifest {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            schema_version: config.dataset.version,
-            dataset: config.dataset.name.to_owned(),
+            schema_version: self.session.dataset.version,
+            dataset: self.session.dataset.name.to_owned(),
             route: self.export.route,
             generated_time: snapshot.generated_time(),
             generated_time_from: self.export.generated_time_from,
@@ -185,7 +185,7 @@ impl Run<'_> {
             Ok(rejects) => IngestError::TooManyRejects {
                 rejected: totals.rejected_records,
                 records: totals.records,
-                limit: self.config.max_rejects,
+                limit: self.session.config.max_rejects,
                 rejects,
             },
             Err(error) => error,
@@ -202,9 +202,9 @@ impl Run<'_> {
 
     /// Copies the rejects file out of staging, which is removed, to the path that the error names.
     fn keep_rejects(&self, destination: &Destination) -> Result<PathBuf, IngestError> {
-        let config = self.config;
+        let config = self.session.config;
         let name = format!("{}-{}.rejects.ndjson.gz", self.export.snapshot_id(), self.id);
-        let path = config.work_dir.join(config.dataset.name).join(name);
+        let path = config.work_dir.join(self.session.dataset.name).join(name);
         match copy_private(&destination.rejects_path(), &path) {
             Ok(()) => Ok(path),
             Err(source) => Err(IngestError::KeepRejects { path, source }),
@@ -222,10 +222,10 @@ pub(super) fn listed(
     Ok(RunReport {
         outcome,
         lake: config.lake.clone(),
-        table: config.table.map_or_else(|| table.kind(), Ok)?,
+        table: Some(config.table.map_or_else(|| table.kind(), Ok)?),
         snapshot: ReportedSnapshot::Listed(ListedExport {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            dataset: config.dataset.name.to_owned(),
+            dataset: table.dataset().name.to_owned(),
             route: export.route,
             generated_time: export.snapshot_id().generated_time(),
             generated_time_from: export.generated_time_from,

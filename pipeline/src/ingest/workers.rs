@@ -88,11 +88,11 @@ pub(super) struct LostColumn {
 impl Workers<'_> {
     /// Decodes the parts that `source` delivers, while it fetches further ones.
     pub(super) fn decode_all(&self, pool: &ThreadPool, source: Source) -> Result<(), IngestError> {
-        let run = self.run;
-        run.progress.num_parts.store(run.export.num_parts.unwrap_or(0), Ordering::Relaxed);
+        let (run, session) = (self.run, self.run.session);
+        session.progress.num_parts.store(run.export.num_parts.unwrap_or(0), Ordering::Relaxed);
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_PARTS);
-        let (cancel, fetched) = (run.cancel.clone(), Arc::clone(&run.progress.fetch));
-        let delivery = run.runtime.spawn(async move {
+        let (cancel, fetched) = (session.cancel.clone(), Arc::clone(&session.progress.fetch));
+        let delivery = session.runtime.spawn(async move {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(IngestError::Interrupted),
@@ -100,7 +100,7 @@ impl Workers<'_> {
             }
         });
         pool.in_place_scope(|scope| {
-            while let Some(part) = run.runtime.block_on(self.next_part(&mut receiver)) {
+            while let Some(part) = session.runtime.block_on(self.next_part(&mut receiver)) {
                 if self.is_ending() {
                     break;
                 }
@@ -114,9 +114,11 @@ impl Workers<'_> {
             // Drops unfinished downloads; complete parts stay in the spool.
             delivery.abort();
         }
-        let delivered =
-            run.runtime.block_on(delivery).unwrap_or_else(|error| Err(internal("fetching ended", &error)));
-        if run.cancel.is_cancelled() {
+        let delivered = session
+            .runtime
+            .block_on(delivery)
+            .unwrap_or_else(|error| Err(internal("fetching ended", &error)));
+        if session.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }
         if let Some(failure) = locked(&self.failure).take() {
@@ -142,7 +144,7 @@ impl Workers<'_> {
     fn task(&self, task: impl FnOnce() -> Result<(), IngestError>) {
         let caught = panics::catch(task);
         if let Err(error) = caught.unwrap_or_else(|panicked| Err(panicked.into())) {
-            let is_retryable = error.reason_to_start_over(self.run.config).is_some();
+            let is_retryable = error.reason_to_start_over(self.run.session.config).is_some();
             let mut failure = locked(&self.failure);
             if is_retryable {
                 self.is_draining.store(true, Ordering::Relaxed);
@@ -173,7 +175,7 @@ impl Workers<'_> {
     }
 
     fn is_ending(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.run.cancel.is_cancelled()
+        self.failed.load(Ordering::Relaxed) || self.run.session.cancel.is_cancelled()
     }
 
     /// Decodes a part, or rejects it to be fetched again if it is damaged. That is an error only if some of its
@@ -209,7 +211,7 @@ impl Workers<'_> {
         is_untouched: &mut bool,
         scope: &Scope<'s>,
     ) -> Result<(), IngestError> {
-        let progress = self.run.progress;
+        let progress = self.run.session.progress;
         let route = self.run.export.route;
         let damaged = |source| IngestError::DamagedPart { part: part.name.clone(), route, source };
         let reader = PartReader::with_row_groups(file, Arc::clone(&self.row_groups)).map_err(damaged)?;
@@ -232,7 +234,7 @@ impl Workers<'_> {
             while let Some(due) = reader.next_due()? {
                 self.row_group(due, scope)?;
             }
-            if let Some(column) = self.run.config.dataset.partition_by
+            if let Some(column) = self.run.session.dataset.partition_by
                 && self.row_groups.num_partitions() > MAX_PARTITIONS
             {
                 return Err(WriteError::TooManyPartitions { column }.into());
@@ -313,7 +315,7 @@ impl Workers<'_> {
             records += part.records;
             rejected += part.rejected_records;
         }
-        let applies_to_parts = self.run.config.max_rejects.applies_to_parts(records);
+        let applies_to_parts = self.run.session.config.max_rejects.applies_to_parts(records);
         let mut damaged = std::mem::take(&mut *locked(&self.rejected_parts));
         damaged.retain(|part| {
             part.rejected == part.records && rejected < records

@@ -70,6 +70,24 @@ impl Lake {
         }
     }
 
+    /// Returns the datasets that the lake holds, in the order of the documentation: those with a table's folder or with
+    /// manifests.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the lake cannot be listed.
+    pub fn datasets(&self) -> Result<Vec<&'static Dataset>, LakeError> {
+        let names = self.place.list_folders(self.root())?;
+        let mut held = Vec::new();
+        for dataset in schema::DATASETS.iter().copied() {
+            let has_table = names.iter().any(|name| name == dataset.name);
+            if has_table || self.place.is_folder(&self.table(dataset).snapshots_root())? {
+                held.push(dataset);
+            }
+        }
+        Ok(held)
+    }
+
     /// Names one table of the lake. It need not exist yet.
     pub fn table(&self, dataset: &'static Dataset) -> Table {
         Table { lake: self.clone(), dataset }

@@ -1,15 +1,13 @@
 //! What to read and how: the route, and the bounds of requests and retries.
 
-use std::{num::NonZeroUsize, path::Path};
+use std::num::NonZeroUsize;
 
 use chrono::{DateTime, Utc};
-use schema::Dataset;
+use schema::{Dataset, Routes};
 
 use super::SourceError;
-use crate::fetch::api::{ApiClient, ApiConfig, BudgetConfig};
-use crate::fetch::budget::{CallRate, Keeping};
+use crate::fetch::api::ApiConfig;
 use crate::fetch::{MinThroughput, RetryPolicy};
-use crate::http::is_loopback;
 use crate::manifest::Route;
 
 /// What to read, from which route and within which bounds.
@@ -29,48 +27,11 @@ pub struct SourceConfig {
     pub unlimited_calls: bool,
 }
 
-impl SourceConfig {
-    /// Returns the client of the dataset's call for `route`, at the documented rate of that call.
-    pub(super) fn client(
-        &self,
-        api: &ApiConfig,
-        dataset: &'static Dataset,
-        route: Route,
-        work_dir: &Path,
-        keeping: Keeping,
-    ) -> Result<ApiClient, SourceError> {
-        let (path, documented_rate) = match route {
-            Route::Files => (dataset.routes.files, CallRate::LISTINGS),
-            Route::Json => (dataset.routes.json, CallRate::PAGES),
-            Route::Local => (None, CallRate::UNLIMITED),
-        };
-        let path = path.ok_or(SourceError::NoRoute { dataset: dataset.name, route })?;
-        let is_unlimited = self.unlimited_calls && is_loopback(&api.api_url);
-        let rate = if is_unlimited { CallRate::UNLIMITED } else { documented_rate };
-        let budget = BudgetConfig { work_dir, path, rate, keeping };
-        Ok(ApiClient::try_new(api, self.api_retry, &dataset.permission, budget)?)
-    }
-}
-
-/// The three routes.
+/// Where parts come from.
 #[derive(Debug, Clone)]
 pub enum RouteConfig {
-    /// Signed download URLs of the files export.
-    Files {
-        /// The API.
-        api: ApiConfig,
-        /// Lifetime to ask for.
-        sas_valid_hours: u8,
-        /// Suffixes of the hosts that parts may be fetched from.
-        blob_hosts: Vec<String>,
-    },
-    /// Pages of the JSON API.
-    Json {
-        /// The API.
-        api: ApiConfig,
-        /// Records to ask for on a page.
-        page_size: u32,
-    },
+    /// The service.
+    Service(Box<ServiceConfig>),
     /// Files on this machine.
     Local {
         /// Files, folders and globs.
@@ -78,4 +39,58 @@ pub enum RouteConfig {
         /// The snapshot's time; `None` to read it from the paths.
         generated_time: Option<DateTime<Utc>>,
     },
+}
+
+/// How to call the service.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// The API.
+    pub api: ApiConfig,
+    /// The route; `None` for files wherever a dataset has them, else JSON.
+    pub via: Option<ApiRoute>,
+    /// Lifetime to ask for, of the files route's download URLs.
+    pub sas_valid_hours: u8,
+    /// Suffixes of the hosts that parts may be fetched from.
+    pub blob_hosts: Vec<String>,
+    /// Records to ask for on a page of the JSON route.
+    pub page_size: u32,
+}
+
+/// A route of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApiRoute {
+    /// Signed download URLs of the files export.
+    Files,
+    /// Pages of the JSON API.
+    Json,
+}
+
+impl From<ApiRoute> for Route {
+    fn from(route: ApiRoute) -> Self {
+        match route {
+            ApiRoute::Files => Self::Files,
+            ApiRoute::Json => Self::Json,
+        }
+    }
+}
+
+impl ServiceConfig {
+    /// Returns the route that a dataset is taken by, and the path of its call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the dataset lacks the route that is asked for.
+    pub fn route_of(&self, dataset: &'static Dataset) -> Result<(ApiRoute, &'static str), SourceError> {
+        let Routes { files, json } = dataset.routes;
+        let files = files.map(|path| (ApiRoute::Files, path));
+        let json = json.map(|path| (ApiRoute::Json, path));
+        let found = match self.via {
+            Some(ApiRoute::Files) => files,
+            Some(ApiRoute::Json) => json,
+            None => files.or(json),
+        };
+        let wanted = self.via.unwrap_or(ApiRoute::Files);
+        found.ok_or(SourceError::NoRoute { dataset: dataset.name, route: wanted.into() })
+    }
 }

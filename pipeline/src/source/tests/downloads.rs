@@ -45,7 +45,7 @@ async fn plan_writes_nothing() {
     let world = World::new().await;
     world.list(&["/c/p"]);
     assert_eq!(
-        Source::plan(&world.files(), dataset(), world.work_dir.path()).await.unwrap().num_parts,
+        sources(&world.files(), world.work_dir.path()).plan(dataset()).await.unwrap().num_parts,
         Some(1)
     );
     assert_eq!(std::fs::read_dir(world.work_dir.path()).unwrap().count(), 0);
@@ -221,7 +221,7 @@ async fn dropped_receiver_ends_the_delivery() {
     for name in ["/c/a", "/c/b", "/c/c"] {
         world.blobs.on(name, [reply(200, "x")]);
     }
-    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let (_, source) = sources(&world.files(), world.work_dir.path()).open(dataset()).await.unwrap();
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     source.deliver(sender, Arc::default()).await.unwrap();
@@ -232,7 +232,7 @@ async fn removed_spool_leaves_nothing() {
     let world = World::new().await;
     world.list(&["/c/a"]);
     world.blobs.on("/c/a", [reply(200, "x")]);
-    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let (_, source) = sources(&world.files(), world.work_dir.path()).open(dataset()).await.unwrap();
     let spool = source.spool().unwrap();
     deliver(source).await.unwrap();
     assert_eq!(std::fs::read_dir(spool.dir()).unwrap().count(), 2);

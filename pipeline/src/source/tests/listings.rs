@@ -107,9 +107,12 @@ async fn option_that_the_service_refuses_is_named() {
     let refusal = || reply(400, r#"{"error":{"code":"InvalidInput","message":"Invalid value."}}"#);
     world.api.on(LISTING, [refusal()]);
     world.api.on(PAGES, [refusal()]);
+    let mut long = world.files();
+    let RouteConfig::Service(service) = &mut long.route else { unreachable!("the service's") };
+    service.sas_valid_hours = 24;
     for (config, expected) in [
         (
-            World::config(RouteConfig::Files { api: world.api(), sas_valid_hours: 24, blob_hosts: vec![] }),
+            long,
             "pass --sas-valid-hours 6 instead of 24: several of the service's calls allow 6 hours at most",
         ),
         (world.files(), "pass a lower value if the service does not allow --sas-valid-hours 6"),
@@ -119,7 +122,7 @@ async fn option_that_the_service_refuses_is_named() {
         assert!(err.to_string().ends_with("400: InvalidInput: Invalid value."), "{err}");
         assert_eq!(err.hint().unwrap(), expected);
         assert_eq!(err.exit_code(), ExitCode::Source);
-        let planned = Source::plan(&config, dataset(), world.work_dir.path()).await.unwrap_err();
+        let planned = sources(&config, world.work_dir.path()).plan(dataset()).await.unwrap_err();
         assert_eq!(planned.hint().unwrap(), expected);
     }
 }

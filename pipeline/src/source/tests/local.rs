@@ -30,9 +30,9 @@ async fn pipes_are_read_once_and_leave_nothing() {
         }
     });
     let config = local(&[&one, &other, &folder.path().join("file"), &one]);
-    let planned = Source::plan(&config, dataset(), work_dir.path()).await.unwrap();
+    let planned = sources(&config, work_dir.path()).plan(dataset()).await.unwrap();
     assert_eq!((planned.num_parts, planned.num_bytes), (Some(3), None), "nothing is read for a plan");
-    let (export, source) = Source::open(&config, dataset(), work_dir.path()).await.unwrap();
+    let (export, source) = sources(&config, work_dir.path()).open(dataset()).await.unwrap();
     writer.join().unwrap();
     assert_eq!((export.num_parts, export.num_bytes), (Some(3), Some(1_000_007)));
     let parts = deliver(source).await.unwrap();
@@ -52,7 +52,8 @@ async fn pipe_without_a_writer_can_be_cancelled() {
     let pipe = folder.path().join("pipe");
     make_pipe(&pipe);
     let config = local(&[&pipe]);
-    let opening = Source::open(&config, dataset(), work_dir.path());
+    let sources = sources(&config, work_dir.path());
+    let opening = sources.open(dataset());
     assert!(tokio::time::timeout(Duration::from_mins(10), opening).await.is_err());
     let left = std::fs::read_dir(work_dir.path().join("software_inventory"));
     assert_eq!(left.map_or(0, Iterator::count), 0);

@@ -13,12 +13,14 @@ use self::server::{Reply, TestServer, reply};
 use super::*;
 use crate::auth::{AuthMethod, Credentials};
 use crate::exit_code::{Diagnostic, ExitCode};
+use crate::fetch::api::ApiConfig;
 use crate::fetch::{MinThroughput, RetryPolicy};
 use crate::http::Secret;
 use crate::manifest::{GeneratedTimeFrom, Proof, Route};
 use base64::prelude::*;
 use chrono::Utc;
-use std::{num::NonZeroUsize, sync::atomic::Ordering, time::Duration};
+use schema::Dataset;
+use std::{num::NonZeroUsize, path::Path, sync::atomic::Ordering, time::Duration};
 use tokio::sync::mpsc;
 use url::Url;
 
@@ -29,6 +31,10 @@ const SECRETS: [&str; 3] = ["hunter2", "TOKEN-", "SIGNATURE"];
 
 fn dataset() -> &'static Dataset {
     Dataset::find("software-inventory").unwrap()
+}
+
+fn sources<'c>(config: &'c SourceConfig, work_dir: &'c Path) -> Sources<'c> {
+    Sources::try_new(config, work_dir).unwrap()
 }
 
 /// An API, its authority and its blob storage, each on a port of its own.
@@ -73,6 +79,16 @@ impl World {
         }
     }
 
+    fn service(api: ApiConfig, via: Option<ApiRoute>) -> RouteConfig {
+        RouteConfig::Service(Box::new(ServiceConfig {
+            api,
+            via,
+            sas_valid_hours: 6,
+            blob_hosts: vec![],
+            page_size: 2,
+        }))
+    }
+
     fn config(route: RouteConfig) -> SourceConfig {
         let retry = RetryPolicy {
             min_delay: Duration::from_millis(1),
@@ -93,16 +109,16 @@ impl World {
     }
 
     fn files(&self) -> SourceConfig {
-        Self::config(RouteConfig::Files { api: self.api(), sas_valid_hours: 6, blob_hosts: vec![] })
+        Self::config(Self::service(self.api(), None))
     }
 
     fn json(&self) -> SourceConfig {
-        Self::config(RouteConfig::Json { api: self.api(), page_size: 2 })
+        Self::config(Self::service(self.api(), Some(ApiRoute::Json)))
     }
 
     /// What the parts of a run were proved by.
     async fn proofs(&self, config: &SourceConfig) -> Result<Vec<Proof>, SourceError> {
-        let (_, source) = Source::open(config, dataset(), self.work_dir.path()).await?;
+        let (_, source) = Sources::try_new(config, self.work_dir.path())?.open(dataset()).await?;
         let (sender, mut receiver) = mpsc::channel(64);
         let delivery = tokio::spawn(source.deliver(sender, Arc::default()));
         let mut proofs = Vec::new();
@@ -116,7 +132,7 @@ impl World {
     }
 
     async fn run(&self, config: &SourceConfig) -> Result<(Export, Vec<(String, String)>), SourceError> {
-        let (export, source) = Source::open(config, dataset(), self.work_dir.path()).await?;
+        let (export, source) = Sources::try_new(config, self.work_dir.path())?.open(dataset()).await?;
         Ok((export, deliver(source).await?))
     }
 

@@ -86,7 +86,7 @@ async fn single_page_has_the_time_of_its_date_header() {
     assert_eq!(export.snapshot_id().to_string(), "20210125T021731Z");
     assert_eq!(export.generated_time_from, GeneratedTimeFrom::ResponseDate);
     assert_eq!(parts.len(), 1);
-    let planned = Source::plan(&world.json(), dataset(), world.work_dir.path()).await.unwrap();
+    let planned = sources(&world.json(), world.work_dir.path()).plan(dataset()).await.unwrap();
     assert_eq!(planned, export);
 }
 
@@ -137,7 +137,7 @@ async fn page_is_streamed_to_the_disk() {
     let mut config = world.json();
     config.min_throughput.window = Duration::from_mins(1);
     let work_dir = world.work_dir.path().to_owned();
-    let opening = tokio::spawn(async move { Source::open(&config, dataset(), &work_dir).await.is_ok() });
+    let opening = tokio::spawn(async move { sources(&config, &work_dir).open(dataset()).await.is_ok() });
     let folder = world.work_dir.path().join("software_inventory");
     let at_rest = || {
         let files = std::fs::read_dir(&folder).into_iter().flatten();

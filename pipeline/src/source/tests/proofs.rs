@@ -115,7 +115,7 @@ async fn spooled_parts_without_proof_are_fetched_again() {
     let world = World::new().await;
     world.list(&["/c/p"]);
     world.blobs.on("/c/p", [reply(200, "old"), reply(200, "new")]);
-    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let (_, source) = sources(&world.files(), world.work_dir.path()).open(dataset()).await.unwrap();
     let folder = source.spool().unwrap().dir().to_owned();
     deliver(source).await.unwrap();
     let facts = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());

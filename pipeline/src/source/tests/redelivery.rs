@@ -20,7 +20,7 @@ impl DeliveredParts {
         }
         let mut config = world.files();
         config.downloads = NonZeroUsize::MIN;
-        let (_, source) = Source::open(&config, dataset(), world.work_dir.path()).await.unwrap();
+        let (_, source) = sources(&config, world.work_dir.path()).open(dataset()).await.unwrap();
         let (sender, mut receiver) = mpsc::channel(1);
         let progress = Arc::new(FetchProgress::default());
         let delivery = tokio::spawn(source.deliver(sender, progress.clone()));
@@ -93,7 +93,7 @@ async fn part_of_an_earlier_run_is_checked_by_md5() {
     world.list(&["/c/a", "/c/b"]);
     world.blobs.on("/c/a", [reply(200, "A").header("content-md5", md5("a")), reply(200, "a")]);
     world.blobs.on("/c/b", [reply(200, "b").header("content-md5", md5("b"))]);
-    let (_, source) = Source::open(&world.files(), dataset(), world.work_dir.path()).await.unwrap();
+    let (_, source) = sources(&world.files(), world.work_dir.path()).open(dataset()).await.unwrap();
     let (sender, mut receiver) = mpsc::channel(1);
     let delivery = tokio::spawn(source.deliver(sender, Arc::default()));
     // Ends before anybody looks at them.

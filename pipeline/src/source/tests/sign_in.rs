@@ -31,6 +31,25 @@ async fn refused_token_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn datasets_of_a_run_share_one_token() {
+    let world = World::new().await;
+    world.list(&["/c/p"]);
+    let config = world.files();
+    let sources = sources(&config, world.work_dir.path());
+    assert_eq!(sources.sign_in().await.unwrap(), None, "opaque");
+    for _ in 0..3 {
+        sources.plan(dataset()).await.unwrap();
+    }
+    assert_eq!(world.login.requests(TOKEN).len(), 1);
+    world.login.on(TOKEN, [token("TOKEN-2", 0), token("TOKEN-3", 3600)]);
+    let sources = super::sources(&config, world.work_dir.path());
+    sources.sign_in().await.unwrap();
+    sources.plan(dataset()).await.unwrap();
+    sources.plan(dataset()).await.unwrap();
+    assert_eq!(world.login.requests(TOKEN).len(), 3, "renewed when it had run out");
+}
+
+#[tokio::test]
 async fn missing_permission_is_named() {
     let world = World::new().await;
     world.api.on(LISTING, [reply(403, r#"{"error":{"code":"Forbidden","message":"no","target":"t-1"}}"#)]);
@@ -58,7 +77,7 @@ async fn missing_token_ends_the_listing() {
 
     let mut api = world.api();
     api.credentials.tenant_id = None;
-    let route = RouteConfig::Files { api, sas_valid_hours: 6, blob_hosts: vec![] };
+    let route = World::service(api, None);
     let err = world.fails(&World::config(route)).await;
     assert_eq!(err.exit_code(), ExitCode::NotAuthorised);
     assert_eq!(err.to_string(), "no credentials: AZURE_TENANT_ID not set");
@@ -66,13 +85,13 @@ async fn missing_token_ends_the_listing() {
 
     let mut api = world.api();
     api.login_url = Url::parse("http://login.example/").unwrap();
-    let route = RouteConfig::Files { api, sas_valid_hours: 6, blob_hosts: vec![] };
+    let route = World::service(api, None);
     let err = world.fails(&World::config(route)).await;
     assert_eq!(err.exit_code(), ExitCode::Usage);
 
     world.login.on(TOKEN, [reply(503, ""), reply(503, ""), token("TOKEN-1", 3600)]);
     world.list(&["/c/p"]);
-    assert!(Source::plan(&world.files(), dataset(), world.work_dir.path()).await.is_ok());
+    assert!(sources(&world.files(), world.work_dir.path()).plan(dataset()).await.is_ok());
 }
 
 #[tokio::test]
@@ -85,7 +104,7 @@ async fn short_throttling_waits_and_long_is_reported() {
     let throttled =
         |secs: &str| reply(429, r#"{"error":{"code":"TooManyRequests"}}"#).header("retry-after", secs);
     world.api.on(LISTING, [throttled("0"), throttled("0"), reply(500, ""), reply(200, listing.to_string())]);
-    assert!(Source::plan(&world.files(), dataset(), world.work_dir.path()).await.is_ok());
+    assert!(sources(&world.files(), world.work_dir.path()).plan(dataset()).await.is_ok());
 
     world.api.on(LISTING, [throttled("3000")]);
     let err = world.fails(&world.files()).await;
