@@ -10,6 +10,7 @@ mod stores;
 mod ingest;
 mod several_datasets;
 mod sources;
+mod datasets;
 mod samples;
 mod tenant;
 mod corrupt;

@@ -39,7 +39,8 @@ fn to_text(texts: &dyn Array, index: usize) -> Option<String> {
     texts.key(index).map(|key| values.value(key).to_owned())
 }
 
-fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
+/// Returns the value of a row in a column as the oracle has it; `None` for null.
+pub fn to_value(array: &dyn Array, index: usize) -> Option<Value> {
     if array.is_null(index) {
         return None;
     }
