@@ -3,7 +3,7 @@
 //! What a fenced block is, says its first word: `console` is run against the sample tenant and must print what it
 //! shows, where `…` stands for any text, or alone on a line for any lines. `sql` is run by DuckDB, and `python` by the
 //! readers' Python. `sh` and `cron` need an account or minutes: only their options and verbs are checked. A second
-//! word (`sql snowflake`) names a service that is not here, or views that are not here.
+//! word (`sql snowflake`) names a service that is not here, or `sql views` what `questions.rs` asks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -30,6 +30,7 @@ mod schema_growth;
 mod history;
 mod history_roles;
 mod changes;
+mod questions;
 #[cfg(feature = "query")]
 mod query;
 
