@@ -58,6 +58,35 @@ impl Engine {
     }
 }
 
+/// What is known of the columns that files of a lake have.
+#[derive(Debug, Clone)]
+pub struct FileColumns {
+    /// Whether they have the column of undocumented fields.
+    pub extra_fields: ExtraFields,
+    /// Declared columns that perhaps no file has, since all of them are older: a view has them, null.
+    pub doubtful: Vec<&'static Column>,
+}
+
+impl FileColumns {
+    /// The declared columns, and no undocumented fields.
+    pub const DECLARED: Self = Self { extra_fields: ExtraFields::Absent, doubtful: Vec::new() };
+
+    /// Nothing is known, except that the files were written by this declaration or an older one.
+    pub fn unknown(dataset: &Dataset) -> Self {
+        let is_doubtful = |column: &&Column| dataset.version > 1 && column.presence == Presence::Optional;
+        Self {
+            extra_fields: ExtraFields::Unknown,
+            doubtful: dataset.file_columns().filter(is_doubtful).collect(),
+        }
+    }
+
+    /// Columns that a view adds to those of the files, null.
+    fn added(&self) -> impl Iterator<Item = &'static Column> {
+        let extra = (self.extra_fields == ExtraFields::Unknown).then_some(&EXTRA_FIELDS);
+        self.doubtful.iter().copied().chain(extra)
+    }
+}
+
 /// Returns the DuckDB type of a column type.
 pub fn duckdb_type(column_type: ColumnType) -> String {
     let name = match column_type {
@@ -103,12 +132,13 @@ fn struct_members(members: &[StructMember], separator: &str, type_name: fn(Colum
 /// Returns a DuckDB statement that creates a view over the table in `lake`, with the partition
 /// columns' types given: left to itself DuckDB guesses them from the directory names. Files may lack columns.
 /// Returns `None` if DuckDB cannot read a lake at that path.
-pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Option<String> {
+pub fn duckdb(dataset: &Dataset, lake: &str, files: &FileColumns) -> Option<String> {
     let name = dataset.name;
     let glob = duckdb_glob(lake, &data_files_pattern(dataset))?;
     let mut sql = format!("CREATE OR REPLACE VIEW {name} AS\nSELECT\n");
+    let extra_fields = files.extra_fields.column();
     let columns: Vec<&Column> =
-        dataset.file_columns().chain(extra_fields.column()).chain(dataset.partition_columns()).collect();
+        dataset.file_columns().chain(extra_fields).chain(dataset.partition_columns()).collect();
     for (index, column) in columns.iter().enumerate() {
         let comma = if index + 1 < columns.len() { "," } else { "" };
         let _ = writeln!(
@@ -119,19 +149,17 @@ pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Optio
             column.name
         );
     }
+    let null = |column: &Column| format!("NULL::{} AS {}", duckdb_type(column.column_type), column.name);
+    let added: Vec<String> = files.added().map(null).collect();
     let files = format!(
         "read_parquet({glob}, union_by_name = true, hive_partitioning = true, hive_types = {})",
         duckdb_hive_types(dataset)
     );
-    let _ = match extra_fields {
-        ExtraFields::Unknown => {
-            let (extra, data_type) = (EXTRA_FIELDS.name, duckdb_type(EXTRA_FIELDS.column_type));
-            writeln!(
-                sql,
-                "FROM (FROM {files} UNION ALL BY NAME SELECT NULL::{data_type} AS {extra} WHERE false);"
-            )
-        }
-        ExtraFields::Absent | ExtraFields::Present => writeln!(sql, "FROM {files};"),
+    // Only if it must be: a scan behind a union is slower if it returns many rows.
+    let _ = if added.is_empty() {
+        writeln!(sql, "FROM {files};")
+    } else {
+        writeln!(sql, "FROM (FROM {files} UNION ALL BY NAME SELECT {} WHERE false);", added.join(", "))
     };
     let _ = writeln!(
         sql,
@@ -145,6 +173,7 @@ pub fn duckdb(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> Optio
 }
 
 /// Returns a Spark SQL statement that creates a view over the table in `lake`, with every type given.
+/// Columns that no file has are null in it.
 ///
 /// A view over the files and not a table of the catalog: it sees each new snapshot without `MSCK
 /// REPAIR TABLE`, and Spark's catalog has only one partition for null and for a platform whose text
@@ -284,12 +313,27 @@ mod tests {
         for (extra_fields, is_there) in
             [(ExtraFields::Absent, false), (ExtraFields::Present, true), (ExtraFields::Unknown, true)]
         {
-            let duckdb = duckdb(dataset, "lake", extra_fields).unwrap();
+            let files = FileColumns { extra_fields, doubtful: Vec::new() };
+            let duckdb = duckdb(dataset, "lake", &files).unwrap();
             assert_eq!(duckdb.contains("ExtraFields::VARCHAR AS ExtraFields"), is_there, "{duckdb}");
             assert_eq!(duckdb.contains("UNION ALL BY NAME"), extra_fields == ExtraFields::Unknown);
             assert!(duckdb.contains("union_by_name = true"));
             assert_eq!(spark(dataset, "lake", extra_fields).contains("ExtraFields STRING"), is_there);
         }
+    }
+
+    #[test]
+    fn view_has_columns_that_perhaps_no_file_has() {
+        let dataset = crate::DATASETS[0];
+        let doubtful: Vec<_> =
+            ["NumberOfWeaknesses", "DiskPaths"].into_iter().filter_map(|name| dataset.column(name)).collect();
+        let files = FileColumns { doubtful, ..FileColumns::DECLARED };
+        let sql = duckdb(dataset, "lake", &files).unwrap();
+        let added = " UNION ALL BY NAME SELECT NULL::INTEGER AS NumberOfWeaknesses, NULL::VARCHAR[] AS DiskPaths WHERE false);";
+        assert!(sql.contains(added), "{sql}");
+        let unknown = duckdb(dataset, "lake", &FileColumns::unknown(dataset)).unwrap();
+        assert!(unknown.contains("NULL::VARCHAR AS ExtraFields WHERE false);"), "{unknown}");
+        assert!(!unknown.contains(" AS DeviceId WHERE") && !unknown.contains("NULL::VARCHAR AS DeviceId,"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The committed files that derive from the declarations. `make generate` rewrites them; a test
 //! holds them current.
 
-use crate::ddl::{Engine, ExtraFields};
+use crate::ddl::{Engine, ExtraFields, FileColumns};
 use crate::views::views;
 use crate::{DATASETS, ddl, docs};
 
@@ -30,7 +30,7 @@ pub fn files() -> [(&'static str, String); 3] {
                     Engine::DuckDb,
                     DATASETS
                         .iter()
-                        .filter_map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE, ExtraFields::Absent))
+                        .filter_map(|dataset| ddl::duckdb(dataset, EXAMPLE_LAKE, &FileColumns::DECLARED))
                         .collect()
                 ))
             ),

@@ -1,7 +1,7 @@
 //! `schema`: prints the schema of a dataset, or the DDL of views over it and over all tables.
 
 use clap::ValueEnum;
-use schema::ddl::{Engine, ExtraFields};
+use schema::ddl::{Engine, FileColumns};
 
 use super::command_error::{CommandError, CommandResult};
 use super::output::print;
@@ -43,8 +43,10 @@ pub(super) fn run(options: &SchemaOptions) -> CommandResult {
     let dataset = find_dataset(options.dataset.as_deref())?;
     let lake = lake_or_default(options.lake.as_deref());
     // A lake that does not exist yet has a schema too.
-    let extra_fields =
-        || Lake::open(&lake).map_or(ExtraFields::Unknown, |lake| ddl::extra_fields(&lake.table(dataset)));
+    let file_columns = || {
+        Lake::open(&lake)
+            .map_or_else(|_| FileColumns::unknown(dataset), |lake| ddl::file_columns(&lake.table(dataset)))
+    };
     let is_list = options.dataset.is_none();
     let text = match options.format {
         SchemaFormat::Duckdb if is_list => all_statements(&lake, Engine::DuckDb)?,
@@ -54,8 +56,8 @@ pub(super) fn run(options: &SchemaOptions) -> CommandResult {
             let datasets: Vec<_> = schema::DATASETS.iter().map(|dataset| schema_json(dataset)).collect();
             format!("{:#}\n", serde_json::Value::Array(datasets))
         }
-        SchemaFormat::Duckdb => table_statement(dataset, &lake, Engine::DuckDb, extra_fields())?,
-        SchemaFormat::Spark => table_statement(dataset, &lake, Engine::Spark, extra_fields())?,
+        SchemaFormat::Duckdb => table_statement(dataset, &lake, Engine::DuckDb, &file_columns())?,
+        SchemaFormat::Spark => table_statement(dataset, &lake, Engine::Spark, &file_columns())?,
         SchemaFormat::Table => schema_table(dataset),
         SchemaFormat::Json => format!("{:#}\n", schema_json(dataset)),
     };
@@ -75,8 +77,8 @@ fn all_statements(location: &str, engine: Engine) -> CommandResult<String> {
     for (dataset, table) in schema::DATASETS.iter().zip(&tables) {
         statements.push(match table {
             Some(table) if is_known && !is_there(table) => schema::ddl::without_rows(dataset, engine),
-            Some(table) => table_statement(dataset, location, engine, ddl::extra_fields(table))?,
-            None => table_statement(dataset, location, engine, ExtraFields::Unknown)?,
+            Some(table) => table_statement(dataset, location, engine, &ddl::file_columns(table))?,
+            None => table_statement(dataset, location, engine, &FileColumns::unknown(dataset))?,
         });
     }
     statements.extend(schema::views::views().iter().map(|view| view.statement(engine)));
@@ -87,12 +89,12 @@ fn table_statement(
     dataset: &schema::Dataset,
     lake: &str,
     engine: Engine,
-    extra_fields: ExtraFields,
+    files: &FileColumns,
 ) -> CommandResult<String> {
     let path = statement_path(lake)?;
     match engine {
-        Engine::Spark => Ok(schema::ddl::spark(dataset, &path, extra_fields)),
-        Engine::DuckDb => schema::ddl::duckdb(dataset, &path, extra_fields).ok_or_else(|| {
+        Engine::Spark => Ok(schema::ddl::spark(dataset, &path, files.extra_fields)),
+        Engine::DuckDb => schema::ddl::duckdb(dataset, &path, files).ok_or_else(|| {
             let error = anyhow::anyhow!("DuckDB cannot read a path with a backslash");
             let hint = "move the lake to a path without a backslash";
             CommandError::new(ExitCode::Usage, error).with_hint(hint)

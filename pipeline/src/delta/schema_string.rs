@@ -33,10 +33,15 @@ pub(super) fn with_columns_of(
     };
     let mut is_changed = false;
     for column in columns(dataset, extra_fields) {
-        match fields.iter().find(|field| field["name"] == column.name) {
+        // Two names that differ by case alone are one column to the readers of Delta tables.
+        let name = |field: &Value| field["name"].as_str().unwrap_or_default().to_owned();
+        match fields.iter().find(|field| name(field).eq_ignore_ascii_case(column.name)) {
             None => {
                 fields.push(field(column, true));
                 is_changed = true;
+            }
+            Some(found) if name(found) != column.name => {
+                return Err(format!("its column {} is {} in our files", name(found), column.name));
             }
             Some(found) if found["type"] == data_type(column.column_type) => {}
             Some(found) => {
@@ -122,6 +127,9 @@ mod tests {
         let other_type = plain.replace("\"integer\"", "\"long\"");
         let error = with_columns_of(dataset, false, &other_type).unwrap_err();
         assert_eq!(error, "its column NumberOfWeaknesses is of type \"long\"");
+        let other_case = plain.replace("\"DeviceName\"", "\"devicename\"");
+        let error = with_columns_of(dataset, false, &other_case).unwrap_err();
+        assert_eq!(error, "its column devicename is DeviceName in our files");
         let foreign = wider.replace("ExtraFields", "theirs");
         assert_eq!(with_columns_of(dataset, false, &foreign), Ok(None));
         let mut required: Value = serde_json::from_str(&foreign).unwrap();

@@ -189,10 +189,13 @@ fn bounds<'c>(
                 greatest.and_then(timestamp_upwards),
             )
         }
-        // The protocol has no order of lists and none of booleans, and the order of JSON text means nothing.
-        ColumnType::Utf8List | ColumnType::StructList(_) | ColumnType::Boolean | ColumnType::Json => {
-            (None, None)
+        // Spark neither writes nor reads these, but a file of which they are missing would have no bounds at all.
+        ColumnType::Boolean => {
+            let (least, greatest) = range(&statistics, min_bool, max_bool);
+            (least.map(Value::from), greatest.map(Value::from))
         }
+        // The protocol has no order of lists, and that of JSON text means nothing.
+        ColumnType::Utf8List | ColumnType::StructList(_) | ColumnType::Json => (None, None),
     }
 }
 
@@ -204,6 +207,14 @@ fn range<T: Ord>(
     let least: Option<Vec<T>> = statistics.iter().map(|statistics| min(statistics)).collect();
     let greatest: Option<Vec<T>> = statistics.iter().map(|statistics| max(statistics)).collect();
     (least.and_then(|all| all.into_iter().min()), greatest.and_then(|all| all.into_iter().max()))
+}
+
+fn min_bool(statistics: &Statistics) -> Option<bool> {
+    if let Statistics::Boolean(values) = statistics { values.min_opt().copied() } else { None }
+}
+
+fn max_bool(statistics: &Statistics) -> Option<bool> {
+    if let Statistics::Boolean(values) = statistics { values.max_opt().copied() } else { None }
 }
 
 fn min_i32(statistics: &Statistics) -> Option<i32> {
@@ -300,12 +311,14 @@ mod tests {
 
     use super::*;
     use arrow_array::{
-        ArrayRef, Date32Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+        TimestampMicrosecondArray,
     };
     use parquet::arrow::ArrowWriter;
     use parquet::file::properties::{EnabledStatistics, WriterProperties};
     use proptest::prelude::*;
     use schema::datasets::software_inventory::SOFTWARE_INVENTORY;
+    use schema::{Column, Origin, Permission, Presence};
     use serde_json::json;
 
     fn texts(values: &[Option<&str>]) -> ArrayRef {
@@ -314,13 +327,17 @@ mod tests {
 
     /// Writes each batch as a row group of its own; gives the statistics as JSON.
     fn statistics(properties: WriterProperties, batches: &[RecordBatch]) -> Value {
+        statistics_of(&SOFTWARE_INVENTORY, properties, batches)
+    }
+
+    fn statistics_of(dataset: &Dataset, properties: WriterProperties, batches: &[RecordBatch]) -> Value {
         let mut writer = ArrowWriter::try_new(Vec::new(), batches[0].schema(), Some(properties)).unwrap();
         for batch in batches {
             writer.write(batch).unwrap();
             writer.flush().unwrap();
         }
         let footer = writer.finish().unwrap();
-        serde_json::from_str(&FileStatistics::of(&SOFTWARE_INVENTORY, &footer).json).unwrap()
+        serde_json::from_str(&FileStatistics::of(dataset, &footer).json).unwrap()
     }
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
@@ -428,6 +445,55 @@ mod tests {
         check("EndOfSupportDate", dates(-719_529), false);
         check("DeviceName", texts(&[Some("a"), Some(&last_text)]), false);
         check("DeviceName", texts(&[Some("a"), Some(&"\u{10ffff}".repeat(32))]), true);
+    }
+
+    #[test]
+    fn booleans_and_numbers_are_bounded_json_is_not() {
+        let column = |name, column_type| Column {
+            name,
+            field_id: 1,
+            child_ids: &[],
+            column_type,
+            presence: Presence::Optional,
+            origin: Origin::Property,
+            aliases: &[],
+            doc: "",
+            source: "",
+        };
+        let columns = vec![
+            column("flag", ColumnType::Boolean),
+            column("large", ColumnType::Int64),
+            column("score", ColumnType::Float64),
+            column("bag", ColumnType::Json),
+        ];
+        let permission = Permission { application: "", delegated: "" };
+        let columns = columns.leak();
+        let dataset = Dataset { columns, permission, partition_by: None, ..SOFTWARE_INVENTORY };
+        let row_group = |flag: Option<bool>, score: Option<f64>, bag: Option<&str>| {
+            batch(vec![
+                ("flag", Arc::new(BooleanArray::from(vec![flag]))),
+                ("large", Arc::new(Int64Array::from(vec![i64::MAX]))),
+                ("score", Arc::new(Float64Array::from(vec![score]))),
+                ("bag", texts(&[bag])),
+            ])
+        };
+        let of = |row_groups: &[RecordBatch]| {
+            let found = statistics_of(&dataset, WriterProperties::default(), row_groups);
+            (found["minValues"].clone(), found["maxValues"].clone())
+        };
+        let bounded = of(&[
+            row_group(Some(true), Some(-0.5), None),
+            row_group(None, None, None),
+            row_group(Some(false), Some(9.8), None),
+        ]);
+        let large = i64::MAX;
+        let expected = (
+            json!({ "flag": false, "large": large, "score": -0.5 }),
+            json!({ "flag": true, "large": large, "score": 9.8 }),
+        );
+        assert_eq!(bounded, expected);
+        // A column with values and without bounds leaves the file without any.
+        assert_eq!(of(&[row_group(Some(true), Some(1.0), Some("{}"))]), (Value::Null, Value::Null));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use codec::partition::NULL_PARTITION;
 use polars::prelude::*;
+use polars_plan::dsl::{DslPlan, ExtraColumnsPolicy};
 use polars_plan::plans::{IR, IRPlan};
 use polars_plan::utils::aexpr_to_leaf_names_iter;
 use schema::ColumnType;
@@ -72,7 +73,12 @@ pub fn scan(
             allow_missing_columns: true,
             ..ScanArgsParquet::default()
         };
-        LazyFrame::scan_parquet_files(files.into_iter().collect(), args)
+        let mut frame = LazyFrame::scan_parquet_files(files.into_iter().collect(), args)?;
+        // A newer version of this program may have written columns that this one does not know.
+        if let DslPlan::Scan { unified_scan_args, .. } = &mut frame.logical_plan {
+            unified_scan_args.extra_columns_policy = ExtraColumnsPolicy::Ignore;
+        }
+        PolarsResult::Ok(frame)
     };
     let marked: Vec<_> = files().filter(is_marker).map(path).collect();
     let others: Vec<_> = files().filter(|file| !is_marker(file)).map(path).collect();

@@ -1,9 +1,11 @@
 //! Checks of a snapshot's data files and rejects against the manifest and the dataset's declaration.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::sync::Arc;
 
-use arrow_schema::{Field, Fields};
+use arrow_schema::{Field, FieldRef, Fields};
 use codec::partition;
 use flate2::read::MultiGzDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -122,14 +124,27 @@ impl Verification<'_> {
         Ok(())
     }
 
-    /// Returns the declared columns, with or without the captured extra fields. For a snapshot of another schema
-    /// version, those of its first file.
+    /// Returns the declared columns, with or without the captured extra fields. Declarations grow by nullable columns
+    /// only: an older snapshot may lack such columns, and a newer one may have more, which are those of its first file.
     fn expected_fields(&self, first_file: &Fields) -> Fields {
-        if self.snapshot.manifest.schema_version != self.dataset().version {
-            return first_file.clone();
-        }
         let has_extra = first_file.find(schema::EXTRA_FIELDS.name).is_some();
-        schema::arrow::file_schema(self.dataset(), has_extra).fields().clone()
+        let declared = schema::arrow::file_schema(self.dataset(), has_extra).fields().clone();
+        match self.snapshot.manifest.schema_version.cmp(&self.dataset().version) {
+            Ordering::Equal => declared,
+            Ordering::Less => {
+                let is_there = |field: &&FieldRef| first_file.find(field.name()).is_some();
+                declared.iter().filter(|field| !field.is_nullable() || is_there(field)).cloned().collect()
+            }
+            Ordering::Greater => {
+                let known =
+                    |field: &FieldRef| declared.find(field.name()).map(|(_, known)| Arc::clone(known));
+                let newer = first_file.iter().filter_map(|field| {
+                    known(field).or_else(|| field.is_nullable().then(|| Arc::clone(field)))
+                });
+                let lost = declared.iter().filter(|field| first_file.find(field.name()).is_none());
+                newer.chain(lost.cloned()).collect()
+            }
+        }
     }
 
     pub(super) fn check_rejects(&mut self) -> Result<(), VerifyError> {

@@ -8,6 +8,7 @@ use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{
     ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow_schema::{DataType, Field, Schema};
 use chrono::NaiveDate;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -59,6 +60,16 @@ fn publish(
     platforms: &[(Option<&str>, &str, RecordBatch)],
     num_rejects: u64,
 ) -> (Table, PublishedSnapshot) {
+    publish_version(root, run, platforms, num_rejects, schema::DATASETS[0].version)
+}
+
+fn publish_version(
+    root: &Path,
+    run: &str,
+    platforms: &[(Option<&str>, &str, RecordBatch)],
+    num_rejects: u64,
+    schema_version: u32,
+) -> (Table, PublishedSnapshot) {
     let table = open_table(root);
     let lock = lock(&table);
     let staging = lock.stage(&run_id(run), snapshot_id(NOON)).unwrap();
@@ -79,14 +90,17 @@ fn publish(
         }
         rejects.finish().unwrap().finish().unwrap();
     }
-    staging.publish(&manifest(NOON, run, files, num_rejects)).unwrap();
+    let manifest = Manifest { schema_version, ..manifest(NOON, run, files, num_rejects) };
+    staging.publish(&manifest).unwrap();
     let snapshot = table.published_on(snapshot_id(NOON).date()).unwrap().unwrap();
     (table, snapshot)
 }
 
+const NULL_FOLDER: &str = "OSPlatform=__HIVE_DEFAULT_PARTITION__";
+
 fn two_platforms() -> Vec<(Option<&'static str>, &'static str, RecordBatch)> {
     vec![
-        (None, "OSPlatform=__HIVE_DEFAULT_PARTITION__", batch(false, &[("d1", Some("v")), ("d2", None)])),
+        (None, NULL_FOLDER, batch(false, &[("d1", Some("v")), ("d2", None)])),
         (Some("a/b"), "OSPlatform=a%2Fb", batch(false, &[("d3", Some("v"))])),
     ]
 }
@@ -357,6 +371,50 @@ fn files_of_a_snapshot_have_the_declared_columns() {
     let report = verify(&table, &snapshot, &KEYS);
     assert!(texts(&report.findings)[0].contains("schema: expected DeviceId Utf8, required, found "));
     assert_eq!(report.duplicate_keys, None);
+}
+
+#[test]
+fn snapshots_of_other_versions_have_fewer_columns_or_more() {
+    let version = schema::DATASETS[0].version;
+    let all = batch(false, &[("d", None)]);
+    let last = all.num_columns() - 1;
+    let check = |version: u32, batch: RecordBatch, expected: Option<&str>| {
+        let temp = temp_dir();
+        let files = [(None, NULL_FOLDER, batch)];
+        let (table, snapshot) = publish_version(temp.path(), "aaaaaaaa", &files, 0, version);
+        let findings = verify(&table, &snapshot, &KEYS).findings;
+        let texts: Vec<_> = findings.iter().map(Finding::to_string).collect();
+        match expected {
+            None => assert_eq!(texts, Vec::<String>::new()),
+            Some(expected) => assert!(texts[0].ends_with(expected), "{texts:?}"),
+        }
+    };
+    let with = |batch: &RecordBatch, field: Field| {
+        let fields = batch.schema().fields().iter().cloned().chain([Arc::new(field)]).collect::<Vec<_>>();
+        let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+        let columns = batch.columns().iter().cloned().chain([column]).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+    };
+    let without_last = all.project(&(0..last).collect::<Vec<_>>()).unwrap();
+    let newer = Field::new("Newer", DataType::Int32, true);
+    check(version - 1, all.clone(), None);
+    check(version - 1, without_last.clone(), None);
+    check(version + 1, with(&all, newer.clone()), None);
+    let unexpected = "schema: expected no column, found Newer Int32";
+    check(version, with(&all, newer.clone()), Some(unexpected));
+    check(version - 1, with(&all, newer.clone()), Some(unexpected));
+    check(version, without_last.clone(), Some(", found no column"));
+    check(version + 1, without_last.clone(), Some(", found no column"));
+    // They grow by nullable columns, and none becomes of another type.
+    check(version + 1, with(&all, newer.with_nullable(false)), Some("found Newer Int32, required"));
+    let name = all.schema().field(last).name().clone();
+    let other_type = with(&without_last, Field::new(&name, DataType::Int32, true));
+    for other in [version - 1, version + 1] {
+        check(other, other_type.clone(), Some(&format!("found {name} Int32")));
+    }
+    let without_device = all.project(&(1..=last).collect::<Vec<_>>()).unwrap();
+    let found = "schema: expected DeviceId Utf8, required, found DeviceName Utf8";
+    check(version - 1, without_device.clone(), Some(found));
 }
 
 #[test]
