@@ -4,7 +4,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
+use fixtures::{Dataset, Tenant, TenantOptions};
+
+use crate::schema_growth;
 use crate::support::{Run, Sandbox, tenant};
 
 const GENERATED_TIME: &str = "2021-01-11T11:01:00Z";
@@ -27,9 +31,11 @@ fn duckdb_reads_the_lake() {
 /// One session for all of it: starting Spark takes longer than any of them.
 #[test]
 fn spark_reads_the_lake_and_answers_the_questions() {
-    let mixed = [0, 1].map(|captured| mixed_columns(captured, &[]));
-    let [first, second] = mixed;
-    read("spark", &[rows(), partition_values(), answers(), first, second]);
+    let mut readings = vec![rows(), partition_values(), answers()];
+    readings.extend([0, 1].map(|captured| mixed_columns(captured, &[])));
+    readings.extend(schema_growth::readings());
+    readings.extend(all_datasets(&[]));
+    read("spark", &readings);
 }
 
 #[test]
@@ -89,15 +95,15 @@ fn duckdb_answers_the_questions() {
 }
 
 /// Readers of Delta tables, in an environment of their own.
-const DELTA_READERS: [&str; 3] = ["delta_duckdb", "delta_rs", "delta_polars"];
+pub const DELTA_READERS: [&str; 3] = ["delta_duckdb", "delta_rs", "delta_polars"];
 
 #[test]
 fn delta_table_is_read_like_a_plain_one() {
     let sandbox = Sandbox::new();
-    let mut parts = tenant_parts(&sandbox);
+    let mut parts = tenant_parts(&sandbox, 60);
     parts.extend(CLEAN_SAMPLES.map(sample));
     ingest_to(&sandbox, &parts, &["--table", "delta"]);
-    let readings = [Reading { sandbox, check: "samples", args: vec![snapshot(&parts)] }];
+    let readings = [Reading::new(&Rc::new(sandbox), "samples", [snapshot(&parts)])];
     for reader in DELTA_READERS {
         read(reader, &readings);
     }
@@ -115,7 +121,7 @@ fn converted_plain_table_is_read_as_a_delta_table() {
     command.args(["--generated-time", GENERATED_TIME, "--table", "delta", "--json", "--from"]).args(&parts);
     let report = Run::of(command.output().unwrap()).expect(0).report();
     assert_eq!(report["outcome"], "skipped");
-    let readings = [Reading { sandbox, check: "partition-values", args: Vec::new() }];
+    let readings = [Reading::new(&Rc::new(sandbox), "partition-values", [])];
     for reader in DELTA_READERS {
         read(reader, &readings);
     }
@@ -140,27 +146,32 @@ fn delta_table_is_read_from_its_checkpoint() {
     assert!(log.join("00000000000000000010.checkpoint.parquet").exists());
     sandbox.run("expire", &["--keep-days", "8", "--keep-monthly", "--yes"]).expect(0);
     sandbox.run("verify", &[]).expect(0);
-    let readings = [Reading { sandbox, check: "counts", args: Vec::new() }];
+    let readings = [Reading::new(&Rc::new(sandbox), "counts", [])];
     for reader in DELTA_READERS {
         read(reader, &readings);
     }
 }
 
-/// What a reader is to find in a lake: a check of `check.py` and its arguments.
-struct Reading {
-    sandbox: Sandbox,
+/// What a reader is to find in a table of a lake: a check of `check.py` and its arguments.
+pub struct Reading {
+    sandbox: Rc<Sandbox>,
     check: &'static str,
     args: Vec<OsString>,
 }
 
+impl Reading {
+    pub fn new(sandbox: &Rc<Sandbox>, check: &'static str, args: impl IntoIterator<Item = OsString>) -> Self {
+        Self { sandbox: Rc::clone(sandbox), check, args: args.into_iter().collect() }
+    }
+}
+
 fn rows() -> Reading {
     let sandbox = Sandbox::new();
-    let mut parts = tenant_parts(&sandbox);
+    let mut parts = tenant_parts(&sandbox, 60);
     parts.extend(CLEAN_SAMPLES.map(sample));
     parts.push(ancient_dates(&sandbox));
     ingest(&sandbox, &parts);
-    let args = vec![snapshot(&parts)];
-    Reading { sandbox, check: "samples", args }
+    Reading::new(&Rc::new(sandbox), "samples", [snapshot(&parts)])
 }
 
 /// A snapshot of these parts, as `check.py` takes it.
@@ -193,19 +204,69 @@ fn mixed_columns(captured: usize, args: &[&str]) -> Reading {
         }
         Run::of(command.output().unwrap()).expect(0);
     }
-    let args = [dates[captured], dates[1 - captured]].map(OsString::from).to_vec();
-    Reading { sandbox, check: "mixed-columns", args }
+    let args = [dates[captured], dates[1 - captured]].map(OsString::from);
+    Reading::new(&Rc::new(sandbox), "mixed-columns", args)
+}
+
+/// The tables of a small tenant, each with a snapshot of the files route's records and, if it has that route, one of the
+/// JSON route's.
+fn all_datasets(args: &[&str]) -> Vec<Reading> {
+    let sandbox = Rc::new(Sandbox::new());
+    let readings = Dataset::ALL.map(|dataset| {
+        let options = TenantOptions { dataset, devices: 12, parts: 2, ..TenantOptions::default() };
+        let tenant = Tenant::new(options.clone());
+        let folder = sandbox.path().join(dataset.name());
+        tenant.write_to_dir(&folder).unwrap();
+        let mut snapshots = vec![(&options, tenant.part_files(&folder))];
+        let later = options.clone().on_day(1);
+        if dataset.has_json_route() {
+            let tenant = Tenant::new(later.clone());
+            let mut page = br#"{"@odata.context":"","value":["#.to_vec();
+            tenant.write_page_records(0..tenant.num_records(), &mut page).unwrap();
+            page.extend_from_slice(b"]}");
+            let file = folder.join("page.json");
+            std::fs::write(&file, page).unwrap();
+            snapshots.push((&later, vec![file]));
+        }
+        let published = snapshots.into_iter().map(|(options, parts)| {
+            let time = options.generated_time.to_rfc3339();
+            let mut command = sandbox.command("ingest");
+            command.args(["--dataset", dataset.name(), "--generated-time", &time, "--json"]).args(args);
+            let report = Run::of(command.arg("--from").args(&parts).output().unwrap()).expect(0).report();
+            assert_eq!(report["totals"]["field_rejects"], 0, "{dataset:?}: {report}");
+            serde_json::json!({ "generated_time": time, "parts": parts }).to_string().into()
+        });
+        let args = [OsString::from("--dataset"), dataset.name().into()].into_iter().chain(published);
+        Reading::new(&sandbox, "rows", args)
+    });
+    readings.into()
+}
+
+#[test]
+fn readers_read_all_datasets() {
+    let readings = all_datasets(&[]);
+    for reader in ["duckdb", "pyarrow", "polars"] {
+        read(reader, &readings);
+    }
+}
+
+#[test]
+fn delta_readers_read_all_datasets() {
+    let readings = all_datasets(&["--table", "delta"]);
+    for reader in DELTA_READERS {
+        read(reader, &readings);
+    }
 }
 
 fn partition_values() -> Reading {
     let sandbox = Sandbox::new();
     ingest(&sandbox, &[sample("partition-values.ndjson")]);
-    Reading { sandbox, check: "partition-values", args: Vec::new() }
+    Reading::new(&Rc::new(sandbox), "partition-values", [])
 }
 
 fn answers() -> Reading {
     let sandbox = Sandbox::new();
-    ingest(&sandbox, &tenant_parts(&sandbox));
+    ingest(&sandbox, &tenant_parts(&sandbox, 500));
     let mut questions: Vec<OsString> = std::fs::read_dir(repository().join("tests/sql"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -214,11 +275,11 @@ fn answers() -> Reading {
         .collect();
     questions.sort_unstable();
     assert!(questions.len() >= 3, "{questions:?}");
-    Reading { sandbox, check: "answers", args: questions }
+    Reading::new(&Rc::new(sandbox), "answers", questions)
 }
 
-fn tenant_parts(sandbox: &Sandbox) -> Vec<PathBuf> {
-    let tenant = tenant(500);
+fn tenant_parts(sandbox: &Sandbox, devices: u32) -> Vec<PathBuf> {
+    let tenant = tenant(devices);
     let folder = sandbox.path().join("parts");
     tenant.write_to_dir(&folder).unwrap();
     tenant.part_files(&folder)
@@ -263,7 +324,7 @@ fn ingest_to(sandbox: &Sandbox, parts: &[PathBuf], args: &[&str]) {
 
 /// Has a reader make these checks, in one process.
 #[track_caller]
-fn read(reader: &str, readings: &[Reading]) {
+pub fn read(reader: &str, readings: &[Reading]) {
     let checks = readings.iter().map(|reading| (reading.sandbox.lake(), reading.check, &reading.args[..]));
     run_checks(reader, readings[0].sandbox.path(), checks);
 }

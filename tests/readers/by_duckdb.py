@@ -22,11 +22,7 @@ NULL_MARKER_READS_AS = "__HIVE_DEFAULT_PARTITION__"
 
 
 def structs(members):
-    return f"STRUCT({', '.join(f'{quoted(name)} {kind}' for name, kind in members)})[]"
-
-
-def quoted(name):
-    return f'"{name}"' if name != name.lower() else name
+    return f"STRUCT({', '.join(f'{name} {kind}' for name, kind in members)})[]"
 
 
 def ways(lake, program, table):
@@ -46,7 +42,9 @@ def connect():
 
 
 def read(connection, source, table):
-    types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    # DuckDB 2 quotes the members of structs, DuckDB 1 does not.
+    types = {name: kind.replace('"', "") for name, kind, *_ in described}
     columns = ", ".join(table.present(types))
     return types, connection.execute(f"SELECT {columns} FROM {source}").fetchall()
 

@@ -6,6 +6,7 @@
     check.py READER --check answers           --lake … --program … QUESTION.sql...
     check.py READER --check counts            --lake … --program …
     check.py READER --check mixed-columns     --lake … --program … DATE-WITH-EXTRA-FIELDS DATE-WITHOUT
+    check.py READER --check old-columns       --lake … --program … COLUMN...
 
 READER is duckdb, spark, spark3 (Spark 3, as spark), pyarrow or polars, or delta_duckdb, delta_rs or delta_polars for Delta tables.
 A SNAPSHOT is a JSON object of its `generated_time` and `parts`; `columns` are those that its files have, if they are not all
@@ -94,6 +95,7 @@ def main():
         "views": check_views,
         "questions": check_questions,
         "figures": check_figures,
+        "old-columns": check_old_columns,
     }
     parser = argparse.ArgumentParser()
     parser.add_argument("reader", choices=READERS)
@@ -188,6 +190,18 @@ def check_mixed_columns(reader, args):
             yield f"{reading.way}: types are {reading.types}"
         elif (found := collections.Counter(reading.values("snapshot_date", program.EXTRA_FIELDS))) != wanted:
             yield f"{reading.way}: dates and undocumented fields are {dict(found)}, not {dict(wanted)}"
+
+
+def check_old_columns(reader, args):
+    """No file has the given columns yet: a view has them, null, and what reads files alone has not."""
+    table = program.declared(args.program, args.dataset)
+    for reading in readings(reader, args):
+        is_view = reading.way.startswith("the view of ")
+        wanted = {name: kind for name, kind in table.types_of(reader).items() if is_view or name not in args.given}
+        if reading.types != wanted:
+            yield f"{reading.way}: types are {reading.types}"
+        elif is_view and set(reading.values(*args.given)) != {(None,) * len(args.given)}:
+            yield f"{reading.way}: {args.given} are not null"
 
 
 def check_partition_values(reader, args):

@@ -39,7 +39,7 @@ def connect(lake):
     connection.execute(
         "CREATE VIEW software_inventory AS SELECT * EXCLUDE (snapshot_date, OSPlatform), snapshot_date, OSPlatform "
         f"FROM read_parquet('{lake}/software_inventory/*/*/*.parquet', "
-        "hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR})"
+        "union_by_name = true, hive_types = {'snapshot_date': DATE, 'OSPlatform': VARCHAR})"
     )
     return connection
 

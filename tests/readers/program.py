@@ -28,8 +28,8 @@ class Table:
         return f"{lake}/{self.name}{'/*' * len(self.partitions)}/*.parquet"
 
     def present(self, names):
-        """The columns that a reader's rows have, of those that it finds."""
-        return self.columns + [name for name in names if name == EXTRA_FIELDS]
+        """The columns of a reader's rows: those that it finds, in the declared order."""
+        return [name for name in [*self.columns, EXTRA_FIELDS] if name in names]
 
     def types_of(self, reader, has_extra_fields=False):
         """The types that a reader is to find: its own names of the declared ones."""
