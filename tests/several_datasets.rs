@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use fixtures::tenant::Dataset;
 use fixtures::{At, Emulator, EmulatorOptions, Fault, RetryAfter, Tenant, TenantOptions};
+use pipeline::exit_code::ExitCode;
+use pipeline::ingest::exit_code;
+use pipeline::report::RunReport;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -232,6 +235,36 @@ fn one_that_fails_does_not_stop_the_others() {
     assert_eq!(outcomes(&run), expected(&[(THREE[0], "failed"), (THREE[2], "published")]));
 }
 
+#[test]
+fn refused_empty_and_damaged_in_one_run() {
+    let empty = vec![Dataset::BrowserExtensions];
+    let (emulator, sandbox) = (Emulator::start(EmulatorOptions { empty, ..options() }), Sandbox::new());
+    emulator.script_for(Dataset::InformationGathering, At::Part(0), u32::MAX, Fault::Damaged { at_byte: 40 });
+    emulator.script_for(Dataset::HardwareFirmware, At::List, u32::MAX, Fault::FeatureDisabled);
+    let names = format!("{NAMES},hardware-firmware,certificates");
+    let taken = sandbox.take_impatiently(&emulator, Some(&names)).unwrap();
+    assert_eq!(exit_code(&taken), ExitCode::Source, "of the first that failed");
+    let lake = sandbox.lake().display().to_string();
+    let reports: Vec<Value> = taken
+        .iter()
+        .map(|taken| match &taken.result {
+            Ok(report) => serde_json::to_value(report).unwrap(),
+            Err(error) => serde_json::to_value(RunReport::failed(&lake, taken.dataset, error)).unwrap(),
+        })
+        .collect();
+    let outcomes: Vec<_> = reports.iter().map(|report| text(report, "outcome")).collect();
+    assert_eq!(outcomes, ["published", "empty", "failed", "failed", "published"]);
+    let (damaged, refused) = (&reports[2], &reports[3]);
+    assert_eq!((&damaged["exit_code"], &refused["exit_code"]), (&json!(4), &json!(3)));
+    assert!(text(damaged, "error").starts_with("part "), "{damaged}");
+    assert!(
+        text(damaged, "error").contains(" could not be fetched: gave up after 4 attempts in "),
+        "{damaged}"
+    );
+    assert!(text(refused, "error").contains(": 403: DisabledFeature: "), "{refused}");
+    assert_eq!(published(&sandbox), ["software_inventory", "certificates"]);
+}
+
 fn text<'r>(report: &'r Value, name: &str) -> &'r str {
     report[name].as_str().unwrap()
 }
@@ -351,7 +384,7 @@ fn lake_is_kept_up_for_all_its_datasets() {
     let planned = sandbox.run("expire", &[&all[..], &["--dry-run"]].concat()).expect(0).stdout;
     assert_eq!(planned.matches("Would remove 2 snapshots, ").count(), 2, "{planned}");
     assert!(
-        planned.contains("\n\ncertificates: Nothing to remove; 1 snapshot kept.\n\nhardware"),
+        planned.contains("\n\ncertificates: nothing to remove; 1 snapshot kept.\n\nhardware"),
         "{planned}"
     );
     let run = sandbox.run("expire", &[&all[..], &["--yes"]].concat()).expect(2);

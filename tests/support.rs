@@ -18,7 +18,7 @@ use pipeline::cancel::Cancel;
 use pipeline::cli::IngestOptions;
 use pipeline::fetch::{MinThroughput, RetryPolicy};
 use pipeline::http::Secret;
-use pipeline::ingest::{IngestError, ingest};
+use pipeline::ingest::{IngestError, TakenDataset, ingest};
 use pipeline::report::RunReport;
 use pipeline::source::RouteConfig;
 use serde_json::Value;
@@ -84,8 +84,19 @@ impl Sandbox {
 
     /// Ingests from the emulator in this process, with limits so short that a test can wait for them.
     pub fn ingest_impatiently(&self, emulator: &Emulator) -> Result<RunReport, IngestError> {
+        let taken = self.take_impatiently(emulator, None)?;
+        taken.into_iter().next().unwrap().result
+    }
+
+    /// Ingests datasets in the same way.
+    pub fn take_impatiently(
+        &self,
+        emulator: &Emulator,
+        datasets: Option<&str>,
+    ) -> Result<Vec<TakenDataset>, IngestError> {
         let options = IngestOptions {
             lake: Some(self.lake().to_str().unwrap().to_owned()),
+            dataset: datasets.map(str::to_owned),
             work_dir: Some(self.work_dir()),
             api_url: Some(emulator.api_url().parse().unwrap()),
             login_url: Some(emulator.login_url().parse().unwrap()),
@@ -108,8 +119,7 @@ impl Sandbox {
             ..Credentials::default()
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let taken = ingest(&config, &runtime, &Cancel::default(), &mut |_| {})?;
-        taken.into_iter().next().unwrap().result
+        ingest(&config, &runtime, &Cancel::default(), &mut |_| {})
     }
 
     /// Every file of the lake with its bytes' hash: equal listings are equal lakes.

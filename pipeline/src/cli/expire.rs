@@ -196,7 +196,11 @@ impl ExpireOutput<'_> {
                 heading if has_table || heading.is_empty() => heading,
                 heading => format!("{}: ", heading.trim_end()),
             };
-            self.printed = print(&format!("{gap}{heading}{}", text(plan, outcome)));
+            let mut text = text(plan, outcome);
+            if heading.ends_with(' ') {
+                text[..1].make_ascii_lowercase();
+            }
+            self.printed = print(&format!("{gap}{heading}{text}"));
             self.needs_gap = Some(has_table);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use crate::display::{count, grouped, table};
-use crate::ingest::{Position, TakenDataset};
+use crate::ingest::{IngestError, Position, TakenDataset};
 use crate::printable::printable;
 use crate::report::{RunOutcome, shell_text};
 
@@ -14,11 +14,19 @@ use crate::report::{RunOutcome, shell_text};
 pub(super) fn ended_line(position: Position, taken: &TakenDataset) -> String {
     let width = schema::DATASETS.iter().map(|dataset| dataset.name.len()).max().unwrap_or(0);
     let Position { dataset, number, num_datasets } = position;
-    let mut line = format!("{number} of {num_datasets}  {dataset:<width$}  {}", outcome(taken).words());
+    let mut line = format!("{number} of {num_datasets}  {dataset:<width$}  {}", words(taken));
     if let Some((rows, bytes)) = amounts(taken) {
         let _ = write!(line, ", {} rows, {}", grouped(rows), ByteSize(bytes));
     }
     line
+}
+
+/// Returns how a dataset ended, in words.
+fn words(taken: &TakenDataset) -> &'static str {
+    match &taken.result {
+        Err(IngestError::Interrupted) => "interrupted",
+        _ => outcome(taken).words(),
+    }
 }
 
 /// Returns a table of all datasets, and what it comes to.
@@ -29,7 +37,7 @@ pub(super) fn summary_of_several(lake: &str, taken: &[TakenDataset]) -> String {
         let (rows, bytes) = amounts(taken).unzip();
         vec![
             taken.dataset.name.to_owned(),
-            outcome.words().to_owned(),
+            words(taken).to_owned(),
             rows.map(grouped).unwrap_or_default(),
             bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default(),
             if outcome == RunOutcome::NotPermitted { String::new() } else { seconds(taken.elapsed) },
@@ -52,20 +60,15 @@ pub(super) fn summary_of_several(lake: &str, taken: &[TakenDataset]) -> String {
 
 /// Returns the line below the table: `7 published, 1 skipped, 1 failed: 60,860 rows, 1.6 MiB in 3.4 s, in ./lake`.
 fn total(lake: &str, taken: &[TakenDataset]) -> String {
-    let outcomes = [
-        RunOutcome::Published,
-        RunOutcome::Planned,
-        RunOutcome::Skipped,
-        RunOutcome::Superseded,
-        RunOutcome::Empty,
-        RunOutcome::NotPermitted,
-        RunOutcome::Failed,
-    ];
-    let counts = outcomes.into_iter().filter_map(|wanted| {
-        let number = taken.iter().filter(|taken| outcome(taken) == wanted).count();
-        (number > 0).then(|| format!("{number} {}", wanted.words()))
-    });
-    let counts = counts.collect::<Vec<_>>().join(", ");
+    let mut counts: Vec<(&str, u64)> = Vec::new();
+    for words in taken.iter().map(words) {
+        match counts.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, number)) => *number += 1,
+            None => counts.push((words, 1)),
+        }
+    }
+    let counts =
+        counts.iter().map(|(words, number)| format!("{number} {words}")).collect::<Vec<_>>().join(", ");
     let elapsed = seconds(taken.iter().map(|taken| taken.elapsed).sum());
     let (rows, bytes) = taken.iter().filter_map(amounts).fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
     let amounts =

@@ -59,7 +59,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Ingest one export and publish it as a snapshot
+    /// Ingest exports and publish each as a snapshot
     #[command(after_help = EXIT_CODES)]
     Ingest(Box<IngestOptions>),
     /// List published snapshots
