@@ -125,9 +125,12 @@ impl JsonColumn {
     }
 
     pub(super) fn finish(&mut self, order: &[u32]) -> DictionaryArray<UInt32Type> {
-        let Self { mut texts, offsets, keys, .. } = std::mem::replace(self, Self::new());
+        self.of_values.forget();
+        self.of_texts.forget();
+        let keys = std::mem::take(&mut self.keys);
+        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-        let texts = StringArray::try_new(offsets, Buffer::from_vec(texts.take()), None);
+        let texts = StringArray::try_new(offsets, Buffer::from_vec(self.texts.take()), None);
         let keys = order.iter().map(|row| keys[*row as usize]).collect();
         dictionary_array(keys, texts.expect("texts are valid"))
     }

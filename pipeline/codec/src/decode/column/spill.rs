@@ -110,7 +110,12 @@ mod tests {
     #[test]
     fn distinct_json_comes_back_from_its_bytes() {
         let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
-        let record = |row| format!(r#"{{"Id":"a","Json":"{{\"n\":{row}}}","Parts":[{{"Size":{row}}}]}}"#);
+        let long = "x".repeat(400);
+        let record = |row| {
+            format!(
+                r#"{{"Id":"a","Json":"{{\"{long}\":{row}}}","Parts":[{{"Name":"{long}","Size":{row}}}]}}"#
+            )
+        };
         let text = (0..3000).map(record).collect::<Vec<_>>().join("\n");
         let few = r#"{"Id":"a","Json":"{\"n\":1}"}"#;
         for (first, other) in [(&*text, few), (few, &*text), (&*text, &*text), (few, few)] {

@@ -158,7 +158,7 @@ impl<M: Member> StructListColumn<M> {
 
     pub(super) fn finish(&mut self, order: &[u32]) -> ListArray {
         let lists = std::mem::take(&mut self.lists);
-        self.of_values = TextMap::new();
+        self.of_values.forget();
         let mut structs: Vec<u32> = Vec::with_capacity(self.struct_nulls.len());
         let mut ends = Vec::with_capacity(lists.len() + 1);
         ends.push(0);

@@ -10,8 +10,8 @@ use crate::byte_search::begins_alike;
 use crate::decode::arena::Arena;
 use crate::decode::spans::Span;
 
-/// Lookups after which they must have been of use.
-const TRIAL_LOOKUPS: usize = 1024;
+/// Bytes of texts that may be looked up in vain before it is asked whether lookups are of use.
+const TRIAL_BYTES: usize = 1024 * 1024;
 
 /// One of so many lookups finds something if they are of use.
 const LEAST_SHARE: usize = 4;
@@ -24,6 +24,8 @@ pub(super) struct TextMap<V> {
     hasher: RandomState,
     num_lookups: usize,
     num_found: usize,
+    /// Of the texts that were not found.
+    missed_bytes: usize,
 }
 
 impl<V: Copy> TextMap<V> {
@@ -34,12 +36,13 @@ impl<V: Copy> TextMap<V> {
             hasher: RandomState::default(),
             num_lookups: 0,
             num_found: 0,
+            missed_bytes: 0,
         }
     }
 
     /// Whether looking up is of use.
     pub(super) fn is_of_use(&self) -> bool {
-        self.num_lookups < TRIAL_LOOKUPS || self.num_found * LEAST_SHARE >= self.num_lookups
+        self.missed_bytes < TRIAL_BYTES || self.num_found * LEAST_SHARE >= self.num_lookups
     }
 
     /// Returns what is known of `text`.
@@ -50,7 +53,10 @@ impl<V: Copy> TextMap<V> {
             span.len() == text.len() && begins_alike(text, texts.at(span.start()), text.len())
         };
         let found = self.entries.find(hash(&self.hasher, text), is_it).map(|(_, value)| *value);
-        self.num_found += usize::from(found.is_some());
+        match found {
+            Some(_) => self.num_found += 1,
+            None => self.missed_bytes += text.len(),
+        }
         found
     }
 
@@ -62,7 +68,7 @@ impl<V: Copy> TextMap<V> {
         entries.insert_unique(hash(hasher, text), (span, value), rehash);
     }
 
-    /// Forgets all texts.
+    /// Forgets all texts, but not whether looking them up was of use.
     pub(super) fn forget(&mut self) {
         if !self.entries.is_empty() {
             self.entries = HashTable::new();
