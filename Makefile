@@ -161,17 +161,25 @@ BENCH_CASES := --case 'sample tenant' grouped $(BENCH_PARTS) --case 'sample tena
   --case 'other tenant' grouped $(OTHER_PARTS) --case 'other tenant' shuffled $(OTHER_PARTS)-shuffled \
   --one-part grouped $(BENCH_PARTS)-one-part --one-part shuffled $(BENCH_PARTS)-shuffled-one-part
 BENCH_ROUNDS ?= 7
+# Other datasets: about 3 million rows of one, a row a device of the other.
+VULNERABILITIES_DEVICES ?= 50000
+GATHERING_DEVICES ?= 300000
+VULNERABILITIES := $(BENCH)/$(VULNERABILITIES_DEVICES)-devices-software_vulnerabilities
+GATHERING := $(BENCH)/$(GATHERING_DEVICES)-devices-information_gathering
+OTHER_DATASETS := --dataset software_vulnerabilities $(VULNERABILITIES) --dataset information_gathering $(GATHERING)
 
-bench: program $(VENV)/.bench $(BENCH_DATA) ## Measure stages, queries, and whole runs beside DuckDB, chDB, Polars and pyarrow
+bench: program $(VENV)/.bench $(BENCH_DATA) $(VULNERABILITIES) $(GATHERING) ## Measure stages, queries, and whole runs beside DuckDB, chDB, Polars and pyarrow
 	@$(CARGO) build --locked --release -p codec --example inflate
 	@$(CARGO) bench --locked -p codec --bench stages --no-run
 	@{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
 	  $(CARGO) bench --locked --quiet -p codec --bench stages; echo '```'; } | tee $(BENCH)/stages.md
 	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
-	  $(BENCH_CASES) --rounds $(BENCH_ROUNDS) --out $(BENCH)/compare.md
+	  $(BENCH_CASES) $(OTHER_DATASETS) --rounds $(BENCH_ROUNDS) --out $(BENCH)/compare.md
+	$(VENV)/bin/python pipeline/benches/datasets.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant --rounds $(BENCH_ROUNDS) \
+	  --out $(BENCH)/datasets.md
 	$(VENV)/bin/python pipeline/benches/queries.py --program $(PROGRAM) --case grouped $(BENCH_PARTS) \
 	  --case shuffled $(BENCH_PARTS)-shuffled --runs $(BENCH_ROUNDS) --out $(BENCH)/queries.md
-	@echo 'the tables: $(BENCH)/stages.md, compare.md, queries.md'
+	@echo 'the tables: $(BENCH)/stages.md, compare.md, datasets.md, queries.md'
 
 # What is made with $(1) appears under its name when it is whole.
 define make_once
@@ -185,6 +193,9 @@ $(BENCH_PARTS): | program
 
 $(OTHER_PARTS):
 	$(call make_once,$(PYTHON) pipeline/benches/other_tenant.py --devices $(OTHER_DEVICES) --parts 16)
+
+$(VULNERABILITIES) $(GATHERING): | program
+	$(call make_once,$(TARGET)/release/tenant --dataset $(lastword $(subst -, ,$@)) --devices $(firstword $(subst -, ,$(notdir $@))) --parts 16)
 
 $(SHUFFLED): %-shuffled: | %
 	$(call make_once,$(PYTHON) pipeline/benches/shuffle.py $* --parts 16)

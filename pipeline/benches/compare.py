@@ -5,7 +5,7 @@ no order, as it may have them. Every tool writes them as Parquet partitioned by 
 statistics and no bloom filters; they are run in turn, round after round, case by case. Prints medians and spread of wall
 time, peak memory and output size as Markdown tables, once all have written the same number of rows. The other tools read the
 columns that they can, and none of them checks, counts or rejects anything. Their time is that inside Python, ours that of the
-whole process.
+whole process. Other datasets than software inventory are measured the same way, each grouped by device.
 
 Then ours alone, in turn too: all records of a tenant in one large part, and on one core.
 """
@@ -29,71 +29,133 @@ ZSTD_LEVEL = 1
 TARGETS = {
     "grouped": {"of the fastest peer": 0.36, "of inflating alone": 2.8, "of the smallest peer's": 1.0},
     "shuffled": {"of the fastest peer": 0.55, "of the smallest peer's": 1.0},
+    # Of the other datasets.
+    "dataset": {"of the fastest peer": 0.45, "of the smallest peer's": 1.0},
 }
 ONE_PART_TARGET = 1.3
 ONE_CORE_TARGET = 2.1
 
+SOFTWARE_INVENTORY = "software_inventory"
+
+# By dataset, what the peers read: names as files spell them.
 COLUMNS = {
-    "DeviceId": "VARCHAR",
-    "DeviceName": "VARCHAR",
-    "RbacGroupName": "VARCHAR",
-    "SoftwareVendor": "VARCHAR",
-    "SoftwareName": "VARCHAR",
-    "SoftwareVersion": "VARCHAR",
-    "NumberOfWeaknesses": "INTEGER",
-    "DiskPaths": "VARCHAR[]",
-    "RegistryPaths": "VARCHAR[]",
-    "SoftwareFirstSeenTimestamp": "TIMESTAMP",
-    "EndOfSupportStatus": "VARCHAR",
-    "EndOfSupportDate": "TIMESTAMP",
-    "OSPlatform": "VARCHAR",
+    SOFTWARE_INVENTORY: {
+        "DeviceId": "VARCHAR",
+        "DeviceName": "VARCHAR",
+        "RbacGroupName": "VARCHAR",
+        "RbacGroupId": "BIGINT",
+        "SoftwareVendor": "VARCHAR",
+        "SoftwareName": "VARCHAR",
+        "SoftwareVersion": "VARCHAR",
+        "NumberOfWeaknesses": "INTEGER",
+        "DiskPaths": "VARCHAR[]",
+        "RegistryPaths": "VARCHAR[]",
+        "SoftwareFirstSeenTimestamp": "TIMESTAMP",
+        "SoftwareLastSeenTimestamp": "TIMESTAMP",
+        "EndOfSupportStatus": "VARCHAR",
+        "EndOfSupportDate": "TIMESTAMP",
+        "SoftwareTags": "VARCHAR[]",
+        "ProductCategory": "VARCHAR",
+        "OSPlatform": "VARCHAR",
+    },
+    "software_vulnerabilities": {
+        "Id": "VARCHAR",
+        "DeviceId": "VARCHAR",
+        "DeviceName": "VARCHAR",
+        "RbacGroupName": "VARCHAR",
+        "RbacGroupId": "BIGINT",
+        "OSVersion": "VARCHAR",
+        "OSArchitecture": "VARCHAR",
+        "SoftwareVendor": "VARCHAR",
+        "SoftwareName": "VARCHAR",
+        "SoftwareVersion": "VARCHAR",
+        "CveId": "VARCHAR",
+        "CvssScore": "DOUBLE",
+        "VulnerabilitySeverityLevel": "VARCHAR",
+        "ExploitabilityLevel": "VARCHAR",
+        "IsOnboarded": "BOOLEAN",
+        "FirstSeenTimestamp": "TIMESTAMP",
+        "LastSeenTimestamp": "TIMESTAMP",
+        "RecommendationReference": "VARCHAR",
+        "SecurityUpdateAvailable": "BOOLEAN",
+        "RecommendedSecurityUpdate": "VARCHAR",
+        "RecommendedSecurityUpdateId": "VARCHAR",
+        "RecommendedSecurityUpdateUrl": "VARCHAR",
+        "CveBatchTitle": "VARCHAR",
+        "CveBatchUrl": "VARCHAR",
+        "DiskPaths": "VARCHAR[]",
+        "RegistryPaths": "VARCHAR[]",
+        "EndOfSupportStatus": "VARCHAR",
+        "EndOfSupportDate": "TIMESTAMP",
+        "CveMitigationStatus": "VARCHAR",
+        "ProductCategory": "VARCHAR",
+        "OSPlatform": "VARCHAR",
+    },
+    "information_gathering": {
+        "DeviceId": "VARCHAR",
+        "DeviceName": "VARCHAR",
+        "RbacGroupName": "VARCHAR",
+        "RbacGroupId": "BIGINT",
+        "OsVersion": "VARCHAR",
+        "Timestamp": "TIMESTAMP",
+        "LastSeenTime": "TIMESTAMP",
+        "DeviceGatheredInfo": "VARCHAR",
+        "OsPlatform": "VARCHAR",
+    },
 }
 
 
-def duckdb(parts, out, bloom_filters=False):
+def platform_of(dataset):
+    """Returns the name of the column that files are partitioned by: the last one."""
+    return list(COLUMNS[dataset])[-1]
+
+
+def duckdb(parts, out, dataset=SOFTWARE_INVENTORY, bloom_filters=False):
     import duckdb
 
-    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items())
+    columns = ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS[dataset].items())
     duckdb.sql(
         f"COPY (FROM read_json('{parts}/**/*.json.gz', format='newline_delimited', columns={{{columns}}})) "
         f"TO '{out}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {ZSTD_LEVEL}, "
-        f"WRITE_BLOOM_FILTER {bloom_filters}, PARTITION_BY (OSPlatform))"
+        f"WRITE_BLOOM_FILTER {bloom_filters}, PARTITION_BY ({platform_of(dataset)}))"
     )
 
 
-def chdb(parts, out):
+def chdb(parts, out, dataset=SOFTWARE_INVENTORY):
     import chdb
 
     kinds = {"VARCHAR": "Nullable(String)", "INTEGER": "Nullable(Int32)", "VARCHAR[]": "Array(String)",
-             "TIMESTAMP": "Nullable(String)"}
-    schema = ", ".join(f"{name} {kinds[kind]}" for name, kind in COLUMNS.items())
+             "TIMESTAMP": "Nullable(String)", "BIGINT": "Nullable(Int64)", "DOUBLE": "Nullable(Float64)", "BOOLEAN": "Nullable(Bool)"}
+    schema = ", ".join(f"{name} {kinds[kind]}" for name, kind in COLUMNS[dataset].items())
     os.makedirs(out)
     chdb.query(
-        f"INSERT INTO FUNCTION file('{out}/{{_partition_id}}.parquet', 'Parquet') PARTITION BY ifNull(OSPlatform, 'null') "
+        f"INSERT INTO FUNCTION file('{out}/{{_partition_id}}.parquet', 'Parquet') PARTITION BY ifNull({platform_of(dataset)}, 'null') "
         f"SELECT * FROM file('{parts}/**/*.json.gz', 'JSONEachRow', '{schema}') "
         f"SETTINGS output_format_parquet_compression_method = 'zstd', output_format_compression_level = {ZSTD_LEVEL}, "
         "output_format_parquet_write_bloom_filter = 0, input_format_null_as_default = 1"
     )
 
 
-def polars(parts, out):
+def polars(parts, out, dataset=SOFTWARE_INVENTORY):
     import polars as pl
 
-    kinds = {"VARCHAR": pl.String, "INTEGER": pl.Int32, "VARCHAR[]": pl.List(pl.String), "TIMESTAMP": pl.String}
-    schema = {name: kinds[kind] for name, kind in COLUMNS.items()}
+    kinds = {"VARCHAR": pl.String, "INTEGER": pl.Int32, "VARCHAR[]": pl.List(pl.String), "TIMESTAMP": pl.String,
+             "BIGINT": pl.Int64, "DOUBLE": pl.Float64, "BOOLEAN": pl.Boolean}
+    schema = {name: kinds[kind] for name, kind in COLUMNS[dataset].items()}
     pl.scan_ndjson(sorted(glob.glob(f"{parts}/**/*.json.gz", recursive=True)), schema=schema).sink_parquet(
-        pl.PartitionBy(out, key=["OSPlatform"], include_key=False), compression="zstd", compression_level=ZSTD_LEVEL,
+        pl.PartitionBy(out, key=[platform_of(dataset)], include_key=False), compression="zstd", compression_level=ZSTD_LEVEL,
         statistics=True, mkdir=True,
     )
 
 
-def pyarrow(parts, out):
+def pyarrow(parts, out, dataset=SOFTWARE_INVENTORY):
     import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.json as pj
 
-    kinds = {"VARCHAR": pa.string(), "INTEGER": pa.int32(), "VARCHAR[]": pa.list_(pa.string()), "TIMESTAMP": pa.string()}
-    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    kinds = {"VARCHAR": pa.string(), "INTEGER": pa.int32(), "VARCHAR[]": pa.list_(pa.string()), "TIMESTAMP": pa.string(),
+             "BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS[dataset].items()])
     parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     read = pj.ReadOptions(block_size=8 << 20)
 
@@ -104,7 +166,7 @@ def pyarrow(parts, out):
 
     form = ds.ParquetFileFormat()
     options = form.make_write_options(compression="zstd", compression_level=ZSTD_LEVEL, write_statistics=True)
-    partitioning = ds.partitioning(pa.schema([("OSPlatform", pa.string())]), flavor="hive")
+    partitioning = ds.partitioning(pa.schema([(platform_of(dataset), pa.string())]), flavor="hive")
     ds.write_dataset(batches(), out, schema=schema, format=form, partitioning=partitioning, file_options=options)
 
 
@@ -117,13 +179,13 @@ PEERS = {
 }
 
 
-def run_peer(name, parts, out):
+def run_peer(name, dataset, parts, out):
     """Runs a peer in this process; prints its seconds."""
     peer, modules = PEERS[name]
     for module in modules:
         importlib.import_module(module)
     before = time.perf_counter()
-    peer(parts, out)
+    peer(parts, out, dataset)
     print(time.perf_counter() - before)
 
 
@@ -229,13 +291,15 @@ def main():
     arguments.add_argument("--inflate", required=True, help="a program that inflates every part, for the floor")
     arguments.add_argument("--case", nargs=3, action="append", default=[], metavar=("TENANT", "ORDER", "PARTS"),
                            help=f"a tenant's name, the order of its records ({' or '.join(TARGETS)}), and its folder of gzip parts")
+    arguments.add_argument("--dataset", nargs=2, action="append", default=[], metavar=("NAME", "PARTS"),
+                           help=f"another dataset ({', '.join(list(COLUMNS)[1:])}), and its folder of gzip parts")
     arguments.add_argument("--one-part", nargs=2, action="append", default=[], metavar=("ORDER", "PART"),
                            help="the folder of one gzip part with the records of the first tenant in that order")
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--only", nargs="*", default=list(PEERS), help="peers to run")
     arguments.add_argument("--out", help="file for the tables")
     # What this program calls itself with: memory is that of a process, and Python keeps what it has imported.
-    arguments.add_argument("--peer", nargs=3, help=argparse.SUPPRESS)
+    arguments.add_argument("--peer", nargs=4, help=argparse.SUPPRESS)
     arguments.add_argument("--rows", help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.rows:
@@ -245,6 +309,9 @@ def main():
     for _, order, _ in given.case:
         if order not in TARGETS:
             arguments.error(f"not an order of records: {order}")
+    for dataset, _ in given.dataset:
+        if dataset not in COLUMNS:
+            arguments.error(f"not a dataset that the peers read: {dataset}")
 
     summary, tables = {}, []
     with tempfile.TemporaryDirectory() as scratch:
@@ -254,13 +321,15 @@ def main():
         def ingest(parts, *options):
             return [given.program, "ingest", "-q", *options, "--from", parts, "--lake", out, "--work-dir", f"{scratch}/work"]
 
-        for tenant, order, parts in given.case:
-            contenders = {"inflating alone": [given.inflate, parts], "defender-lake": ingest(parts)}
-            contenders |= {peer: [*this, "--peer", peer, parts, out] for peer in given.only}
+        cases = [(f"{tenant}, {order}", SOFTWARE_INVENTORY, order, parts) for tenant, order, parts in given.case]
+        cases += [(dataset.replace("_", " "), dataset, "dataset", parts) for dataset, parts in given.dataset]
+        for title, dataset, order, parts in cases:
+            contenders = {"inflating alone": [given.inflate, parts], "defender-lake": ingest(parts, "--dataset", dataset)}
+            contenders |= {peer: [*this, "--peer", peer, dataset, parts, out] for peer in given.only}
             results, num_rows = in_turn(contenders, given.rounds, out, [*this, "--rows", out])
             cells = rows_of(results, given.only, order)
-            summary[f"{tenant}, {order}"] = cells["defender-lake"]
-            tables += ["", f"### {tenant}, {order}", "", f"{num_rows} rows in {size_mb(parts, '*.gz'):.0f} MB of gzip.", "",
+            summary[title] = cells["defender-lake"]
+            tables += ["", f"### {title}", "", f"{num_rows} rows in {size_mb(parts, '*.gz'):.0f} MB of gzip.", "",
                        *table(HEADS, cells)]
 
         alone = {}
