@@ -16,9 +16,12 @@
 //! | an object with a usable `DeviceId` | a row | `records`, `rows` |
 //! | not an object; not JSON; no usable `DeviceId`; deeper than 128; longer than 16 MiB; invalid Unicode | no row; a reject of kind `record` | `records`, `rejected_records` |
 //! | a value that cannot become its column's type; a platform that no directory can be named after | a row with null there; a reject of kind `field` | `field_rejects` |
-//! | `3.0` or `"3"` for an integer, a number for text, bare text for a list, a number or boolean in a list of text | a row with the value converted | `coerced` |
-//! | `""` for an integer, date or timestamp; `{}` or the year 0001 for a date or timestamp; a null or absent field | a row with null there | |
-//! | a column's name given twice, in any case; another name given twice as it is | a row with the last value | `duplicate_names` |
+//! | `3.0` or `"3"` for an integer, `"2.5"` for a float, `"True"` or `1` for a boolean, a number for text, bare text for a list or a struct, a number or boolean in a list of text | a row with the value converted | `coerced` |
+//! | `""` for an integer, float, boolean, date or timestamp; `{}` or the year 0001 for a date or timestamp; `"Unknown"` or `"-"` for a boolean; a null or absent field | a row with null there | |
+//! | an object or array for JSON text; a string, number or boolean for it | a row with its text without white space; with its own text | |
+//! | a member of a struct that cannot become its type, an element that cannot be a struct | a row with null there | `field_rejects` |
+//! | a member of a struct that is not declared | a row without it, in `ExtraFields` neither | `undocumented_fields`, as `Column.member` |
+//! | a column's name given twice, in any case, or one of its aliases beside it; another name given twice as it is | a row with the last value | `duplicate_names` |
 //! | a field that no column claims | a row; with capture, its text in `ExtraFields` | `undocumented_fields`, rows that have it; beyond 1024 names of a part, or 256 bytes of a name, under `(other names)` |
 //! | white space, a byte order mark at the start, commas between the records of an array | nothing | `json_bytes` |
 //! | gzip of nothing, only white space, `[]`, `{"value":[]}` | a part without records | |
