@@ -58,7 +58,7 @@ pub(super) fn summary_of_several(lake: &str, taken: &[TakenDataset]) -> String {
     text
 }
 
-/// Returns the line below the table: `7 published, 1 skipped, 1 failed: 60,860 rows, 1.6 MiB in 3.4 s, in ./lake`.
+/// Returns the line below the table: `9 datasets to ./lake in 3.4 s: 7 published, 1 skipped, 1 failed; 60,860 rows, 1.6 MiB`.
 fn total(lake: &str, taken: &[TakenDataset]) -> String {
     let mut counts: Vec<(&str, u64)> = Vec::new();
     for words in taken.iter().map(words) {
