@@ -21,7 +21,7 @@ use pipeline::http::Secret;
 use pipeline::ingest::{IngestError, TakenDataset, ingest};
 use pipeline::report::RunReport;
 use pipeline::source::RouteConfig;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A folder with a lake and a work dir, gone when dropped.
@@ -228,6 +228,15 @@ impl Run {
     pub fn report(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "one object on stdout: {}", self.stdout);
         serde_json::from_str(&self.stdout).unwrap()
+    }
+
+    /// Checks that the run report of `--json` says what the error line says, with this exit code.
+    #[track_caller]
+    pub fn check_failed_report(&self, exit_code: i32) {
+        let report = self.report();
+        assert_eq!((&report["outcome"], &report["exit_code"]), (&json!("failed"), &json!(exit_code)));
+        let [error, hint] = ["error", "hint"].map(|name| report[name].as_str().unwrap());
+        assert_eq!(self.error(), format!("error: {error}; hint: {hint}"));
     }
 
     /// The error line.

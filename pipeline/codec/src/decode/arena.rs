@@ -70,7 +70,12 @@ impl Arena {
         let chunks = std::mem::take(&mut self.chunks);
         match <[_; 1]>::try_from(chunks) {
             Ok([chunk]) => chunk,
-            Err(chunks) => chunks.concat(),
+            Err(chunks) => {
+                let mut texts = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
+                // Each is gone once it is copied: a column of long texts is not there twice.
+                chunks.into_iter().for_each(|chunk| texts.extend_from_slice(&chunk));
+                texts
+            }
         }
     }
 }
