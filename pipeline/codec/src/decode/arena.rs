@@ -73,7 +73,9 @@ impl Arena {
             Err(chunks) => {
                 let mut texts = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
                 // Each is gone once it is copied: a column of long texts is not there twice.
-                chunks.into_iter().for_each(|chunk| texts.extend_from_slice(&chunk));
+                for chunk in chunks {
+                    texts.extend_from_slice(&chunk);
+                }
                 texts
             }
         }
