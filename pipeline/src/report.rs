@@ -128,40 +128,43 @@ fn as_text<S: serde::Serializer>(id: &Option<SnapshotId>, serializer: S) -> Resu
     }
 }
 
-impl RunReport {
-    /// Returns the report of a dataset whose export lists nothing.
-    pub fn empty(lake: &str, dataset: &Dataset) -> Self {
-        Self::unlisted(RunOutcome::Empty, lake, dataset)
-    }
-
-    /// Returns the report of a dataset that was left out, with what to do about it.
-    pub fn not_permitted(lake: &str, dataset: &Dataset, hint: String) -> Self {
-        let mut report = Self::unlisted(RunOutcome::NotPermitted, lake, dataset);
-        if let ReportedSnapshot::Unlisted(unlisted) = &mut report.snapshot {
-            unlisted.hint = Some(hint);
-        }
-        report
-    }
-
-    /// Returns the report of a dataset that failed.
-    pub fn failed(lake: &str, dataset: &Dataset, error: &(dyn Diagnostic + 'static)) -> Self {
-        let mut report = Self::unlisted(RunOutcome::Failed, lake, dataset);
-        if let ReportedSnapshot::Unlisted(unlisted) = &mut report.snapshot {
-            unlisted.error = Some(error_chain(error));
-            unlisted.hint = error.hint().map(Cow::into_owned);
-            unlisted.exit_code = Some(error.exit_code() as u8);
-        }
-        report
-    }
-
-    fn unlisted(outcome: RunOutcome, lake: &str, dataset: &Dataset) -> Self {
-        let snapshot = ReportedSnapshot::Unlisted(UnlistedExport {
+impl UnlistedExport {
+    fn of(dataset: &Dataset) -> Self {
+        Self {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             dataset: dataset.name.to_owned(),
             error: None,
             hint: None,
             exit_code: None,
-        });
+        }
+    }
+}
+
+impl RunReport {
+    /// Returns the report of a dataset whose export lists nothing.
+    pub fn empty(lake: &str, dataset: &Dataset) -> Self {
+        Self::unlisted(RunOutcome::Empty, lake, UnlistedExport::of(dataset))
+    }
+
+    /// Returns the report of a dataset that was left out, with what to do about it.
+    pub fn not_permitted(lake: &str, dataset: &Dataset, hint: String) -> Self {
+        let unlisted = UnlistedExport { hint: Some(hint), ..UnlistedExport::of(dataset) };
+        Self::unlisted(RunOutcome::NotPermitted, lake, unlisted)
+    }
+
+    /// Returns the report of a dataset that failed.
+    pub fn failed(lake: &str, dataset: &Dataset, error: &(dyn Diagnostic + 'static)) -> Self {
+        let unlisted = UnlistedExport {
+            error: Some(error_chain(error)),
+            hint: error.hint().map(Cow::into_owned),
+            exit_code: Some(error.exit_code() as u8),
+            ..UnlistedExport::of(dataset)
+        };
+        Self::unlisted(RunOutcome::Failed, lake, unlisted)
+    }
+
+    fn unlisted(outcome: RunOutcome, lake: &str, unlisted: UnlistedExport) -> Self {
+        let snapshot = ReportedSnapshot::Unlisted(unlisted);
         Self { outcome, lake: lake.to_owned(), table: None, snapshot }
     }
 

@@ -4,7 +4,13 @@
 use wide::u8x32;
 
 /// Bytes compared or searched at once.
-const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
+
+/// Which bytes of a block are `byte`, a bit each.
+#[inline]
+pub fn mask(block: u8x32, byte: u8) -> u32 {
+    block.simd_eq(u8x32::splat(byte)).to_bitmask()
+}
 
 /// What text may begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +112,7 @@ fn escaped_content_len(text: &[u8], mut quote: usize) -> Option<usize> {
 fn find_quote(text: &[u8]) -> Option<usize> {
     let (blocks, rest) = text.as_chunks();
     for (index, block) in blocks.iter().enumerate() {
-        let quotes = u8x32::new(*block).simd_eq(u8x32::splat(b'"')).to_bitmask();
+        let quotes = mask(u8x32::new(*block), b'"');
         if quotes != 0 {
             return Some(index * BLOCK + quotes.trailing_zeros() as usize);
         }
@@ -125,7 +131,7 @@ pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
     let (mut at, mut len) = (0, 0);
     while let Some(block) = content[at..].first_chunk::<BLOCK>() {
         text[len..][..BLOCK].copy_from_slice(block);
-        let backslashes = u8x32::new(*block).simd_eq(u8x32::splat(b'\\')).to_bitmask();
+        let backslashes = mask(u8x32::new(*block), b'\\');
         if backslashes == 0 {
             at += BLOCK;
             len += BLOCK;
@@ -158,6 +164,7 @@ pub fn unescape_backslashes(content: &[u8], text: &mut [u8]) -> Option<usize> {
 pub fn has_escaped_backslashes(content: &[u8]) -> Option<bool> {
     let (mut all_backslashes, mut is_second) = (0, false);
     let (blocks, rest) = content.as_chunks();
+    // It ends in a blank, so that no pair of backslashes goes on behind it.
     let mut last = [b' '; BLOCK];
     last[..rest.len()].copy_from_slice(rest);
     for block in blocks.iter().chain([&last]) {
@@ -166,7 +173,7 @@ pub fn has_escaped_backslashes(content: &[u8]) -> Option<bool> {
         if !(is_printable & bytes.simd_ne(u8x32::splat(b'"'))).all() {
             return None;
         }
-        let mut backslashes = bytes.simd_eq(u8x32::splat(b'\\')).to_bitmask();
+        let mut backslashes = mask(bytes, b'\\');
         all_backslashes |= backslashes;
         if is_second {
             is_second = false;
@@ -185,7 +192,7 @@ pub fn has_escaped_backslashes(content: &[u8]) -> Option<bool> {
             backslashes &= !(first | second);
         }
     }
-    (!is_second).then_some(all_backslashes != 0)
+    Some(all_backslashes != 0)
 }
 
 #[cfg(test)]

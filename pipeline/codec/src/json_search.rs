@@ -3,14 +3,7 @@
 
 use wide::u8x32;
 
-/// Bytes looked at at once.
-const BLOCK: usize = 32;
-
-/// Which bytes of a block are `byte`.
-#[inline]
-fn mask(block: u8x32, byte: u8) -> u32 {
-    block.simd_eq(u8x32::splat(byte)).to_bitmask()
-}
+use crate::byte_search::{BLOCK, mask};
 
 /// Which bytes are escaped, block by block.
 #[derive(Debug, Default)]

@@ -145,6 +145,10 @@ fn expired(tables: &Tables, plans: &[&(&Table, ExpirePlan)]) -> String {
     let bytes = plans.iter().map(|(_, plan)| plan.expired_bytes()).sum();
     let datasets =
         if tables.is_all() { format!(" of {}", count(plans.len() as u64, "dataset")) } else { String::new() };
+    snapshots_and_bytes(num_snapshots, &datasets, bytes)
+}
+
+fn snapshots_and_bytes(num_snapshots: u64, datasets: &str, bytes: u64) -> String {
     format!("{}{datasets}, {}", count(num_snapshots, "snapshot"), ByteSize(bytes))
 }
 
@@ -222,8 +226,7 @@ impl ExpireOutput<'_> {
 
 fn text(plan: &ExpirePlan, outcome: ExpireOutcome) -> String {
     let kept = count(plan.kept.len() as u64, "snapshot");
-    let expired =
-        format!("{}, {}", count(plan.expired.len() as u64, "snapshot"), ByteSize(plan.expired_bytes()));
+    let expired = snapshots_and_bytes(plan.expired.len() as u64, "", plan.expired_bytes());
     match outcome {
         ExpireOutcome::Unchanged => format!("Nothing to remove; {kept} kept.\n"),
         ExpireOutcome::Planned => {

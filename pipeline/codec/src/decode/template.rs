@@ -418,15 +418,10 @@ fn integer(text: &[u8], at: usize, value: &mut Span) -> Option<usize> {
 /// Finds any value at `at`, `previous` if it is equal; returns where it ends.
 #[inline]
 fn undocumented(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
-    let rest = &text[at..];
-    // The value before ended here, unless it was a number and this one is longer.
-    if matches!(rest.get(previous.len()), Some(b',' | b'}'))
-        && begins_alike(rest, &text[previous.start()..], previous.len())
-    {
-        *value = previous;
-        return Some(at + previous.len());
+    if let Some(end) = value_end::same(text, at, previous, value) {
+        return Some(end);
     }
-    let mut reader = Reader::new(rest);
+    let mut reader = Reader::new(&text[at..]);
     // The record's object is around it.
     let (_, raw) = reader.value(1).ok()?;
     if reader.position() != raw.len() || memchr::memchr(b'\n', raw).is_some() {

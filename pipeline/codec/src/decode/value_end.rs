@@ -36,7 +36,7 @@ pub(super) fn any(text: &[u8], at: usize, previous: Span, value: &mut Span) -> O
 
 /// The value at `at` if it is `previous` again.
 #[inline]
-fn same(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
+pub(super) fn same(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<usize> {
     let rest = &text[at..];
     // The value before ended here, unless it was a number and this one is longer.
     let is_same = matches!(rest.get(previous.len()), Some(b',' | b'}'))

@@ -39,6 +39,11 @@ impl BooleanColumn {
         self.nulls.append(value.is_some());
     }
 
+    pub(super) fn push_nulls(&mut self, num_rows: usize) {
+        self.values.resize(self.values.len() + num_rows, false);
+        self.nulls.append_n_nulls(num_rows);
+    }
+
     pub(super) fn truncate(&mut self, num_rows: usize) {
         self.values.truncate(num_rows);
         self.nulls.truncate(num_rows);

@@ -101,8 +101,8 @@ impl JsonColumn {
         self.keys.push(key);
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.keys.push(NULL_KEY);
+    pub(super) fn push_nulls(&mut self, num_rows: usize) {
+        self.keys.extend(std::iter::repeat_n(NULL_KEY, num_rows));
     }
 
     pub(super) fn truncate(&mut self, num_rows: usize) {

@@ -74,11 +74,6 @@ impl ListColumn {
         self.nulls.append_non_null();
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.push_offset(self.elements.keys.len());
-        self.nulls.append_null();
-    }
-
     pub(super) fn push_nulls(&mut self, num_rows: usize) {
         self.offsets.resize(self.offsets.len() + num_rows, self.offsets[self.offsets.len() - 1]);
         self.nulls.append_n_nulls(num_rows);

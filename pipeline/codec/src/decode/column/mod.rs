@@ -253,26 +253,19 @@ impl ColumnBuilder {
 
     fn push(&mut self, value: JsonValue<'_>) {
         match (self, value) {
+            (column, JsonValue::Null) => {
+                column.push_nulls(1);
+            }
             (Self::Utf8(column), JsonValue::Text(text)) => column.push(text),
-            (Self::Utf8(column), JsonValue::Null) => column.keys.push(NULL_KEY),
             (Self::Json(column), JsonValue::Text(text)) => column.push(text),
-            (Self::Json(column), JsonValue::Null) => column.push_null(),
             (Self::Utf8List(column), JsonValue::List(list)) => column.push(list),
-            (Self::Utf8List(column), JsonValue::Null) => column.push_null(),
             (Self::Int32(column), JsonValue::Int32(number)) => column.push(Some(number)),
-            (Self::Int32(column), JsonValue::Null) => column.push(None),
             (Self::Int64(column), JsonValue::Int64(number)) => column.push(Some(number)),
-            (Self::Int64(column), JsonValue::Null) => column.push(None),
             (Self::Float64(column), JsonValue::Float64(number)) => column.push(Some(number)),
-            (Self::Float64(column), JsonValue::Null) => column.push(None),
             (Self::Boolean(column), JsonValue::Boolean(value)) => column.push(Some(value)),
-            (Self::Boolean(column), JsonValue::Null) => column.push(None),
             (Self::TimestampMicros(column), JsonValue::Micros(micros)) => column.push(Some(micros)),
-            (Self::TimestampMicros(column), JsonValue::Null) => column.push(None),
             (Self::Date32(column), JsonValue::Days(days)) => column.push(Some(days)),
-            (Self::Date32(column), JsonValue::Null) => column.push(None),
             (Self::StructList(column), JsonValue::Structs(structs)) => column.push(structs),
-            (Self::StructList(column), JsonValue::Null) => column.push_null(),
             (column, value) => unreachable!("{value:?} is not for {column:?}"),
         }
     }
@@ -303,15 +296,7 @@ impl ColumnBuilder {
     }
 
     fn push_nulls(&mut self, num_rows: usize) -> usize {
-        match self {
-            // What only one route has is null in all rows of the other.
-            Self::Utf8(column) => column.keys.extend(std::iter::repeat_n(NULL_KEY, num_rows)),
-            Self::Utf8List(column) => column.push_nulls(num_rows),
-            Self::Int32(column) => column.push_nulls(num_rows),
-            Self::Int64(column) => column.push_nulls(num_rows),
-            Self::TimestampMicros(column) => column.push_nulls(num_rows),
-            column => (0..num_rows).for_each(|_| column.push(JsonValue::Null)),
-        }
+        each_kind!(self, column => column.push_nulls(num_rows));
         num_rows
     }
 

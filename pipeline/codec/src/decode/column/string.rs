@@ -37,6 +37,10 @@ impl StringColumn {
         self.keys.push(self.dictionary.intern_text(text));
     }
 
+    pub(super) fn push_nulls(&mut self, num_rows: usize) {
+        self.keys.extend(std::iter::repeat_n(NULL_KEY, num_rows));
+    }
+
     pub(super) fn truncate(&mut self, num_rows: usize) {
         self.keys.truncate(num_rows);
     }

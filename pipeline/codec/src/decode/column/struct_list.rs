@@ -127,8 +127,8 @@ impl<M: Member> StructListColumn<M> {
         self.lists.push(list);
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.lists.push(List::NULL);
+    pub(super) fn push_nulls(&mut self, num_rows: usize) {
+        self.lists.extend(std::iter::repeat_n(List::NULL, num_rows));
     }
 
     /// Structs that no list has any more stay.
