@@ -21,7 +21,7 @@ use crate::lake::{LakeError, Table, TableLock};
 use crate::manifest::{Manifest, Totals};
 use crate::report::{ListedExport, ReportedSnapshot, RunOutcome, RunReport};
 use crate::source::{Export, Source};
-use crate::staging::{Destination, WrittenPart, WrittenSnapshot};
+use crate::staging::{Destination, Portion, WrittenSnapshot};
 use crate::threads;
 use crate::write::rejects::Rejects;
 use crate::write::{SnapshotWriter, WriterLimits};
@@ -86,7 +86,7 @@ impl Run<'_> {
     }
 
     /// Fetches the parts that `source` delivers, decodes them and writes their rows and rejects.
-    fn write_portion(&self, destination: &Destination, source: Source) -> Result<WrittenPart, IngestError> {
+    fn write_portion(&self, destination: &Destination, source: Source) -> Result<Portion, IngestError> {
         let config = self.session.config;
         let snapshot = self.export.snapshot_id();
         let budget = config.memory;
@@ -144,14 +144,14 @@ impl Run<'_> {
             writer.finish()
         })?;
         let (parts, undocumented_fields) = (unpoisoned(parts), unpoisoned(undocumented));
-        Ok(WrittenPart { parts, files, rejects, undocumented_fields })
+        Ok(Portion { parts, files, rejects, undocumented_fields })
     }
 
     /// Makes the manifest of the written files. Fails if they must not be published.
     fn assemble(
         &self,
         destination: &Destination,
-        written: impl IntoIterator<Item = WrittenPart>,
+        written: impl IntoIterator<Item = Portion>,
     ) -> Result<Manifest, IngestError> {
         let config = self.session.config;
         let snapshot = self.export.snapshot_id();

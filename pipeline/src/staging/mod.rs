@@ -1,14 +1,14 @@
 //! Staging: the folders that a run writes a snapshot's files in, and the facts of what it wrote.
 //!
-//! Takes a table and a snapshot, gives a [`Destination`] for files and, from the [`WrittenPart`]s of all tasks, a
+//! Takes a table and a snapshot, gives a [`Destination`] for files and, from the [`Portion`]s of all tasks, a
 //! [`WrittenSnapshot`]. Needs no lock and publishes nothing.
 
 mod destination;
 mod file;
-mod written_part;
+mod portion;
 
 pub use self::destination::Destination;
 #[cfg(test)]
 pub(crate) use self::file::HashingFile;
 pub use self::file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
-pub use self::written_part::{AssembleError, WrittenPart, WrittenSnapshot};
+pub use self::portion::{AssembleError, Portion, WrittenSnapshot};

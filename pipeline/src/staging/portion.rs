@@ -14,7 +14,7 @@ use crate::manifest::{DataFile, PartFacts, Totals, imbalance};
 /// What one task has written; a run on one machine is one task. It can be sent to another process, which publishes
 /// the snapshot once it has those of all tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WrittenPart {
+pub struct Portion {
     /// The parts that the task read, each after its position in the listing.
     pub parts: Vec<(u64, PartFacts)>,
     /// The data files that it wrote.
@@ -85,7 +85,7 @@ impl WrittenSnapshot {
     ///
     /// [`AssembleError`] if something was lost or came twice.
     pub fn assemble(
-        written: impl IntoIterator<Item = WrittenPart>,
+        written: impl IntoIterator<Item = Portion>,
         num_listed: Option<u64>,
     ) -> Result<Self, AssembleError> {
         let (mut parts, mut files) = (Vec::new(), Vec::new());
@@ -151,16 +151,16 @@ mod tests {
         FinishedFile { path: "rejects.ndjson.gz".to_owned(), bytes: 1, sha256: String::new() }
     }
 
-    fn two_tasks() -> [WrittenPart; 2] {
+    fn two_tasks() -> [Portion; 2] {
         let undocumented_fields = BTreeMap::from([("New".to_owned(), 2)]);
         [
-            WrittenPart {
+            Portion {
                 parts: vec![part(2, 5, 1), part(0, 1, 0)],
                 files: vec![file("b", 5)],
                 rejects: Some(rejects()),
                 undocumented_fields: undocumented_fields.clone(),
             },
-            WrittenPart {
+            Portion {
                 parts: vec![part(1, 3, 0)],
                 files: vec![file("a", 3)],
                 rejects: None,
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn tasks_make_one_snapshot_in_listing_order() {
         let text = serde_json::to_string(&two_tasks()).unwrap();
-        let received: Vec<WrittenPart> = serde_json::from_str(&text).unwrap();
+        let received: Vec<Portion> = serde_json::from_str(&text).unwrap();
         assert_eq!(received, two_tasks());
         let snapshot = WrittenSnapshot::assemble(received, Some(3)).unwrap();
         assert_eq!(
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_or_comes_twice_is_refused() {
-        let check = |num_listed: u64, expected: &str, change: &dyn Fn(&mut [WrittenPart; 2])| {
+        let check = |num_listed: u64, expected: &str, change: &dyn Fn(&mut [Portion; 2])| {
             let mut tasks = two_tasks();
             change(&mut tasks);
             let error = WrittenSnapshot::assemble(tasks, Some(num_listed)).unwrap_err();
