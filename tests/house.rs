@@ -23,7 +23,8 @@ const MUST_NOT_IMPORT: &[(&str, &[&str])] = &[
     ("write", &["fetch", "source", "spool", "commit", "verify", "ingest"]),
     ("commit", &["fetch", "source", "spool", "write", "verify", "history", "ingest"]),
     ("verify", &["fetch", "source", "spool", "write", "staging", "history", "ingest"]),
-    ("history", &["fetch", "source", "spool", "write", "staging", "commit", "verify", "ingest"]),
+    ("history", &["fetch", "source", "spool", "write", "staging", "commit", "verify", "ingest", "page"]),
+    ("page", &["fetch", "source", "spool", "write", "staging", "commit", "verify", "ingest"]),
 ];
 
 /// The room that alone may name `clap`, and that no other room may import.

@@ -29,6 +29,7 @@ pub mod verify;
 pub mod expire;
 pub mod ddl;
 pub mod history;
+pub mod page;
 
 pub mod snapshot;
 pub mod manifest;
