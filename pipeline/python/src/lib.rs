@@ -1,4 +1,9 @@
-//! Takes Python's calls, gives them to the pipeline, and turns its errors into Python's. Never decides anything of its own.
+//! Takes Python's calls, gives them to the pipeline, and turns its results and errors into Python's. Never decides anything of its
+//! own, and starts no thread before a call needs one.
+
+mod calls;
+mod options;
+mod error;
 
 use pyo3::prelude::*;
 
@@ -6,6 +11,11 @@ use pyo3::prelude::*;
 #[pymodule]
 #[pyo3(name = "_native")]
 mod native {
+    #[pymodule_export]
+    use crate::calls::{ingest, run, snapshots};
+    #[pymodule_export]
+    use crate::error::Error;
+
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");

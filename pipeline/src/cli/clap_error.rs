@@ -8,8 +8,8 @@ use super::output::say;
 use super::usage_error::expectation;
 use crate::exit_code::ExitCode;
 
-/// Prints the error, or the requested help, and returns the exit code.
-pub fn print(error: &clap::Error, program: &clap::Command) -> ExitCode {
+/// Prints the error, or the requested help, and returns the exit code. `typed` is the command as it was typed.
+pub fn print(error: &clap::Error, program: &clap::Command, typed: Option<&str>) -> ExitCode {
     match error.kind() {
         // Not errors, and without anything typed. A closed pipe is not an error either.
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -21,23 +21,20 @@ pub fn print(error: &clap::Error, program: &clap::Command) -> ExitCode {
             ExitCode::Usage
         }
         _ => {
-            say("error", &format!("{}; hint: {}", describe(error), hint(program)));
+            say("error", &format!("{}; hint: {}", describe(error), hint(program, typed)));
             ExitCode::Usage
         }
     }
 }
 
-fn hint(program: &clap::Command) -> String {
-    let typed = std::env::args_os().nth(1).and_then(|name| name.into_string().ok());
-    let known = typed
-        .as_deref()
-        .and_then(|name| program.find_subcommand(name))
-        .filter(|command| !command.is_hide_set());
+fn hint(program: &clap::Command, typed: Option<&str>) -> String {
+    let known = typed.and_then(|name| program.find_subcommand(name)).filter(|command| !command.is_hide_set());
     let command = known.map_or(String::new(), |command| format!(" {}", command.get_name()));
     format!("run `defender-lake{command} --help`")
 }
 
-fn describe(error: &clap::Error) -> String {
+/// Returns the error in one line, without a hint.
+pub(super) fn describe(error: &clap::Error) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) if !texts.is_empty() => Some(texts.join(", ")),

@@ -12,7 +12,7 @@ pub(super) type CommandResult<T = ExitCode> = Result<T, CommandError>;
 
 /// An error that ends a command.
 #[derive(Debug)]
-pub(super) struct CommandError {
+pub struct CommandError {
     code: ExitCode,
     error: anyhow::Error,
     hint: Option<Cow<'static, str>>,
@@ -48,9 +48,20 @@ impl CommandError {
         Self::new(ExitCode::Interrupted, anyhow::anyhow!("interrupted; nothing was published"))
     }
 
+    /// Names what the error is about.
+    #[must_use]
+    pub(super) fn with_context(self, what: &'static str) -> Self {
+        Self { error: self.error.context(what), ..self }
+    }
+
     /// Returns the exit code. With [`ExitCode::Success`] no message is printed.
-    pub(super) fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> ExitCode {
         self.code
+    }
+
+    /// Returns the suggested fix, if there is one.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 }
 

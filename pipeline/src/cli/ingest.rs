@@ -1,5 +1,7 @@
 //! `ingest`: runs an ingest, shows its progress and prints a report of each dataset, or a summary of all.
 
+use tokio::runtime::Runtime;
+
 use super::command_error::{CommandError, CommandResult};
 use super::config_file::read_config;
 use super::ingest_options::IngestOptions;
@@ -7,6 +9,7 @@ use super::ingest_summary::{ended_line, summary_of_several};
 use super::log::start_log;
 use super::output::{after_change, print, print_json, say};
 use super::runtime::start_runtime;
+use crate::cancel::Cancel;
 use crate::exit_code::{Diagnostic as _, ExitCode};
 use crate::http::error_chain;
 use crate::ingest::{self, IngestError, Position, RunEvent, TakenDataset};
@@ -17,9 +20,7 @@ use crate::report::{RunOutcome, RunReport};
 pub(super) fn run(options: IngestOptions) -> CommandResult {
     start_log(&options.log);
     let (runtime, cancel) = start_runtime()?;
-    let options = options
-        .with_environment_and_file(|path| read_config(path, &runtime, &cancel))
-        .map_err(|error| if cancel.is_cancelled() { CommandError::interrupted() } else { error.into() })?;
+    let options = complete(options, &runtime, &cancel)?;
     let config = options.to_config()?;
     raise_file_limit();
     let mut output = RunOutput {
@@ -55,6 +56,17 @@ pub(super) fn run(options: IngestOptions) -> CommandResult {
         return Ok(code);
     }
     if code == ExitCode::Success { printed } else { Ok(code) }
+}
+
+/// Fills in missing options from the environment and the configuration file.
+pub(super) fn complete(
+    options: IngestOptions,
+    runtime: &Runtime,
+    cancel: &Cancel,
+) -> CommandResult<IngestOptions> {
+    options
+        .with_environment_and_file(|path| read_config(path, runtime, cancel))
+        .map_err(|error| if cancel.is_cancelled() { CommandError::interrupted() } else { error.into() })
 }
 
 fn is_published(taken: &TakenDataset) -> bool {
@@ -108,7 +120,7 @@ fn described(error: &IngestError) -> String {
 }
 
 /// Raises the limit of open files: each partition keeps one open, and the usual soft limit is 1024.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

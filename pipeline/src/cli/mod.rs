@@ -15,6 +15,7 @@ mod schema;
 mod history;
 mod ingest_summary;
 mod ingest_options;
+mod call;
 mod choices;
 mod table_options;
 mod config_file;
@@ -25,11 +26,15 @@ mod command_error;
 mod usage_error;
 mod clap_error;
 
+use std::ffi::OsString;
+
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub use self::call::{IngestCall, find_dataset, ingest, ingest_config, manifests};
+pub use self::command_error::CommandError;
 pub use self::ingest_options::IngestOptions;
 
-use self::command_error::{CommandError, CommandResult};
+use self::command_error::CommandResult;
 use self::output::{print_data, say};
 use crate::exit_code::ExitCode;
 use crate::panics;
@@ -87,12 +92,22 @@ enum Command {
     },
 }
 
-/// Parses the command line, runs the command, prints its error if it fails, and returns its exit code.
+/// Runs the command line of this process.
 pub fn run() -> ExitCode {
+    run_from(std::env::args_os())
+}
+
+/// Parses a command line, whose first argument is the program's name, runs the command, prints its error if it fails, and
+/// returns its exit code. Call it once in a process.
+pub fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     panics::install_hook();
-    let cli = match Cli::try_parse() {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return clap_error::print(&error, &Cli::command()),
+        Err(error) => {
+            let typed = args.get(1).and_then(|name| name.to_str());
+            return clap_error::print(&error, &Cli::command(), typed);
+        }
     };
     let result = panics::catch(|| run_command(cli.command));
     let result = match (result, panics::recorded()) {

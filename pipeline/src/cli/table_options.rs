@@ -45,13 +45,17 @@ pub(super) struct TablesOptions {
 impl TablesOptions {
     pub(super) fn open(&self) -> CommandResult<Tables> {
         let lake = open_lake(self.lake.as_deref())?;
-        if self.dataset.as_deref() == Some(ALL) {
-            let tables = lake.datasets()?.into_iter().map(|dataset| lake.table(dataset)).collect();
-            return Ok(Tables { tables, is_all: true });
-        }
-        let dataset = find_dataset(self.dataset.as_deref())?;
-        Ok(Tables { tables: vec![lake.table(dataset)], is_all: false })
+        let tables = tables(&lake, self.dataset.as_deref())?;
+        Ok(Tables { tables, is_all: self.dataset.as_deref() == Some(ALL) })
     }
+}
+
+/// Returns the table of a dataset, or every table that the lake holds.
+pub(super) fn tables(lake: &Lake, dataset: Option<&str>) -> CommandResult<Vec<Table>> {
+    if dataset == Some(ALL) {
+        return Ok(lake.datasets()?.into_iter().map(|dataset| lake.table(dataset)).collect());
+    }
+    Ok(vec![lake.table(find_dataset(dataset)?)])
 }
 
 /// The tables that a command is about.

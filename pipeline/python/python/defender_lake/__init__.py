@@ -1,0 +1,12 @@
+"""Microsoft Defender's device exports as a lake of Parquet snapshots: the same program as the command line `defender-lake`.
+
+The log goes to the logger `defender_lake`, which is quiet until `logging` is configured.
+"""
+
+import logging
+
+from ._native import Error, __version__, ingest, snapshots
+
+__all__ = ["Error", "__version__", "ingest", "snapshots"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

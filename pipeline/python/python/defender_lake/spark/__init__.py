@@ -1,0 +1,1 @@
+"""Ingest with Spark, and Spark's readers of parts and lakes."""

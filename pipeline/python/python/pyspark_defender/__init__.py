@@ -1,0 +1,1 @@
+"""What Spark imports to find the data source `defender`."""
