@@ -23,6 +23,7 @@ AZURITE_VERSION := 3.37.0
 NEXTEST_VERSION := 0.9.143
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
+MATURIN_VERSION := 1.16.0
 NEXTEST_PROFILE := $(if $(CI),ci,default)
 
 # Options that go on to the program: make ingest INGEST_ARGS='--via json -v'. All datasets are taken unless the options, or
@@ -38,17 +39,26 @@ TREND_ARGS ?=
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest test check generate verify query query-sql diff trend bench bench-history bench-memory instructions fuzz clean
+.PHONY: help ingest wheel test check generate verify query query-sql diff trend bench bench-history bench-memory instructions fuzz clean
 
 help: ## Print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # ---- the program ----
 
+# No path of this machine is in what is built to be handed on. Every release build has these flags, since one with others would
+# build all dependencies again. Separated by a character that no path has.
+US := $(shell printf '\037')
+SPACE := $(subst ,, )
+REMAP = --remap-path-prefix=$(1)=$(2)
+CARGO_FOLDER := $(or $(CARGO_HOME),$(HOME)/.cargo)
+REMAPS := $(call REMAP,$(abspath $(TARGET)),target)$(US)$(call REMAP,$(CURDIR),.)$(US)$(call REMAP,$(CARGO_FOLDER),cargo)
+RELEASE_ENV := CARGO_ENCODED_RUSTFLAGS='$(if $(RUSTFLAGS),$(subst $(SPACE),$(US),$(RUSTFLAGS))$(US))$(REMAPS)'
+
 # Always with the emulator: another set of packages has other features, and would be built from the start.
 .PHONY: program
 program:
-	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins
+	@$(RELEASE_ENV) $(CARGO) build --locked --release -p pipeline -p fixtures --bins
 
 # If any of these is set, a real tenant is meant, and the program names what is missing. Sample rows never go into its lake.
 TENANT_NAMED = $${AZURE_TENANT_ID:-}$${AZURE_CLIENT_ID:-}$${AZURE_CLIENT_SECRET:-}$${AZURE_CLIENT_CERTIFICATE_PATH:-}$${AZURE_FEDERATED_TOKEN_FILE:-}
@@ -60,6 +70,13 @@ ingest: program ## Ingest all exports of your tenant if AZURE_* is set, else of 
 	fi; \
 	echo 'No AZURE_* credentials in the environment: taking the sample tenant of an emulator on this machine.' >&2; \
 	exec $(EMULATOR) $(EMULATOR_ARGS) -- $(PROGRAM) ingest $(INGEST_ARGS)
+
+# Built with the emulator's features, as the program: what both link is built once. The same wheel again does not touch the file.
+wheel: $(VENV)/.maturin-$(MATURIN_VERSION) ## Build the Python wheel into target/wheels
+	@rm -rf $(TARGET)/wheels/new
+	@MAKEFLAGS= MFLAGS= $(RELEASE_ENV) $(VENV)/bin/maturin build --release --locked --quiet --features shared-build \
+	  --manifest-path pipeline/python/Cargo.toml --out $(TARGET)/wheels/new
+	@cd $(TARGET)/wheels && if ! cmp --silent new/*.whl *.whl; then rm -f *.whl && mv new/*.whl .; fi && rm -rf new && ls *.whl
 
 verify: program ## Read the lake back and compare it with its manifests; VERIFY_ARGS='--keys'
 	@$(PROGRAM) verify $(VERIFY_ARGS)
@@ -99,7 +116,7 @@ export SQL
 # With Polars, the engine of `defender-lake query`: takes ten minutes or more to build, once; all other verbs do without.
 .PHONY: program-with-query
 program-with-query:
-	@$(CARGO) build --locked --release -p pipeline -p fixtures --bins --features pipeline/query
+	@$(RELEASE_ENV) $(CARGO) build --locked --release -p pipeline -p fixtures --bins --features pipeline/query
 
 query-sql: ## Query the lake with the program itself, on a disk or in a store (ten minutes to build, once); SQL='…'
 	@[ -n "$$SQL" ] || { echo "which query? make query-sql SQL='SELECT …'" >&2; exit 2; }
@@ -130,8 +147,14 @@ test: nextest ## Install what the tests need, build and run them all
 test-programs:
 	@MAKEFLAGS= MFLAGS= $(CARGO) nextest run $(TESTS) --no-run
 
-test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION)
-	@:
+test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) wheel
+	$(call install_wheel,$(VENV))
+
+# Installs the wheel that `make wheel` built, if it is not the one that is installed.
+define install_wheel
+@sum=$$(sha256sum $(TARGET)/wheels/*.whl); if [ "$$sum" != "$$(cat $(1)/.wheel 2>/dev/null)" ]; then \
+  $(1)/bin/python $(PIP_INSTALL) --no-index --no-deps --force-reinstall $(TARGET)/wheels/*.whl && echo "$$sum" > $(1)/.wheel; fi
+endef
 
 # With `--examples` the docs have the features of what clippy has checked; else all dependencies are checked again.
 check: cargo-deny ## Check format, lints, docs and licences; warnings are errors
@@ -169,10 +192,10 @@ GATHERING := $(BENCH)/$(GATHERING_DEVICES)-devices-information_gathering
 OTHER_DATASETS := --dataset software_vulnerabilities $(VULNERABILITIES) --dataset information_gathering $(GATHERING)
 
 bench: program $(VENV)/.bench $(BENCH_DATA) $(VULNERABILITIES) $(GATHERING) ## Measure stages, queries, and whole runs beside DuckDB, chDB, Polars and pyarrow
-	@$(CARGO) build --locked --release -p codec --example inflate
-	@$(CARGO) bench --locked -p codec --bench stages --no-run
+	@$(RELEASE_ENV) $(CARGO) build --locked --release -p codec --example inflate
+	@$(RELEASE_ENV) $(CARGO) bench --locked -p codec --bench stages --no-run
 	@{ printf '%s, %s cores, %s\n\n```\n' "$$(date -I)" "$$(nproc)" "$$(uname -m)"; \
-	  $(CARGO) bench --locked --quiet -p codec --bench stages; echo '```'; } | tee $(BENCH)/stages.md
+	  $(RELEASE_ENV) $(CARGO) bench --locked --quiet -p codec --bench stages; echo '```'; } | tee $(BENCH)/stages.md
 	$(VENV)/bin/python pipeline/benches/compare.py --program $(PROGRAM) --inflate $(TARGET)/release/examples/inflate \
 	  $(BENCH_CASES) $(OTHER_DATASETS) --rounds $(BENCH_ROUNDS) --out $(BENCH)/compare.md
 	$(VENV)/bin/python pipeline/benches/datasets.py --program $(PROGRAM) --tenant $(TARGET)/release/tenant --rounds $(BENCH_ROUNDS) \
@@ -280,6 +303,13 @@ $(DELTA_VENV)/.readers: tests/readers/delta-requirements.txt | $(DELTA_VENV)/bin
 $(SPARK3_VENV)/.readers: tests/readers/spark3-requirements.txt | $(SPARK3_VENV)/bin/python
 	@echo 'installing Spark 3 for Python (about half a minute, 400 MB)'
 	@$(SPARK3_VENV)/bin/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+# Not while another pip works in the same environment.
+$(VENV)/.maturin-$(MATURIN_VERSION): | $(VENV)/bin/python $(if $(filter test-tools,$(MAKECMDGOALS)),$(VENV)/.readers)
+	@echo 'installing maturin'
+	@rm -f $(VENV)/.maturin-*
+	@$(VENV)/bin/python $(PIP_INSTALL) maturin==$(MATURIN_VERSION)
 	@touch $@
 
 $(VENV)/.bench: pipeline/benches/requirements.txt | $(VENV)/bin/python

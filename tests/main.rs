@@ -26,6 +26,7 @@ mod cli;
 mod docs;
 mod house;
 mod readers;
+mod python;
 mod schema_growth;
 mod history;
 mod history_roles;

@@ -289,7 +289,7 @@ fn folder_of_hidden_names_is_a_usage_error() {
     assert_eq!(
         run.error(),
         format!(
-            "error: --from {folder}: no parts found: 2 names ignored, such as {folder}/.hidden; hint: name a file \
+            "error: {folder}: no parts found: 2 names ignored, such as {folder}/.hidden; hint: name a file \
              itself to ingest it: names that begin with `_` or `.` are ignored"
         )
     );

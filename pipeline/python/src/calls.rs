@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::error::{as_python, raised};
+use crate::logging::CallLog;
 use crate::options::{options_of, text_of};
 
 /// The interval at which a call looks for Ctrl-C.
@@ -84,6 +85,17 @@ pub(crate) fn interruptible<T: Send + 'static>(
 ) -> PyResult<Result<T, CommandError>> {
     static HOOK: Once = Once::new();
     HOOK.call_once(panics::install_hook);
+    let log = CallLog::begin(py)?;
+    let result = wait(py, work, &log);
+    log.flush(py);
+    result
+}
+
+fn wait<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce(&Cancel) -> Result<T, CommandError> + Send + 'static,
+    log: &CallLog,
+) -> PyResult<Result<T, CommandError>> {
     py.detach(|| {
         let cancel = Cancel::default();
         let asked = cancel.clone();
@@ -102,7 +114,11 @@ pub(crate) fn interruptible<T: Send + 'static>(
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Err(error) = check_signals() {
+            let signal = Python::attach(|py| {
+                log.flush(py);
+                py.check_signals()
+            });
+            if let Err(error) = signal {
                 if interrupt.is_some() {
                     return Err(error);
                 }
@@ -121,13 +137,4 @@ pub(crate) fn interruptible<T: Send + 'static>(
             })),
         }
     })
-}
-
-/// Runs the handlers of signals that have come.
-fn check_signals() -> PyResult<()> {
-    #[expect(
-        clippy::redundant_closure_for_method_calls,
-        reason = "the method is not general enough over lifetimes"
-    )]
-    Python::attach(|py| py.check_signals())
 }

@@ -4,6 +4,11 @@
 mod calls;
 mod options;
 mod error;
+mod logging;
+mod read;
+mod part_batches;
+mod plain_text;
+mod stream;
 
 use pyo3::prelude::*;
 
@@ -15,6 +20,10 @@ mod native {
     use crate::calls::{ingest, run, snapshots};
     #[pymodule_export]
     use crate::error::Error;
+    #[pymodule_export]
+    use crate::read::{Reader, read};
+    #[pymodule_export]
+    use crate::stream::Schema;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

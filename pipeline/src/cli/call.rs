@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::iter::once;
 
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use schema::Dataset;
 use tokio::runtime::Runtime;
@@ -11,8 +12,9 @@ use tokio::runtime::Runtime;
 use super::clap_error::describe;
 use super::command_error::{CommandError, CommandResult};
 use super::ingest::{complete, raise_file_limit};
-use super::ingest_options::IngestOptions;
+use super::ingest_options::{IngestOptions, check_paths};
 use super::table_options::{self, open_lake, tables};
+use super::usage_error::{expectation, invalid};
 use crate::cancel::Cancel;
 use crate::exit_code::ExitCode;
 use crate::ingest::{self, IngestConfig, IngestError, RunEvent};
@@ -20,6 +22,7 @@ use crate::manifest::Manifest;
 use crate::panics;
 use crate::progress::{ProgressMode, RunDisplay};
 use crate::report::RunReport;
+use crate::source::LocalFiles;
 use crate::threads;
 
 /// The options of `ingest`, parsed as on the command line.
@@ -124,4 +127,39 @@ pub fn manifests(lake: Option<&str>, dataset: Option<&str>) -> Result<Vec<Manife
 /// The name is unknown.
 pub fn find_dataset(name: Option<&str>) -> CommandResult<&'static Dataset> {
     Ok(table_options::find_dataset(name)?)
+}
+
+/// Parts on this machine that are to be read without an ingest.
+#[derive(Debug)]
+pub struct FoundParts {
+    /// The dataset that they are of.
+    pub dataset: &'static Dataset,
+    /// When the service made the export.
+    pub generated_time: DateTime<Utc>,
+    /// The parts.
+    pub files: LocalFiles,
+}
+
+/// Finds the parts that `paths` name, files, folders or globs, as `--from` does. Pipes are not among them: they can be read only
+/// once.
+///
+/// # Errors
+///
+/// The dataset is unknown, the time is not RFC 3339, or is neither given nor in the paths, or a path names no parts.
+pub fn find_parts(
+    dataset: &str,
+    paths: &[String],
+    generated_time: Option<&str>,
+) -> Result<FoundParts, CommandError> {
+    let dataset = find_dataset(Some(dataset))?;
+    if paths.is_empty() {
+        return Err(invalid("paths", "expected at least one").into());
+    }
+    check_paths("paths", paths)?;
+    let parse = |text: &str| {
+        let expected = || format!("expected {}", expectation("generated-time"));
+        text.parse().map_err(|_| invalid("generated_time", expected()))
+    };
+    let (export, files) = LocalFiles::find(paths, generated_time.map(parse).transpose()?)?;
+    Ok(FoundParts { dataset, generated_time: export.generated_time, files })
 }

@@ -307,15 +307,7 @@ impl IngestOptions {
             if self.via.is_some() {
                 return Err(invalid("--from", "cannot be used with --via"));
             }
-            for pattern in &self.from {
-                if pattern.contains("://") {
-                    return Err(invalid(
-                        "--from",
-                        "expected files, folders or globs on this machine, found a URL",
-                    ));
-                }
-                check_text("--from", pattern)?;
-            }
+            check_paths("--from", &self.from)?;
             return Ok(RouteConfig::Local {
                 patterns: self.from.clone(),
                 generated_time: self.generated_time,
@@ -341,6 +333,17 @@ impl IngestOptions {
         let via = self.via;
         Ok(RouteConfig::Service(Box::new(ServiceConfig { api, via, sas_valid_hours, blob_hosts, page_size })))
     }
+}
+
+/// Rejects URLs in place of paths, and paths that contain a secret.
+pub(super) fn check_paths(option: &'static str, paths: &[String]) -> Result<(), ConfigError> {
+    for path in paths {
+        if path.contains("://") {
+            return Err(invalid(option, "expected files, folders or globs on this machine, found a URL"));
+        }
+        check_text(option, path)?;
+    }
+    Ok(())
 }
 
 /// Rejects text that would be printed and contains a secret.

@@ -30,7 +30,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use self::call::{IngestCall, find_dataset, ingest, ingest_config, manifests};
+pub use self::call::{FoundParts, IngestCall, find_dataset, find_parts, ingest, ingest_config, manifests};
 pub use self::command_error::CommandError;
 pub use self::ingest_options::IngestOptions;
 

@@ -5,8 +5,8 @@ The log goes to the logger `defender_lake`, which is quiet until `logging` is co
 
 import logging
 
-from ._native import Error, __version__, ingest, snapshots
+from ._native import Error, Reader, Schema, __version__, ingest, read, snapshots
 
-__all__ = ["Error", "__version__", "ingest", "snapshots"]
+__all__ = ["Error", "Reader", "Schema", "__version__", "ingest", "read", "snapshots"]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -17,14 +17,14 @@ use crate::exit_code::{Diagnostic, ExitCode};
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// Nothing is there.
-    #[error("--from {pattern}: no files match")]
+    #[error("{pattern}: no files match")]
     NoMatch {
         /// As given.
         pattern: String,
     },
     /// Everything that matched was ignored.
     #[error(
-        "--from {pattern}: no parts found: {num_ignored} {} ignored, such as {}",
+        "{pattern}: no parts found: {num_ignored} {} ignored, such as {}",
         if *num_ignored == 1 { "name" } else { "names" }, example.display()
     )]
     AllIgnored {
@@ -43,6 +43,12 @@ pub enum LocalError {
         /// Kind of file.
         kind: &'static str,
     },
+    /// A pipe, where a file is read as often as wanted.
+    #[error("{} is a pipe, which can be read only once", path.display())]
+    Pipe {
+        /// Which.
+        path: PathBuf,
+    },
     /// The spool of an unfinished run.
     #[error("{} is an unfinished download", path.display())]
     Unfinished {
@@ -58,7 +64,7 @@ pub enum LocalError {
         second: PathBuf,
     },
     /// Not a glob.
-    #[error("--from {pattern}: invalid pattern")]
+    #[error("{pattern}: invalid pattern")]
     BadPattern {
         /// As given.
         pattern: String,
@@ -121,6 +127,7 @@ impl Diagnostic for LocalError {
             Self::AllIgnored { .. } => {
                 Some("name a file itself to ingest it: names that begin with `_` or `.` are ignored".into())
             }
+            Self::Pipe { .. } => Some("write it to a file first".into()),
             Self::NotRegular { kind: PIPE, .. } => {
                 Some("pass the pipe itself, or exclude it with a glob".into())
             }

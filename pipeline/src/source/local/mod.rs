@@ -54,6 +54,33 @@ impl LocalFiles {
         Ok((export, Some(Self { files })))
     }
 
+    /// Finds the files, sorted by path, each once even if several patterns match it, to be read in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sources::open`](super::Sources::open), and if one is a pipe.
+    pub fn find(
+        patterns: &[String],
+        generated_time: Option<DateTime<Utc>>,
+    ) -> Result<(Export, Self), LocalError> {
+        let found = find(patterns, generated_time)?;
+        let export = found.export();
+        let file = |(index, FoundFile { name, path, bytes }): (usize, FoundFile)| match bytes {
+            Some(bytes) => Ok(StoredPart::local(index as u64, name, path, bytes)),
+            None => Err(LocalError::Pipe { path }),
+        };
+        let files = found.files.into_iter().enumerate().map(file).collect::<Result<_, _>>()?;
+        Ok((export, Self { files }))
+    }
+
+    /// Returns the files as parts. They may be read as often as wanted.
+    pub fn to_parts(&self) -> Vec<StoredPart> {
+        let part = |file: &StoredPart| {
+            StoredPart::local(file.index, file.name.clone(), file.path.clone(), file.bytes)
+        };
+        self.files.iter().map(part).collect()
+    }
+
     pub(super) async fn deliver(
         self,
         sender: Sender<StoredPart>,

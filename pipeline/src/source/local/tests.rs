@@ -63,8 +63,8 @@ fn files_of_several_exports_are_refused() {
         assert_eq!(err.to_string().replace(&format!("{}/", dir.path().display()), ""), expected);
         assert_eq!(err.exit_code(), code);
     };
-    check(&["2021-01-11", "x*"], "--from x*: no files match", ExitCode::Usage);
-    check(&["nothing"], "--from nothing: no files match", ExitCode::Usage);
+    check(&["2021-01-11", "x*"], "x*: no files match", ExitCode::Usage);
+    check(&["nothing"], "nothing: no files match", ExitCode::Usage);
     check(
         &["2021*"],
         "parts of two snapshots: 2021-01-11/1101/a is of 2021-01-11T11:01:00Z, \
@@ -112,7 +112,7 @@ fn hidden_names_in_folders_and_globs_are_ignored() {
     let err = found(dir.path(), &["2021-01-11/1101/*S*"]).unwrap_err();
     assert_eq!(
         err.to_string().replace(&format!("{}/", dir.path().display()), ""),
-        "--from 2021-01-11/1101/*S*: no parts found: 1 name ignored, such as 2021-01-11/1101/_SUCCESS"
+        "2021-01-11/1101/*S*: no parts found: 1 name ignored, such as 2021-01-11/1101/_SUCCESS"
     );
     assert_eq!(err.exit_code(), ExitCode::Usage);
     assert_eq!(
