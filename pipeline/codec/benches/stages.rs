@@ -14,6 +14,7 @@ use codec::decode::framing::{Framer, NextRecord, Position};
 use codec::decode::inflate::Inflate;
 use codec::encode::RowGroupEncoder;
 use codec::part_reader::PartReader;
+use codec::rows::Rows;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use fixtures::{PartFormat, Tenant, TenantOptions};
@@ -136,7 +137,7 @@ fn decode_by_arrow_json(bencher: Bencher<'_, '_>) {
 /// Batches to row groups of a Parquet file.
 #[divan::bench(sample_count = SAMPLES)]
 fn encode(bencher: Bencher<'_, '_>) {
-    let batches = batches(&PART.plain);
+    let batches: Vec<Rows> = batches(&PART.plain).into_iter().map(Rows::from).collect();
     let schema = ArrowSchemaConverter::new().convert(LAYOUT.file_schema()).expect("the schema is supported");
     let mut encoder = RowGroupEncoder::new(Arc::new(schema.clone()), schema::DATASETS[0]);
     bencher.counter(bytes()).bench_local(|| {

@@ -14,12 +14,12 @@ use std::io::sink;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow_array::RecordBatch;
 use chrono::DateTime;
 use codec::batch_layout::{BatchLayout, BatchOptions};
 use codec::encode::RowGroupEncoder;
 use codec::part_reader::PartReader;
 use codec::row_group::{RowGroupLimits, RowGroups};
+use codec::rows::Rows;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
@@ -48,33 +48,34 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parquet_schema = Arc::new(ArrowSchemaConverter::new().convert(layout.file_schema())?);
     let mut encoder = RowGroupEncoder::new(Arc::clone(&parquet_schema), dataset);
     let mut file = SerializedFileWriter::new(sink(), parquet_schema.root_schema_ptr(), Arc::default())?;
-    let mut write = |batch: &RecordBatch| -> Result<(), ParquetError> {
+    let mut write = |rows: &Rows| -> Result<(), ParquetError> {
         if is_encoded {
-            let mut row_group = encoder.encode(batch)?;
+            let mut row_group = encoder.encode(rows)?;
             row_group.append_to(&mut file)?;
             encoder.reuse(row_group);
         } else {
-            black_box(batch.clone());
+            black_box(rows.clone());
         }
         Ok(())
     };
 
     let limits = RowGroupLimits { max_open_bytes: 96 << 20, ..RowGroupLimits::none() };
-    let row_groups = Arc::new(RowGroups::new(layout, limits));
+    let row_groups = RowGroups::new(layout, limits);
+    let row_groups = Arc::new(if is_encoded { row_groups.with_early_pages() } else { row_groups });
     let before = Instant::now();
     let mut num_bytes = 0;
     for path in paths {
         let mut reader = PartReader::with_row_groups(File::open(&path)?, Arc::clone(&row_groups))?;
         while reader.decode_some(|reject| drop(black_box(reject)))? {
             while let Some(due) = reader.next_due()? {
-                due.write(|_, batch| write(batch))?;
+                due.write(|_, rows| write(rows))?;
             }
         }
         println!("{path}: {:?}", reader.counts());
         num_bytes += reader.counts().json_bytes;
     }
     for last in row_groups.finish() {
-        last.write(|_, batch| write(batch).map_err(Box::<dyn Error>::from), |_| Ok(()))?;
+        last.write(|_, rows| write(rows).map_err(Box::<dyn Error>::from), |_| Ok(()))?;
     }
     let seconds = before.elapsed().as_secs_f64();
     let file_bytes = file.bytes_written();

@@ -9,11 +9,12 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
-use schema::{Column, ColumnType, Dataset, Origin};
+use schema::{Column, ColumnType, Dataset, Origin, Presence};
 
 use crate::decode::column::{Columns, FinishedColumns, plain};
 use crate::decode::field_map::FieldMap;
 use crate::partition::PartitionKey;
+use crate::rows::{EarlyColumn, Rows};
 
 /// Rows of which those of one product stand together. Exports mostly have a device's rows together, and
 /// its products in no order: who asks for a product then reads every page of every column. Sorting
@@ -61,6 +62,7 @@ pub struct BatchLayout {
     file_schema: SchemaRef,
     schema: SchemaRef,
     fields: Vec<Filled>,
+    early_properties: Vec<usize>,
     order: RowOrder,
     /// Properties that rows are ordered by inside a block, the coarsest first.
     cluster_by: Vec<usize>,
@@ -120,10 +122,28 @@ impl BatchLayout {
             let files = schema.fields().iter().map(|field| field.as_ref().clone());
             schema = Arc::new(Schema::new(files.chain(partition_fields).collect::<Vec<_>>()));
         }
+        // With a row for each device there is nothing to gather.
+        let is_row_a_device = dataset.key == [field_map.properties()[field_map.required()].name];
+        let order =
+            if is_row_a_device && dataset.layout.cluster_by.is_empty() { RowOrder::AsRead } else { order };
+        let may_be_early = |column: &Column| {
+            let layout = &dataset.layout;
+            let is_special =
+                layout.uncompressed.contains(&column.name) || layout.bloom.contains(&column.name);
+            column.column_type == ColumnType::Json && column.presence == Presence::Optional && !is_special
+        };
+        let early_properties = match order {
+            RowOrder::Clustered => Vec::new(),
+            RowOrder::AsRead => {
+                let properties = field_map.properties().iter().enumerate();
+                properties.filter(|(_, column)| may_be_early(column)).map(|(index, _)| index).collect()
+            }
+        };
         Self {
             file_schema,
             schema,
             fields,
+            early_properties,
             order,
             cluster_by: dataset.layout.cluster_by.iter().map(position).collect(),
             field_map: Arc::new(field_map),
@@ -147,8 +167,25 @@ impl BatchLayout {
         &self.field_map
     }
 
+    /// The properties that may be encoded before all rows of a row group have come: JSON, if rows stay as they came.
+    pub(crate) fn early_properties(&self) -> &[usize] {
+        &self.early_properties
+    }
+
+    /// Makes a row group of the rows of one partition, which are then gone from `columns`.
+    pub(crate) fn rows(&self, key: &PartitionKey, columns: &mut Columns) -> Rows {
+        let early = |property: &usize| {
+            let is_it = |filled: &Filled| matches!(filled, Filled::Property(other) if other == property);
+            let index = self.fields.iter().position(is_it).expect("every property fills a column");
+            EarlyColumn { index, pages: columns.take_early_pages(*property) }
+        };
+        let early =
+            self.early_properties.iter().map(early).filter(|column| !column.pages.is_empty()).collect();
+        Rows::new(self.batch(key, columns), early)
+    }
+
     /// Makes a batch of the rows of one partition, which are then gone from `columns`.
-    pub(crate) fn batch(&self, key: &PartitionKey, columns: &mut Columns) -> RecordBatch {
+    fn batch(&self, key: &PartitionKey, columns: &mut Columns) -> RecordBatch {
         let order = self.order(columns);
         let FinishedColumns { mut properties, extra_fields, num_rows } = columns.finish(&order);
         let columns = self

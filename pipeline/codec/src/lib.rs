@@ -17,6 +17,7 @@ pub mod row_group;
 pub mod spill;
 pub mod memory_pool;
 pub mod partition;
+pub mod rows;
 pub mod encode;
 mod byte_search;
 mod json_search;

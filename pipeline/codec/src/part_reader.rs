@@ -39,6 +39,7 @@ use crate::decode::{DecodeCounts, DecodeError, PartDecoder, ReadingWork, RowSink
 use crate::memory_pool::MemoryPool;
 use crate::partition::PartitionKey;
 use crate::row_group::{Batcher, DueRowGroup, LastRowGroup, RowGroupLimits, RowGroups};
+use crate::rows::Rows;
 use crate::spill::{NoSpill, SpillFile};
 
 /// Bytes that the open batches of one part may hold together.
@@ -202,8 +203,8 @@ impl<R: Read, J: FnMut(Reject)> Iterator for Batches<'_, R, J> {
                 At::Decoding(more) => more,
                 At::Rest(rest) => {
                     let mut batch = None;
-                    let take = |key, taken: &RecordBatch| {
-                        batch = Some((key, taken.clone()));
+                    let take = |key, rows: &Rows| {
+                        batch = Some((key, rows.batch().clone()));
                         Ok::<_, Infallible>(())
                     };
                     let Ok(()) = rest.pop()?.write(take, |_| Ok(()));
@@ -212,7 +213,7 @@ impl<R: Read, J: FnMut(Reject)> Iterator for Batches<'_, R, J> {
             };
             let Ok(due) = self.part.next_due();
             if let Some(due) = due {
-                return Some(Ok(due.write(|key, batch| (key, batch.clone()))));
+                return Some(Ok(due.write(|key, rows| (key, rows.batch().clone()))));
             }
             if *more {
                 match self.part.decode_some(&mut self.on_reject) {

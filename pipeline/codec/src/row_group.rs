@@ -3,18 +3,18 @@
 //! A row goes to its partition's columns right away, so that nothing is split or copied by partition
 //! later. Threads share the open row groups: each takes a partition's columns, adds rows, and puts them
 //! back. Rows are bounded per row group, bytes over all of them; beyond that the largest row group is
-//! written, or spilled if it has too few rows.
+//! written, or spilled if it has too few rows. Pages of columns that need no other rows are encoded as they fill.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow_array::RecordBatch;
-
 use crate::batch_layout::BatchLayout;
 use crate::decode::column::{self, Columns};
+use crate::encode::{EarlyEncoder, MAX_PAGE_BYTES};
 use crate::memory_pool::{MemoryPool, Reservation, encode_cost};
 use crate::partition::PartitionKey;
+use crate::rows::Rows;
 use crate::spill::{NoSpill, Spill, SpillFile, SpilledRows};
 
 /// Rows that a row group has at least unless it is the last, or its rows are large.
@@ -34,6 +34,8 @@ pub struct RowGroups<F = NoSpill> {
     /// Takes the rows that are too few for a row group if they do not fit into memory. Without it they
     /// become row groups all the same.
     spill: Option<Spill<F>>,
+    /// Encoders that no thread is using, if pages are encoded early.
+    early_encoders: Option<Mutex<Vec<EarlyEncoder>>>,
 }
 
 /// Limits on the memory of row groups.
@@ -74,17 +76,17 @@ pub struct DueRowGroup {
     /// Its partition.
     pub key: PartitionKey,
     /// Its rows.
-    pub batch: RecordBatch,
+    pub rows: Rows,
     /// Its memory until it is written.
     room: Reservation,
 }
 
 impl DueRowGroup {
     /// Gives `write` the rows, and their memory back after that.
-    pub fn write<T>(self, write: impl FnOnce(PartitionKey, &RecordBatch) -> T) -> T {
-        let Self { key, batch, room } = self;
-        let written = write(key, &batch);
-        drop(batch);
+    pub fn write<T>(self, write: impl FnOnce(PartitionKey, &Rows) -> T) -> T {
+        let Self { key, rows, room } = self;
+        let written = write(key, &rows);
+        drop(rows);
         drop(room);
         written
     }
@@ -93,13 +95,27 @@ impl DueRowGroup {
 impl RowGroups {
     /// Begins with none.
     pub fn new(layout: Arc<BatchLayout>, limits: RowGroupLimits) -> Self {
-        Self { layout, idle: Mutex::default(), leaving: Mutex::default(), limits, spill: None }
+        Self {
+            layout,
+            idle: Mutex::default(),
+            leaving: Mutex::default(),
+            limits,
+            spill: None,
+            early_encoders: None,
+        }
+    }
+
+    /// Encodes pages before their row group is complete where the layout lets it. All rows must go to an encoder then: the
+    /// batches lack what is encoded.
+    #[must_use]
+    pub fn with_early_pages(self) -> Self {
+        Self { early_encoders: Some(Mutex::default()), ..self }
     }
 
     /// Spills rows that are too few for a row group to `file` if they do not fit into memory.
     pub fn with_spill<F: SpillFile>(self, file: F) -> RowGroups<F> {
-        let Self { layout, idle, leaving, limits, spill: _ } = self;
-        RowGroups { layout, idle, leaving, limits, spill: Some(Spill::new(file)) }
+        let Self { layout, idle, leaving, limits, spill: _, early_encoders } = self;
+        RowGroups { layout, idle, leaving, limits, spill: Some(Spill::new(file)), early_encoders }
     }
 }
 
@@ -125,8 +141,9 @@ impl<F: SpillFile> RowGroups<F> {
         let Idle { partitions, .. } = std::mem::take(&mut *self.idle());
         let mut last = Vec::new();
         for (key, Gathered { columns, spilled }) in partitions {
-            let columns = columns.into_iter().filter(|columns| columns.num_rows() > 0).map(Rows::Columns);
-            let rows: Vec<_> = columns.chain(spilled.into_iter().map(Rows::Spilled)).collect();
+            let columns =
+                columns.into_iter().filter(|columns| columns.num_rows() > 0).map(RestOfRows::Columns);
+            let rows: Vec<_> = columns.chain(spilled.into_iter().map(RestOfRows::Spilled)).collect();
             let groups = pack(rows, self.limits.max_open_bytes);
             let num_left = Arc::new(AtomicUsize::new(groups.len()));
             last.extend(groups.into_iter().map(|rows| LastRowGroup {
@@ -137,7 +154,7 @@ impl<F: SpillFile> RowGroups<F> {
             }));
         }
         last.sort_by_cached_key(|group| {
-            std::cmp::Reverse(group.rows.iter().map(Rows::num_rows).sum::<usize>())
+            std::cmp::Reverse(group.rows.iter().map(RestOfRows::num_rows).sum::<usize>())
         });
         last
     }
@@ -147,11 +164,56 @@ impl<F: SpillFile> RowGroups<F> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a batch of columns once there is room to encode it.
+    /// Makes a row group of columns once there is room to encode it.
     fn due(&self, key: PartitionKey, columns: &mut Columns) -> DueRowGroup {
         let room = self.limits.encode_room.take(encode_cost(columns.num_bytes()));
-        let batch = self.layout.batch(&key, columns);
-        DueRowGroup { key, batch, room }
+        let rows = self.rows(&key, columns);
+        DueRowGroup { key, rows, room }
+    }
+
+    fn rows(&self, key: &PartitionKey, columns: &mut Columns) -> Rows {
+        for property in self.early_properties() {
+            if columns.has_early_pages(*property) {
+                self.encode_early(columns, *property);
+            }
+        }
+        self.layout.rows(key, columns)
+    }
+
+    /// Properties whose pages are encoded early.
+    fn early_properties(&self) -> &[usize] {
+        if self.early_encoders.is_some() { self.layout.early_properties() } else { &[] }
+    }
+
+    /// Encodes what fills a page.
+    fn encode_full_pages(&self, columns: &mut Columns) {
+        for property in self.early_properties() {
+            if columns.bytes_to_encode(*property) >= MAX_PAGE_BYTES {
+                self.encode_early(columns, *property);
+            }
+        }
+    }
+
+    /// Encodes all that is not encoded of a property.
+    fn encode_early(&self, columns: &mut Columns, property: usize) {
+        let Some(encoders) = &self.early_encoders else { return };
+        let lock = || encoders.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = lock().pop();
+        let mut encoder = idle.unwrap_or_else(EarlyEncoder::new);
+        columns.encode_early(property, |texts| encoder.encode(texts));
+        lock().push(encoder);
+    }
+
+    /// Adds the rows of `other` to `columns`.
+    fn append(&self, columns: &mut Columns, mut other: Columns) {
+        for property in self.early_properties() {
+            // Encoded rows stand before those that are not.
+            if columns.has_early_pages(*property) || other.has_early_pages(*property) {
+                self.encode_early(columns, *property);
+                self.encode_early(&mut other, *property);
+            }
+        }
+        columns.append(other);
     }
 
     /// Whether the rows, or their bytes, are enough for a row group.
@@ -163,12 +225,12 @@ impl<F: SpillFile> RowGroups<F> {
 
 /// Rows that are left of a partition, in memory or on disk.
 #[derive(Debug)]
-enum Rows {
+enum RestOfRows {
     Columns(Columns),
     Spilled(SpilledRows),
 }
 
-impl Rows {
+impl RestOfRows {
     fn num_rows(&self) -> usize {
         match self {
             Self::Columns(columns) => columns.num_rows(),
@@ -186,12 +248,12 @@ impl Rows {
 
 /// Puts together what fits into one row group: the first that has room takes it, the largest first, so that
 /// any two row groups have more rows together than one may have, unless it is for their bytes.
-fn pack(mut rows: Vec<Rows>, max_bytes: usize) -> Vec<Vec<Rows>> {
+fn pack(mut rows: Vec<RestOfRows>, max_bytes: usize) -> Vec<Vec<RestOfRows>> {
     rows.sort_by_key(|rows| std::cmp::Reverse(rows.num_rows()));
-    let mut groups: Vec<(usize, usize, Vec<Rows>)> = Vec::new();
+    let mut groups: Vec<(usize, usize, Vec<RestOfRows>)> = Vec::new();
     for rows in rows {
         let (num_rows, num_bytes) = (rows.num_rows(), rows.columns_bytes());
-        let fits = |group: &&mut (usize, usize, Vec<Rows>)| {
+        let fits = |group: &&mut (usize, usize, Vec<RestOfRows>)| {
             group.0 + num_rows <= column::MAX_ROWS && group.1.saturating_add(num_bytes) <= max_bytes
         };
         match groups.iter_mut().find(fits) {
@@ -212,13 +274,13 @@ pub struct LastRowGroup<F = NoSpill> {
     row_groups: Arc<RowGroups<F>>,
     key: PartitionKey,
     /// The largest first.
-    rows: Vec<Rows>,
+    rows: Vec<RestOfRows>,
     /// Row groups of the partition that are not written.
     num_left: Arc<AtomicUsize>,
 }
 
 impl<F: SpillFile> LastRowGroup<F> {
-    /// Makes a batch of it once there is room to encode it, gives it to `write`, and calls `close` if it was
+    /// Puts its rows together once there is room to encode them, gives them to `write`, and calls `close` if it was
     /// the last of its partition.
     ///
     /// # Errors
@@ -230,17 +292,17 @@ impl<F: SpillFile> LastRowGroup<F> {
     /// If there are spilled rows and no spill file: a bug.
     pub fn write<E: From<F::Error>>(
         self,
-        write: impl FnOnce(PartitionKey, &RecordBatch) -> Result<(), E>,
+        write: impl FnOnce(PartitionKey, &Rows) -> Result<(), E>,
         close: impl FnOnce(&PartitionKey) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self { row_groups, key, rows, num_left } = self;
         let RowGroups { layout, limits, spill, .. } = &*row_groups;
-        let room = limits.encode_room.take(encode_cost(rows.iter().map(Rows::columns_bytes).sum()));
+        let room = limits.encode_room.take(encode_cost(rows.iter().map(RestOfRows::columns_bytes).sum()));
         let mut all: Option<Columns> = None;
         for rows in rows {
             let columns = match rows {
-                Rows::Columns(columns) => columns,
-                Rows::Spilled(spilled) => {
+                RestOfRows::Columns(columns) => columns,
+                RestOfRows::Spilled(spilled) => {
                     let spill = spill.as_ref().expect("there are rows in it");
                     let mut columns = Columns::new(layout.field_map());
                     spill.read(&spilled, &mut columns)?;
@@ -248,13 +310,13 @@ impl<F: SpillFile> LastRowGroup<F> {
                 }
             };
             match &mut all {
-                Some(all) => all.append(columns),
+                Some(all) => row_groups.append(all, columns),
                 none => *none = Some(columns),
             }
         }
-        let batch = layout.batch(&key, &mut all.expect("a row group has rows"));
+        let rows = row_groups.rows(&key, &mut all.expect("a row group has rows"));
         let partition = key.clone();
-        DueRowGroup { key, batch, room }.write(write)?;
+        DueRowGroup { key, rows, room }.write(write)?;
         if num_left.fetch_sub(1, Ordering::AcqRel) == 1 { close(&partition) } else { Ok(()) }
     }
 }
@@ -309,6 +371,7 @@ impl<F: SpillFile> Batcher<F> {
         self.index.clear();
         let row_groups = &self.row_groups;
         while let Some(mut held) = self.held.pop() {
+            row_groups.encode_full_pages(&mut held.columns);
             let due = (held.columns.num_rows() >= column::MAX_ROWS).then(|| {
                 let _alone = row_groups.leaving.lock().unwrap_or_else(PoisonError::into_inner);
                 row_groups.due(held.key.clone(), &mut held.columns)
@@ -379,9 +442,9 @@ impl Idle {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::Array;
     use arrow_array::cast::AsArray;
     use arrow_array::types::{Int32Type, UInt32Type};
+    use arrow_array::{Array, RecordBatch};
 
     use std::fs::File;
     use std::os::unix::fs::FileExt;
@@ -502,8 +565,8 @@ mod tests {
     /// Returns the batch of a last row group, and the partition that is closed after it.
     fn written<F: SpillFile<Error: std::fmt::Debug>>(last: LastRowGroup<F>) -> (RecordBatch, Option<String>) {
         let (mut batch, mut closed) = (None, None);
-        let write = |_, given: &RecordBatch| {
-            batch = Some(given.clone());
+        let write = |_, given: &Rows| {
+            batch = Some(given.batch().clone());
             Ok::<_, F::Error>(())
         };
         let close = |key: &PartitionKey| {
@@ -523,7 +586,7 @@ mod tests {
         let mut batcher = row_groups.batcher();
         push(&mut batcher, field_map, "d1", Some("zsh"), None);
         let due = batcher.next_due().unwrap().expect("it is over");
-        assert_eq!(due.write(|_, batch| batch.num_rows()), 1);
+        assert_eq!(due.write(|_, rows| rows.num_rows()), 1);
         assert!(batcher.next_due().unwrap().is_none());
         drop(batcher);
         assert!(row_groups.finish().is_empty());
@@ -564,11 +627,11 @@ mod tests {
 
     #[test]
     fn packed_row_groups_are_full_in_pairs() {
-        let rows = |num_rows: &usize| Rows::Spilled(SpilledRows::nowhere(*num_rows, 10 * num_rows));
+        let rows = |num_rows: &usize| RestOfRows::Spilled(SpilledRows::nowhere(*num_rows, 10 * num_rows));
         let check = |sizes: &[usize], max_bytes: usize, expected: &[usize]| {
             let groups = pack(sizes.iter().map(rows).collect(), max_bytes);
             let sums: Vec<usize> =
-                groups.iter().map(|group| group.iter().map(Rows::num_rows).sum()).collect();
+                groups.iter().map(|group| group.iter().map(RestOfRows::num_rows).sum()).collect();
             assert_eq!(sums, expected);
         };
         check(&[1, 122_880, 60_000, 62_880, 5], usize::MAX, &[122_880, 122_880, 6]);

@@ -1,5 +1,7 @@
 //! Values of every type, from a part's bytes to a Parquet file and back.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ use schema::{
 use crate::batch_layout::{BatchLayout, BatchOptions, RowOrder, TextType};
 use crate::encode::{RowGroupEncoder, properties};
 use crate::part_reader::PartReader;
+use crate::row_group::{RowGroupLimits, RowGroups};
+use crate::rows::Rows;
 
 const fn column(name: &'static str, field_id: i32, column_type: ColumnType) -> Column {
     Column {
@@ -151,7 +155,7 @@ fn read(part: &str) -> Read {
     let mut encoder = RowGroupEncoder::new(Arc::new(schema), &EVERY_TYPE);
     let mut reader = PartReader::try_new(part.as_bytes(), layout).unwrap();
     for batch in reader.batches(drop) {
-        let mut row_group = encoder.encode(&batch.unwrap().1).unwrap();
+        let mut row_group = encoder.encode(&batch.unwrap().1.into()).unwrap();
         row_group.append_to(&mut file).unwrap();
         assert!(row_group.footer_bytes() == 0, "it is in the file");
         encoder.reuse(row_group);
@@ -337,4 +341,65 @@ fn json_that_never_repeats_is_read_as_it_is() {
         assert_eq!(*shown, expected);
     }
     assert!(read.rejects.is_empty());
+}
+
+/// Of two threads: long JSON whose pages are encoded as they fill, and JSON that repeats, whose are not.
+#[test]
+fn json_that_is_encoded_early_is_read_back() {
+    const NUM_RECORDS: usize = 4000;
+    let json = |id: usize| match id % 10 {
+        0 => None,
+        1..8 => Some(format!(r#"{{"n":{id},"x":"{}"}}"#, "state".repeat(200 + id % 9))),
+        _ => Some(r#"{"n":1}"#.to_owned()),
+    };
+    let part = |ids: std::ops::Range<usize>| {
+        let record = |id| match json(id) {
+            Some(text) => format!(r#"{{"Id":"{id}","Json":{text},"Int":{id}}}"#),
+            None => format!(r#"{{"Id":"{id}","Int":{id}}}"#),
+        };
+        ids.map(record).collect::<Vec<_>>().join("\n")
+    };
+    let parts = [0..NUM_RECORDS, NUM_RECORDS..2 * NUM_RECORDS].map(part);
+    let layout = Arc::new(BatchLayout::new(&EVERY_TYPE, DateTime::UNIX_EPOCH, BatchOptions::default()));
+    let schema = Arc::new(ArrowSchemaConverter::new().convert(layout.file_schema()).unwrap());
+    let properties = properties::properties(&EVERY_TYPE, layout.file_schema(), "a snapshot");
+    let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties).unwrap();
+    let index = layout.file_schema().index_of("Json").unwrap();
+    let row_groups = Arc::new(RowGroups::new(layout, RowGroupLimits::none()).with_early_pages());
+    let mut readers = parts
+        .each_ref()
+        .map(|part| PartReader::with_row_groups(part.as_bytes(), Arc::clone(&row_groups)).unwrap());
+    let mut is_more = true;
+    while is_more {
+        let more = readers.each_mut().map(|reader| {
+            let more = reader.decode_some(|reject| panic!("{reject:?}")).unwrap();
+            assert!(reader.next_due().unwrap().is_none(), "few rows");
+            more
+        });
+        is_more = more.contains(&true);
+    }
+    drop(readers);
+    let mut num_pages = Vec::new();
+    for last in row_groups.finish() {
+        let write = |_, rows: &Rows| {
+            num_pages.push(rows.early_pages(index).map_or(0, <[_]>::len));
+            let mut encoder = RowGroupEncoder::new(Arc::clone(&schema), &EVERY_TYPE);
+            encoder.encode(rows).unwrap().append_to(&mut file).unwrap();
+            Ok::<_, Infallible>(())
+        };
+        last.write(write, |_| Ok(())).unwrap();
+    }
+    assert!(num_pages.len() == 1 && num_pages[0] > 3, "some before all rows had come: {num_pages:?}");
+
+    let file = Bytes::from(file.into_inner().unwrap());
+    let mut found = BTreeMap::new();
+    for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+        let batch = batch.unwrap();
+        let text = |name| batch.column_by_name(name).unwrap().as_string::<i32>().iter();
+        let ids = text("Id").map(|id| id.unwrap().parse::<usize>().unwrap());
+        found.extend(ids.zip(text("Json").map(|json| json.map(str::to_owned))));
+        let ints = batch.column_by_name("Int").unwrap().as_primitive::<Int32Type>();
+        assert!(text("Id").zip(ints).all(|(id, int)| id.unwrap() == int.unwrap().to_string()));
+    }
+    assert!(found == (0..2 * NUM_RECORDS).map(|id| (id, json(id))).collect());
 }

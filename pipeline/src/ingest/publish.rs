@@ -107,7 +107,7 @@ impl Run<'_> {
             max_open_bytes: budget.row_groups_bytes(),
             encode_room: MemoryPool::new(budget.encode_bytes()),
         };
-        let row_groups = RowGroups::new(Arc::clone(&layout), limits);
+        let row_groups = RowGroups::new(Arc::clone(&layout), limits).with_early_pages();
         let row_groups = Arc::new(row_groups.with_spill(destination.create_spill()?));
         let workers = Workers {
             run: self,
@@ -139,7 +139,7 @@ impl Run<'_> {
             // One after the other, the largest first: no thread is left with a large one in the end.
             let last = row_groups.finish().into_iter().par_bridge();
             last.try_for_each(|row_group| {
-                row_group.write(|key, batch| writer.write(key, batch), |key| writer.close(key))
+                row_group.write(|key, rows| writer.write(key, rows), |key| writer.close(key))
             })?;
             writer.finish()
         })?;

@@ -163,7 +163,7 @@ impl Workers<'_> {
         if self.is_draining.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let write = move || Ok(due.write(|key, batch| self.writer.write(key, batch))?);
+        let write = move || Ok(due.write(|key, rows| self.writer.write(key, rows))?);
         // The pool may have fewer threads than requested.
         let num_threads = rayon::current_num_threads();
         if self.num_tasks.fetch_add(1, Ordering::Relaxed) < num_threads {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use codec::encode::{MAX_ROW_GROUP_ROWS, RowGroupEncoder, properties};
 use codec::partition::PartitionKey;
+use codec::rows::Rows;
 use parquet::arrow::ArrowSchemaConverter;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use schema::Dataset;
@@ -99,7 +99,7 @@ impl<'s> SnapshotWriter<'s> {
         Self { format, partitions: Mutex::default(), encoders: Mutex::default(), max_encoder_bytes }
     }
 
-    /// Writes `batch`, see [`RowGroupEncoder::encode`], as one row group of its partition.
+    /// Writes `rows`, see [`RowGroupEncoder::encode`], as one row group of their partition.
     ///
     /// # Errors
     ///
@@ -107,16 +107,16 @@ impl<'s> SnapshotWriter<'s> {
     ///
     /// # Panics
     ///
-    /// If the batch has more than [`MAX_ROW_GROUP_ROWS`] rows: a mistake of ours.
-    pub fn write(&self, key: PartitionKey, batch: &RecordBatch) -> Result<(), WriteError> {
-        assert!(batch.num_rows() <= MAX_ROW_GROUP_ROWS, "a batch is a row group");
+    /// If there are more than [`MAX_ROW_GROUP_ROWS`] rows: a mistake of ours.
+    pub fn write(&self, key: PartitionKey, rows: &Rows) -> Result<(), WriteError> {
+        assert!(rows.num_rows() <= MAX_ROW_GROUP_ROWS, "they are a row group");
         let partition = self.partition(key)?;
         let encoder = lock(&self.encoders).pop();
         let mut encoder = encoder.unwrap_or_else(|| {
             RowGroupEncoder::new(Arc::clone(&self.format.parquet_schema), self.format.dataset)
         });
         let mut row_group = encoder
-            .encode(batch)
+            .encode(rows)
             .map_err(|error| WriteError::encode(&partition.partition.directory, error))?;
         lock(&partition.file).append(&self.format, &partition.partition, &mut row_group)?;
         encoder.reuse(row_group);

@@ -21,7 +21,7 @@ pub static INFORMATION_GATHERING: Dataset = Dataset {
     key: &["DeviceId"],
     partition_by: Some("OSPlatform"),
     may_be_empty: false,
-    layout: Layout { cluster_by: &["OSVersion"], bloom: &["DeviceId"], uncompressed: &[] },
+    layout: Layout { cluster_by: &[], bloom: &["DeviceId"], uncompressed: &[] },
     history: Some(HistoryRoles {
         compared: &[ComparedColumn { column: "OSVersion", kind: "os_version_changed" }],
         ..DEVICE_ROLES

@@ -16,7 +16,7 @@ use super::rle;
 use crate::byte_search::first_word;
 
 /// Bytes before a text that is stored as it is.
-const LEN_BYTES: usize = 4;
+pub(super) const LEN_BYTES: usize = 4;
 
 /// Buffers that columns use one after the other.
 #[derive(Debug, Default)]
@@ -92,7 +92,7 @@ impl TextEncoder {
         if dictionary_bytes + (keys.len() * key_bits).div_ceil(8) < plain_bytes {
             chunk.dictionary_page(num_used, false, |out| {
                 out.reserve(dictionary_bytes);
-                used().filter_map(|(_, text)| text).for_each(|text| push(text, out));
+                used().filter_map(|(_, text)| text).for_each(|text| push(text.as_bytes(), out));
             })?;
             let is_remapped = num_used < self.entries.len();
             if is_remapped {
@@ -136,7 +136,9 @@ impl TextEncoder {
             }
             for (page, text) in pages.iter().zip(&page_texts) {
                 chunk.data_page(page, levels, text.bounds, text.num_bytes, Encoding::PLAIN, |out| {
-                    keys[page.values.clone()].iter().for_each(|key| push(texts.value(*key as usize), out));
+                    keys[page.values.clone()]
+                        .iter()
+                        .for_each(|key| push(texts.value(*key as usize).as_bytes(), out));
                 })?;
             }
         }
@@ -188,7 +190,8 @@ impl TextEncoder {
     }
 }
 
-fn push(text: &str, out: &mut Vec<u8>) {
+/// Appends a text as it is.
+pub(super) fn push(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }

@@ -1,5 +1,6 @@
 //! Takes pages as they are to be encoded; gives a column chunk, compressed, and its metadata for the footer.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use zstd::bulk::Compressor;
 use super::levels::{Levels, Page};
 use super::properties::{ColumnLayout, ZSTD_LEVEL};
 use super::statistics::{ColumnStatistics, Value};
+use crate::rows::EarlyPage;
 
 /// Where encoded pages go: the bytes of a whole row group.
 pub(super) type PageSink = TrackedWrite<Vec<u8>>;
@@ -38,6 +40,21 @@ impl PageCompressor {
         self.plain.capacity() + self.compressed.capacity()
     }
 
+    /// Compresses a page that `fill` appends.
+    pub(super) fn compress(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> Compressed<'_> {
+        self.plain.clear();
+        fill(&mut self.plain);
+        self.compress_plain().expect("the buffer has room for it");
+        Compressed { bytes: &self.compressed, uncompressed_bytes: self.plain.len() }
+    }
+
+    fn compress_plain(&mut self) -> io::Result<()> {
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+        self.context.compress_to_buffer(&self.plain, &mut self.compressed)?;
+        Ok(())
+    }
+
     /// Compresses the page in `plain`, if it is to be, and appends it, as `content` describes it, to `sink`.
     fn write(
         &mut self,
@@ -47,11 +64,7 @@ impl PageCompressor {
     ) -> Result<PageWriteSpec, ParquetError> {
         let uncompressed_bytes = self.plain.len();
         let buffer = if is_compressed {
-            self.compressed.clear();
-            self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
-            self.context
-                .compress_to_buffer(&self.plain, &mut self.compressed)
-                .map_err(|error| ParquetError::External(Box::new(error)))?;
+            self.compress_plain().map_err(|error| ParquetError::External(Box::new(error)))?;
             &mut self.compressed
         } else {
             &mut self.plain
@@ -63,6 +76,12 @@ impl PageCompressor {
         *buffer = bytes.into();
         Ok(written)
     }
+}
+
+/// A page that no file has.
+pub(super) struct Compressed<'c> {
+    pub bytes: &'c [u8],
+    pub uncompressed_bytes: usize,
 }
 
 /// A column chunk being written.
@@ -153,16 +172,39 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         self.compressor.plain.clear();
         levels.encode(page, &mut self.compressor.plain);
         fill(&mut self.compressor.plain);
-        let written = self.compressor.write(self.sink, self.is_compressed, |buf| PageContent::DataPage {
-            buf,
-            num_values: page.levels.len() as u32,
-            encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
-        })?;
+        let content = |buf| data_page(buf, page.levels.len(), encoding);
+        let written = self.compressor.write(self.sink, self.is_compressed, content)?;
+        self.add_data_page(&written, page, levels, range, num_text_bytes, encoding);
+        Ok(())
+    }
+
+    /// Writes a data page of an optional column without bounds that is encoded already.
+    pub(super) fn early_page(&mut self, early: &EarlyPage) -> Result<(), ParquetError> {
+        assert!(
+            self.is_compressed && !self.statistics.has_bounds(),
+            "an early page is compressed and has no bounds"
+        );
+        let EarlyPage { num_rows, num_nulls, num_text_bytes, .. } = *early;
+        let content = data_page(early.content.clone(), num_rows, Encoding::PLAIN);
+        let compressed = CompressedPage::new(content, early.uncompressed_bytes);
+        let written = SerializedPageWriter::new(self.sink).write_page(compressed)?;
+        let page = Page { num_rows, levels: 0..num_rows, values: 0..num_rows - num_nulls };
+        self.add_data_page(&written, &page, Levels::Optional(None), None, num_text_bytes, Encoding::PLAIN);
+        Ok(())
+    }
+
+    /// Counts a data page that is written.
+    fn add_data_page(
+        &mut self,
+        written: &PageWriteSpec,
+        page: &Page,
+        levels: Levels<'_>,
+        range: Option<(V, V)>,
+        num_text_bytes: usize,
+        encoding: Encoding,
+    ) {
         self.data_offset.get_or_insert(written.offset as i64);
-        self.count(PageType::DATA_PAGE, encoding, &written);
+        self.count(PageType::DATA_PAGE, encoding, written);
 
         let histograms = levels.histograms(page);
         for (all, histogram) in self.histograms.iter_mut().zip(&histograms) {
@@ -179,7 +221,6 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
         self.num_rows += page.num_rows;
         self.num_levels += page.levels.len();
         self.num_text_bytes += num_text_bytes;
-        Ok(())
     }
 
     fn count(&mut self, page_type: PageType, encoding: Encoding, written: &PageWriteSpec) {
@@ -223,5 +264,16 @@ impl<'w, V: Value> ChunkWriter<'w, V> {
             column_index,
             offset_index: Some(self.offset_index.build()),
         })
+    }
+}
+
+fn data_page(buf: Bytes, num_values: usize, encoding: Encoding) -> PageContent {
+    PageContent::DataPage {
+        buf,
+        num_values: num_values as u32,
+        encoding,
+        def_level_encoding: Encoding::RLE,
+        rep_level_encoding: Encoding::RLE,
+        statistics: None,
     }
 }

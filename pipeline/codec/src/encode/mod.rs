@@ -14,6 +14,7 @@ mod levels;
 mod rle;
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "keys and lengths have 32 bits")]
 mod byte_array;
+mod early;
 #[expect(clippy::cast_possible_truncation, reason = "differences are bounded before they are positions")]
 mod primitive;
 #[expect(clippy::cast_possible_truncation, reason = "a dictionary is far smaller")]
@@ -32,7 +33,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type,
 };
-use arrow_array::{Array, ArrowPrimitiveType, RecordBatch};
+use arrow_array::{Array, ArrowPrimitiveType};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
@@ -45,12 +46,16 @@ use schema::Dataset;
 
 use byte_array::{TextEncoder, Texts};
 use column_chunk::{ChunkWriter, PageCompressor, PageSink};
+pub(crate) use early::EarlyEncoder;
 use float::FloatEncoder;
 use levels::{Levels, ListLevels};
 use library::{LibraryEncoder, has_own_encoder};
 use primitive::{MAX_SPAN, MAX_SPAN_OF_INSTANTS, Number, NumberEncoder};
 use properties::ColumnLayout;
+pub(crate) use properties::MAX_PAGE_BYTES;
 pub use properties::MAX_ROW_GROUP_ROWS;
+
+use crate::rows::{EarlyPage, Rows};
 
 /// Encodes row groups, one after the other, with the same buffers.
 pub struct RowGroupEncoder {
@@ -114,7 +119,7 @@ impl RowGroupEncoder {
         }
     }
 
-    /// Encodes `batch` as a row group. Its columns are those of the file, text as
+    /// Encodes `rows` as a row group. Their columns are those of the file, text as
     /// `Dictionary(UInt32, Utf8)`, whose texts are not null; they may repeat, and not all need be used.
     ///
     /// # Errors
@@ -124,14 +129,17 @@ impl RowGroupEncoder {
     /// # Panics
     ///
     /// If the columns are not those of the file: a bug.
-    pub fn encode(&mut self, batch: &RecordBatch) -> Result<RowGroup, ParquetError> {
+    pub fn encode(&mut self, rows: &Rows) -> Result<RowGroup, ParquetError> {
+        let batch = rows.batch();
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         let mut sink = TrackedWrite::new(bytes);
         let mut columns = Vec::with_capacity(self.schema.num_columns());
         let mut library = None;
-        for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-            if has_own_encoder(field.data_type()) {
+        for (index, (field, array)) in batch.schema_ref().fields().iter().zip(batch.columns()).enumerate() {
+            if let Some(pages) = rows.early_pages(index) {
+                columns.push(EncodedColumn::Own(self.append_early(columns.len(), pages, &mut sink)?));
+            } else if has_own_encoder(field.data_type()) {
                 let column = self.schema.column(columns.len());
                 let layout = self.layouts[columns.len()];
                 columns.push(EncodedColumn::Own(self.encode_column(&column, array, layout, &mut sink)?));
@@ -146,6 +154,22 @@ impl RowGroupEncoder {
         }
         assert_eq!(columns.len(), self.schema.num_columns(), "the batch has every column of the file");
         Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
+    }
+
+    /// Appends the pages of a column of JSON that are encoded already.
+    fn append_early(
+        &mut self,
+        column: usize,
+        pages: &[EarlyPage],
+        sink: &mut PageSink,
+    ) -> Result<ColumnCloseResult, ParquetError> {
+        let (column, layout) = (self.schema.column(column), self.layouts[column]);
+        assert!(column.max_def_level() == 1 && column.max_rep_level() == 0, "{} is optional", column.path());
+        let mut chunk = ChunkWriter::<&str>::new(&column, layout, sink, &mut self.compressor);
+        for page in pages {
+            chunk.early_page(page)?;
+        }
+        chunk.finish(None)
     }
 
     /// Takes back the memory of a row group that was appended.

@@ -21,7 +21,7 @@ pub(super) const MAX_LIST_PAGE_ROWS: usize = 10 * 2048;
 
 /// Bytes of values from which on the rest of a page's rows go to the next: what a reader holds of a
 /// column at a time.
-pub(super) const MAX_PAGE_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// Elements of a page of lists: their keys are that many bytes in memory.
 pub(super) const MAX_PAGE_VALUES: usize = MAX_PAGE_BYTES / size_of::<u32>();

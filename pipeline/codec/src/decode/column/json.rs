@@ -15,6 +15,7 @@ use crate::decode::coerce::json_text;
 use crate::decode::json::{JsonKind, Reader};
 use crate::decode::spans::Span;
 use crate::json_search::unescape_letters;
+use crate::rows::EarlyPage;
 
 /// JSON text: one key each.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(super) struct JsonColumn {
     of_texts: TextMap<u32>,
     /// A value's text.
     text: Vec<u8>,
+    /// The first rows, if they are encoded already: no text and no key is theirs.
+    early: Vec<EarlyPage>,
 }
 
 impl JsonColumn {
@@ -40,6 +43,7 @@ impl JsonColumn {
             of_values: TextMap::new(),
             of_texts: TextMap::new(),
             text: Vec::new(),
+            early: Vec::new(),
         }
     }
 
@@ -106,7 +110,8 @@ impl JsonColumn {
     }
 
     pub(super) fn truncate(&mut self, num_rows: usize) {
-        self.keys.truncate(num_rows);
+        let num_early = self.early.iter().map(|page| page.num_rows).sum::<usize>();
+        self.keys.truncate(num_rows.checked_sub(num_early).expect("what is encoded stays"));
     }
 
     pub(super) fn num_bytes(&self) -> usize {
@@ -115,9 +120,39 @@ impl JsonColumn {
             + self.of_values.num_bytes()
             + self.of_texts.num_bytes()
             + self.text.capacity()
+            + self.early.iter().map(|page| page.content.len() + size_of::<EarlyPage>()).sum::<usize>()
     }
 
-    pub(super) fn append(&mut self, other: &Self) {
+    /// Bytes of the texts that are not encoded, none if they repeat.
+    pub(super) fn bytes_to_encode(&self) -> usize {
+        if self.of_values.is_of_use() { 0 } else { position(self.offsets[self.num_texts()]) }
+    }
+
+    pub(super) fn has_early_pages(&self) -> bool {
+        !self.early.is_empty()
+    }
+
+    pub(super) fn take_early_pages(&mut self) -> Vec<EarlyPage> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// Encodes the rows that are not.
+    pub(super) fn encode_early(&mut self, encode: impl FnOnce(&[Option<&[u8]>]) -> Vec<EarlyPage>) {
+        let texts: Vec<&[u8]> = self.texts().collect();
+        // Null has a key that no text has.
+        let rows: Vec<_> = self.keys.iter().map(|key| texts.get(*key as usize).copied()).collect();
+        let pages = encode(&rows);
+        self.early.extend(pages);
+        self.of_values.forget();
+        self.of_texts.forget();
+        self.texts = Arena::default();
+        self.offsets.truncate(1);
+        self.keys.clear();
+    }
+
+    pub(super) fn append(&mut self, mut other: Self) {
+        assert!(self.keys.is_empty() || other.early.is_empty(), "what stands before encoded rows is encoded");
+        self.early.append(&mut other.early);
         let do_repeat = self.of_values.is_of_use() && other.of_values.is_of_use();
         let keys: Vec<u32> = other.texts().map(|text| self.intern(text, do_repeat)).collect();
         let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
@@ -127,7 +162,9 @@ impl JsonColumn {
     pub(super) fn finish(&mut self, order: &[u32]) -> DictionaryArray<UInt32Type> {
         self.of_values.forget();
         self.of_texts.forget();
-        let keys = std::mem::take(&mut self.keys);
+        let mut keys = std::mem::take(&mut self.keys);
+        assert!(keys.is_empty() || keys.len() == order.len(), "all rows are encoded or none");
+        keys.resize(order.len(), NULL_KEY);
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
         let texts = StringArray::try_new(offsets, Buffer::from_vec(self.texts.take()), None);
@@ -136,6 +173,13 @@ impl JsonColumn {
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        put(self.early.len(), out);
+        for EarlyPage { content, uncompressed_bytes, num_rows, num_nulls, num_text_bytes } in &self.early {
+            for number in [content.len(), *uncompressed_bytes, *num_rows, *num_nulls, *num_text_bytes] {
+                put(number, out);
+            }
+            out.extend_from_slice(content);
+        }
         put(usize::from(self.of_values.is_of_use()), out);
         put(self.num_texts(), out);
         self.texts().for_each(|text| put(text.len(), out));
@@ -145,6 +189,12 @@ impl JsonColumn {
     }
 
     pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        for _ in 0..bytes.number() {
+            let [len, uncompressed_bytes, num_rows, num_nulls, num_text_bytes] =
+                std::array::from_fn(|_| bytes.number());
+            let content = bytes::Bytes::copy_from_slice(bytes.take(len));
+            self.early.push(EarlyPage { content, uncompressed_bytes, num_rows, num_nulls, num_text_bytes });
+        }
         let do_repeat = bytes.number() == 1;
         let num_texts = bytes.number();
         let lens: Vec<usize> = (0..num_texts).map(|_| bytes.number()).collect();

@@ -26,6 +26,7 @@ pub use self::unpredicted::Unpredicted;
 use super::field_map::FieldMap;
 use super::spans::RecordSpans;
 use super::value::JsonValue;
+use crate::rows::EarlyPage;
 use boolean::BooleanColumn;
 use dictionary::{Lookups, NULL_KEY};
 use json::JsonColumn;
@@ -200,6 +201,41 @@ impl Columns {
         (column.keys.iter().map(rank).collect(), ranks.len() + 1)
     }
 
+    /// The column of a JSON property.
+    ///
+    /// # Panics
+    ///
+    /// If the property is not JSON.
+    fn json(&mut self, property: usize) -> &mut JsonColumn {
+        let Some(ColumnBuilder::Json(column)) = &mut self.properties[property] else { panic!("not JSON") };
+        column
+    }
+
+    /// Bytes of the texts of a JSON property that can be encoded, see [`Self::encode_early`]: none if they repeat.
+    pub(crate) fn bytes_to_encode(&mut self, property: usize) -> usize {
+        self.json(property).bytes_to_encode()
+    }
+
+    /// Whether rows of a JSON property are encoded.
+    pub(crate) fn has_early_pages(&mut self, property: usize) -> bool {
+        self.json(property).has_early_pages()
+    }
+
+    /// Encodes the texts of a JSON property of all rows so far that are not encoded. No row is taken away after that, the
+    /// rest is encoded too before other columns are appended, and rows are not brought into another order.
+    pub(crate) fn encode_early(
+        &mut self,
+        property: usize,
+        encode: impl FnOnce(&[Option<&[u8]>]) -> Vec<EarlyPage>,
+    ) {
+        self.json(property).encode_early(encode);
+    }
+
+    /// Takes the encoded pages of a JSON property: of all rows, and [`Self::finish`] gives nulls then, or none.
+    pub(crate) fn take_early_pages(&mut self, property: usize) -> Vec<EarlyPage> {
+        self.json(property).take_early_pages()
+    }
+
     /// Takes all rows, in the order given; none are left.
     pub fn finish(&mut self, order: &[u32]) -> FinishedColumns {
         let num_rows = std::mem::take(&mut self.num_rows);
@@ -311,7 +347,7 @@ impl ColumnBuilder {
     fn append(&mut self, other: Self) {
         match (self, other) {
             (Self::Utf8(column), Self::Utf8(other)) => column.append(&other),
-            (Self::Json(column), Self::Json(other)) => column.append(&other),
+            (Self::Json(column), Self::Json(other)) => column.append(other),
             (Self::Utf8List(column), Self::Utf8List(other)) => column.append(other),
             (Self::Int32(column), Self::Int32(other)) => column.append(other),
             (Self::Int64(column), Self::Int64(other)) => column.append(other),

@@ -134,6 +134,30 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_encoded_come_back_from_their_bytes() {
+        let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
+        let property = field_map.properties().iter().position(|column| column.name == "Json").unwrap();
+        let mut columns = decode(r#"{"Id":"a","Json":[1]} {"Id":"b"} {"Id":"c","Json":"x"}"#, &field_map);
+        let mut encoder = crate::encode::EarlyEncoder::new();
+        columns.encode_early(property, |texts| {
+            assert_eq!(texts, [Some(&b"[1]"[..]), None, Some(b"x")]);
+            encoder.encode(texts)
+        });
+        columns.append(decode(r#"{"Id":"d","Json":[2]}"#, &field_map));
+        let mut bytes = Vec::new();
+        columns.write_to(&mut bytes);
+        let mut again = Columns::new(&field_map);
+        again.read_from(&bytes);
+        again.encode_early(property, |texts| {
+            assert_eq!(texts, [Some(&b"[2]"[..])]);
+            Vec::new()
+        });
+        let [page] = &again.take_early_pages(property)[..] else { panic!("one page") };
+        assert_eq!((page.num_rows, page.num_nulls, page.num_text_bytes), (3, 1, 4));
+        assert_eq!(page.content, columns.take_early_pages(property)[0].content);
+    }
+
+    #[test]
     fn no_rows_come_back_as_none() {
         let field_map = FieldMap::new(schema::DATASETS[0], false);
         let mut bytes = Vec::new();
