@@ -123,9 +123,11 @@ impl BatchLayout {
             schema = Arc::new(Schema::new(files.chain(partition_fields).collect::<Vec<_>>()));
         }
         // With a row for each device there is nothing to gather.
-        let is_row_a_device = dataset.key == [field_map.properties()[field_map.required()].name];
-        let order =
-            if is_row_a_device && dataset.layout.cluster_by.is_empty() { RowOrder::AsRead } else { order };
+        let order = if field_map.is_row_a_device() && dataset.layout.cluster_by.is_empty() {
+            RowOrder::AsRead
+        } else {
+            order
+        };
         let may_be_early = |column: &Column| {
             let layout = &dataset.layout;
             let is_special =

@@ -36,6 +36,11 @@ impl Arena {
         place
     }
 
+    /// Adds all texts of `other` behind those that there are.
+    pub fn append(&mut self, mut other: Self) {
+        self.chunks.append(&mut other.chunks);
+    }
+
     /// The bytes from a place on: a text, and what may stand behind it.
     #[inline]
     pub fn at(&self, place: usize) -> &[u8] {
@@ -102,6 +107,14 @@ mod tests {
             assert_eq!(arena.take(), texts.concat());
             assert_eq!(arena.num_bytes(), 0);
         }
+        let (mut one, mut other) = (Arena::default(), Arena::default());
+        for (index, text) in texts.iter().enumerate() {
+            let arena = if index < texts.len() / 2 { &mut one } else { &mut other };
+            arena.push(text);
+        }
+        one.append(other);
+        assert!(one.texts(lens.iter().copied()).eq(texts.iter().map(|text| &text[..])), "{lens:?}");
+        assert_eq!(one.take(), texts.concat());
         arena.push(b"alone");
         assert_eq!(arena.take(), b"alone");
     }

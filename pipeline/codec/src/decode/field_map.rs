@@ -75,6 +75,11 @@ impl FieldMap {
         self.required
     }
 
+    /// Whether there is one row for each value of the required property.
+    pub fn is_row_a_device(&self) -> bool {
+        self.dataset.key == [self.properties[self.required].name]
+    }
+
     /// Index of the property that names the partition, if the dataset has such a column.
     pub fn partition(&self) -> Option<usize> {
         self.partition

@@ -1,7 +1,8 @@
 //! Takes the content of JSON strings as it stands in the text; gives each different one a key.
 //!
 //! Columns repeat themselves: a text is validated, and unescaped, once for a whole row group and
-//! then only compared. Two spellings of one text (`A`, `\u0041`) are two entries.
+//! then only compared. Two spellings of one text (`A`, `\u0041`) are two entries. A column whose contents do not repeat is
+//! not looked up: each value is an entry then.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -23,6 +24,12 @@ pub struct Invalid;
 /// Contents that are looked up together.
 const MAX_LOOKUPS: usize = 512;
 
+/// Rows after which it is asked whether contents repeat.
+const TRIAL_ROWS: usize = 8192;
+
+/// One of so many rows has a content of another if they do.
+const LEAST_REPEATS: usize = 64;
+
 /// Stands for null among keys.
 pub const NULL_KEY: u32 = u32::MAX;
 
@@ -37,6 +44,18 @@ pub struct Dictionary {
     offsets: Vec<i32>,
     contents: Arena,
     has_escapes: bool,
+    repeats: Repeats,
+}
+
+/// Whether contents repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    /// It is not known after so many rows.
+    Unknown { num_rows: usize },
+    /// Equal contents have one key.
+    Yes,
+    /// Contents are not looked up.
+    No,
 }
 
 /// What [`Dictionary::intern_all`] works with, to be used again for whichever dictionary.
@@ -90,12 +109,22 @@ struct Lookup {
 impl Dictionary {
     /// Begins with no entry and no memory.
     pub fn new() -> Self {
+        Self::with(Repeats::Unknown { num_rows: 0 })
+    }
+
+    /// Begins without, and gives equal contents one key, however few there are.
+    pub fn exact() -> Self {
+        Self::with(Repeats::Yes)
+    }
+
+    fn with(repeats: Repeats) -> Self {
         Self {
             slots: Vec::new(),
             hasher: RandomState::default(),
             offsets: vec![0],
             contents: Arena::default(),
             has_escapes: false,
+            repeats,
         }
     }
 
@@ -115,7 +144,39 @@ impl Dictionary {
         Lookups(lookups): &mut Lookups,
     ) -> Result<(), Invalid> {
         for spans in spans.chunks(MAX_LOOKUPS) {
-            self.intern_some(text, spans, keys, lookups)?;
+            if self.repeats == Repeats::No {
+                self.append_some(text, spans, keys)?;
+            } else {
+                self.intern_some(text, spans, keys, lookups)?;
+                self.try_out(spans.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts rows that were looked up until it is known whether that is of use.
+    fn try_out(&mut self, num_rows: usize) {
+        let Repeats::Unknown { num_rows: num_before } = self.repeats else { return };
+        let num_rows = num_before + num_rows;
+        let num_found = num_rows.saturating_sub(self.num_entries());
+        if num_rows < TRIAL_ROWS {
+            self.repeats = Repeats::Unknown { num_rows };
+        } else if num_found >= num_rows / LEAST_REPEATS {
+            self.repeats = Repeats::Yes;
+        } else {
+            self.forgo_lookups();
+        }
+    }
+
+    /// Makes an entry of each content that is not the one before.
+    fn append_some(&mut self, text: &[u8], spans: &[Span], keys: &mut Vec<u32>) -> Result<(), Invalid> {
+        let mut last = (Span::NULL, NULL_KEY);
+        for span in spans {
+            if *span != last.0 {
+                let key = if *span == Span::NULL { NULL_KEY } else { self.append(span.of(text))?.0 };
+                last = (*span, key);
+            }
+            keys.push(last.1);
         }
         Ok(())
     }
@@ -161,7 +222,8 @@ impl Dictionary {
         })
     }
 
-    /// The key of `content`, the bytes between the quotes of a JSON string. A new one is validated.
+    /// The key of `content`, the bytes between the quotes of a JSON string. A new one is validated, and every one is
+    /// new if contents do not repeat.
     ///
     /// # Errors
     ///
@@ -171,6 +233,9 @@ impl Dictionary {
     ///
     /// Beyond 2 GiB of distinct text; a row group has far less.
     pub fn intern(&mut self, content: &[u8]) -> Result<u32, Invalid> {
+        if self.repeats == Repeats::No {
+            return Ok(self.append(content)?.0);
+        }
         self.find(Content { text: content, len: content.len() }, self.hash(content))
     }
 
@@ -199,17 +264,23 @@ impl Dictionary {
 
     #[cold]
     fn insert(&mut self, content: &[u8], hash: u32) -> Result<u32, Invalid> {
-        self.has_escapes |= check(content)?;
-        let num_entries = self.offsets.len() - 1;
-        let key = u32::try_from(num_entries).expect("fewer entries than bytes");
-        let end = position(self.offsets[num_entries]) + content.len();
-        self.offsets.push(i32::try_from(end).expect("a row group's text is below 2 GiB"));
-        let slot = Slot { hash, key, content: Span::new(self.contents.push(content), content.len()) };
+        let num_entries = self.num_entries();
+        let (key, content) = self.append(content)?;
         if num_entries >= self.slots.len() / 4 * 3 {
             self.grow();
         }
-        self.place(slot);
+        self.place(Slot { hash, key, content });
         Ok(key)
+    }
+
+    /// Makes an entry; returns its key, and its place among the contents.
+    fn append(&mut self, content: &[u8]) -> Result<(u32, Span), Invalid> {
+        self.has_escapes |= check(content)?;
+        let num_entries = self.num_entries();
+        let key = u32::try_from(num_entries).expect("fewer entries than bytes");
+        let end = position(self.offsets[num_entries]) + content.len();
+        self.offsets.push(i32::try_from(end).expect("a row group's text is below 2 GiB"));
+        Ok((key, Span::new(self.contents.push(content), content.len())))
     }
 
     fn grow(&mut self) {
@@ -243,9 +314,38 @@ impl Dictionary {
     }
 
     /// The keys here of the entries of `other`, in their order.
-    pub fn intern_entries(&mut self, other: &Self) -> Vec<u32> {
+    pub fn intern_entries(&mut self, other: Self) -> Vec<u32> {
+        if other.repeats == Repeats::No && self.repeats != Repeats::Yes {
+            self.forgo_lookups();
+        }
+        if self.repeats == Repeats::No {
+            return self.append_entries(other);
+        }
         let intern = |content| self.intern(content).expect("its entries are valid");
         other.entries().map(intern).collect()
+    }
+
+    /// Takes over all entries of `other` as they are.
+    fn append_entries(&mut self, other: Self) -> Vec<u32> {
+        let end = self.offsets[self.num_entries()];
+        let first = u32::try_from(self.num_entries()).expect("fewer entries than bytes");
+        let keys = (first..).take(other.num_entries()).collect();
+        let shifted = |offset: &i32| end.checked_add(*offset).expect("a row group's text is below 2 GiB");
+        self.offsets.extend(other.offsets[1..].iter().map(shifted));
+        self.contents.append(other.contents);
+        self.has_escapes |= other.has_escapes;
+        keys
+    }
+
+    /// Whether each value is an entry.
+    pub fn is_distinct(&self) -> bool {
+        self.repeats == Repeats::No
+    }
+
+    /// Makes an entry of each further value.
+    pub fn forgo_lookups(&mut self) {
+        self.repeats = Repeats::No;
+        self.slots = Vec::new();
     }
 
     /// The content of each entry, in the order of the keys.
@@ -405,6 +505,36 @@ mod tests {
             assert!(dictionary.intern(content).is_err(), "{}", content.escape_ascii());
         }
         assert_eq!(dictionary.intern(b"first").unwrap(), 0);
+    }
+
+    #[test]
+    fn contents_that_do_not_repeat_are_not_looked_up() {
+        const WIDTH: usize = 8;
+        let text: Vec<u8> =
+            (0..2 * TRIAL_ROWS).flat_map(|row| format!("{row:0WIDTH$}").into_bytes()).collect();
+        let spans = |every: usize| (0..2 * TRIAL_ROWS).map(move |row| Span::new(row / every * WIDTH, WIDTH));
+        let interned = |mut dictionary: Dictionary, every: usize| {
+            let (mut keys, spans) = (Vec::new(), spans(every).collect::<Vec<_>>());
+            dictionary.intern_all(&text, &spans, &mut keys, &mut Lookups::default()).unwrap();
+            (dictionary, keys)
+        };
+        for (dictionary, is_distinct) in [(Dictionary::new(), true), (Dictionary::exact(), false)] {
+            let (dictionary, keys) = interned(dictionary, 1);
+            assert_eq!(dictionary.is_distinct(), is_distinct);
+            assert!((0..).zip(&keys).all(|(key, found)| key == *found));
+            let mut other = Dictionary::new();
+            other.intern(br"\\").unwrap();
+            assert_eq!(other.intern_entries(dictionary)[TRIAL_ROWS + 5] as usize, 1 + TRIAL_ROWS + 5);
+            assert_eq!(other.is_distinct(), is_distinct);
+            assert_eq!(other.intern(b"last").unwrap() as usize, 1 + 2 * TRIAL_ROWS);
+            let texts = texts(&mut other);
+            assert_eq!(
+                (&*texts[0], &*texts[1 + 777], &*texts[1 + 2 * TRIAL_ROWS]),
+                (r"\", "00000777", "last")
+            );
+        }
+        let (dictionary, keys) = interned(Dictionary::new(), 2);
+        assert!(!dictionary.is_distinct() && keys[2 * TRIAL_ROWS - 1] as usize == TRIAL_ROWS - 1);
     }
 
     /// The program ended in a panic at both.

@@ -97,7 +97,7 @@ impl ListColumn {
 
     pub(super) fn append(&mut self, mut other: Self) {
         let num_elements = self.elements.keys.len();
-        self.elements.append(&other.elements);
+        self.elements.append(other.elements);
         let start = i32::try_from(num_elements).expect("fewer elements than bytes");
         self.offsets.extend(other.offsets[1..].iter().map(|offset| start + offset));
         append_nulls(&mut self.nulls, &mut other.nulls);

@@ -82,7 +82,16 @@ impl Columns {
     /// Begins without rows.
     pub fn new(field_map: &FieldMap) -> Self {
         let column = |(index, column): (usize, &&'static schema::Column)| {
-            (Some(index) != field_map.partition()).then(|| ColumnBuilder::new(column.column_type))
+            // A device's rows are found by its key.
+            let is_exact = index == field_map.required() && !field_map.is_row_a_device();
+            let builder = || {
+                if is_exact {
+                    ColumnBuilder::Utf8(StringColumn::exact())
+                } else {
+                    ColumnBuilder::new(column.column_type)
+                }
+            };
+            (Some(index) != field_map.partition()).then(builder)
         };
         let properties = field_map.properties().iter().enumerate().map(column).collect();
         Self { properties, extra_fields: StringColumn::new(), num_rows: 0 }
@@ -160,7 +169,7 @@ impl Columns {
         let extra_fields = other.extra_fields;
         if !extra_fields.keys.is_empty() {
             self.extra_fields.keys.resize(self.num_rows, NULL_KEY);
-            self.extra_fields.append(&extra_fields);
+            self.extra_fields.append(extra_fields);
         }
         self.num_rows += other.num_rows;
     }
@@ -346,7 +355,7 @@ impl ColumnBuilder {
 
     fn append(&mut self, other: Self) {
         match (self, other) {
-            (Self::Utf8(column), Self::Utf8(other)) => column.append(&other),
+            (Self::Utf8(column), Self::Utf8(other)) => column.append(other),
             (Self::Json(column), Self::Json(other)) => column.append(other),
             (Self::Utf8List(column), Self::Utf8List(other)) => column.append(other),
             (Self::Int32(column), Self::Int32(other)) => column.append(other),

@@ -35,9 +35,13 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::column::plain;
     use crate::decode::field_map::FieldMap;
     use crate::decode::reject::Reject;
     use std::sync::Arc;
+
+    use arrow_array::cast::AsArray;
+    use arrow_schema::DataType;
 
     use crate::decode::{PartDecoder, RowSink};
 
@@ -130,6 +134,32 @@ mod tests {
             order.reverse();
             let (expected, found) = (columns.finish(&order), again.finish(&order));
             assert_eq!(found.properties, expected.properties);
+        }
+    }
+
+    /// So many texts that do not repeat that they are no longer looked up.
+    #[test]
+    fn distinct_texts_come_back_from_their_bytes() {
+        let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
+        let records = |rows: std::ops::Range<u32>| {
+            rows.map(|row| format!(r#"{{"Id":"{row}\\\u00e9"}}"#)).collect::<Vec<_>>().join("\n")
+        };
+        let (many, few) = (records(0..9000), records(8999..9002));
+        for (first, other) in [(&many, &few), (&few, &many), (&many, &many)] {
+            let mut columns = decode(first, &field_map);
+            let mut bytes = Vec::new();
+            columns.write_to(&mut bytes);
+            let mut again = Columns::new(&field_map);
+            again.read_from(&bytes);
+            again.append(decode(other, &field_map));
+            columns.append(decode(other, &field_map));
+            assert_eq!(columns.num_rows(), first.lines().count() + other.lines().count());
+            let order: Vec<u32> = (0..).take(columns.num_rows()).collect();
+            let (expected, found) = (columns.finish(&order), again.finish(&order));
+            assert_eq!(found.properties, expected.properties);
+            let ids = plain(expected.properties[0].clone().unwrap(), &DataType::Utf8);
+            let ids = ids.as_string::<i32>();
+            assert!(ids.value(0).ends_with("\\\u{e9}"), "{}", ids.value(0));
         }
     }
 

@@ -25,6 +25,11 @@ impl StringColumn {
         Self { dictionary: Dictionary::new(), keys: Vec::new() }
     }
 
+    /// A column whose equal strings have one key.
+    pub(super) fn exact() -> Self {
+        Self { dictionary: Dictionary::exact(), keys: Vec::new() }
+    }
+
     /// Adds strings up to the first that is invalid; returns how many.
     pub(super) fn push_spans(&mut self, text: &[u8], strings: &[Span], lookups: &mut Lookups) -> usize {
         let num_before = self.keys.len();
@@ -49,8 +54,8 @@ impl StringColumn {
         self.dictionary.num_bytes() + self.keys.capacity() * size_of::<u32>()
     }
 
-    pub(super) fn append(&mut self, other: &Self) {
-        let keys = self.dictionary.intern_entries(&other.dictionary);
+    pub(super) fn append(&mut self, other: Self) {
+        let keys = self.dictionary.intern_entries(other.dictionary);
         let key = |key: &u32| if *key == NULL_KEY { NULL_KEY } else { keys[*key as usize] };
         self.keys.extend(other.keys.iter().map(key));
     }
@@ -67,6 +72,7 @@ impl StringColumn {
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        put(usize::from(self.dictionary.is_distinct()), out);
         put(self.dictionary.num_entries(), out);
         self.dictionary.entries().for_each(|entry| put(entry.len(), out));
         self.dictionary.entries().for_each(|entry| out.extend_from_slice(entry));
@@ -75,6 +81,9 @@ impl StringColumn {
     }
 
     pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
+        if bytes.number() == 1 {
+            self.dictionary.forgo_lookups();
+        }
         let num_entries = bytes.number();
         let lens: Vec<usize> = (0..num_entries).map(|_| bytes.number()).collect();
         for len in lens {

@@ -11,7 +11,7 @@ use crate::decode::arena::Arena;
 use crate::decode::spans::Span;
 
 /// Bytes of texts that may be looked up in vain before it is asked whether lookups are of use.
-const TRIAL_BYTES: usize = 1024 * 1024;
+const TRIAL_BYTES: usize = 256 * 1024;
 
 /// One of so many lookups finds something if they are of use.
 const LEAST_SHARE: usize = 4;
