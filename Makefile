@@ -31,6 +31,8 @@ NEXTEST_PROFILE := $(if $(CI),ci,default)
 INGEST_ARGS ?=
 # Options of the sample tenant, today's unless a day is given: make ingest EMULATOR_ARGS='--day 1', after '--day 0'
 EMULATOR_ARGS ?=
+# For machines with an older glibc, after `.venv/bin/pip install ziglang`: make wheel WHEEL_ARGS='--zig --compatibility manylinux_2_28'
+WHEEL_ARGS ?=
 VERIFY_ARGS ?=
 INSTRUCTIONS_ARGS ?=
 DIFF_ARGS ?=
@@ -75,7 +77,7 @@ ingest: program ## Ingest all exports of your tenant if AZURE_* is set, else of 
 wheel: $(VENV)/.maturin-$(MATURIN_VERSION) ## Build the Python wheel into target/wheels
 	@rm -rf $(TARGET)/wheels/new
 	@MAKEFLAGS= MFLAGS= $(RELEASE_ENV) $(VENV)/bin/maturin build --release --locked --quiet --features shared-build \
-	  --manifest-path pipeline/python/Cargo.toml --out $(TARGET)/wheels/new
+	  --manifest-path pipeline/python/Cargo.toml --out $(TARGET)/wheels/new $(WHEEL_ARGS)
 	@cd $(TARGET)/wheels && if ! cmp --silent new/*.whl *.whl; then rm -f *.whl && mv new/*.whl .; fi && rm -rf new && ls *.whl
 
 verify: program ## Read the lake back and compare it with its manifests; VERIFY_ARGS='--keys'

@@ -67,7 +67,7 @@ pub(crate) fn snapshots<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let lake = lake.map(|lake| text_of("lake", lake)).transpose()?;
     let lake = lake.map(|lake| lake.to_string_lossy().into_owned());
-    let read = interruptible(py, move |_| cli::manifests(lake.as_deref(), dataset.as_deref()))?;
+    let read = abandonable(py, move || cli::manifests(lake.as_deref(), dataset.as_deref()))?;
     as_python(py, &read.map_err(|error| raised(py, &error, &[]))?)
 }
 
@@ -83,16 +83,33 @@ pub(crate) fn interruptible<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce(&Cancel) -> Result<T, CommandError> + Send + 'static,
 ) -> PyResult<Result<T, CommandError>> {
+    call(py, true, work)
+}
+
+/// As [`interruptible`], for work that changes nothing and cannot be asked to end: the first exception is raised at once.
+pub(crate) fn abandonable<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, CommandError> + Send + 'static,
+) -> PyResult<Result<T, CommandError>> {
+    call(py, false, |_| work())
+}
+
+fn call<T: Send + 'static>(
+    py: Python<'_>,
+    can_end: bool,
+    work: impl FnOnce(&Cancel) -> Result<T, CommandError> + Send + 'static,
+) -> PyResult<Result<T, CommandError>> {
     static HOOK: Once = Once::new();
     HOOK.call_once(panics::install_hook);
     let log = CallLog::begin(py)?;
-    let result = wait(py, work, &log);
-    log.flush(py);
-    result
+    let result = wait(py, can_end, work, &log)?;
+    log.flush(py)?;
+    Ok(result)
 }
 
 fn wait<T: Send + 'static>(
     py: Python<'_>,
+    can_end: bool,
     work: impl FnOnce(&Cancel) -> Result<T, CommandError> + Send + 'static,
     log: &CallLog,
 ) -> PyResult<Result<T, CommandError>> {
@@ -115,11 +132,11 @@ fn wait<T: Send + 'static>(
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let signal = Python::attach(|py| {
-                log.flush(py);
-                py.check_signals()
+                py.check_signals()?;
+                log.flush(py)
             });
             if let Err(error) = signal {
-                if interrupt.is_some() {
+                if interrupt.is_some() || !can_end {
                     return Err(error);
                 }
                 cancel.cancel();

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
 use pipeline::printable::printable;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use tracing::callsite::rebuild_interest_cache;
 use tracing::field::{Field, Visit};
+use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{Interest, set_global_default};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -37,23 +40,34 @@ impl CallLog {
         // Another one is that of the command line, which logs to stderr.
         SUBSCRIBER.call_once(|| drop(set_global_default(Events)));
         let level: u32 = logger(py)?.call_method0("getEffectiveLevel")?.extract()?;
-        LEVEL.store(u8::try_from(level).unwrap_or(u8::MAX), Ordering::Relaxed);
+        let level = u8::try_from(level).unwrap_or(u8::MAX);
+        if LEVEL.swap(level, Ordering::Relaxed) != level {
+            rebuild_interest_cache();
+        }
         NUM_CALLS.fetch_add(1, Ordering::Relaxed);
         Ok(Self)
     }
 
     /// Logs what has waited. An error of a handler is the handler's to tell.
+    ///
+    /// # Errors
+    ///
+    /// What a signal raised meanwhile, as Ctrl-C does.
     #[expect(clippy::unused_self, reason = "only during a call")]
-    pub(crate) fn flush(&self, py: Python<'_>) {
+    pub(crate) fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let waiting = std::mem::take(&mut *WAITING.lock().unwrap_or_else(PoisonError::into_inner));
         if waiting.is_empty() {
-            return;
+            return Ok(());
         }
-        if let Ok(logger) = logger(py) {
-            for (level, text) in waiting {
-                let _ = logger.call_method1("log", (level, "%s", text));
+        let logger = logger(py)?;
+        for (level, text) in waiting {
+            if let Err(error) = logger.call_method1("log", (level, "%s", text))
+                && !error.is_instance_of::<PyException>(py)
+            {
+                return Err(error);
             }
         }
+        Ok(())
     }
 }
 
@@ -88,11 +102,16 @@ impl Subscriber for Events {
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Below warnings, libraries may log URLs, headers or tokens.
-        let is_own = ["pipeline", "schema"].iter().any(|own| metadata.target().starts_with(own));
-        let is_safe = is_own || *metadata.level() <= Level::WARN;
-        is_safe
-            && level_of(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
+        let is_own = || ["pipeline", "schema"].iter().any(|own| metadata.target().starts_with(own));
+        level_of(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
             && NUM_CALLS.load(Ordering::Relaxed) > 0
+            && (*metadata.level() <= Level::WARN || is_own())
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN, Level::ERROR];
+        let least = levels.into_iter().find(|level| level_of(*level) >= LEVEL.load(Ordering::Relaxed));
+        Some(least.map_or(LevelFilter::OFF, LevelFilter::from_level))
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyList, PyTuple};
 use serde_json::json;
 
-use crate::calls::interruptible;
+use crate::calls::abandonable;
 use crate::error::{as_python, raised};
 use crate::options::text_of;
 use crate::part_batches::{Delivery, OnReject, PartBatches, PartCounts, ReadOptions};
@@ -79,7 +79,7 @@ pub(crate) fn read(
         return Err(PyValueError::new_err("batch_rows: expected a whole number of at least 1"));
     }
     let name = dataset.to_owned();
-    let found = interruptible(py, move |_| cli::find_parts(&name, &patterns, time.as_deref()))?;
+    let found = abandonable(py, move || cli::find_parts(&name, &patterns, time.as_deref()))?;
     let FoundParts { dataset, generated_time, files } = found.map_err(|error| raised(py, &error, &[]))?;
     let options = ReadOptions {
         dataset,
