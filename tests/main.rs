@@ -18,6 +18,7 @@ mod golden;
 mod decode_laws;
 mod publishing;
 mod conformance;
+mod tasks;
 mod expire;
 mod delta;
 mod column_names;

@@ -143,6 +143,14 @@ impl Store {
         names.zip(values(size)).map(|(name, size)| (name, size.parse().unwrap())).collect()
     }
 
+    /// Number of uploads that are neither completed nor aborted. Azure has no list of them.
+    pub fn num_uploads(&self) -> usize {
+        let Place::S3(_) = &self.place else { return 0 };
+        let (status, body) = self.send(Method::GET, "", &[("uploads", "")], b"");
+        assert_eq!(status, 200);
+        String::from_utf8(body).unwrap().matches("<UploadId>").count()
+    }
+
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
         if let Place::Disk = self.place {
             return std::fs::read(self.sandbox.lake().join(path)).ok();

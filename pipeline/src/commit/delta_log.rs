@@ -287,19 +287,6 @@ pub(super) fn remove_empty_root(table: &Table) -> Result<(), LakeError> {
     local::remove_empty_dir(&table.root())
 }
 
-/// Reads the statistics of staged files, which are at their paths below `staged`.
-pub(super) fn staged_statistics(
-    table: &Table,
-    staged: &std::path::Path,
-    manifest: &Manifest,
-) -> Result<Vec<FileStatistics>, LakeError> {
-    let read = |path: &String| {
-        let file = local::open_file(&staged.join(path))?;
-        FileStatistics::read(table.dataset(), path, &file).map_err(|source| error(table, source))
-    };
-    manifest.files.iter().map(|file| read(&file.path)).collect()
-}
-
 /// Returns the folder of a table's log.
 pub(super) fn log_folder(table: &Table) -> PathBuf {
     table.root().join(LOG_FOLDER)

@@ -1,7 +1,8 @@
 //! Commit: changes a table under its lock, all or nothing.
 //!
-//! Takes a run's [`StagedSnapshot`] and its manifest, gives a [`Published`] snapshot; removes snapshots; and recovers
-//! what interrupted runs left. Never opens a data file, except to read its footer for the Delta log.
+//! Takes a run's [`StagedSnapshot`], its manifest and the [`crate::staging::Portion`]s of its tasks, which they handed
+//! over with [`send`], gives a [`Published`] snapshot; removes snapshots; and recovers what interrupted runs left. Opens
+//! a data file only to send it, or to read the footer of one that the Delta log does not have.
 //!
 //! On a local disk (`disk/`) folders change places, or a Delta log decides. In an object store (`store/`), which
 //! renames nothing, new objects appear beside the old ones and a journal decides. `protocol.md` has the states of both,
@@ -10,6 +11,9 @@
 mod error;
 mod outcome;
 mod publishable;
+mod checks;
+mod gather;
+mod send;
 mod staged_snapshot;
 pub(crate) mod delta_log;
 mod disk;
@@ -18,6 +22,7 @@ mod store;
 use self::delta_log::TableLog;
 pub use self::error::CommitError;
 pub use self::outcome::{Published, Recovered, RemovedSnapshots};
+pub use self::send::send;
 pub use self::staged_snapshot::StagedSnapshot;
 use self::store::StoreCommit;
 use crate::lake::{LakeError, Place, Table, TableKind, TableLock};

@@ -5,8 +5,6 @@
 //! that has one bound or none beside columns that have both. Text is truncated to [`MAX_TEXT_CHARS`], minimums
 //! downwards and maximums upwards, and so are timestamps to milliseconds, the protocol's precision.
 
-use std::fs::File;
-
 use chrono::{DateTime, Datelike, Days, NaiveDate, SecondsFormat};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -14,7 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::statistics::Statistics;
 use schema::{ColumnType, Dataset, EXTRA_FIELDS};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::DeltaError;
@@ -25,8 +23,8 @@ const MAX_TEXT_CHARS: usize = 32;
 /// Bytes of a file's end that are read at first: most footers are in them.
 const FOOTER_BYTES: u64 = 64 << 10;
 
-/// Statistics of one file in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Statistics of one file in the log. They can be sent to another process, which commits the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStatistics {
     /// `numRecords`, `minValues`, `maxValues`, `nullCount`, as JSON.
     pub(super) json: String,
@@ -46,16 +44,6 @@ struct Json {
 }
 
 impl FileStatistics {
-    /// Reads the statistics of a file of `dataset` on a local disk.
-    ///
-    /// # Errors
-    ///
-    /// [`DeltaError::Footer`].
-    pub fn read(dataset: &Dataset, path: &str, file: &File) -> Result<Self, DeltaError> {
-        let footer = ParquetMetaDataReader::new().parse_and_finish(file);
-        footer.map(|footer| Self::of(dataset, &footer)).map_err(|error| footer_error(path, &error))
-    }
-
     /// Reads the statistics of a file of `dataset` and of `bytes` in a store, of which it fetches the end.
     ///
     /// # Errors
@@ -86,8 +74,14 @@ impl FileStatistics {
         }
     }
 
+    /// Statistics that say nothing.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self { json: "{}".to_owned(), has_extra_fields: false }
+    }
+
     /// Returns the statistics of a file of `dataset` from its footer.
-    fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
+    pub(crate) fn of(dataset: &Dataset, footer: &ParquetMetaData) -> Self {
         let mut json = Json {
             num_records: footer.file_metadata().num_rows(),
             min_values: None,

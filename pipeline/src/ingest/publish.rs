@@ -16,7 +16,7 @@ use super::config::IngestConfig;
 use super::context::{Run, unpoisoned};
 use super::error::IngestError;
 use super::workers::{FirstReject, RejectedPart, Workers};
-use crate::commit::CommitError;
+use crate::commit::{self, CommitError};
 use crate::lake::{LakeError, Table, TableLock};
 use crate::manifest::{Manifest, Totals};
 use crate::report::{ListedExport, ReportedSnapshot, RunOutcome, RunReport};
@@ -32,18 +32,21 @@ const ENCODERS_SHARE: usize = 4;
 impl Run<'_> {
     pub(super) fn publish(&self, lock: &TableLock, source: Source) -> Result<RunReport, IngestError> {
         let snapshot = self.export.snapshot_id();
-        let mut staging = lock.stage(&self.id, snapshot)?;
-        let manifest = self.write(staging.destination(), source)?;
+        let staging = lock.stage(&self.id, snapshot)?;
+        let destination = staging.destination();
+        let mut portion = self.write_portion(destination, source)?;
+        let manifest = self.assemble(destination, std::slice::from_ref(&portion))?;
         let on_bytes = |bytes, total_bytes| {
             self.session.progress.total_upload_bytes.store(total_bytes, Ordering::Relaxed);
             self.session.progress.upload_bytes.store(bytes, Ordering::Relaxed);
         };
-        staging.upload(&manifest, &on_bytes, &|| self.session.cancel.is_cancelled())?;
+        let cancelled = || self.session.cancel.is_cancelled();
+        commit::send(lock.table(), destination, &mut portion, &on_bytes, &cancelled)?;
         // The few steps from here on are not interrupted.
-        if self.session.cancel.is_cancelled() {
+        if cancelled() {
             return Err(IngestError::Interrupted);
         }
-        let published = match staging.publish(&manifest) {
+        let published = match staging.publish(&manifest, &[portion], &cancelled) {
             Ok(published) => published,
             // Another run took over the table lock and published first.
             Err(CommitError::ConcurrentPublish { .. }) => {
@@ -77,12 +80,6 @@ impl Run<'_> {
     fn not_published(&self, table: &Table, outcome: RunOutcome) -> Result<RunReport, IngestError> {
         tracing::info!(snapshot = %self.export.snapshot_id(), ?outcome, "another run published first");
         Ok(listed(self.session.config, table, self.export, outcome)?)
-    }
-
-    /// Fetches, decodes and writes everything into staging, and returns the manifest.
-    fn write(&self, destination: &Destination, source: Source) -> Result<Manifest, IngestError> {
-        let written = self.write_portion(destination, source)?;
-        self.assemble(destination, [written])
     }
 
     /// Fetches the parts that `source` delivers, decodes them and writes their rows and rejects.
@@ -144,19 +141,16 @@ impl Run<'_> {
             writer.finish()
         })?;
         let (parts, undocumented_fields) = (unpoisoned(parts), unpoisoned(undocumented));
-        Ok(Portion { parts, files, rejects, undocumented_fields })
+        let task_id = destination.task_id().cloned();
+        Ok(Portion { task_id, parts, files, rejects, undocumented_fields, uploads: Vec::new() })
     }
 
     /// Makes the manifest of the written files. Fails if they must not be published.
-    fn assemble(
-        &self,
-        destination: &Destination,
-        written: impl IntoIterator<Item = Portion>,
-    ) -> Result<Manifest, IngestError> {
+    fn assemble(&self, destination: &Destination, portions: &[Portion]) -> Result<Manifest, IngestError> {
         let config = self.session.config;
         let snapshot = self.export.snapshot_id();
         let WrittenSnapshot { parts, files, totals, undocumented_fields } =
-            WrittenSnapshot::assemble(written, self.export.num_parts)?;
+            WrittenSnapshot::assemble(portions, self.export.num_parts)?;
         if totals.records == 0 {
             return Err(IngestError::Empty { snapshot, route: self.export.route });
         }

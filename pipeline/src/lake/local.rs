@@ -28,6 +28,10 @@ const MAX_LOCK_RACES: u32 = 100;
 const MAX_FOLDER_TRIES: u32 = 50;
 const FOLDER_POLL: Duration = Duration::from_millis(1);
 
+/// How often a folder that gets new entries while it is emptied is emptied again. Its writer fails as soon as it needs a
+/// folder that is gone.
+const MAX_REMOVE_TRIES: u32 = 10;
+
 /// The lock of one table, and what dropping it must remove.
 #[derive(Debug)]
 pub(super) struct LocalLock {
@@ -327,16 +331,25 @@ pub(crate) fn remove_empty_dir(path: &Path) -> Result<(), LakeError> {
     })
 }
 
-/// Removes a file, or a folder with everything in it. Links are not followed.
+/// Removes a file, or a folder with everything in it, if it exists. Links are not followed. A task that has outlived
+/// its run may write into the folder, or remove it, at the same time.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), LakeError> {
     if !is_folder(path)? {
         return remove_file(path);
     }
-    let entries = fs::read_dir(path).map_err(io_error("list", path))?;
-    for entry in entries {
-        remove_tree(&entry.map_err(io_error("list", path))?.path())?;
+    let mut num_tries = 0;
+    loop {
+        num_tries += 1;
+        let entries = optional(fs::read_dir(path).map_err(io_error("list", path)))?;
+        for entry in entries.into_iter().flatten() {
+            remove_tree(&entry.map_err(io_error("list", path))?.path())?;
+        }
+        match optional(change("remove", path, || fs::remove_dir(path))) {
+            Err(LakeError::Io { source, .. })
+                if source.kind() == io::ErrorKind::DirectoryNotEmpty && num_tries < MAX_REMOVE_TRIES => {}
+            removed => return removed.map(|_| ()),
+        }
     }
-    change("remove", path, || fs::remove_dir(path))
 }
 
 /// Faults for tests: chosen changes of the disk fail.

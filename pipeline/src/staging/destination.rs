@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use codec::partition;
@@ -16,7 +17,11 @@ use crate::lake::{self, LakeError, Place, REJECTS_FILE, Table, local, locked_fol
 use crate::snapshot::{RunId, SnapshotId, TaskId};
 use crate::spill::DiskSpill;
 
-/// Where a run, or one task of it, writes the files of a snapshot. Removed with all that is in it when dropped.
+/// The folder below a task's, or a run's own, that its rejects are in.
+const SNAPSHOT_FOLDER: &str = "snapshot";
+
+/// Where a run, or one attempt at a task of it, writes the files of a snapshot. Removed with all that is in it when
+/// dropped, unless it was handed over.
 #[derive(Debug)]
 pub struct Destination {
     snapshot: SnapshotId,
@@ -26,18 +31,19 @@ pub struct Destination {
     data_folder: PathBuf,
     /// Folders of partitions: the requested name and the name on disk.
     partition_dirs: Mutex<BTreeMap<String, String>>,
-    /// False once the folder may hold the only copy of published files.
-    pub(crate) is_removed_on_drop: bool,
+    /// Whether the folder outlives this value.
+    is_kept: AtomicBool,
     /// Locked for as long as the folder is in use, if it is not below the table's own lock.
     _in_use: Option<File>,
 }
 
 impl Destination {
-    /// Creates the folder of a run, or of one task of it.
+    /// Creates the folder of a run, or of one attempt at a task of it. A task's is below the run's, which exists for as
+    /// long as the run: a task that starts later fails.
     ///
     /// # Errors
     ///
-    /// Storage; a run or task that already has a folder.
+    /// Storage; a run or task that already has a folder; a task of a run that has ended.
     pub fn create(
         table: &Table,
         snapshot: SnapshotId,
@@ -64,11 +70,11 @@ impl Destination {
             data_folder: folder.join(lake::data_folder_name(snapshot.date())),
             partition_dirs: Mutex::default(),
             folder,
-            is_removed_on_drop: true,
+            is_kept: AtomicBool::new(false),
             _in_use: in_use,
         };
         local::create_dir(&destination.data_folder)?;
-        local::create_dir(&destination.folder.join("snapshot"))?;
+        local::create_dir(&destination.folder.join(SNAPSHOT_FOLDER))?;
         Ok(destination)
     }
 
@@ -80,6 +86,22 @@ impl Destination {
     /// The run that writes them.
     pub fn run_id(&self) -> &RunId {
         &self.run_id
+    }
+
+    /// The task that writes them; `None` if the run does itself.
+    pub fn task_id(&self) -> Option<&TaskId> {
+        self.task_id.as_ref()
+    }
+
+    /// Keeps the folder when this value is dropped: it may hold the only copy of published files, or another process
+    /// takes it over.
+    pub(crate) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the folder outlives this value.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     /// The folder, which holds files at their paths from the table's root.
@@ -199,17 +221,27 @@ impl Destination {
 
     /// Returns the path of the staged rejects, for a run that keeps them without publishing.
     pub fn rejects_path(&self) -> PathBuf {
-        self.folder.join("snapshot").join(REJECTS_FILE)
+        rejects_path(&self.folder)
     }
 }
 
 impl Drop for Destination {
     fn drop(&mut self) {
-        if self.is_removed_on_drop {
+        if !self.is_kept() {
             // Best effort: an error is ignored, the next run cleans up.
             let _ = local::remove_tree(&self.folder);
         }
     }
+}
+
+/// Returns the folder of all tasks of a run in the lake's staging, `staging/<run id>/tasks`.
+pub(crate) fn tasks_folder(table: &Table, run_id: &RunId) -> PathBuf {
+    table.staging_root().join(run_id.as_str()).join("tasks")
+}
+
+/// Returns the path of the rejects in the folder of a run or a task.
+pub(crate) fn rejects_path(folder: &Path) -> PathBuf {
+    folder.join(SNAPSHOT_FOLDER).join(REJECTS_FILE)
 }
 
 /// Creates `staging/<run id>`, or `staging/<run id>/tasks/<task id>`.
@@ -218,14 +250,15 @@ fn create_staged_folder(
     run_id: &RunId,
     task_id: Option<&TaskId>,
 ) -> Result<PathBuf, LakeError> {
-    local::create_dir(&table.staging_root())?;
-    let mut folder = table.staging_root().join(run_id.as_str());
-    if let Some(task_id) = task_id {
-        local::create_dir(&folder)?;
-        folder.push("tasks");
-        local::create_dir(&folder)?;
-        folder.push(task_id.as_str());
-    }
+    let folder = if let Some(task_id) = task_id {
+        lake::check_name(task_id.as_str())?;
+        let tasks = tasks_folder(table, run_id);
+        local::create_dir(&tasks)?;
+        tasks.join(task_id.as_str())
+    } else {
+        local::create_dir(&table.staging_root())?;
+        table.staging_root().join(run_id.as_str())
+    };
     if !local::create_dir(&folder)? {
         let taken = io::Error::from(io::ErrorKind::AlreadyExists);
         return Err(local::io_error("create", &folder)(taken));
@@ -271,7 +304,9 @@ mod tests {
             ]
         );
         assert!(create(Some(task("00000001"))).is_err(), "a file name never comes back");
+        assert!(create(Some(task("../x"))).is_err());
         drop(destinations);
+        assert!(create(Some(task("00000003"))).is_err(), "the run has ended");
         assert_eq!(local::list_files(&table.staging_root()).unwrap().len(), 0);
     }
 }

@@ -1,28 +1,43 @@
 //! What one task of a run has written, and what all of them come to.
 //!
 //! Takes the facts of the parts that were read and of the files that were written, gives the contents of a
-//! manifest. Checks here that nothing is lost: parts listed = parts read, records = rows + rejected records, and a file
+//! manifest. Opens no file. Checks here that nothing is lost: parts listed = parts read, records = rows + rejected records, and a file
 //! of rejects exactly if there are rejects. Rows are those of the files' footers, read back as each file was closed.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::FinishedFile;
+use super::{FinishedFile, JournalUpload};
+use crate::delta::FileStatistics;
 use crate::manifest::{DataFile, PartFacts, Totals, imbalance};
+use crate::snapshot::TaskId;
 
-/// What one task has written; a run on one machine is one task. It can be sent to another process, which publishes
-/// the snapshot once it has those of all tasks.
+/// What one task has written. A run on one machine is a single portion, and writes it itself. It can be sent to
+/// another process, which publishes the snapshot once it has those of all tasks, and opens none of their data files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Portion {
+    /// The task; `None` if the run itself has written it.
+    pub task_id: Option<TaskId>,
     /// The parts that the task read, each after its position in the listing.
     pub parts: Vec<(u64, PartFacts)>,
     /// The data files that it wrote.
-    pub files: Vec<DataFile>,
+    pub files: Vec<WrittenFile>,
     /// Its file of rejects, if there are any.
     pub rejects: Option<FinishedFile>,
     /// Fields that no column claims: name as first written → number of records with it.
     pub undocumented_fields: BTreeMap<String, u64>,
+    /// Uploads of `files`, in their order, once they are sent; a lake on a disk has none.
+    pub uploads: Vec<JournalUpload>,
+}
+
+/// A data file that a task has written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFile {
+    /// Its facts, for the manifest.
+    pub facts: DataFile,
+    /// Its statistics, for the log of a Delta table.
+    pub statistics: FileStatistics,
 }
 
 /// What the tasks of a run have written, balanced.
@@ -84,23 +99,20 @@ impl WrittenSnapshot {
     /// # Errors
     ///
     /// [`AssembleError`] if something was lost or came twice.
-    pub fn assemble(
-        written: impl IntoIterator<Item = Portion>,
-        num_listed: Option<u64>,
-    ) -> Result<Self, AssembleError> {
+    pub fn assemble(portions: &[Portion], num_listed: Option<u64>) -> Result<Self, AssembleError> {
         let (mut parts, mut files) = (Vec::new(), Vec::new());
         let mut undocumented_fields = BTreeMap::<String, u64>::new();
-        for task in written {
+        for portion in portions {
             let num_rejects =
-                task.parts.iter().map(|(_, part)| part.rejected_records + part.field_rejects).sum::<u64>();
-            if (num_rejects > 0) != task.rejects.is_some() {
-                let num_files = usize::from(task.rejects.is_some());
+                portion.parts.iter().map(|(_, part)| part.rejected_records + part.field_rejects).sum::<u64>();
+            if (num_rejects > 0) != portion.rejects.is_some() {
+                let num_files = usize::from(portion.rejects.is_some());
                 return Err(AssembleError::Rejects { num_rejects, num_files });
             }
-            parts.extend(task.parts);
-            files.extend(task.files);
-            for (name, count) in task.undocumented_fields {
-                *undocumented_fields.entry(name).or_default() += count;
+            parts.extend(portion.parts.iter().cloned());
+            files.extend(portion.files.iter().map(|file| file.facts.clone()));
+            for (name, count) in &portion.undocumented_fields {
+                *undocumented_fields.entry(name.clone()).or_default() += count;
             }
         }
         parts.sort_by_key(|(index, _)| *index);
@@ -135,8 +147,8 @@ mod tests {
         )
     }
 
-    fn file(path: &str, rows: u64) -> DataFile {
-        DataFile {
+    fn file(path: &str, rows: u64) -> WrittenFile {
+        let facts = DataFile {
             path: path.to_owned(),
             snapshot_date: "2021-01-11".parse().unwrap(),
             os_platform: None,
@@ -144,7 +156,8 @@ mod tests {
             bytes: 10,
             row_groups: 1,
             sha256: String::new(),
-        }
+        };
+        WrittenFile { facts, statistics: FileStatistics::empty() }
     }
 
     fn rejects() -> FinishedFile {
@@ -155,16 +168,18 @@ mod tests {
         let undocumented_fields = BTreeMap::from([("New".to_owned(), 2)]);
         [
             Portion {
+                task_id: Some(serde_json::from_value("00000001".into()).unwrap()),
                 parts: vec![part(2, 5, 1), part(0, 1, 0)],
                 files: vec![file("b", 5)],
                 rejects: Some(rejects()),
                 undocumented_fields: undocumented_fields.clone(),
+                uploads: Vec::new(),
             },
             Portion {
                 parts: vec![part(1, 3, 0)],
                 files: vec![file("a", 3)],
-                rejects: None,
                 undocumented_fields,
+                ..Portion::default()
             },
         ]
     }
@@ -174,7 +189,7 @@ mod tests {
         let text = serde_json::to_string(&two_tasks()).unwrap();
         let received: Vec<Portion> = serde_json::from_str(&text).unwrap();
         assert_eq!(received, two_tasks());
-        let snapshot = WrittenSnapshot::assemble(received, Some(3)).unwrap();
+        let snapshot = WrittenSnapshot::assemble(&received, Some(3)).unwrap();
         assert_eq!(
             snapshot.parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
             ["part-0", "part-1", "part-2"]
@@ -192,14 +207,14 @@ mod tests {
         let check = |num_listed: u64, expected: &str, change: &dyn Fn(&mut [Portion; 2])| {
             let mut tasks = two_tasks();
             change(&mut tasks);
-            let error = WrittenSnapshot::assemble(tasks, Some(num_listed)).unwrap_err();
+            let error = WrittenSnapshot::assemble(&tasks, Some(num_listed)).unwrap_err();
             assert_eq!(error.to_string(), expected);
         };
         check(4, "4 parts were listed and 3 read", &|_| {});
         check(3, "part part-2 was read twice", &|tasks| tasks[1].parts[0] = part(2, 3, 0));
-        check(3, "b was written twice", &|tasks| tasks[1].files[0].path = "b".to_owned());
+        check(3, "b was written twice", &|tasks| tasks[1].files[0].facts.path = "b".to_owned());
         check(3, "9 records read, but 7 rows written and 1 records rejected", &|tasks| {
-            tasks[0].files[0].rows -= 1;
+            tasks[0].files[0].facts.rows -= 1;
         });
         check(3, "1 rejects were counted, and 0 files of rejects were written", &|tasks| {
             tasks[0].rejects = None;

@@ -16,7 +16,9 @@ use parquet::arrow::ArrowWriter;
 use schema::ColumnType;
 
 use super::*;
-use crate::commit::tests::{NOON, data_file, lock, manifest, open_table, run_id, snapshot_id, temp_dir};
+use crate::commit::tests::{
+    NOON, data_file, lock, manifest, open_table, publish_staged, run_id, snapshot_id, temp_dir,
+};
 use crate::digest::sha256_hex;
 use crate::manifest::Manifest;
 
@@ -83,15 +85,17 @@ fn publish_version(
         files.push(data_file(file.finish().unwrap(), NOON, *platform, batch.num_rows() as u64));
     }
     if num_rejects > 0 {
-        let mut rejects =
-            GzEncoder::new(staging.destination().create_rejects().unwrap(), Compression::fast());
+        let mut rejects = staging.destination().create_rejects().unwrap();
+        // As tasks write them: each a gzip member of its own.
         for _ in 0..num_rejects {
-            rejects.write_all(b"{}\n").unwrap();
+            let mut member = GzEncoder::new(&mut rejects, Compression::fast());
+            member.write_all(b"{}\n").unwrap();
+            member.finish().unwrap();
         }
-        rejects.finish().unwrap().finish().unwrap();
+        rejects.finish().unwrap();
     }
     let manifest = Manifest { schema_version, ..manifest(NOON, run, files, num_rejects) };
-    staging.publish(&manifest).unwrap();
+    publish_staged(&lock, staging, &manifest).unwrap();
     let snapshot = table.published_on(snapshot_id(NOON).date()).unwrap().unwrap();
     (table, snapshot)
 }

@@ -7,14 +7,15 @@ use std::sync::atomic::Ordering;
 use codec::encode::RowGroup;
 use codec::row_group::MIN_ROW_GROUP_ROWS;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::error::WriteError;
 use super::file_format::{FileFormat, OPEN_FILE_BYTES};
 use super::partition::Partition;
+use crate::delta::FileStatistics;
 use crate::manifest::DataFile;
-use crate::staging::{StagedFile, UnsyncedFile};
+use crate::staging::{StagedFile, UnsyncedFile, WrittenFile};
 
 /// Size at which a data file is closed and the next one begun.
 pub const TARGET_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -26,7 +27,7 @@ const MIN_MEAN_ROW_GROUP_ROWS: u64 = MIN_ROW_GROUP_ROWS as u64;
 #[derive(Default)]
 pub(super) struct RollingFile {
     open: Option<OpenFile>,
-    finished: Vec<DataFile>,
+    finished: Vec<WrittenFile>,
     /// Closed files that are not synced yet.
     unsynced: Vec<UnsyncedFile>,
 }
@@ -108,11 +109,11 @@ impl RollingFile {
         let encode = |error| WriteError::encode(&partition.directory, error);
         let row_groups = open.writer.flushed_row_groups().len() as u64;
         let (file, unsynced) = open.writer.into_inner().map_err(encode)?.close()?;
-        let found = rows_in_footer(&format.destination.open_data_file(&file.path)?).map_err(encode)?;
+        let (found, footer) = read_footer(&format.destination.open_data_file(&file.path)?).map_err(encode)?;
         if found != open.num_rows {
             return Err(WriteError::Rows { path: file.path, expected: open.num_rows, found });
         }
-        self.finished.push(DataFile {
+        let facts = DataFile {
             path: file.path,
             snapshot_date: format.destination.snapshot().date(),
             os_platform: partition.key.value().map(str::to_owned),
@@ -120,7 +121,8 @@ impl RollingFile {
             bytes: file.bytes,
             row_groups,
             sha256: file.sha256,
-        });
+        };
+        self.finished.push(WrittenFile { facts, statistics: FileStatistics::of(format.dataset, &footer) });
         self.unsynced.push(unsynced);
         Ok(())
     }
@@ -130,15 +132,16 @@ impl RollingFile {
         &mut self,
         format: &FileFormat<'_>,
         partition: &Partition,
-    ) -> Result<(Vec<DataFile>, Vec<UnsyncedFile>), WriteError> {
+    ) -> Result<(Vec<WrittenFile>, Vec<UnsyncedFile>), WriteError> {
         self.close(format, partition)?;
         Ok((std::mem::take(&mut self.finished), std::mem::take(&mut self.unsynced)))
     }
 }
 
-/// Reads the number of rows back from a finished file.
-fn rows_in_footer(file: &File) -> Result<u64, ParquetError> {
+/// Reads the footer of a finished file back, and the number of rows from it.
+fn read_footer(file: &File) -> Result<(u64, ParquetMetaData), ParquetError> {
     let footer = ParquetMetaDataReader::new().parse_and_finish(file)?;
-    u64::try_from(footer.file_metadata().num_rows())
-        .map_err(|_| ParquetError::General("a negative number of rows".to_owned()))
+    let num_rows = u64::try_from(footer.file_metadata().num_rows())
+        .map_err(|_| ParquetError::General("a negative number of rows".to_owned()))?;
+    Ok((num_rows, footer))
 }

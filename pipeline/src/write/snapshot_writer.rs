@@ -17,8 +17,7 @@ use super::file_format::{FileFormat, OpenFiles};
 use super::partition::{MAX_PARTITIONS, Partition};
 use super::rolling::RollingFile;
 use crate::lake::LakeError;
-use crate::manifest::DataFile;
-use crate::staging::{Destination, UnsyncedFile};
+use crate::staging::{Destination, UnsyncedFile, WrittenFile};
 use crate::threads;
 
 /// Writes one snapshot's data files.
@@ -136,12 +135,12 @@ impl<'s> SnapshotWriter<'s> {
         partition.map_or(Ok(()), |partition| lock(&partition.file).close(&self.format, &partition.partition))
     }
 
-    /// Closes every file and returns their facts, ordered by path.
+    /// Closes every file and returns their facts and statistics, ordered by path.
     ///
     /// # Errors
     ///
     /// [`WriteError`]; the snapshot cannot be completed then.
-    pub fn finish(self) -> Result<Vec<DataFile>, WriteError> {
+    pub fn finish(self) -> Result<Vec<WrittenFile>, WriteError> {
         let partitions: Vec<_> = lock(&self.partitions).drain().map(|(_, partition)| partition).collect();
         let finished: Vec<_> = partitions
             .into_par_iter()
@@ -149,8 +148,8 @@ impl<'s> SnapshotWriter<'s> {
             .collect::<Result<_, WriteError>>()?;
         let (files, unsynced): (Vec<_>, Vec<_>) = finished.into_iter().unzip();
         sync_all(&unsynced.into_iter().flatten().collect::<Vec<_>>())?;
-        let mut files: Vec<DataFile> = files.into_iter().flatten().collect();
-        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut files: Vec<WrittenFile> = files.into_iter().flatten().collect();
+        files.sort_by(|a, b| a.facts.path.cmp(&b.facts.path));
         Ok(files)
     }
 

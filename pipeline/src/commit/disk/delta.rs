@@ -18,23 +18,26 @@ use std::path::{Path, PathBuf};
 use super::change::Change;
 use super::journal::{self, DeltaAppendJournal, DiskJournal};
 use super::placement::Placement;
-use crate::commit::delta_log::{TableLog, remove_empty_root, staged_statistics};
+use crate::commit::delta_log::{TableLog, remove_empty_root};
 use crate::commit::{CommitError, Published, Recovered};
+use crate::delta::FileStatistics;
 use crate::lake::{LakeError, MANIFEST_FILE, Table, TableLock, local};
 use crate::manifest::Manifest;
 use crate::staging::Destination;
 
-/// Publishes what is staged, with the snapshots that the log does not have. Once that cannot be rolled back, the
+/// Publishes what is staged, with the snapshots that the log does not have. `statistics` are of the manifest's files, in
+/// order. Once that cannot be rolled back, the
 /// folder is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
-    destination: &mut Destination,
+    destination: &Destination,
     manifest: &Manifest,
+    statistics: &[FileStatistics],
 ) -> Result<Published, CommitError> {
     let table = lock.table();
     let result = local::create_dir(&table.root())
         .map_err(CommitError::from)
-        .and_then(|_| publish_in_root(lock, destination, manifest));
+        .and_then(|_| publish_in_root(lock, destination, manifest, statistics));
     if result.is_err() {
         // Best effort: an error is ignored. What stays is empty, and the next run removes it.
         let _ = remove_empty_root(table);
@@ -44,13 +47,13 @@ pub(in crate::commit) fn publish(
 
 fn publish_in_root(
     lock: &TableLock,
-    destination: &mut Destination,
+    destination: &Destination,
     manifest: &Manifest,
+    statistics: &[FileStatistics],
 ) -> Result<Published, CommitError> {
     let table = lock.table();
     let folder = destination.folder().to_path_buf();
     let snapshot = manifest.snapshot_id();
-    let statistics = staged_statistics(table, &folder, manifest)?;
     let mut log = TableLog::open_or_new(table)?;
     log.read_unseen(Some(snapshot.date()))?;
     let mut replaced = Vec::new();
@@ -66,7 +69,7 @@ fn publish_in_root(
     append.placement().stage_manifest(lock)?;
     DiskJournal::DeltaAppend(journal.clone()).write(&folder)?;
     let failure = match append.place_files() {
-        Ok(()) => log.publish(manifest, transaction, &statistics).err(),
+        Ok(()) => log.publish(manifest, transaction, statistics).err(),
         Err(failure) => Some(failure.into()),
     };
     if let Some(failure) = failure
@@ -74,7 +77,7 @@ fn publish_in_root(
     {
         return Err(failure);
     }
-    destination.is_removed_on_drop = false;
+    destination.keep();
     let left_over = append.finish().err();
     let manifest_path = table.snapshot_folder(snapshot).join(MANIFEST_FILE);
     Ok(Published { manifest_path, replaced, left_over })
@@ -131,7 +134,7 @@ impl DeltaAppend<'_> {
 
     /// Returns, after a failure, whether the commit is in the log all the same; rolls everything back if it is not.
     /// If either fails, the next run has to.
-    fn settle(&self, failure: &CommitError, destination: &mut Destination) -> Result<bool, CommitError> {
+    fn settle(&self, failure: &CommitError, destination: &Destination) -> Result<bool, CommitError> {
         let settled = self.is_in_log().and_then(|is_in_log| {
             if !is_in_log {
                 self.roll_back()?;
@@ -139,7 +142,7 @@ impl DeltaAppend<'_> {
             Ok(is_in_log)
         });
         settled.map_err(|source| {
-            destination.is_removed_on_drop = false;
+            destination.keep();
             CommitError::CommitStateUnknown { failure: failure.to_string(), source: Box::new(source) }
         })
     }

@@ -25,7 +25,7 @@ use crate::staging::Destination;
 /// there, the folder is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
-    destination: &mut Destination,
+    destination: &Destination,
     manifest: &Manifest,
 ) -> Result<Published, CommitError> {
     let table = lock.table();
@@ -45,7 +45,7 @@ pub(in crate::commit) fn publish(
     if let Err(error) = swap.advance() {
         return Err(swap.roll_back_after(error, made_root, destination));
     }
-    destination.is_removed_on_drop = false;
+    destination.keep();
     let left_over = swap.clean_up().err();
     let manifest_path = table.snapshot_folder(snapshot).join(MANIFEST_FILE);
     Ok(Published { manifest_path, replaced, left_over })
@@ -75,12 +75,7 @@ impl<'a> Swap<'a> {
     }
 
     /// Rolls everything back after `failure`; returns the error to report.
-    fn roll_back_after(
-        &self,
-        failure: LakeError,
-        made_root: bool,
-        destination: &mut Destination,
-    ) -> CommitError {
+    fn roll_back_after(&self, failure: LakeError, made_root: bool, destination: &Destination) -> CommitError {
         let root = self.placement.table.root();
         let undone =
             self.roll_back().and_then(|()| if made_root { local::remove_empty_dir(&root) } else { Ok(()) });
@@ -88,7 +83,7 @@ impl<'a> Swap<'a> {
             Ok(()) => CommitError::Lake(failure),
             Err(source) => {
                 // The staging folder may hold the only copy of the old snapshot.
-                destination.is_removed_on_drop = false;
+                destination.keep();
                 CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
             }
         }

@@ -69,9 +69,10 @@ impl StoreCommit<'_> {
             Ok(FinalState::Decided(_)) => Ok(()),
             Ok(_) => Err(match self.clean_up(journal) {
                 Ok(()) => failure.into(),
-                Err(source) => {
+                Err(CommitError::Lake(source)) => {
                     CommitError::UndoFailed { failure: Box::new(failure), source: Box::new(source) }
                 }
+                Err(error) => error,
             }),
             Err(CommitError::Lake(source)) => Err(CommitError::CommitStateUnknown {
                 failure: failure.to_string(),
@@ -110,9 +111,11 @@ impl StoreCommit<'_> {
         Ok(matches!(put, PutOutcome::Written(_)).then_some(undone))
     }
 
-    /// Aborts the uploads of a journal that is not decided; removes its claim and then the journal.
-    pub(super) fn clean_up(&self, journal: &StoreJournal) -> Result<(), LakeError> {
+    /// Aborts the uploads of a journal that is not decided, and those of the run's tasks; removes its claim and then the
+    /// journal.
+    pub(super) fn clean_up(&self, journal: &StoreJournal) -> Result<(), CommitError> {
         self.store.abort(&self.uploads(&journal.uploads))?;
+        self.sweep_tasks(&journal.uploads)?;
         if let Some(path) = &journal.manifest_path {
             let path = self.path(path);
             if let Some((bytes, version)) = self.store.read(&path, MAX_MANIFEST_BYTES)?
@@ -122,12 +125,12 @@ impl StoreCommit<'_> {
                 self.store.delete_version(&path, &version)?;
             }
         }
-        self.store.delete(&self.journal_path())
+        Ok(self.store.delete(&self.journal_path())?)
     }
 
     /// Rolls everything back after `failure`; returns the error to report.
     pub(super) fn roll_back_after(&self, failure: CommitError, journal: &StoreJournal) -> CommitError {
-        let undone = self.settle().and_then(|_| Ok(self.clean_up(journal)?));
+        let undone = self.settle().and_then(|_| self.clean_up(journal));
         match (undone, failure) {
             (Ok(()), failure) => failure,
             (Err(CommitError::Lake(source)), CommitError::Lake(failure)) => {

@@ -7,14 +7,15 @@ use object_store::UpdateVersion;
 use serde::{Deserialize, Serialize};
 
 use crate::commit::{CommitError, Recovered};
-use crate::lake::store::{Put, Store, Upload};
+use crate::lake::store::{Put, Store};
 use crate::lake::{MAX_MANIFEST_BYTES, Table, check_name};
 use crate::manifest::Manifest;
+use crate::staging::JournalUpload;
 
 pub(super) const JOURNAL_FILE: &str = "journal.json";
 
 /// A journal holds a manifest, and as much again for its uploads.
-const MAX_JOURNAL_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
+pub(super) const MAX_JOURNAL_BYTES: u64 = 2 * MAX_MANIFEST_BYTES;
 
 /// A journal. Paths are from the lake's root.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,18 +61,6 @@ pub(super) struct PlannedSnapshot {
     pub success_over: Option<SeenVersion>,
     /// The number of the commit to the log of a Delta table.
     pub transaction: Option<i64>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct JournalUpload {
-    pub path: String,
-    id: String,
-    /// The store's ids of the chunks. Journals of earlier versions have this name too.
-    #[serde(rename = "parts")]
-    chunks: Vec<String>,
-    bytes: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
 }
 
 /// A version of an object, as it was read before the decision.
@@ -144,7 +133,7 @@ impl StoreJournal {
     }
 
     /// Whether it has a plan if and only if it is decided, and all that it names belongs to the table.
-    fn is_valid(&self, table: &Table) -> bool {
+    pub(super) fn is_valid(&self, table: &Table) -> bool {
         let folders =
             [table.root(), table.own_root()].map(|folder| format!("{}/", table.below_lake(&folder)));
         let uploads = self.uploads.iter().map(|upload| &upload.path);
@@ -156,27 +145,5 @@ impl StoreJournal {
             && uploads.chain(plan).chain(&self.manifest_path).all(|path| {
                 check_name(path).is_ok() && folders.iter().any(|folder| path.starts_with(folder.as_str()))
             })
-    }
-}
-
-impl JournalUpload {
-    pub(super) fn new(table: &Table, upload: &Upload) -> Self {
-        Self {
-            path: table.below_lake(&upload.path),
-            id: upload.id.clone(),
-            chunks: upload.chunks.clone(),
-            bytes: upload.bytes,
-            sha256: upload.sha256.clone(),
-        }
-    }
-
-    pub(super) fn to_upload(&self, store: &Store) -> Upload {
-        Upload {
-            path: store.root().join(&self.path),
-            id: self.id.clone(),
-            chunks: self.chunks.clone(),
-            bytes: self.bytes,
-            sha256: self.sha256.clone(),
-        }
     }
 }

@@ -4,17 +4,16 @@
 //! beside the old ones. No two runs write one name: each name holds its run's id.
 //!
 //! Known limits: between the first completed upload and the last step a reader that only globs file names sees new
-//! files beside old ones, or some of the new ones; `_SUCCESS` and the manifests say which are whole. A run that is
+//! files beside old ones, or some of the new ones; `_SUCCESS` and the manifests say which are whole. A task that is
 //! killed between beginning an upload and writing its journal leaves an upload without bytes.
 
 mod journal;
 mod store_commit;
+pub(super) mod tasks;
 mod sweep;
 mod decision;
 mod plan;
 mod steps;
-
-use std::path::Path;
 
 use object_store::UpdateVersion;
 
@@ -24,11 +23,13 @@ use self::plan::Planned;
 use self::steps::FinishError;
 pub(super) use self::store_commit::StoreCommit;
 use super::{CommitError, Published, Recovered, RemovedSnapshots};
+use crate::delta::FileStatistics;
 use crate::digest::sha256_hex_of;
-use crate::lake::store::{Store, Upload};
-use crate::lake::{LakeError, PublishedSnapshot, REJECTS_FILE, Table, TableLock, local};
+use crate::lake::store::Store;
+use crate::lake::{LakeError, PublishedSnapshot, Table, TableLock, local};
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
+use crate::staging::{Destination, JournalUpload, Portion};
 
 /// The runs that have a decided journal, or one that cannot be read and so may be.
 pub(super) fn unfinished_runs(table: &Table, store: &Store) -> Result<Vec<String>, LakeError> {
@@ -50,7 +51,12 @@ pub(super) fn recover(lock: &TableLock, store: &Store) -> Result<Vec<Recovered>,
         lock.confirm()?;
         let run = StoreCommit::of_run(lock, store, &run_id);
         recovered.push(match run.settle()? {
-            FinalState::Absent => continue,
+            FinalState::Absent => {
+                if !run.sweep_tasks(&[])? {
+                    continue;
+                }
+                Recovered::Removed { run_id }
+            }
             FinalState::Undone(journal) => {
                 run.clean_up(&journal)?;
                 Recovered::Removed { run_id }
@@ -70,85 +76,70 @@ pub(super) fn recover(lock: &TableLock, store: &Store) -> Result<Vec<Recovered>,
     Ok(recovered)
 }
 
-/// Uploads that readers do not see yet, and the version of the journal that names them.
-#[derive(Debug)]
-pub(super) struct Uploaded {
-    uploads: Vec<Upload>,
-    journal_version: UpdateVersion,
-}
-
 impl StoreCommit<'_> {
-    /// Uploads the files in the local folder `staged`, without completing the uploads. Aborts them if it fails.
-    pub(super) fn upload(
-        &self,
-        staged: &Path,
-        manifest: &Manifest,
-        on_bytes: &dyn Fn(u64, u64),
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<Uploaded, CommitError> {
-        let id = manifest.snapshot_id();
-        let mut files = Vec::new();
-        for file in &manifest.files {
-            files.push((self.table.root().join(&file.path), staged.join(&file.path)));
-        }
-        let rejects = staged.join("snapshot").join(REJECTS_FILE);
-        let has_rejects = local::exists(&rejects)?;
-        if has_rejects {
-            files.push((self.table.rejects_path(id), rejects.clone()));
-        }
-        let (mut places, mut sources) = (Vec::new(), Vec::new());
-        for (place, staged) in files {
-            let source = local::open_file(&staged)?;
-            let bytes = source.metadata().map_err(local::io_error("read", &staged))?.len();
-            places.push((place, bytes));
-            sources.push(source);
-        }
-        let mut uploads = self.store.begin(places)?;
-        if let (Some(upload), true) = (uploads.last_mut(), has_rejects) {
-            let digest = sha256_hex_of(local::open_file(&rejects)?);
-            upload.sha256 = Some(digest.map_err(local::io_error("read", &rejects))?);
-        }
-        let manifest_path = self.table.below_lake(&self.table.manifest_path(id));
-        let journal = StoreJournal::open(Some(manifest_path), self.journaled(&uploads));
-        let sent = self.open(&journal).and_then(|journal_version| {
-            self.store.send(&mut uploads, &sources, on_bytes, cancelled)?;
-            Ok(journal_version)
+    /// Aborts what the run and its tasks have begun, for a run that ends without publishing. Best effort: an error is
+    /// logged, the next run cleans up.
+    pub(super) fn give_up(&self) {
+        let cleaned_up = self.settle().and_then(|state| match state {
+            FinalState::Absent => self.sweep_tasks(&[]).map(|_| ()),
+            FinalState::Undone(journal) => self.clean_up(&journal),
+            FinalState::Decided(_) => Ok(()),
         });
-        match sent {
-            Ok(journal_version) => Ok(Uploaded { uploads, journal_version }),
-            Err(failure) => Err(self.roll_back_after(failure.into(), &journal)),
-        }
-    }
-
-    /// Aborts what [`Self::upload`] returned. Best effort: an error is logged, the next run cleans up.
-    pub(super) fn give_up(&self, uploaded: &Uploaded) {
-        let journal = StoreJournal::open(None, self.journaled(&uploaded.uploads));
-        if let Err(error) = self.settle().and_then(|_| Ok(self.clean_up(&journal)?)) {
+        if let Err(error) = cleaned_up {
             tracing::debug!(error = %error, "cannot abort uploads; the next run does");
         }
     }
 
-    /// Decides to publish, and carries out the steps. The files are still in the local folder `staged`, too.
+    /// Decides to publish the uploads of `portions`, and carries out the steps. Sends the rejects itself, which are in
+    /// the run's own folder.
     pub(super) fn publish(
         &self,
-        uploaded: &Uploaded,
+        destination: &Destination,
+        portions: &[Portion],
         manifest: &Manifest,
-        staged: &Path,
+        statistics: &[FileStatistics],
+        cancelled: &dyn Fn() -> bool,
     ) -> Result<Published, CommitError> {
-        let id = manifest.snapshot_id();
-        let manifest_path = self.table.manifest_path(id);
-        let mut journal = StoreJournal::open(
-            Some(self.table.below_lake(&manifest_path)),
-            self.journaled(&uploaded.uploads),
-        );
-        let Planned { plan, replaced, statistics } = match self.plan(manifest, &journal, staged) {
+        let manifest_path = self.table.manifest_path(manifest.snapshot_id());
+        let uploads = portions.iter().flat_map(|portion| portion.uploads.iter().cloned()).collect();
+        let mut journal = StoreJournal::open(Some(self.table.below_lake(&manifest_path)), uploads);
+        let prepared = self.open_and_send_rejects(&mut journal, destination, cancelled);
+        let planned = prepared.and_then(|version| Ok((version, self.plan(manifest, &journal)?)));
+        let (version, Planned { plan, replaced }) = match planned {
             Ok(planned) => planned,
             Err(failure) => return Err(self.roll_back_after(failure, &journal)),
         };
         journal = StoreJournal { state: JournalState::Decided, plan: Some(plan), ..journal };
-        self.decide(&journal, &uploaded.journal_version)?;
-        let left_over = self.finish_own(&journal, statistics.as_deref())?;
+        self.decide(&journal, &version)?;
+        let left_over = self.finish_own(&journal, Some(statistics))?;
         Ok(Published { manifest_path, replaced, left_over })
+    }
+
+    /// Begins the upload of the rejects, if there are any, and adds it to the journal; opens that, and sends them.
+    fn open_and_send_rejects(
+        &self,
+        journal: &mut StoreJournal,
+        destination: &Destination,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<UpdateVersion, CommitError> {
+        let staged = destination.rejects_path();
+        if !local::exists(&staged)? {
+            return Ok(self.open(journal)?);
+        }
+        let source = local::open_file(&staged)?;
+        let bytes = source.metadata().map_err(local::io_error("read", &staged))?.len();
+        let mut begun = self.store.begin(vec![(self.table.rejects_path(destination.snapshot()), bytes)])?;
+        let digest = sha256_hex_of(local::open_file(&staged)?).map_err(local::io_error("read", &staged))?;
+        let num_uploads = journal.uploads.len();
+        for upload in &mut begun {
+            upload.sha256 = Some(digest.clone());
+        }
+        journal.uploads.extend(begun.iter().map(|upload| JournalUpload::new(self.table, upload)));
+        let version = self.open(journal)?;
+        self.store.send(&mut begun, &[source], &|_, _| (), cancelled)?;
+        journal.uploads.truncate(num_uploads);
+        journal.uploads.extend(begun.iter().map(|upload| JournalUpload::new(self.table, upload)));
+        Ok(version)
     }
 
     /// Removes published snapshots.

@@ -7,8 +7,7 @@ use object_store::UpdateVersion;
 use super::journal::{Plan, PlannedSnapshot, SeenObject, SeenVersion, StoreJournal};
 use super::store_commit::StoreCommit;
 use crate::commit::CommitError;
-use crate::commit::delta_log::{TableLog, staged_statistics};
-use crate::delta::FileStatistics;
+use crate::commit::delta_log::TableLog;
 use crate::lake::{LakeError, MAX_MANIFEST_BYTES, PublishedSnapshot, SUCCESS_FILE, TableKind};
 use crate::manifest::Manifest;
 use crate::snapshot::SnapshotId;
@@ -18,18 +17,11 @@ pub(super) struct Planned {
     pub plan: Plan,
     /// Snapshots that it replaces.
     pub replaced: Vec<SnapshotId>,
-    /// Statistics of the data files, for the Delta log.
-    pub statistics: Option<Vec<FileStatistics>>,
 }
 
 impl StoreCommit<'_> {
     /// Plans the publish of `manifest`, and claims the manifest's place.
-    pub(super) fn plan(
-        &self,
-        manifest: &Manifest,
-        journal: &StoreJournal,
-        staged: &Path,
-    ) -> Result<Planned, CommitError> {
+    pub(super) fn plan(&self, manifest: &Manifest, journal: &StoreJournal) -> Result<Planned, CommitError> {
         let id = manifest.snapshot_id();
         let mut plan = Plan::default();
         let mut replaced = Vec::new();
@@ -54,13 +46,11 @@ impl StoreCommit<'_> {
             }
         }
         let mut transaction = None;
-        let mut statistics = None;
         if self.lock.kind()? == TableKind::Delta {
             let mut log = TableLog::open_or_new(self.table)?;
             log.read_unseen(Some(id.date()))?;
             plan.adopts = log.has_unseen();
             transaction = Some(log.delta().next_transaction(id));
-            statistics = Some(staged_statistics(self.table, staged, manifest)?);
         }
         let success = self.table.data_folder(id.date()).join(SUCCESS_FILE);
         let success_over = self.store.version(&success)?.map(SeenVersion::from);
@@ -70,7 +60,7 @@ impl StoreCommit<'_> {
         };
         plan.publication =
             Some(PlannedSnapshot { manifest: manifest.clone(), manifest_over, success_over, transaction });
-        Ok(Planned { plan, replaced, statistics })
+        Ok(Planned { plan, replaced })
     }
 
     /// Plans the removal of snapshots.

@@ -1,5 +1,5 @@
-//! Schedules of two and three runs on one table, interleaved at every request. Invariants are checked after each
-//! request, and the final state after a last run without faults.
+//! Schedules of two and three runs on one table, and of tasks that go on beside their run, interleaved at every request.
+//! Invariants are checked after each request, and the final state after a last run without faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -8,10 +8,13 @@ use std::sync::LazyLock;
 use rand_pcg::Pcg32;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
-use crate::commit::CommitError;
 use crate::commit::delta_log::TableLog;
 use crate::commit::tests::delta::parquet_file;
-use crate::commit::tests::{EVENING, NEXT_DAY, NOON, data_file, manifest, run_id, snapshot_id, temp_dir};
+use crate::commit::tests::tasks::{manifest_of, write_and_send};
+use crate::commit::tests::{
+    EVENING, NEXT_DAY, NOON, data_file, manifest, publish_staged, run_id, snapshot_id, temp_dir,
+};
+use crate::commit::{CommitError, Published};
 use crate::delta::DeltaError;
 use crate::lake::store::simulation::{Odds, Simulation};
 use crate::lake::{Claim, LakeError, MANIFEST_FILE, SUCCESS_FILE, Table};
@@ -25,11 +28,36 @@ static DATA_FILE: LazyLock<Vec<u8>> = LazyLock::new(|| parquet_file("aaaaaaaa"))
 
 const IDS: [&str; 3] = [NOON, EVENING, NEXT_DAY];
 
-/// What one run does.
+/// The tasks of a run that has some, and an attempt at one of them that does not count.
+const TASKS: [&str; 2] = ["00000001", "00000002"];
+const LOSER: &str = "00000003";
+
+/// What one run does, or a task that goes on beside it.
 #[derive(Debug, Clone, Copy)]
 enum Job {
-    Ingest { id: &'static str, replaces: bool, is_delta: bool, has_files: bool },
-    Expire { id: &'static str },
+    Ingest {
+        id: &'static str,
+        replaces: bool,
+        is_delta: bool,
+        writer: Writer,
+    },
+    Expire {
+        id: &'static str,
+    },
+    /// An attempt that does not count, of the run with this number.
+    Task {
+        id: &'static str,
+        run: usize,
+    },
+}
+
+/// Who writes the files of a run.
+#[derive(Debug, Clone, Copy)]
+enum Writer {
+    /// There are none.
+    Nobody,
+    Run,
+    Tasks,
 }
 
 /// How it ended, for those that were not killed.
@@ -46,8 +74,12 @@ fn draw<T: Copy>(random: &mut Pcg32, of: &[T]) -> T {
 }
 
 fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
+    if let Job::Task { id, run } = job {
+        write_and_send(table, id, &format!("aaaaaaa{run}"), "0000000f", &["Linux"])?;
+        return Ok(Ended::Well);
+    }
     let mut lock = table.lock(|| (), &|| false)?;
-    let Job::Ingest { id, replaces, is_delta, has_files } = job else {
+    let Job::Ingest { id, replaces, is_delta, writer } = job else {
         let Job::Expire { id } = job else { unreachable!() };
         lock.recover()?;
         if table.snapshots()?.iter().any(|snapshot| snapshot.id == snapshot_id(id)) {
@@ -70,8 +102,15 @@ fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
     lock.check_publishable(id)?;
     let staging = lock.stage(&run_id(run), id)?;
     let mut files = Vec::new();
-    let num_rejects = u64::from(has_files);
-    if has_files {
+    if let Writer::Tasks = writer {
+        write_and_send(table, id_text, run, LOSER, &["Linux"])?;
+        let mut portions = Vec::new();
+        for task in TASKS {
+            portions.push(write_and_send(table, id_text, run, task, &["Linux"])?);
+        }
+        return ended(staging.publish(&manifest_of(id_text, run, &portions), &portions, &|| false));
+    }
+    if let Writer::Run = writer {
         let name = format!("part-{id}-{run}-00000.parquet");
         let mut file = staging.destination().create_data_file("OSPlatform=Linux", &name)?;
         file.write_all(&DATA_FILE).unwrap();
@@ -80,7 +119,12 @@ fn ingest(table: &Table, run: &str, job: Job) -> Result<Ended, CommitError> {
         rejects.write_all(run.as_bytes()).unwrap();
         rejects.finish()?;
     }
-    match staging.publish(&manifest(id_text, run, files, num_rejects)) {
+    let num_rejects = files.len() as u64;
+    ended(publish_staged(&lock, staging, &manifest(id_text, run, files, num_rejects)))
+}
+
+fn ended(published: Result<Published, CommitError>) -> Result<Ended, CommitError> {
+    match published {
         Ok(_) => Ok(Ended::Published),
         Err(CommitError::Superseded { .. } | CommitError::ConcurrentPublish { .. }) => Ok(Ended::Well),
         Err(error) => Err(error),
@@ -133,7 +177,9 @@ fn check_end(simulation: &Simulation, table: &Table) -> BTreeMap<String, String>
         expected.insert(below(&table.data_folder(snapshot.id.date()).join(SUCCESS_FILE)));
         if snapshot.manifest.totals.field_rejects > 0 {
             let rejects = below(&table.rejects_path(snapshot.id));
-            assert_eq!(tree.get(&rejects).unwrap(), snapshot.manifest.run_id.as_str().as_bytes());
+            let run = snapshot.manifest.run_id.as_str().to_owned();
+            let found = String::from_utf8(tree[&rejects].clone()).unwrap();
+            assert!([run, TASKS.concat()].contains(&found), "{found}");
             expected.insert(rejects);
         }
         for file in &snapshot.manifest.files {
@@ -162,28 +208,32 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
     let temp = temp_dir();
     let table = |run| simulation.lake(temp.path(), run).table(schema::DATASETS[0]);
     let is_delta = random.next_u32().is_multiple_of(2);
-    let has_files = true;
     // Most runs are about one snapshot, which most tables have.
     let focus = draw(&mut random, &IDS);
     for (index, id) in IDS.into_iter().enumerate() {
         if random.next_u32().is_multiple_of(3) != (id == focus) {
             let is_delta = is_delta && random.next_u32().is_multiple_of(2);
-            let job = Job::Ingest { id, replaces: false, is_delta, has_files };
+            let job = Job::Ingest { id, replaces: false, is_delta, writer: Writer::Run };
             ingest(&table(None), &format!("0000000{index}"), job).unwrap();
         }
     }
     let num_runs = 2 + random.next_u32() as usize % 2;
-    let jobs: Vec<Job> = (0..num_runs)
+    let mut jobs: Vec<Job> = (0..num_runs)
         .map(|_| {
             let id = draw(&mut random, &[focus, focus, focus, NOON, EVENING, NEXT_DAY]);
             if random.next_u32().is_multiple_of(3) {
                 return Job::Expire { id };
             }
             let replaces = random.next_u32().is_multiple_of(2);
-            let has_files = !random.next_u32().is_multiple_of(5);
-            Job::Ingest { id, replaces, is_delta: is_delta && random.next_u32().is_multiple_of(2), has_files }
+            let writer = draw(&mut random, &[Writer::Nobody, Writer::Run, Writer::Run, Writer::Tasks]);
+            Job::Ingest { id, replaces, is_delta: is_delta && random.next_u32().is_multiple_of(2), writer }
         })
         .collect();
+    for run in 0..num_runs {
+        if let Job::Ingest { id, writer: Writer::Tasks, .. } = jobs[run] {
+            jobs.push(Job::Task { id, run });
+        }
+    }
     let odds = Odds {
         switch: draw(&mut random, &[1, 3, 10, 40]),
         lost: draw(&mut random, &[0, 0, 10]),
@@ -201,7 +251,7 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
     let ended = simulation
         .schedule(seed, odds, runs.collect(), &mut || check_readers(&simulation, &mut published_runs));
     // A last run without faults.
-    let last = Job::Ingest { id: "20210113T120000Z", replaces: false, is_delta: false, has_files };
+    let last = Job::Ingest { id: "20210113T120000Z", replaces: false, is_delta: false, writer: Writer::Run };
     ingest(&table(None), "ffffffff", last).unwrap();
     check_readers(&simulation, &mut published_runs);
     check_end(&simulation, &table(None));

@@ -75,6 +75,9 @@ impl StoreCommit<'_> {
         }
         let then: Vec<_> = plan.removes_then.iter().map(|path| self.path(path)).collect();
         self.store.delete_all(&then)?;
+        if plan.publication.is_some() {
+            self.sweep_tasks(&journal.uploads)?;
+        }
         self.store.delete(&self.journal_path())?;
         Ok(())
     }

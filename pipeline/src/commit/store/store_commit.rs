@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::journal::{JOURNAL_FILE, JournalUpload};
+use super::journal::JOURNAL_FILE;
 use crate::lake::store::{Store, Upload};
 use crate::lake::{Table, TableLock};
+use crate::staging::JournalUpload;
 
 /// One run's change of a table.
 pub(in crate::commit) struct StoreCommit<'a> {
@@ -28,10 +29,6 @@ impl<'a> StoreCommit<'a> {
 
     pub(super) fn journal_path(&self) -> PathBuf {
         self.folder.join(JOURNAL_FILE)
-    }
-
-    pub(super) fn journaled(&self, uploads: &[Upload]) -> Vec<JournalUpload> {
-        uploads.iter().map(|upload| JournalUpload::new(self.table, upload)).collect()
     }
 
     pub(super) fn uploads(&self, journaled: &[JournalUpload]) -> Vec<Upload> {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::journal::JOURNAL_FILE;
 use super::*;
 use crate::commit::tests::{
-    Content, EVENING, NEXT_DAY, NOON, data_file, manifest, publish_under, run_id, snapshot_id, temp_dir,
+    Content, EVENING, NEXT_DAY, NOON, data_file, manifest, portion, publish_under, run_id, snapshot_id,
+    temp_dir,
 };
-use crate::commit::unfinished_changes;
+use crate::commit::{send, unfinished_changes};
 use crate::exit_code::Diagnostic;
 use crate::lake::SUCCESS_FILE;
 use crate::lake::lease_times::LeaseTimes;
@@ -196,8 +197,8 @@ fn fault_during_a_removal_removes_all_or_none() {
     }
 }
 
-/// Stages a snapshot of one file, uploaded but not published.
-fn uploaded(scene: &Scene, id: &str, run: &str) -> (crate::commit::StagedSnapshot, Manifest) {
+/// Stages a snapshot of one file, sent but not published.
+fn sent(scene: &Scene, id: &str, run: &str) -> (crate::commit::StagedSnapshot, Manifest, Portion) {
     use std::io::Write;
     let staging = scene.lock().stage(&run_id(run), snapshot_id(id)).unwrap();
     let mut file = staging
@@ -207,19 +208,19 @@ fn uploaded(scene: &Scene, id: &str, run: &str) -> (crate::commit::StagedSnapsho
     file.write_all(run.as_bytes()).unwrap();
     let file = data_file(file.finish().unwrap(), id, Some("Linux"), 7);
     let manifest = manifest(id, run, vec![file], 0);
-    let mut staging = staging;
-    staging.upload(&manifest, &|_, _| (), &|| false).unwrap();
-    (staging, manifest)
+    let mut portion = portion(staging.destination(), &manifest.files, None);
+    send(&scene.table(), staging.destination(), &mut portion, &|_, _| (), &|| false).unwrap();
+    (staging, manifest, portion)
 }
 
 #[test]
 fn run_that_lost_the_lock_publishes_nothing() {
     let scene = Scene::new(&[]);
-    let (slow, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
+    let (slow, manifest, portion) = sent(&scene, NOON, "aaaaaaaa");
     // A second run takes over the lock, and cleans up.
     publish(&scene.table(), NOON, "bbbbbbbb", Content::Full).unwrap();
     let before = scene.list_tree();
-    let error = slow.publish(&manifest).unwrap_err();
+    let error = slow.publish(&manifest, &[portion], &|| false).unwrap_err();
     assert!(matches!(error, CommitError::Lake(LakeError::LeaseLost { .. })), "{error}");
     assert_eq!(
         scene.list_tree(),
@@ -232,9 +233,9 @@ fn run_that_lost_the_lock_publishes_nothing() {
 fn unpublished_upload_is_invisible_and_removed() {
     let scene = Scene::new(&[(NEXT_DAY, "aaaaaaaa", Content::Full)]);
     let before = scene.list_tree();
-    let (staging, _) = uploaded(&scene, NOON, "bbbbbbbb");
+    let (staging, ..) = sent(&scene, NOON, "bbbbbbbb");
     let mut during = scene.list_tree();
-    during.retain(|name, _| !name.ends_with("staging/bbbbbbbb/journal.json"));
+    during.retain(|name, _| !name.ends_with("staging/bbbbbbbb/uploads.json"));
     assert_eq!(during, before);
     assert_eq!(unfinished_changes(&scene.table()).unwrap(), Vec::<String>::new());
     drop(staging);
@@ -245,13 +246,24 @@ fn unpublished_upload_is_invisible_and_removed() {
 fn upload_can_be_cancelled() {
     let scene = Scene::new(&[]);
     let before = scene.list_tree();
-    let (staging, manifest) = uploaded(&scene, NOON, "aaaaaaaa");
+    let (staging, manifest, mut portion) = sent(&scene, NOON, "aaaaaaaa");
+    assert!(scene.list_tree() != before);
     drop(staging);
+    assert_eq!(scene.list_tree(), before);
     let lock = scene.lock();
-    let mut staging = lock.stage(&run_id("bbbbbbbb"), snapshot_id(NOON)).unwrap();
-    let error = staging.upload(&manifest, &|_, _| (), &|| true).unwrap_err();
+    let staging = lock.stage(&run_id("bbbbbbbb"), snapshot_id(NOON)).unwrap();
+    let destination = staging.destination();
+    let error = send(&scene.table(), destination, &mut portion, &|_, _| (), &|| true).unwrap_err();
     assert!(matches!(error, CommitError::Inconsistent { .. }), "it is another run's: {error}");
-    drop((staging, lock));
+    let mut file = destination.create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
+    std::io::Write::write_all(&mut file, b"rows").unwrap();
+    let files = [data_file(file.finish().unwrap(), NOON, Some("Linux"), 7)];
+    portion = crate::commit::tests::portion(destination, &files, None);
+    let error = send(&scene.table(), destination, &mut portion, &|_, _| (), &|| true).unwrap_err();
+    assert!(matches!(error, CommitError::Lake(LakeError::Cancelled { .. })), "{error}");
+    let error = staging.publish(&manifest, &[portion], &|| false).unwrap_err();
+    assert!(matches!(error, CommitError::Inconsistent { .. }), "it is another run's: {error}");
+    drop(lock);
     assert_eq!(scene.list_tree(), before);
 }
 

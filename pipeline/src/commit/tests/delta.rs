@@ -10,7 +10,8 @@ use arrow_array::{RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 
 use super::{
-    EVENING, NEXT_DAY, NOON, data_file, list_tree, lock, manifest, open_table, run_id, snapshot_id, temp_dir,
+    EVENING, NEXT_DAY, NOON, data_file, list_tree, lock, manifest, open_table, publish_staged, run_id,
+    snapshot_id, temp_dir,
 };
 use crate::commit::delta_log::TableLog;
 use crate::commit::{CommitError, Published, Recovered};
@@ -50,7 +51,7 @@ fn publish(
         file.write_all(&parquet_file(run)).unwrap();
         files.push(data_file(file.finish()?, id, Some(platform), 1));
     }
-    staging.publish(&manifest(id, run, files, 0))
+    publish_staged(&lock, staging, &manifest(id, run, files, 0))
 }
 
 /// Checks folders, manifests and the log against each other; returns the run of each snapshot. The log may lack

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    Content, EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, publish, run_id, snapshot_id,
-    temp_dir,
+    Content, EVENING, NEXT_DAY, NOON, data_file, lock, manifest, open_table, publish, publish_staged, run_id,
+    snapshot_id, temp_dir,
 };
 use crate::commit::*;
 use crate::exit_code::Diagnostic;
@@ -87,7 +87,7 @@ fn staged_ignored_files_are_not_published() {
     let file = staging.destination().create_data_file("OSPlatform=Linux", "part-0.parquet").unwrap();
     let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 0)];
     litter(staging.destination().data_folder());
-    staging.publish(&manifest(NOON, "aaaaaaaa", files, 0)).unwrap();
+    publish_staged(&lock, staging, &manifest(NOON, "aaaaaaaa", files, 0)).unwrap();
     assert_eq!(verify_layout(&table).unwrap(), []);
 }
 

@@ -6,17 +6,20 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parquet::file::metadata::ParquetMetaDataReader;
 use sha2::{Digest, Sha256};
 
 use super::*;
+use crate::delta::FileStatistics;
 use crate::exit_code::Diagnostic;
 use crate::lake::local::faults::{self, Fault};
 use crate::lake::{Lake, LakeError, local};
 use crate::manifest::{DataFile, GeneratedTimeFrom, Manifest, PartFacts, Route, Totals, to_json};
-use crate::staging::{FinishedFile, HashingFile, StagedFile};
+use crate::staging::{FinishedFile, HashingFile, Portion, StagedFile, WrittenFile};
 
 pub(crate) mod delta;
 mod ignored_files;
+pub(crate) mod tasks;
 
 pub(crate) const NOON: &str = "20210111T120000Z";
 pub(crate) const EVENING: &str = "20210111T180000Z";
@@ -78,6 +81,33 @@ pub(crate) fn data_file(finished: FinishedFile, id: &str, platform: Option<&str>
     }
 }
 
+/// What a run or a task has written into `destination`: these files, with the statistics of those that are Parquet.
+pub(crate) fn portion(
+    destination: &Destination,
+    files: &[DataFile],
+    rejects: Option<FinishedFile>,
+) -> Portion {
+    let files = files.iter().map(|facts| {
+        let footer = local::open_file(&destination.folder().join(&facts.path))
+            .ok()
+            .and_then(|file| ParquetMetaDataReader::new().parse_and_finish(&file).ok());
+        let of = |footer| FileStatistics::of(schema::DATASETS[0], &footer);
+        WrittenFile { facts: facts.clone(), statistics: footer.map_or_else(FileStatistics::empty, of) }
+    });
+    Portion { task_id: destination.task_id().cloned(), files: files.collect(), rejects, ..Portion::default() }
+}
+
+/// Publishes what a run without tasks has staged.
+pub(crate) fn publish_staged(
+    lock: &TableLock,
+    staging: StagedSnapshot,
+    manifest: &Manifest,
+) -> Result<Published, CommitError> {
+    let mut portion = portion(staging.destination(), &manifest.files, None);
+    send(lock.table(), staging.destination(), &mut portion, &|_, _| (), &|| false)?;
+    staging.publish(manifest, &[portion], &|| false)
+}
+
 /// What a run stages: nothing, or two data files in two partitions and a file of rejects.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Content {
@@ -114,7 +144,7 @@ pub(crate) fn publish_under(
         rejects.write_all(run.as_bytes()).unwrap();
         rejects.finish()?;
     }
-    staging.publish(&manifest(id, run, files, u64::from(content == Content::Full)))
+    publish_staged(lock, staging, &manifest(id, run, files, u64::from(content == Content::Full)))
 }
 
 /// Every folder and file below `root` with its content.
@@ -239,8 +269,9 @@ fn manifest_that_differs_from_staged_files_is_refused() {
         file.write_all(b"rows").unwrap();
         let files = vec![data_file(file.finish().unwrap(), NOON, Some("Linux"), 7)];
         let mut manifest = manifest(NOON, "aaaaaaaa", files, 0);
+        let written = portion(staging.destination(), &manifest.files, None);
         change(&staging, &mut manifest);
-        let error = staging.publish(&manifest).unwrap_err();
+        let error = staging.publish(&manifest, &[written], &|| false).unwrap_err();
         assert!(matches!(error, CommitError::Inconsistent { .. }));
         error.to_string()
     };
@@ -251,12 +282,25 @@ fn manifest_that_differs_from_staged_files_is_refused() {
     check("is staged and not listed", &|staging, _| {
         drop(staging.destination().create_data_file("OSPlatform=Linux", "part-1.parquet").unwrap());
     });
-    check("is listed and not staged", &|_, manifest| {
+    check("is listed and was not written", &|_, manifest| {
         manifest.files[0].path.push('x');
     });
-    check("has 4 bytes, listed 5", &|_, manifest| {
+    check("was written and is not listed", &|_, manifest| {
+        let files = vec![];
+        *manifest = tests::manifest(NOON, "aaaaaaaa", files, 0);
+    });
+    check("was written with 4 bytes, and 5 are listed", &|_, manifest| {
         manifest.files[0].bytes += 1;
         manifest.totals.bytes += 1;
+    });
+    let change_staged = |staging: &StagedSnapshot, change: &dyn Fn(&Path)| {
+        change(&staging.destination().data_folder().join("OSPlatform=Linux/part-0.parquet"));
+    };
+    check("is listed and not staged", &|staging, _| {
+        change_staged(staging, &|path| std::fs::remove_file(path).unwrap());
+    });
+    check("has 5 bytes, listed 4", &|staging, _| {
+        change_staged(staging, &|path| std::fs::write(path, "rows.").unwrap());
     });
     check("8 records read, but 7 rows", &|_, manifest| {
         manifest.parts[0].records += 1;

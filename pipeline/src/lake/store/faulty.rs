@@ -1,6 +1,6 @@
 //! A store in memory in which a test chooses the changes that fail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -38,6 +38,15 @@ struct FaultyState {
     count: u32,
     /// The condition of writes that is ignored, as some servers do.
     ignored: Option<Ignored>,
+    uploads: Uploads,
+}
+
+/// Uploads that are neither completed nor aborted.
+#[derive(Debug, Default, Clone)]
+struct Uploads {
+    open: BTreeSet<MultipartId>,
+    /// Those that a journal has named.
+    named: BTreeSet<MultipartId>,
 }
 
 /// A condition of writes.
@@ -78,7 +87,9 @@ impl Faulty {
     }
 
     pub(crate) fn set(&self, fault: Fault) {
-        *self.state.lock().unwrap() = FaultyState { fault: Some(fault), ..FaultyState::default() };
+        let mut state = self.state.lock().unwrap();
+        let uploads = std::mem::take(&mut state.uploads);
+        *state = FaultyState { fault: Some(fault), uploads, ..FaultyState::default() };
     }
 
     /// Ignores a condition of writes from now on.
@@ -88,7 +99,27 @@ impl Faulty {
 
     /// Ends the fault, and returns the number of changes since it was set.
     pub(crate) fn clear(&self) -> u32 {
-        std::mem::take(&mut *self.state.lock().unwrap()).count
+        let mut state = self.state.lock().unwrap();
+        let uploads = std::mem::take(&mut state.uploads);
+        std::mem::replace(&mut *state, FaultyState { uploads, ..FaultyState::default() }).count
+    }
+
+    /// Number of uploads that are neither completed nor aborted.
+    pub(crate) fn num_uploads(&self) -> usize {
+        self.state.lock().unwrap().uploads.open.len()
+    }
+
+    /// Number of those that a journal has named.
+    pub(crate) fn num_named_uploads(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        state.uploads.open.intersection(&state.uploads.named).count()
+    }
+
+    fn end_upload<T>(&self, id: &MultipartId, result: Result<T>) -> Result<T> {
+        if result.is_ok() {
+            self.state.lock().unwrap().uploads.open.remove(id);
+        }
+        result
     }
 
     /// Lists every object with its content.
@@ -149,7 +180,16 @@ impl ObjectStore for Faulty {
         ) {
             options.mode = PutMode::Overwrite;
         }
-        self.changing(self.inner.put_opts(key, payload, options)).await
+        let text: Vec<u8> = payload.iter().flat_map(|bytes| bytes.to_vec()).collect();
+        self.changing(async {
+            let put = self.inner.put_opts(key, payload, options).await?;
+            let uploads = &mut self.state.lock().unwrap().uploads;
+            let text = String::from_utf8_lossy(&text);
+            let named = uploads.open.iter().filter(|id| text.contains(&format!("\"id\":\"{id}\"")));
+            uploads.named.extend(named.cloned().collect::<Vec<_>>());
+            Ok(put)
+        })
+        .await
     }
 
     async fn put_multipart_opts(&self, _: &Key, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -216,7 +256,12 @@ fn unknown<T>(result: Result<T>) -> Result<T> {
 #[async_trait::async_trait]
 impl MultipartStore for Faulty {
     async fn create_multipart(&self, key: &Key) -> Result<MultipartId> {
-        self.changing(self.inner.create_multipart(key)).await
+        self.changing(async {
+            let id = self.inner.create_multipart(key).await?;
+            self.state.lock().unwrap().uploads.open.insert(id.clone());
+            Ok(id)
+        })
+        .await
     }
 
     async fn put_part(&self, key: &Key, id: &MultipartId, part: usize, data: PutPayload) -> Result<PartId> {
@@ -224,10 +269,13 @@ impl MultipartStore for Faulty {
     }
 
     async fn complete_multipart(&self, key: &Key, id: &MultipartId, parts: Vec<PartId>) -> Result<PutResult> {
-        self.changing(async { unknown(self.inner.complete_multipart(key, id, parts).await) }).await
+        self.changing(async {
+            self.end_upload(id, unknown(self.inner.complete_multipart(key, id, parts).await))
+        })
+        .await
     }
 
     async fn abort_multipart(&self, key: &Key, id: &MultipartId) -> Result<()> {
-        self.changing(async { unknown(self.inner.abort_multipart(key, id).await) }).await
+        self.changing(async { self.end_upload(id, unknown(self.inner.abort_multipart(key, id).await)) }).await
     }
 }

@@ -245,7 +245,7 @@ impl Store {
     }
 
     /// Reads small objects; returns nothing in the place of each that does not exist.
-    pub(super) fn read_all(
+    pub(crate) fn read_all(
         &self,
         paths: &[PathBuf],
         max_bytes: u64,

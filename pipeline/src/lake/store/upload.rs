@@ -53,13 +53,26 @@ pub(crate) struct IncompleteError {
 }
 
 impl Store {
-    /// Starts an upload for each of `files`, a path and its size.
+    /// Starts an upload for each of `files`, a path and its size; if one fails, aborts the others.
     pub(crate) fn begin(&self, files: Vec<(PathBuf, u64)>) -> Result<Vec<Upload>, LakeError> {
-        self.each(files.into_iter().map(|(path, bytes)| async move {
+        let requests = files.into_iter().map(|(path, bytes)| async move {
             let id = self.objects.multipart.create_multipart(&self.key(&path)?).await;
             let id = id.map_err(store_error("start the upload of", &path))?;
             Ok(Upload { path, id, chunks: Vec::new(), bytes, sha256: None })
-        }))
+        });
+        let begun: Vec<Result<_, LakeError>> =
+            self.block_on(stream::iter(requests).buffered(REQUESTS_IN_FLIGHT).collect());
+        let (mut uploads, mut failure) = (Vec::new(), None);
+        for one in begun {
+            match one {
+                Ok(upload) => uploads.push(upload),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let Some(failure) = failure else { return Ok(uploads) };
+        // Best effort: no journal names them yet, and without bytes they cost nothing.
+        let _ = self.abort(&uploads);
+        Err(failure)
     }
 
     /// Sends all chunks of `uploads`, each from its file in `sources`. Calls `on_bytes` with the bytes sent and all
@@ -98,6 +111,10 @@ impl Store {
             let mut ticks = tokio::time::interval(CANCEL_POLL);
             loop {
                 tokio::select! {
+                    biased;
+                    _ = ticks.tick() => if cancelled() {
+                        return Err(LakeError::Cancelled { path: self.root.clone() });
+                    },
                     chunk = sent.next() => match chunk.transpose()? {
                         Some((index, chunk, num_bytes, id)) => {
                             done_bytes += num_bytes;
@@ -105,9 +122,6 @@ impl Store {
                             done.push((index, chunk, id));
                         }
                         None => return Ok(()),
-                    },
-                    _ = ticks.tick() => if cancelled() {
-                        return Err(LakeError::Cancelled { path: self.root.clone() });
                     },
                 }
             }
