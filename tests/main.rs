@@ -9,6 +9,7 @@ mod stores;
 
 mod ingest;
 mod several_datasets;
+mod portions;
 mod sources;
 mod datasets;
 mod samples;

@@ -18,7 +18,8 @@ use pipeline::cancel::Cancel;
 use pipeline::cli::IngestOptions;
 use pipeline::fetch::{MinThroughput, RetryPolicy};
 use pipeline::http::Secret;
-use pipeline::ingest::{IngestError, TakenDataset, ingest};
+use pipeline::ingest::cluster::Cluster;
+use pipeline::ingest::{IngestConfig, IngestError, TakenDataset, ingest_on};
 use pipeline::report::RunReport;
 use pipeline::source::RouteConfig;
 use serde_json::{Value, json};
@@ -94,6 +95,21 @@ impl Sandbox {
         emulator: &Emulator,
         datasets: Option<&str>,
     ) -> Result<Vec<TakenDataset>, IngestError> {
+        self.take_on(None, &self.impatient_config(emulator, datasets))
+    }
+
+    /// Ingests in this process, on a cluster if there is one.
+    pub fn take_on(
+        &self,
+        cluster: Option<&dyn Cluster>,
+        config: &IngestConfig,
+    ) -> Result<Vec<TakenDataset>, IngestError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        ingest_on(cluster, config, &runtime, &Cancel::default(), &mut |_| {})
+    }
+
+    /// The configuration of an ingest from the emulator with limits so short that a test can wait for them.
+    pub fn impatient_config(&self, emulator: &Emulator, datasets: Option<&str>) -> IngestConfig {
         let options = IngestOptions {
             lake: Some(self.lake().to_str().unwrap().to_owned()),
             dataset: datasets.map(str::to_owned),
@@ -118,8 +134,7 @@ impl Sandbox {
             client_secret: Some(Secret::new(emulator.client_secret())),
             ..Credentials::default()
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        ingest(&config, &runtime, &Cancel::default(), &mut |_| {})
+        config
     }
 
     /// Every file of the lake with its bytes' hash: equal listings are equal lakes.

@@ -35,6 +35,24 @@ pub enum ExitCode {
     Interrupted = 130,
 }
 
+impl ExitCode {
+    /// Returns the code of this number; that of a bug if there is none.
+    pub fn of(number: u8) -> Self {
+        let codes = [
+            Self::Success,
+            Self::Internal,
+            Self::Usage,
+            Self::NotAuthorised,
+            Self::Source,
+            Self::Rejects,
+            Self::Lake,
+            Self::Budget,
+            Self::Interrupted,
+        ];
+        codes.into_iter().find(|code| *code as u8 == number).unwrap_or(Self::Internal)
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)

@@ -45,4 +45,4 @@ pub mod cancel;
 pub mod threads;
 pub mod memory;
 pub mod panics;
-mod environment;
+pub mod environment;

@@ -47,6 +47,11 @@ impl MemoryBudget {
         Self { bytes }
     }
 
+    /// The whole budget.
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     /// Returns how many of `wanted` threads may decode.
     pub fn num_threads(self, wanted: NonZeroUsize) -> NonZeroUsize {
         fewer(wanted, self.bytes / 2 / DECODE_THREAD_BYTES)

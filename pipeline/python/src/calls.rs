@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use pipeline::cancel::Cancel;
-use pipeline::cli::{self, CommandError};
+use pipeline::cli::{self, CommandError, IngestCall};
 use pipeline::panics;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -41,7 +41,12 @@ pub(crate) fn ingest<'py>(
     keywords.set_item("lake", lake)?;
     keywords.set_item("dataset", dataset)?;
     let options = options_of(&keywords)?;
-    let call = interruptible(py, move |cancel| cli::ingest(options, cancel))?;
+    let call = interruptible(py, move |cancel| cli::ingest(options, None, cancel))?;
+    returned(py, call)
+}
+
+/// Returns the reports of an ingest, or raises its error.
+pub(crate) fn returned(py: Python<'_>, call: Result<IngestCall, CommandError>) -> PyResult<Bound<'_, PyAny>> {
     let call = call.map_err(|error| raised(py, &error, &[]))?;
     if let Some(error) = call.failure {
         return Err(raised(py, &error, &call.reports));
@@ -99,12 +104,17 @@ fn call<T: Send + 'static>(
     can_end: bool,
     work: impl FnOnce(&Cancel) -> Result<T, CommandError> + Send + 'static,
 ) -> PyResult<Result<T, CommandError>> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(panics::install_hook);
+    install_panic_hook();
     let log = CallLog::begin(py)?;
     let result = wait(py, can_end, work, &log)?;
     log.flush(py)?;
     Ok(result)
+}
+
+/// Has panics recorded and not printed: their messages may hold values.
+pub(crate) fn install_panic_hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(panics::install_hook);
 }
 
 fn wait<T: Send + 'static>(

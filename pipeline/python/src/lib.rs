@@ -2,6 +2,7 @@
 //! own, and starts no thread before a call needs one.
 
 mod calls;
+mod cluster;
 mod options;
 mod error;
 mod logging;
@@ -18,6 +19,8 @@ use pyo3::prelude::*;
 mod native {
     #[pymodule_export]
     use crate::calls::{ingest, run, snapshots};
+    #[pymodule_export]
+    use crate::cluster::{ingest_on, run_on, write_portion};
     #[pymodule_export]
     use crate::error::Error;
     #[pymodule_export]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::environment;
+use crate::environment::{self, Variables};
 use crate::http::Secret;
 
 /// How the caller proves who it is.
@@ -110,7 +110,12 @@ impl MachineIdentity {
 impl Credentials {
     /// Reads the environment.
     pub fn from_env() -> Self {
-        use environment::variable;
+        Self::of(&Variables::of_process())
+    }
+
+    /// Reads variables. The machine's identity is that of this machine.
+    pub fn of(variables: &Variables) -> Self {
+        let variable = |name| variables.get(name).map(str::to_owned);
         Self {
             tenant_id: variable("AZURE_TENANT_ID"),
             client_id: variable("AZURE_CLIENT_ID"),

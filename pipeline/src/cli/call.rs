@@ -17,6 +17,7 @@ use super::table_options::{self, open_lake, tables};
 use super::usage_error::{expectation, invalid};
 use crate::cancel::Cancel;
 use crate::exit_code::ExitCode;
+use crate::ingest::cluster::Cluster;
 use crate::ingest::{self, IngestConfig, IngestError, RunEvent};
 use crate::manifest::Manifest;
 use crate::panics;
@@ -62,12 +63,17 @@ pub fn ingest_config(
     Ok(complete(options, runtime, cancel)?.to_config()?)
 }
 
-/// Runs an ingest with options as [`ingest_config`] takes them. Progress goes to the log, a line every 10 seconds.
+/// Runs an ingest with options as [`ingest_config`] takes them, on a cluster if there is one. Progress goes to the log, a line
+/// every 10 seconds.
 ///
 /// # Errors
 ///
 /// Before any dataset was taken.
-pub fn ingest(options: Vec<OsString>, cancel: &Cancel) -> Result<IngestCall, CommandError> {
+pub fn ingest(
+    options: Vec<OsString>,
+    cluster: Option<&dyn Cluster>,
+    cancel: &Cancel,
+) -> Result<IngestCall, CommandError> {
     let runtime = threads::start_runtime("network", 2)?;
     let config = ingest_config(options, &runtime, cancel)?;
     raise_file_limit();
@@ -79,7 +85,7 @@ pub fn ingest(options: Vec<OsString>, cancel: &Cancel) -> Result<IngestCall, Com
         }
         RunEvent::Ends(_) => display.end(None),
     };
-    let result = panics::catch(|| ingest::ingest(&config, &runtime, cancel, &mut observe));
+    let result = panics::catch(|| ingest::ingest_on(cluster, &config, &runtime, cancel, &mut observe));
     drop(display);
     // Pending requests are dropped.
     runtime.shutdown_background();

@@ -12,12 +12,13 @@ use super::runtime::start_runtime;
 use crate::cancel::Cancel;
 use crate::exit_code::{Diagnostic as _, ExitCode};
 use crate::http::error_chain;
+use crate::ingest::cluster::Cluster;
 use crate::ingest::{self, IngestError, Position, RunEvent, TakenDataset};
 use crate::panics;
 use crate::progress::RunDisplay;
 use crate::report::{RunOutcome, RunReport};
 
-pub(super) fn run(options: IngestOptions) -> CommandResult {
+pub(super) fn run(options: IngestOptions, cluster: Option<&dyn Cluster>) -> CommandResult {
     start_log(&options.log);
     let (runtime, cancel) = start_runtime()?;
     let options = complete(options, &runtime, &cancel)?;
@@ -31,8 +32,8 @@ pub(super) fn run(options: IngestOptions) -> CommandResult {
         position: None,
         printed: Ok(ExitCode::Success),
     };
-    let result =
-        panics::catch(|| ingest::ingest(&config, &runtime, &cancel, &mut |event| output.observe(event)));
+    let mut observe = |event: RunEvent<'_>| output.observe(event);
+    let result = panics::catch(|| ingest::ingest_on(cluster, &config, &runtime, &cancel, &mut observe));
     let RunOutput { is_several, printed, display, .. } = output;
     drop(display);
     // Pending requests are dropped.

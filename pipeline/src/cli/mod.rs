@@ -37,6 +37,7 @@ pub use self::ingest_options::IngestOptions;
 use self::command_error::CommandResult;
 use self::output::{print_data, say};
 use crate::exit_code::ExitCode;
+use crate::ingest::cluster::Cluster;
 use crate::panics;
 
 /// Exit codes, as `--help` lists them.
@@ -100,6 +101,11 @@ pub fn run() -> ExitCode {
 /// Parses a command line, whose first argument is the program's name, runs the command, prints its error if it fails, and
 /// returns its exit code. Call it once in a process.
 pub fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_on(None, args)
+}
+
+/// As [`run_from`]; what `ingest` reads is read by the tasks of a cluster, if there is one.
+pub fn run_on(cluster: Option<&dyn Cluster>, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     panics::install_hook();
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -109,7 +115,7 @@ pub fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return clap_error::print(&error, &Cli::command(), typed);
         }
     };
-    let result = panics::catch(|| run_command(cli.command));
+    let result = panics::catch(|| run_command(cli.command, cluster));
     let result = match (result, panics::recorded()) {
         // An error after a panic is a consequence of the panic.
         (Err(panicked), _) | (Ok(Err(_)), Some(panicked)) => Err(CommandError::internal(&panicked)),
@@ -124,9 +130,9 @@ pub fn run_from(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-fn run_command(command: Command) -> CommandResult {
+fn run_command(command: Command, cluster: Option<&dyn Cluster>) -> CommandResult {
     match command {
-        Command::Ingest(options) => ingest::run(*options),
+        Command::Ingest(options) => ingest::run(*options, cluster),
         Command::Snapshots(options) => snapshots::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Expire(options) => expire::run(&options),

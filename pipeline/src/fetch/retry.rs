@@ -7,7 +7,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use super::FetchError;
 
 /// Bounds of the retries of one thing: a call, a part, a page.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 pub struct RetryPolicy {
     /// Delay before the second attempt; doubled for each further one, with jitter.
     pub min_delay: Duration,

@@ -10,7 +10,7 @@ use super::FetchError;
 use crate::http::RedactedUrl;
 
 /// The lowest throughput of a transfer that has not stalled.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 pub struct MinThroughput {
     /// Length of the time window.
     pub window: Duration,

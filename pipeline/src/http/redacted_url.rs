@@ -20,6 +20,16 @@ impl RedactedUrl {
         &self.0
     }
 
+    /// Returns the whole URL with its signature, for a task of the same run and nothing else.
+    pub fn to_wire(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// Reads what [`RedactedUrl::to_wire`] wrote; `None` if it is not a URL.
+    pub fn from_wire(text: &str) -> Option<Self> {
+        Url::parse(text).ok().map(Self::from)
+    }
+
     /// The path as written, without the leading `/` and without the query: a part's name.
     pub fn part_name(&self) -> &str {
         self.0.path().strip_prefix('/').unwrap_or(self.0.path())

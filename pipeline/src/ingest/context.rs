@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use schema::Dataset;
 use tokio::runtime::Runtime;
 
+use super::cluster::Cluster;
 use super::config::IngestConfig;
 use super::error::IngestError;
 use crate::cancel::Cancel;
@@ -22,6 +23,8 @@ pub(super) struct Session<'r> {
     pub(super) runtime: &'r Runtime,
     pub(super) progress: &'r Arc<Progress>,
     pub(super) cancel: &'r Cancel,
+    /// What reads and writes the parts; this machine if nothing.
+    pub(super) cluster: Option<&'r dyn Cluster>,
 }
 
 /// A session that publishes.

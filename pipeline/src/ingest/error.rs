@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use codec::decode::DecodeError;
 use codec::decode::framing::FramingError;
 
+use super::cluster::ClusterError;
 use super::max_rejects::MaxRejects;
 use super::time_problem::TimeProblem;
 use crate::commit::CommitError;
@@ -127,6 +128,31 @@ pub enum IngestError {
         /// Its root.
         table: PathBuf,
     },
+    /// A task of a cluster failed.
+    #[error("{text}")]
+    Task {
+        /// The exit code of its error.
+        code: ExitCode,
+        /// Its error.
+        text: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A job on a cluster failed.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// An executor has another version of the program.
+    #[error("the driver has version {driver} of defender-lake, this executor {}", env!("CARGO_PKG_VERSION"))]
+    OtherVersion {
+        /// The driver's version.
+        driver: String,
+    },
+    /// An option that has no meaning for the executors of a cluster.
+    #[error("{option} cannot be used with executors")]
+    NotOnCluster {
+        /// The option.
+        option: &'static str,
+    },
     /// No thread could be started.
     #[error(transparent)]
     Threads(#[from] ThreadError),
@@ -168,10 +194,15 @@ impl Diagnostic for IngestError {
             | Self::Empty { .. }
             | Self::Write(WriteError::TooManyPartitions { .. }) => ExitCode::Source,
             Self::NonePermitted { .. } => ExitCode::NotAuthorised,
+            Self::Task { code, .. } => *code,
+            Self::Cluster(error) => error.exit_code(),
             Self::Panicked(panicked) => panicked.exit_code(),
             Self::TooManyRejects { .. } => ExitCode::Rejects,
             Self::Interrupted => ExitCode::Interrupted,
-            Self::IsDelta { .. } | Self::GeneratedTime { is_local: true, .. } => ExitCode::Usage,
+            Self::IsDelta { .. }
+            | Self::OtherVersion { .. }
+            | Self::NotOnCluster { .. }
+            | Self::GeneratedTime { is_local: true, .. } => ExitCode::Usage,
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => error.exit_code(),
             Self::Commit(error) => error.exit_code(),
             Self::Write(WriteError::Rows { .. } | WriteError::Encode { .. }) | Self::Internal { .. } => {
@@ -210,6 +241,10 @@ impl Diagnostic for IngestError {
             Self::Lake(error) | Self::Write(WriteError::Lake(error)) => return error.hint(),
             Self::Commit(error) => return error.hint(),
             Self::Threads(error) => return error.hint(),
+            Self::Task { hint, .. } => return hint.clone().map(Into::into),
+            Self::Cluster(error) => return error.hint(),
+            Self::OtherVersion { .. } => "install the same version on the driver and on every executor",
+            Self::NotOnCluster { .. } => "leave it out, or run on the driver",
             Self::NonePermitted { hint } => return Some(hint.clone().into()),
             Self::Panicked(panicked) => return panicked.hint(),
             Self::IsDelta { .. } => "omit --table plain, or choose another --lake for a plain table",

@@ -12,8 +12,13 @@ mod time_problem;
 mod choice;
 mod context;
 mod start_over;
-mod publish;
+mod portion_job;
+mod written_portion;
 mod workers;
+mod portion;
+mod assemble;
+pub mod cluster;
+mod publish;
 mod rounds;
 mod taken;
 mod error;
@@ -31,6 +36,7 @@ pub use self::taken::{Position, RunEvent, TakenDataset, exit_code};
 pub use self::time_problem::TimeProblem;
 
 use self::choice::{Chosen, check_any_permitted, choose};
+use self::cluster::Cluster;
 use self::context::Session;
 use self::rounds::take;
 use crate::cancel::Cancel;
@@ -53,6 +59,25 @@ pub fn ingest(
     cancel: &Cancel,
     observe: &mut dyn FnMut(RunEvent<'_>),
 ) -> Result<Vec<TakenDataset>, IngestError> {
+    ingest_on(None, config, runtime, cancel, observe)
+}
+
+/// Runs an ingest whose parts are read by the tasks of a cluster, if there is one; see [`cluster`]. Pages of the JSON route are
+/// read on this machine all the same, as each names the next.
+///
+/// # Errors
+///
+/// As [`ingest`], and [`IngestError::NotOnCluster`].
+pub fn ingest_on(
+    cluster: Option<&dyn Cluster>,
+    config: &IngestConfig,
+    runtime: &Runtime,
+    cancel: &Cancel,
+    observe: &mut dyn FnMut(RunEvent<'_>),
+) -> Result<Vec<TakenDataset>, IngestError> {
+    if cluster.is_some() && config.keep_parts {
+        return Err(IngestError::NotOnCluster { option: "--keep-parts" });
+    }
     Lake::open(&config.lake)?;
     let sources = Sources::try_new(&config.source, &config.work_dir)?;
     let chosen = choose(&config.datasets, &sources, runtime, cancel)?;
@@ -72,7 +97,7 @@ pub fn ingest(
             }
             observe(RunEvent::Begins { position, progress: &progress });
             let session =
-                Session { config, sources: &sources, dataset, runtime, progress: &progress, cancel };
+                Session { config, sources: &sources, dataset, runtime, progress: &progress, cancel, cluster };
             let result = panics::catch(|| take(&session)).unwrap_or_else(|panicked| Err(panicked.into()));
             // An error after a panic is a consequence of the panic.
             match (result, panics::take_recorded()) {

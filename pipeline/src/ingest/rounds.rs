@@ -36,7 +36,7 @@ pub(super) fn take(session: &Session<'_>) -> Result<RunReport, IngestError> {
 }
 
 fn take_listed(session: &Session<'_>) -> Result<RunReport, IngestError> {
-    let Session { config, sources, dataset, runtime, progress, cancel } = *session;
+    let Session { config, sources, dataset, runtime, progress, cancel, .. } = *session;
     let started_at = Utc::now().trunc_subsecs(0);
     let table = Lake::open(&config.lake)?
         .with_work_dir(&config.work_dir)
@@ -58,7 +58,7 @@ fn take_listed(session: &Session<'_>) -> Result<RunReport, IngestError> {
             Ok(report) => return Ok(report),
             Err(error) => error,
         };
-        let Some(reason) = error.reason_to_start_over(config) else { return Err(error) };
+        let Some(reason) = error.reason_to_start_over(session) else { return Err(error) };
         if cancel.is_cancelled() || started_over.contains(&reason) {
             return Err(error);
         }

@@ -1,6 +1,6 @@
 //! Which errors a dataset starts over after.
 
-use super::config::IngestConfig;
+use super::context::Session;
 use super::error::IngestError;
 use crate::source::RouteConfig;
 
@@ -14,12 +14,13 @@ pub(super) enum StartOver {
 }
 
 impl IngestError {
-    pub(super) fn reason_to_start_over(&self, config: &IngestConfig) -> Option<StartOver> {
+    pub(super) fn reason_to_start_over(&self, session: &Session<'_>) -> Option<StartOver> {
         match self {
             Self::Source(error) if error.is_other_snapshot() => Some(StartOver::OtherSnapshot),
-            // Reading a local file again would not help.
+            // Reading a local file again would not help. On a cluster the part was read again already.
             Self::DamagedPart { .. } | Self::RejectedPart { .. }
-                if !matches!(config.source.route, RouteConfig::Local { .. }) =>
+                if !matches!(session.config.source.route, RouteConfig::Local { .. })
+                    && session.cluster.is_none() =>
             {
                 Some(StartOver::DamagedPart)
             }

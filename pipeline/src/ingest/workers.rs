@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,9 +15,11 @@ use codec::row_group::{DueRowGroup, RowGroups};
 use rayon::{Scope, ThreadPool};
 use tokio::sync::{Notify, mpsc};
 
-use super::context::{Run, locked};
+use super::context::locked;
 use super::error::{IngestError, internal};
 use super::max_rejects::MaxRejects;
+use super::portion_job::PortionJob;
+use super::written_portion::{FirstReject, LostColumn, RejectedPart};
 use crate::http::error_chain;
 use crate::lake::LakeError;
 use crate::manifest::{PartFacts, Route};
@@ -37,7 +39,7 @@ const MAX_UNDOCUMENTED_NAMES: usize = 4096;
 
 /// The state that the threads of a run share between fetch and staging.
 pub(super) struct Workers<'d> {
-    pub(super) run: &'d Run<'d>,
+    pub(super) job: &'d PortionJob<'d>,
     pub(super) row_groups: Arc<RowGroups<DiskSpill>>,
     pub(super) writer: &'d SnapshotWriter<'d>,
     pub(super) rejects: Rejects<'d>,
@@ -45,7 +47,7 @@ pub(super) struct Workers<'d> {
     /// Parts with many rejects. Whether too many is known only when all parts are read.
     pub(super) rejected_parts: Mutex<Vec<RejectedPart>>,
     /// By name, columns that are null in all rows of some parts because of rejects.
-    pub(super) lost_columns: Mutex<BTreeMap<&'static str, LostColumn>>,
+    pub(super) lost_columns: Mutex<BTreeMap<String, LostColumn>>,
     pub(super) undocumented: Mutex<BTreeMap<String, u64>>,
     /// Admits one part at a time with a record that needs a large buffer.
     pub(super) large_records: MemoryPool,
@@ -61,38 +63,14 @@ pub(super) struct Workers<'d> {
     pub(super) num_tasks: AtomicUsize,
 }
 
-/// A part that may have too many rejects.
-pub(super) struct RejectedPart {
-    pub(super) index: u64,
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    pub(super) rejected: u64,
-    pub(super) records: u64,
-    pub(super) first: FirstReject,
-}
-
-/// The first rejected record of a part.
-pub(super) struct FirstReject {
-    pub(super) line: u64,
-    pub(super) reason: String,
-}
-
-/// A column that is null in all rows of some parts because of rejects.
-pub(super) struct LostColumn {
-    /// The position of the first of these parts.
-    pub(super) index: u64,
-    pub(super) part: String,
-    pub(super) num_parts: u64,
-}
-
 impl Workers<'_> {
     /// Decodes the parts that `source` delivers, while it fetches further ones.
     pub(super) fn decode_all(&self, pool: &ThreadPool, source: Source) -> Result<(), IngestError> {
-        let (run, session) = (self.run, self.run.session);
-        session.progress.num_parts.store(run.export.num_parts.unwrap_or(0), Ordering::Relaxed);
+        let job = self.job;
+        job.progress.num_parts.store(job.num_parts.unwrap_or(0), Ordering::Relaxed);
         let (sender, mut receiver) = mpsc::channel(MAX_WAITING_PARTS);
-        let (cancel, fetched) = (session.cancel.clone(), Arc::clone(&session.progress.fetch));
-        let delivery = session.runtime.spawn(async move {
+        let (cancel, fetched) = (job.cancel.clone(), Arc::clone(&job.progress.fetch));
+        let delivery = job.runtime.spawn(async move {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(IngestError::Interrupted),
@@ -100,7 +78,7 @@ impl Workers<'_> {
             }
         });
         pool.in_place_scope(|scope| {
-            while let Some(part) = session.runtime.block_on(self.next_part(&mut receiver)) {
+            while let Some(part) = job.runtime.block_on(self.next_part(&mut receiver)) {
                 if self.is_ending() {
                     break;
                 }
@@ -114,11 +92,9 @@ impl Workers<'_> {
             // Drops unfinished downloads; complete parts stay in the spool.
             delivery.abort();
         }
-        let delivered = session
-            .runtime
-            .block_on(delivery)
-            .unwrap_or_else(|error| Err(internal("fetching ended", &error)));
-        if session.cancel.is_cancelled() {
+        let delivered =
+            job.runtime.block_on(delivery).unwrap_or_else(|error| Err(internal("fetching ended", &error)));
+        if job.cancel.is_cancelled() {
             return Err(IngestError::Interrupted);
         }
         if let Some(failure) = locked(&self.failure).take() {
@@ -144,7 +120,7 @@ impl Workers<'_> {
     fn task(&self, task: impl FnOnce() -> Result<(), IngestError>) {
         let caught = panics::catch(task);
         if let Err(error) = caught.unwrap_or_else(|panicked| Err(panicked.into())) {
-            let is_retryable = error.reason_to_start_over(self.run.session.config).is_some();
+            let is_retryable = self.job.is_resumable && matches!(error, IngestError::DamagedPart { .. });
             let mut failure = locked(&self.failure);
             if is_retryable {
                 self.is_draining.store(true, Ordering::Relaxed);
@@ -175,7 +151,7 @@ impl Workers<'_> {
     }
 
     fn is_ending(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) || self.run.session.cancel.is_cancelled()
+        self.failed.load(Ordering::Relaxed) || self.job.cancel.is_cancelled()
     }
 
     /// Decodes a part, or rejects it to be fetched again if it is damaged. That is an error only if some of its
@@ -211,8 +187,8 @@ impl Workers<'_> {
         is_untouched: &mut bool,
         scope: &Scope<'s>,
     ) -> Result<(), IngestError> {
-        let progress = self.run.session.progress;
-        let route = self.run.export.route;
+        let progress = self.job.progress;
+        let route = self.job.route;
         let damaged = |source| IngestError::DamagedPart { part: part.name.clone(), route, source };
         let reader = PartReader::with_row_groups(file, Arc::clone(&self.row_groups)).map_err(damaged)?;
         let mut reader = reader.with_turns(self.large_records.clone());
@@ -234,7 +210,7 @@ impl Workers<'_> {
             while let Some(due) = reader.next_due()? {
                 self.row_group(due, scope)?;
             }
-            if let Some(column) = self.run.session.dataset.partition_by
+            if let Some(column) = self.job.dataset.partition_by
                 && self.row_groups.num_partitions() > MAX_PARTITIONS
             {
                 return Err(WriteError::TooManyPartitions { column }.into());
@@ -282,20 +258,9 @@ impl Workers<'_> {
                 return Ok(());
             }
         } else {
-            self.remove_from_spool(&name, &path);
+            remove_from_spool(self.job.route, &name, &path);
         }
-        Err(IngestError::DamagedPart { part: name, route: self.run.export.route, source })
-    }
-
-    /// Removes a damaged part from the spool, so that the next run fetches it again.
-    fn remove_from_spool(&self, part: &str, path: &Path) {
-        let is_kept = path.parent().is_some_and(|folder| folder.join(KEPT).exists());
-        if self.run.export.route != Route::Local
-            && !is_kept
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            tracing::warn!(part, error = %error, "cannot remove the damaged part from the spool");
-        }
+        Err(IngestError::DamagedPart { part: name, route: self.job.route, source })
     }
 
     fn note_rejected_part(&self, part: &StoredPart, counts: &DecodeCounts, first: FirstReject) {
@@ -306,47 +271,15 @@ impl Workers<'_> {
         }
     }
 
-    /// Once all parts are read, finds those that are damaged because too many of their records were rejected:
-    /// all, while other parts have rows, or more than [`MaxRejects`] allows for a part. Removes fetched ones from
-    /// the spool, so that the next round fetches them again. Returns the first.
-    pub(super) fn take_damaged_by_rejects(&self) -> Option<RejectedPart> {
-        let (mut records, mut rejected) = (0, 0);
-        for (_, part) in &*locked(&self.parts) {
-            records += part.records;
-            rejected += part.rejected_records;
-        }
-        let applies_to_parts = self.run.session.config.max_rejects.applies_to_parts(records);
-        let mut damaged = std::mem::take(&mut *locked(&self.rejected_parts));
-        damaged.retain(|part| {
-            part.rejected == part.records && rejected < records
-                || applies_to_parts && MaxRejects::is_exceeded_by_part(part.rejected, part.records)
-        });
-        for part in &damaged {
-            self.remove_from_spool(&part.name, &part.path);
-        }
-        damaged.into_iter().min_by_key(|part| part.index)
-    }
-
     fn note_lost_columns(&self, part: &StoredPart, columns: impl Iterator<Item = &'static str>) {
         for column in columns {
             let mut lost = locked(&self.lost_columns);
             let first = || LostColumn { index: part.index, part: part.name.clone(), num_parts: 0 };
-            let lost = lost.entry(column).or_insert_with(first);
+            let lost = lost.entry(column.to_owned()).or_insert_with(first);
             lost.num_parts += 1;
             if part.index < lost.index {
                 (lost.index, lost.part) = (part.index, part.name.clone());
             }
-        }
-    }
-
-    pub(super) fn warn_of_lost_columns(&self) {
-        for (column, LostColumn { part, num_parts, .. }) in &*locked(&self.lost_columns) {
-            tracing::warn!(
-                column,
-                part,
-                num_parts,
-                "the column is null in every row of the part: its values were rejected"
-            );
         }
     }
 
@@ -356,6 +289,17 @@ impl Workers<'_> {
             let known = counts.contains_key(name) || counts.len() < MAX_UNDOCUMENTED_NAMES;
             *counts.entry(if known { name } else { OTHER_NAMES }.to_owned()).or_default() += count;
         }
+    }
+}
+
+/// Removes a damaged part from the spool, so that the next run fetches it again.
+pub(super) fn remove_from_spool(route: Route, part: &str, path: &Path) {
+    let is_kept = path.parent().is_some_and(|folder| folder.join(KEPT).exists());
+    if route != Route::Local
+        && !is_kept
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        tracing::warn!(part, error = %error, "cannot remove the damaged part from the spool");
     }
 }
 

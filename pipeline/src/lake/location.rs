@@ -22,9 +22,10 @@ use super::store::connector::Connector;
 use super::store::delete_version::Signer;
 use super::store::{self, Objects, Store};
 use crate::auth::{AuthMethod, Credentials, Tokens};
+use crate::environment::Variables;
 use crate::http::base_url::parse_base_url;
 use crate::http::error_chain;
-use crate::{environment, redact};
+use crate::redact;
 
 /// The scope of tokens for Azure storage, the same in all clouds.
 const AZURE_STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
@@ -40,6 +41,12 @@ const RETRY_TIMEOUT: Duration = Duration::from_mins(4);
 /// Retries within that time.
 const MAX_RETRIES: usize = 10;
 
+/// The prefixes of the variables of each kind of store.
+const AWS: &str = "AWS_";
+const AZURE: &str = "AZURE_";
+const GOOGLE: &str = "GOOGLE_";
+const SERVICE_ACCOUNT: &str = "SERVICE_ACCOUNT";
+
 /// A lake's location, opened.
 #[derive(Debug)]
 pub(super) enum Location {
@@ -48,8 +55,8 @@ pub(super) enum Location {
 }
 
 impl Location {
-    /// Reads a location and the environment. Sends no request.
-    pub(super) fn parse(location: &Path) -> Result<Self, LakeError> {
+    /// Reads a location and the variables of its store. Sends no request.
+    pub(super) fn parse(location: &Path, variables: &Variables) -> Result<Self, LakeError> {
         let (root, url, kind, prefix) = match LocationText::read(location)? {
             LocationText::Disk(root) => return Ok(Self::Disk(root)),
             LocationText::Store { root, url, kind, prefix } => (root, url, kind, prefix),
@@ -59,23 +66,23 @@ impl Location {
         let sign = |signer| connector.signer.set(signer).expect("set once, here");
         let objects = match kind {
             ObjectStoreScheme::MicrosoftAzure => {
-                let builder = azure(&url)?.with_http_connector(connector.clone());
+                let builder = azure(&url, variables)?.with_http_connector(connector.clone());
                 let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
                 let azure = builder.build().map_err(cannot)?;
                 sign(Signer::Azure { credentials: azure.credentials().clone(), account });
                 Objects::of(azure)
             }
             ObjectStoreScheme::AmazonS3 => {
-                let builder = aws(&url).with_http_connector(connector.clone());
+                let builder = aws(&url, variables).with_http_connector(connector.clone());
                 let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
                 let region = region.unwrap_or_else(|| DEFAULT_AWS_REGION.to_owned());
                 let s3 = builder.build().map_err(cannot)?;
                 sign(Signer::Aws { credentials: s3.credentials().clone(), region });
                 Objects::of(s3)
             }
-            ObjectStoreScheme::GoogleCloudStorage => {
-                Objects::of(gcp(&url).with_http_connector(connector.clone()).build().map_err(cannot)?)
-            }
+            ObjectStoreScheme::GoogleCloudStorage => Objects::of(
+                gcp(&url, variables).with_http_connector(connector.clone()).build().map_err(cannot)?,
+            ),
             _ => return Err(invalid(location, UNSUPPORTED)),
         };
         let started = Store::try_new(root.clone(), prefix, objects);
@@ -90,6 +97,38 @@ impl Location {
 /// [`LakeError::InvalidLocation`].
 pub fn check_location(location: impl AsRef<Path>) -> Result<(), LakeError> {
     LocationText::read(location.as_ref()).map(|_| ())
+}
+
+/// Returns those of this process's variables that lead to the lake's store, for another process that writes to it; none for
+/// a lake on a disk.
+///
+/// # Errors
+///
+/// [`LakeError::InvalidLocation`].
+pub fn store_variables(location: impl AsRef<Path>) -> Result<Variables, LakeError> {
+    let LocationText::Store { kind, .. } = LocationText::read(location.as_ref())? else {
+        return Ok(Variables::default());
+    };
+    let is_wanted = |name: &str| match kind {
+        ObjectStoreScheme::AmazonS3 => name.starts_with(AWS),
+        ObjectStoreScheme::MicrosoftAzure => name.starts_with(AZURE),
+        ObjectStoreScheme::GoogleCloudStorage => name.starts_with(GOOGLE) || name == SERVICE_ACCOUNT,
+        _ => false,
+    };
+    Ok(Variables::of_process().only(is_wanted))
+}
+
+/// Returns the location as another process finds it: a path on a disk is absolute.
+///
+/// # Errors
+///
+/// [`LakeError::InvalidLocation`], and a working directory that is gone.
+pub fn absolute_location(location: impl AsRef<Path>) -> Result<PathBuf, LakeError> {
+    let location = location.as_ref();
+    match LocationText::read(location)? {
+        LocationText::Disk(root) => std::path::absolute(&root).map_err(io_error("find", &root)),
+        LocationText::Store { .. } => Ok(location.to_path_buf()),
+    }
 }
 
 /// A location, parsed.
@@ -216,32 +255,32 @@ fn retry() -> RetryConfig {
 }
 
 /// Configures S3 from the environment. Empty variables count as unset, unlike in the library's own `from_env`.
-fn aws(url: &Url) -> AmazonS3Builder {
+fn aws(url: &Url, variables: &Variables) -> AmazonS3Builder {
     let builder = AmazonS3Builder::new().with_retry(retry());
-    let settings = settings("AWS_").filter_map(|(name, value)| Some((name.parse().ok()?, value)));
+    let settings = settings(variables, AWS).filter_map(|(name, value)| Some((name.parse().ok()?, value)));
     settings.fold(builder, |builder, (key, value)| builder.with_config(key, value)).with_url(url.as_str())
 }
 
-fn gcp(url: &Url) -> GoogleCloudStorageBuilder {
+fn gcp(url: &Url, variables: &Variables) -> GoogleCloudStorageBuilder {
     let builder = GoogleCloudStorageBuilder::new().with_retry(retry());
-    let builder = match environment::variable("SERVICE_ACCOUNT") {
+    let builder = match variables.get(SERVICE_ACCOUNT) {
         Some(path) => builder.with_service_account_path(path),
         None => builder,
     };
-    let settings = settings("GOOGLE_").filter_map(|(name, value)| Some((name.parse().ok()?, value)));
+    let settings = settings(variables, GOOGLE).filter_map(|(name, value)| Some((name.parse().ok()?, value)));
     settings.fold(builder, |builder, (key, value)| builder.with_config(key, value)).with_url(url.as_str())
 }
 
 /// Lists the variables that start with `prefix`, with their names in the library's lower case.
-fn settings(prefix: &'static str) -> impl Iterator<Item = (String, String)> {
-    let variables = environment::variables().filter(move |(name, _)| name.starts_with(prefix));
-    variables.map(|(name, value)| (name.to_ascii_lowercase(), value))
+fn settings(variables: &Variables, prefix: &'static str) -> impl Iterator<Item = (String, String)> {
+    let variables = variables.iter().filter(move |(name, _)| name.starts_with(prefix));
+    variables.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
 }
 
-fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
+fn azure(url: &Url, variables: &Variables) -> Result<MicrosoftAzureBuilder, LakeError> {
     let mut builder = MicrosoftAzureBuilder::new().with_retry(retry());
     let mut unsupported = Vec::new();
-    for (name, value) in settings("AZURE_") {
+    for (name, value) in settings(variables, AZURE) {
         let is_storage = name.starts_with("azure_storage_");
         match name.parse::<AzureConfigKey>() {
             Ok(key) if is_storage || name == "azure_skip_signature" => {
@@ -264,7 +303,7 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
         AzureConfigKey::SkipSignature,
     ];
     let has_credentials = has_credentials.iter().any(is_set);
-    let credentials = Credentials::from_env();
+    let credentials = Credentials::of(variables);
     for name in unsupported {
         let is_secret =
             ["CONNECTION", "KEY", "SAS", "TOKEN", "SECRET"].iter().any(|word| name.contains(word));
@@ -280,8 +319,8 @@ fn azure(url: &Url) -> Result<MicrosoftAzureBuilder, LakeError> {
     if has_credentials {
         return Ok(builder);
     }
-    let authority = environment::variable("AZURE_AUTHORITY_HOST");
-    let authority = parse_base_url(authority.as_deref().unwrap_or(DEFAULT_AUTHORITY)).map_err(|reason| {
+    let authority = variables.get("AZURE_AUTHORITY_HOST");
+    let authority = parse_base_url(authority.unwrap_or(DEFAULT_AUTHORITY)).map_err(|reason| {
         let hint = "set it to the authority's host, or unset it";
         LakeError::InvalidVariable { name: "AZURE_AUTHORITY_HOST".to_owned(), reason, hint }
     })?;
@@ -314,7 +353,7 @@ mod tests {
     use super::*;
 
     fn error(location: &str) -> String {
-        match Location::parse(Path::new(location)) {
+        match Location::parse(Path::new(location), &Variables::of_process()) {
             Err(error) => error.to_string(),
             Ok(_) => String::new(),
         }
@@ -366,7 +405,7 @@ mod tests {
     #[test]
     fn keys_are_as_typed_and_web_urls_are_decoded() {
         let check = |location: &str, root: &str, expected: &str| {
-            let location = Location::parse(Path::new(location)).unwrap();
+            let location = Location::parse(Path::new(location), &Variables::of_process()).unwrap();
             let Location::Store(store) = location else { panic!("a store") };
             assert_eq!(store.root(), Path::new(root));
             let key = store.key(&store.root().join("table/OSPlatform=a%2Fb/x y")).unwrap();

@@ -33,7 +33,7 @@ pub mod store;
 pub(crate) use self::claim::Claim;
 pub use self::error::LakeError;
 pub(crate) use self::ignored_files::{is_ignored_file, is_ignored_folder};
-pub use self::location::check_location;
+pub use self::location::{absolute_location, check_location, store_variables};
 pub use self::lock::TableLock;
 pub use self::paths::SUCCESS_FILE;
 pub(crate) use self::paths::{

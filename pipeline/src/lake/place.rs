@@ -11,6 +11,7 @@ use super::ignored_files::is_ignored_folder;
 use super::local;
 use super::location::{self, Location};
 use super::store::Store;
+use crate::environment::Variables;
 
 /// Where a lake is.
 #[derive(Debug, Clone)]
@@ -22,14 +23,14 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Reads a lake's location. Sends no request and writes nothing.
+    /// Reads a lake's location, and the variables of its store. Sends no request and writes nothing.
     ///
     /// # Errors
     ///
     /// Fails if the location is invalid, if the environment does not lead to its store, and if the path is not a
     /// folder.
-    pub(super) fn open(location: &Path) -> Result<Self, LakeError> {
-        let root = match Location::parse(location)? {
+    pub(super) fn open(location: &Path, variables: &Variables) -> Result<Self, LakeError> {
+        let root = match Location::parse(location, variables)? {
             Location::Disk(root) => root,
             Location::Store(store) => return Ok(Self::Store(store)),
         };

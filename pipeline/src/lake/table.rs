@@ -15,6 +15,7 @@ use super::place::Place;
 #[cfg(feature = "query")]
 use super::store::Store;
 use crate::delta;
+use crate::environment::Variables;
 use crate::snapshot::SnapshotId;
 
 /// A lake, which need not exist yet.
@@ -32,7 +33,16 @@ impl Lake {
     /// Fails if the location is invalid, if the environment does not lead to its store, and if the path is not a
     /// folder.
     pub fn open(location: impl AsRef<Path>) -> Result<Self, LakeError> {
-        Ok(Self { place: Place::open(location.as_ref())? })
+        Self::open_with(location, &Variables::of_process())
+    }
+
+    /// Names the lake at `location`, whose store the variables lead to instead of those of this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lake::open`].
+    pub fn open_with(location: impl AsRef<Path>, variables: &Variables) -> Result<Self, LakeError> {
+        Ok(Self { place: Place::open(location.as_ref(), variables)? })
     }
 
     /// Sets where files are kept on their way to or from an object store. It must be a local disk, and is the

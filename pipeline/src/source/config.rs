@@ -27,6 +27,25 @@ pub struct SourceConfig {
     pub unlimited_calls: bool,
 }
 
+/// The bounds of downloads.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub struct DownloadBounds {
+    /// Parts that are downloaded at the same time.
+    pub downloads: NonZeroUsize,
+    /// Bounds of the retries of a part.
+    pub retry: RetryPolicy,
+    /// Slower transfers have stalled.
+    pub min_throughput: MinThroughput,
+}
+
+impl DownloadBounds {
+    /// Returns the bounds of a source.
+    pub fn of(config: &SourceConfig) -> Self {
+        let SourceConfig { downloads, part_retry, min_throughput, .. } = *config;
+        Self { downloads, retry: part_retry, min_throughput }
+    }
+}
+
 /// Where parts come from.
 #[derive(Debug, Clone)]
 pub enum RouteConfig {

@@ -7,7 +7,6 @@ use super::redelivery::{Damage, RetryState};
 use super::signed_urls::{SignedUrl, SignedUrls};
 use super::{FetchProgress, SourceError};
 use crate::fetch::blob::{Announced, BlobClient, Range};
-use crate::fetch::server_clock::ServerClock;
 use crate::fetch::stall::StallDetector;
 use crate::fetch::{FetchError, MinThroughput, RetryPolicy, ServiceError};
 use crate::http::{HttpError, RedactedUrl};
@@ -27,7 +26,6 @@ pub(super) struct Downloader {
     pub client: BlobClient,
     pub spool: Spool,
     pub urls: SignedUrls,
-    pub clock: ServerClock,
     pub retry: RetryPolicy,
     pub min_throughput: MinThroughput,
 }
@@ -165,7 +163,7 @@ impl Downloader {
                     };
                     if is_to_renew {
                         tracing::warn!(part = signed.url.part_name(), error = %err, "listing again");
-                        let renewed = self.urls.renew(&signed).await;
+                        let renewed = self.urls.renew(&signed, Some(err)).await;
                         renewed.map_err(|err| DownloadError::Listing(Box::new(err)))?;
                         continue;
                     }
@@ -214,7 +212,7 @@ impl Downloader {
         let mut download = self.client.open(url, range).await?;
         let mut stall_detector = StallDetector::new(self.min_throughput);
         if let Some(date) = download.date {
-            self.clock.observe(date, Utc::now());
+            self.urls.clock().observe(date, Utc::now());
         }
         if download.offset == 0 {
             partial.restart(progress).await?;

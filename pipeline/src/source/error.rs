@@ -151,6 +151,15 @@ pub enum SourceError {
         /// The part.
         name: String,
     },
+    /// Storage no longer accepts the URL of a part, in a task that must not list again.
+    #[error("the download url of part {name} has ended")]
+    UrlEnded {
+        /// Name of the part.
+        name: String,
+        /// The refusal.
+        #[source]
+        refusal: Option<Box<FetchError>>,
+    },
     /// The URLs expire faster than the parts can be downloaded.
     #[error("the export was listed {max_listings} times and its download urls still expire too early")]
     TooManyListings {
@@ -213,7 +222,7 @@ impl Diagnostic for SourceError {
             | Self::BadListing { .. }
             | Self::SnapshotReplaced { .. }
             | Self::PartsChanged { .. } => Some("run again later".into()),
-            Self::TooManyListings { .. } => Some("request a longer lifetime with --sas-valid-hours".into()),
+            Self::TooManyListings { .. } | Self::UrlEnded { .. } => Some("request a longer lifetime with --sas-valid-hours".into()),
             _ => None,
         }
     }

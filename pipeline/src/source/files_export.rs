@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
+use chrono::{DateTime, Utc};
 use tokio::{
     sync::mpsc::{self, Sender, UnboundedSender},
     task::JoinSet,
 };
 
+use super::config::DownloadBounds;
 use super::download::{DownloadError, Downloader};
 use super::listing::{Lister, Listing};
 use super::redelivery::{Damage, RetryState, ReturnHandle, ReturnedPart};
@@ -54,15 +56,36 @@ impl FilesExport {
         listing: Listing,
         spool: Spool,
     ) -> Result<Self, SourceError> {
-        let downloader = Downloader {
-            client: BlobClient::try_new()?,
-            spool,
-            clock: lister.client.clock().clone(),
-            urls: SignedUrls::new(lister, listing),
-            retry: config.part_retry,
-            min_throughput: config.min_throughput,
-        };
-        Ok(Self { num_downloads: config.downloads.get(), downloader: Arc::new(downloader) })
+        let bounds = DownloadBounds::of(config);
+        Self::of(bounds, SignedUrls::new(lister, listing), spool)
+    }
+
+    /// Takes some parts of an export, each after its position in the listing. Their URLs are not renewed.
+    pub(super) fn of_parts(
+        bounds: DownloadBounds,
+        generated_time: DateTime<Utc>,
+        urls: Vec<(u64, RedactedUrl)>,
+        spool: Spool,
+    ) -> Result<Self, SourceError> {
+        Self::of(bounds, SignedUrls::fixed(generated_time, urls), spool)
+    }
+
+    fn of(bounds: DownloadBounds, urls: SignedUrls, spool: Spool) -> Result<Self, SourceError> {
+        let DownloadBounds { downloads, retry, min_throughput } = bounds;
+        let client = BlobClient::try_new()?;
+        let downloader = Downloader { client, spool, urls, retry, min_throughput };
+        Ok(Self { num_downloads: downloads.get(), downloader: Arc::new(downloader) })
+    }
+
+    /// Returns the URLs of the last listing, in its order.
+    pub(super) fn urls(&self) -> impl Iterator<Item = (u64, RedactedUrl)> {
+        let urls = &self.downloader.urls;
+        (0..urls.len()).map(|index| (urls.position(index), urls.get(index).url))
+    }
+
+    /// Lists the same export again, for new URLs.
+    pub(super) async fn list_again(&self) -> Result<(), SourceError> {
+        self.downloader.urls.renew(&self.downloader.urls.get(0), None).await
     }
 
     pub(super) fn spool(&self) -> &Spool {
@@ -183,7 +206,8 @@ impl PartDownload {
         let spooled = fetched.map_err(|err| (index, err))?;
         progress.add_part();
         let handle = ReturnHandle { index, sender: return_sender, retry_state, delivered_at: Instant::now() };
-        let part = StoredPart::new(index as u64, spooled).with_return_handle(handle);
+        let position = downloader.urls.position(index);
+        let part = StoredPart::new(position, spooled).with_return_handle(handle);
         Ok(sender.send(part).await.is_ok())
     }
 }

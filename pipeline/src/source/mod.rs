@@ -17,12 +17,14 @@ mod signed_urls;
 mod download;
 mod json_pages;
 mod local;
+mod listed_part;
 mod redelivery;
 mod stored_part;
 mod page_envelope;
 mod skip_token;
 mod url_rules;
 mod sources;
+mod parts;
 
 #[cfg(test)]
 mod tests;
@@ -31,12 +33,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 
-pub use self::config::{ApiRoute, RouteConfig, ServiceConfig, SourceConfig};
+pub use self::config::{ApiRoute, DownloadBounds, RouteConfig, ServiceConfig, SourceConfig};
 pub use self::error::SourceError;
 pub use self::export::Export;
 pub use self::fetch_progress::FetchProgress;
 pub use self::files_export::FilesExport;
 pub use self::json_pages::JsonPages;
+pub use self::listed_part::{ListedPart, PartAddress};
 pub use self::local::{LocalError, LocalFiles, read_small_file};
 pub use self::page_envelope::EnvelopeError;
 pub use self::sources::Sources;

@@ -12,6 +12,8 @@ use url::Url;
 
 use super::SourceError;
 use super::listing::{Lister, Listing};
+use crate::fetch::FetchError;
+use crate::fetch::server_clock::ServerClock;
 use crate::http::RedactedUrl;
 
 /// No download starts with a URL that expires sooner: storage checks the time when a request starts, and the
@@ -20,11 +22,15 @@ const MIN_LEFT: TimeDelta = TimeDelta::minutes(2);
 /// Most listings of one run. At an hour each the download takes two days; something else is wrong then.
 const MAX_LISTINGS: u32 = 48;
 
-/// The URLs of one export.
+/// The URLs of one export, or of the parts of it that one task reads.
 #[derive(Debug)]
 pub(super) struct SignedUrls {
-    lister: Lister,
+    /// `None` in a task: only the driver lists, so that its calls stay within the budget.
+    lister: Option<Lister>,
+    clock: ServerClock,
     generated_time: DateTime<Utc>,
+    /// Each part's position in the listing.
+    positions: Vec<u64>,
     current: RwLock<CurrentListing>,
     /// Held while listing, so that parts that ask meanwhile wait for that listing. True if it was of another
     /// snapshot: then the remaining parts are not wanted.
@@ -48,15 +54,37 @@ pub(super) struct SignedUrl {
 }
 
 impl SignedUrls {
+    /// Takes a listing, and what lists again.
     pub(super) fn new(lister: Lister, listing: Listing) -> Self {
-        let listed_at = lister.client.clock().now();
-        let current = CurrentListing { urls: listing.urls, round: 1, listed_at };
-        Self {
-            lister,
-            generated_time: listing.generated_time,
-            current: RwLock::new(current),
-            is_over: Mutex::default(),
-        }
+        let clock = lister.client.clock().clone();
+        let positions = (0..listing.urls.len() as u64).collect();
+        Self { lister: Some(lister), ..Self::of(listing.generated_time, positions, listing.urls, clock) }
+    }
+
+    /// Takes the URLs of some parts, each after its position in the listing. They cannot be renewed.
+    pub(super) fn fixed(generated_time: DateTime<Utc>, urls: Vec<(u64, RedactedUrl)>) -> Self {
+        let (positions, urls) = urls.into_iter().unzip();
+        Self::of(generated_time, positions, urls, ServerClock::default())
+    }
+
+    fn of(
+        generated_time: DateTime<Utc>,
+        positions: Vec<u64>,
+        urls: Vec<RedactedUrl>,
+        clock: ServerClock,
+    ) -> Self {
+        let current = RwLock::new(CurrentListing { urls, round: 1, listed_at: clock.now() });
+        Self { lister: None, clock, generated_time, positions, current, is_over: Mutex::default() }
+    }
+
+    /// The service's clock.
+    pub(super) fn clock(&self) -> &ServerClock {
+        &self.clock
+    }
+
+    /// Returns the part's position in the listing.
+    pub(super) fn position(&self, index: usize) -> u64 {
+        self.positions[index]
     }
 
     /// Returns the number of parts.
@@ -73,18 +101,19 @@ impl SignedUrls {
     /// Returns the part's URL, of a new listing if the last one is about to expire.
     pub(super) async fn valid(&self, index: usize) -> Result<SignedUrl, SourceError> {
         let url = self.get(index);
-        if !is_ending(&url, self.lister.client.clock().now()) {
+        // In a task a URL is used until storage refuses it: a new one costs a second job.
+        if self.lister.is_none() || !is_ending(&url, self.clock.now()) {
             return Ok(url);
         }
         tracing::info!(part = url.url.part_name(), "download url is about to expire, listing again");
-        self.renew(&url).await?;
+        self.renew(&url, None).await?;
         Ok(self.get(index))
     }
 
     /// Returns whether a URL has expired by the service's clock. Storage does not always say that this is the reason
     /// for a refusal.
     pub(super) fn has_ended(&self, url: &SignedUrl) -> bool {
-        signature_end(url.url.as_url()).is_some_and(|ends_at| ends_at < self.lister.client.clock().now())
+        signature_end(url.url.as_url()).is_some_and(|ends_at| ends_at < self.clock.now())
     }
 
     /// Returns whether a URL states its expiry and has not expired by the service's clock.
@@ -93,18 +122,30 @@ impl SignedUrls {
     }
 
     /// Lists again, unless that was done since `old` was listed.
-    pub(super) async fn renew(&self, old: &SignedUrl) -> Result<(), SourceError> {
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::UrlEnded`] in a task.
+    pub(super) async fn renew(
+        &self,
+        old: &SignedUrl,
+        refusal: Option<FetchError>,
+    ) -> Result<(), SourceError> {
+        let Some(lister) = &self.lister else {
+            let name = old.url.part_name().to_owned();
+            return Err(SourceError::UrlEnded { name, refusal: refusal.map(Box::new) });
+        };
         let mut is_over = self.is_over.lock().await;
         if *is_over {
             // The first task that asked ends the delivery, and this task with it, without another call.
             std::future::pending::<()>().await;
         }
-        let renewed = self.list_again(old).await;
+        let renewed = self.list_again(lister, old).await;
         *is_over = renewed.as_ref().is_err_and(SourceError::is_other_snapshot);
         renewed
     }
 
-    async fn list_again(&self, old: &SignedUrl) -> Result<(), SourceError> {
+    async fn list_again(&self, lister: &Lister, old: &SignedUrl) -> Result<(), SourceError> {
         let round = self.current.read().unwrap_or_else(PoisonError::into_inner).round;
         if round != old.round {
             return Ok(());
@@ -112,14 +153,14 @@ impl SignedUrls {
         if round == MAX_LISTINGS {
             return Err(SourceError::TooManyListings { max_listings: MAX_LISTINGS });
         }
-        let listing = self.lister.list().await?;
+        let listing = lister.list().await?;
         if listing.generated_time != self.generated_time {
             return Err(SourceError::SnapshotReplaced {
                 expected: self.generated_time,
                 found: listing.generated_time,
             });
         }
-        let listed_at = self.lister.client.clock().now();
+        let listed_at = self.clock.now();
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         // By the path only, in any spelling: the same blob has another signature in each listing
         // (pipeline/docs/service.md#snapshots).

@@ -147,3 +147,12 @@ def snapshots(lake: _Path | None = None, *, dataset: str | None = None) -> list[
 
 def run(args: Sequence[str]) -> int:
     """Runs a command line, whose first argument is the program's name, and returns its exit code. For the console script."""
+
+def ingest_on(cluster: Any, arguments: Sequence[str], **options: Any) -> Any:
+    """Ingests as `ingest` does, with the parts read and written by the tasks of `cluster`. For `defender_lake.spark`."""
+
+def run_on(cluster: Any, args: Sequence[str]) -> int:
+    """Runs a command line as `run` does, with an `ingest` on a cluster. For `python -m defender_lake.spark`."""
+
+def write_portion(assignment: bytes) -> bytes:
+    """Runs one task of an ingest on a cluster, and returns its report. For `defender_lake.spark`."""

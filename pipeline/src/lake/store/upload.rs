@@ -106,6 +106,11 @@ impl Store {
         let num_in_flight = (self.upload_bytes / largest).clamp(1, MAX_CHUNKS_IN_FLIGHT);
         let num_in_flight = usize::try_from(num_in_flight).expect("a handful");
         let mut done = Vec::new();
+        let stopped = || LakeError::Cancelled { path: self.root.clone() };
+        // The first tick may come after a small file is sent.
+        if cancelled() {
+            return Err(stopped());
+        }
         self.block_on(async {
             let mut sent = std::pin::pin!(stream::iter(sent).buffer_unordered(num_in_flight));
             let mut ticks = tokio::time::interval(CANCEL_POLL);
@@ -113,7 +118,7 @@ impl Store {
                 tokio::select! {
                     biased;
                     _ = ticks.tick() => if cancelled() {
-                        return Err(LakeError::Cancelled { path: self.root.clone() });
+                        return Err(stopped());
                     },
                     chunk = sent.next() => match chunk.transpose()? {
                         Some((index, chunk, num_bytes, id)) => {

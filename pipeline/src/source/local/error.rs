@@ -98,6 +98,20 @@ pub enum LocalError {
         /// Its time.
         second_time: DateTime<Utc>,
     },
+    /// A file that the driver found and a task cannot read.
+    #[error("an executor cannot read {}", path.display())]
+    NotOnExecutor {
+        /// The file.
+        path: PathBuf,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// A file that is no longer the one that the driver found.
+    #[error("{} was changed while it was ingested", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file or folder that cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
@@ -111,7 +125,7 @@ pub enum LocalError {
 impl Diagnostic for LocalError {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Unreadable { .. } => ExitCode::Source,
+            Self::Unreadable { .. } | Self::NotOnExecutor { .. } | Self::Changed { .. } => ExitCode::Source,
             _ => ExitCode::Usage,
         }
     }
@@ -137,6 +151,10 @@ impl Diagnostic for LocalError {
             }
             Self::OnePartTwice { .. } => Some("remove one of them, or pass only the other".into()),
             Self::NotUtf8 { .. } => Some("rename it".into()),
+            Self::NotOnExecutor { .. } => {
+                Some("put the parts where every executor can read them, or run on the driver".into())
+            }
+            Self::Changed { .. } => Some("run again once its writer has finished".into()),
             Self::Unreadable { .. } => Some("make it readable, or exclude it".into()),
         }
     }

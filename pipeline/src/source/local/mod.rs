@@ -13,7 +13,10 @@ mod pipe;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
@@ -23,7 +26,7 @@ pub use self::error::LocalError;
 use self::find::{FoundFile, find};
 pub use self::pipe::read_small_file;
 use self::pipe::spool_pipe;
-use super::{Export, FetchProgress, SourceError, StoredPart};
+use super::{Export, FetchProgress, ListedPart, SourceError, StoredPart};
 use crate::spool::PartWriter;
 
 /// The files of one export.
@@ -78,6 +81,18 @@ impl LocalFiles {
         let part = |file: &StoredPart| {
             StoredPart::local(file.index, file.name.clone(), file.path.clone(), file.bytes)
         };
+        self.files.iter().map(part).collect()
+    }
+
+    /// Takes files that a driver has found: position in the listing, name, size and path of each.
+    pub(super) fn of_files(files: Vec<(u64, String, u64, PathBuf)>) -> Self {
+        let file = |(index, name, bytes, path)| StoredPart::local(index, name, path, bytes);
+        Self { files: files.into_iter().map(file).collect() }
+    }
+
+    /// Returns the files as they are now, and where a task finds them.
+    pub(super) fn parts(&self) -> Result<Vec<ListedPart>, LocalError> {
+        let part = |file: &StoredPart| ListedPart::of_file(file.index, &file.name, &file.path);
         self.files.iter().map(part).collect()
     }
 
