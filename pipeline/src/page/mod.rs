@@ -7,3 +7,6 @@ pub mod data;
 #[cfg(test)]
 mod sample;
 pub mod render;
+mod filters;
+mod text;
+mod charts;
