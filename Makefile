@@ -16,10 +16,13 @@ EMULATOR := $(TARGET)/release/emulator
 VENV := .venv
 DELTA_VENV := .venv-delta
 SPARK3_VENV := .venv-spark3
+BROWSER_TOOLS := .browser
 LAKE := $(or $(DEFENDER_LAKE),./lake)
 
 # Tools that are installed if they are missing. Versions of the readers: tests/readers/requirements.txt.
 AZURITE_VERSION := 3.37.0
+PLAYWRIGHT_VERSION := 1.65.1
+AXE_VERSION := 4.14.1
 NEXTEST_VERSION := 0.9.143
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
@@ -140,7 +143,7 @@ test: nextest ## Install what the tests need, build and run them all
 	@$(MAKE) $(if $(findstring jobserver,$(MAKEFLAGS)),,--jobs=2) test-tools test-programs
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
-	  DEFENDER_LAKE_SPARK3_PYTHON="$(CURDIR)/$(SPARK3_VENV)/bin/python" \
+	  DEFENDER_LAKE_SPARK3_PYTHON="$(CURDIR)/$(SPARK3_VENV)/bin/python" DEFENDER_LAKE_BROWSER="$(CURDIR)/$(BROWSER_TOOLS)" \
 	  $(CARGO) nextest run $(TESTS) --profile $(NEXTEST_PROFILE)
 	@$(CARGO) test --locked --workspace --doc $(FEATURES)
 
@@ -149,6 +152,7 @@ test: nextest ## Install what the tests need, build and run them all
 test-programs:
 	@MAKEFLAGS= MFLAGS= $(CARGO) nextest run $(TESTS) --no-run
 
+test-tools: $(BROWSER_TOOLS)/.installed-$(PLAYWRIGHT_VERSION)-$(AXE_VERSION)
 test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) wheel
 	$(call install_wheel,$(VENV))
 
@@ -276,7 +280,7 @@ fuzz: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS (60), its corpus first
 	done
 
 clean: ## Remove what was built or installed; never the lake
-	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) node_modules
+	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) $(BROWSER_TOOLS) node_modules
 	$(CARGO) clean
 
 # ---- what they need, installed once; a stamp file says that it is done ----
@@ -328,6 +332,18 @@ node_modules/.azurite-$(AZURITE_VERSION):
 	@command -v $(NPM) >/dev/null || { echo 'the tests need Node.js and npm for azurite: install them and run again' >&2; exit 1; }
 	@echo 'installing azurite'
 	@$(NPM) install --prefix . --no-save --no-package-lock --no-audit --no-fund --loglevel=error azurite@$(AZURITE_VERSION)
+	@touch $@
+
+# A real browser for the report: Debian's Chromium, driven by Playwright without a browser of its own, and axe-core's rules.
+$(BROWSER_TOOLS)/.installed-$(PLAYWRIGHT_VERSION)-$(AXE_VERSION):
+	@command -v chromium >/dev/null || { [ "$$(id -u)" -eq 0 ] && command -v apt-get >/dev/null && echo 'installing chromium' && \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null; } || \
+	  { echo 'the tests need Chromium for the report: install it (Debian: apt-get install chromium) and run again' >&2; exit 1; }
+	@command -v $(NPM) >/dev/null || { echo 'the tests need Node.js and npm for Playwright: install them and run again' >&2; exit 1; }
+	@mkdir -p $(BROWSER_TOOLS)
+	@echo 'installing Playwright and axe-core'
+	@$(NPM) install --prefix $(BROWSER_TOOLS) --no-save --no-package-lock --no-audit --no-fund --loglevel=error \
+	  playwright-core@$(PLAYWRIGHT_VERSION) axe-core@$(AXE_VERSION)
 	@touch $@
 
 .PHONY: nextest cargo-deny cargo-fuzz

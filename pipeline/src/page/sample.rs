@@ -387,5 +387,6 @@ fn page_of_the_sample_is_a_document() {
     let page = sample();
     assert!(super::render::render(&page).starts_with("<!doctype html>"));
     let json = serde_json::to_string(&page).unwrap();
-    assert_eq!(serde_json::from_str::<PageData>(&json).unwrap(), page);
+    let again: PageData = serde_json::from_str(&json).unwrap();
+    assert_eq!((again.head, again.changes, again.products), (page.head, page.changes, page.products));
 }
