@@ -40,11 +40,12 @@ VERIFY_ARGS ?=
 INSTRUCTIONS_ARGS ?=
 DIFF_ARGS ?=
 TREND_ARGS ?=
+REPORT_ARGS ?=
 # Your own query: make query SQL='FROM software_inventory LIMIT 5'
 SQL ?=
 FUZZ_SECONDS ?= 60
 
-.PHONY: help ingest wheel test check generate verify query query-sql diff trend bench bench-history bench-memory instructions fuzz clean
+.PHONY: help ingest wheel test check generate verify query query-sql diff trend report bench bench-history bench-memory instructions fuzz clean
 
 help: ## Print the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +92,20 @@ diff: program ## Show what changed since the previous snapshot; DIFF_ARGS='--out
 
 trend: program ## Show how counts developed across snapshots; TREND_ARGS='--by vendor'
 	@$(PROGRAM) trend $(TREND_ARGS)
+
+# A lake that is named, else the sample tenant's first eight days, which are made once.
+SAMPLE_LAKE := $(TARGET)/sample-lake
+REPORT_LAKE := $(or $(DEFENDER_LAKE),$(SAMPLE_LAKE))
+
+report: program $(if $(DEFENDER_LAKE),,$(SAMPLE_LAKE)) ## Write a page about the sample tenant after eight days, or about DEFENDER_LAKE; REPORT_ARGS='--since 30'
+	@$(PROGRAM) report --lake "$(REPORT_LAKE)" --out $(TARGET)/report.html $(REPORT_ARGS)
+
+$(SAMPLE_LAKE): | program
+	@rm -rf $@.unfinished
+	@for day in 0 1 2 3 4 5 6 7; do \
+	  env -u DEFENDER_DATASET $(EMULATOR) --day $$day -- $(PROGRAM) ingest -q --dataset all --lake $@.unfinished; \
+	done
+	@mv $@.unfinished $@
 
 define QUERY
 import os, subprocess, sys

@@ -218,7 +218,7 @@ fn little_memory_gives_the_same_changes() {
     assert_eq!(run(20 << 10), at_once);
     let counts = diff::count(roles, &old, &new, 20 << 10, &Cancel::default()).unwrap();
     assert_eq!(counts.len(), roles.kinds().len());
-    assert_eq!(counts.iter().sum::<u64>(), num_changes);
+    assert_eq!(counts.iter().sum::<i64>(), num_changes.cast_signed());
 }
 
 /// A record of one device and product.

@@ -18,7 +18,7 @@ use pipeline::memory::MemoryBudget;
 use pipeline::source::{RouteConfig, SourceConfig};
 use schema::{
     ChangeWords, Column, ColumnType, ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout,
-    Measure, Origin, Permission, Presence, Routes,
+    Measure, Origin, Permission, Presence, ReportRoles, Routes,
 };
 use serde_json::{Value, json};
 
@@ -113,6 +113,7 @@ const SHIPS: Dataset = Dataset {
     may_be_empty: false,
     layout: Layout { cluster_by: &["Deck", "Test"], bloom: &[], uncompressed: &[] },
     history: Some(ROLES),
+    report: ReportRoles::NONE,
     columns: &MORE_COLUMNS,
 };
 static NEW_SHIPS: Dataset = SHIPS;

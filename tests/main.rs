@@ -34,6 +34,7 @@ mod history;
 mod history_roles;
 mod changes;
 mod questions;
+mod report;
 mod browser;
 #[cfg(feature = "query")]
 mod query;

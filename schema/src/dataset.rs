@@ -56,6 +56,8 @@ pub struct Dataset {
     pub layout: Layout,
     /// The roles of its columns in `diff` and `trend`; `None` if they do not support it.
     pub history: Option<HistoryRoles>,
+    /// What the page of `report` shows of it.
+    pub report: ReportRoles,
     /// All columns but [`SNAPSHOT_DATE`], in the order of the data files.
     pub columns: &'static [Column],
 }
@@ -210,6 +212,135 @@ pub struct ChangeWords {
     pub removed: &'static str,
     /// A product with another version; not used without [`HistoryRoles::version`].
     pub version_changed: &'static str,
+}
+
+/// The roles of a dataset's columns on the page of `report`: each role that is declared is a section of the page.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportRoles {
+    /// Counts that are key figures.
+    pub figures: &'static [ReportFigure],
+    /// Columns that name a thing in few words, the coarsest first: the product without what tells its occurrences
+    /// apart. They are part of [`HistoryRoles::product`].
+    pub name: &'static [&'static str],
+    /// Products that are listed, with what [`HistoryRoles`] says of versions, platforms and groups.
+    pub products: Option<ProductRoles>,
+    /// When support ends; [`HistoryRoles::status`] says whether it has ended.
+    pub support: Option<SupportRoles>,
+    /// What is known of vulnerabilities.
+    pub exposure: Option<ExposureRoles>,
+    /// What expires.
+    pub expiry: Option<ExpiryRoles>,
+    /// What is a risk.
+    pub risk: Option<RiskRoles>,
+    /// Name of the measure that devices are ranked by.
+    pub device_measure: Option<&'static str>,
+}
+
+impl ReportRoles {
+    /// No section.
+    pub const NONE: Self = Self {
+        figures: &[],
+        name: &[],
+        products: None,
+        support: None,
+        exposure: None,
+        expiry: None,
+        risk: None,
+        device_measure: None,
+    };
+}
+
+/// A key figure of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportFigure {
+    /// Its name, unique among all datasets.
+    pub name: &'static str,
+    /// What it counts, in few words.
+    pub title: &'static str,
+    /// The measure that it is, or `devices`.
+    pub measure: &'static str,
+    /// Which direction is good news.
+    pub better: Better,
+}
+
+/// Which direction of a figure is good news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Better {
+    /// More is better.
+    More,
+    /// Less is better.
+    Less,
+    /// Neither.
+    Neither,
+}
+
+/// Roles of the columns of products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProductRoles {
+    /// Column of 32-bit integers with the weaknesses of a row.
+    pub weaknesses: Option<&'static str>,
+}
+
+/// Roles of the columns of support.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SupportRoles {
+    /// Column with the date on which support ends or ended.
+    pub end_date: &'static str,
+}
+
+/// Roles of the columns of vulnerabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExposureRoles {
+    /// Text column that identifies the vulnerability.
+    pub finding: &'static str,
+    /// Text column with the severity.
+    pub severity: &'static str,
+    /// Its known values, the worst first; the first is what counts as critical.
+    pub severities: &'static [&'static str],
+    /// Text column with the exploitability.
+    pub exploitability: &'static str,
+    /// Its known values that say that there is an exploit, the worst first.
+    pub exploitable: &'static [&'static str],
+    /// Its known values that say that there is none.
+    pub not_exploitable: &'static [&'static str],
+    /// Column of floating point numbers with the score.
+    pub score: &'static str,
+    /// Timestamp column: since when the finding is known.
+    pub first_seen: &'static str,
+    /// Boolean column: whether there is an update.
+    pub update_available: &'static str,
+}
+
+/// Roles of the columns of what expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpiryRoles {
+    /// Text column that identifies it.
+    pub id: &'static str,
+    /// JSON column with its name: an object with a [`ExpiryRoles::name_member`], or text.
+    pub name: &'static str,
+    /// Member of the object that is the name.
+    pub name_member: &'static str,
+    /// Timestamp column: when it expires.
+    pub expires: &'static str,
+    /// Name of the measure of what has expired.
+    pub expired: &'static str,
+}
+
+/// Roles of the columns of what is a risk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RiskRoles {
+    /// Text column that identifies it.
+    pub id: &'static str,
+    /// Text column with its name.
+    pub name: &'static str,
+    /// Text column: where it runs.
+    pub place: &'static str,
+    /// Text column with its risk.
+    pub risk: &'static str,
+    /// The values of it that are high, the worst first.
+    pub high: &'static [&'static str],
+    /// Boolean column: whether it is switched on.
+    pub active: &'static str,
 }
 
 /// One column of a dataset.

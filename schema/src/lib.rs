@@ -17,9 +17,10 @@ pub mod generated;
 pub mod views;
 
 pub use dataset::{
-    Alias, ChangeWords, Column, ColumnType, ComparedColumn, Condition, Counted, Dataset, EXTRA_FIELDS,
-    FIRST_SHARED_FIELD_ID, HistoryRoles, Is, Layout, Measure, Origin, Permission, Presence, Routes,
-    SNAPSHOT_DATE, Status, StructMember,
+    Alias, Better, ChangeWords, Column, ColumnType, ComparedColumn, Condition, Counted, Dataset,
+    EXTRA_FIELDS, ExpiryRoles, ExposureRoles, FIRST_SHARED_FIELD_ID, HistoryRoles, Is, Layout, Measure,
+    Origin, Permission, Presence, ProductRoles, ReportFigure, ReportRoles, RiskRoles, Routes, SNAPSHOT_DATE,
+    Status, StructMember, SupportRoles,
 };
 pub use datasets::DATASETS;
 
@@ -168,6 +169,53 @@ mod tests {
                 check_measure(measure.counted, &names[..index], &type_of);
             }
         }
+    }
+
+    #[test]
+    fn report_roles_are_columns_of_the_dataset() {
+        let mut figures = Vec::new();
+        for dataset in DATASETS {
+            let roles = &dataset.report;
+            let Some(history) = &dataset.history else { panic!("{} has no history", dataset.name) };
+            let type_of = |name: &str| dataset.column(name).map(|column| column.column_type);
+            let measures: Vec<_> = history.measures.iter().map(|measure| measure.name).collect();
+            let is_measure = |name: &str| name == "devices" || measures.contains(&name);
+            figures.extend(roles.figures.iter().map(|figure| figure.name));
+            assert!(roles.figures.iter().all(|figure| is_measure(figure.measure)), "{}", dataset.name);
+            assert!(roles.device_measure.is_none_or(is_measure), "{}", dataset.name);
+            assert!(roles.name.iter().all(|name| history.product.contains(name)), "{}", dataset.name);
+            let needs_name = roles.products.is_some() || roles.support.is_some() || roles.exposure.is_some();
+            assert!(!needs_name || !roles.name.is_empty(), "{}", dataset.name);
+            let mut text = Vec::new();
+            if let Some(ProductRoles { weaknesses: Some(column) }) = roles.products {
+                assert_eq!(type_of(column), Some(ColumnType::Int32), "{column}");
+            }
+            if let Some(support) = roles.support {
+                assert_eq!(type_of(support.end_date), Some(ColumnType::Date32));
+                assert!(history.status.is_some() && history.version.is_some(), "{}", dataset.name);
+            }
+            if let Some(exposure) = roles.exposure {
+                text.extend([exposure.finding, exposure.severity, exposure.exploitability]);
+                assert_eq!(type_of(exposure.score), Some(ColumnType::Float64));
+                assert_eq!(type_of(exposure.first_seen), Some(ColumnType::TimestampMicros));
+                assert_eq!(type_of(exposure.update_available), Some(ColumnType::Boolean));
+            }
+            if let Some(expiry) = roles.expiry {
+                text.push(expiry.id);
+                assert_eq!(type_of(expiry.name), Some(ColumnType::Json));
+                assert_eq!(type_of(expiry.expires), Some(ColumnType::TimestampMicros));
+                assert!(is_measure(expiry.expired));
+            }
+            if let Some(risk) = roles.risk {
+                text.extend([risk.id, risk.name, risk.place, risk.risk]);
+                assert_eq!(type_of(risk.active), Some(ColumnType::Boolean));
+            }
+            assert!(text.iter().all(|name| type_of(name) == Some(ColumnType::Utf8)), "{text:?}");
+        }
+        let num_figures = figures.len();
+        figures.sort_unstable();
+        figures.dedup();
+        assert_eq!(figures.len(), num_figures, "a figure's name is unique");
     }
 
     fn check_measure(counted: Counted, before: &[&str], type_of: &dyn Fn(&str) -> Option<ColumnType>) {

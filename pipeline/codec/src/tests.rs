@@ -15,7 +15,8 @@ use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::writer::SerializedFileWriter;
 use schema::{
-    Alias, Column, ColumnType, Dataset, Layout, Origin, Permission, Presence, Routes, StructMember,
+    Alias, Column, ColumnType, Dataset, Layout, Origin, Permission, Presence, ReportRoles, Routes,
+    StructMember,
 };
 
 use crate::batch_layout::{BatchLayout, BatchOptions, RowOrder, TextType};
@@ -57,6 +58,7 @@ pub(crate) static EVERY_TYPE: Dataset = Dataset {
     may_be_empty: true,
     layout: Layout { cluster_by: &[], bloom: &[], uncompressed: &["Id"] },
     history: None,
+    report: ReportRoles::NONE,
     columns: &[
         Column { presence: Presence::Required, ..column("Id", 1, ColumnType::Utf8) },
         column("Int", 2, ColumnType::Int32),

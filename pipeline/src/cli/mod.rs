@@ -6,6 +6,7 @@ mod verify;
 mod expire;
 mod diff;
 mod trend;
+mod report;
 mod query;
 #[cfg(feature = "query")]
 mod run_query;
@@ -81,6 +82,8 @@ enum Command {
     Diff(diff::DiffOptions),
     /// Show how counts developed across snapshots
     Trend(trend::TrendOptions),
+    /// Write a page about a lake: one HTML file
+    Report(report::ReportOptions),
     /// Run SQL over the tables of a lake
     #[command(after_help = query::ENGINE)]
     Query(query::QueryOptions),
@@ -138,6 +141,7 @@ fn run_command(command: Command, cluster: Option<&dyn Cluster>) -> CommandResult
         Command::Expire(options) => expire::run(&options),
         Command::Diff(options) => diff::run(&options),
         Command::Trend(options) => trend::run(&options),
+        Command::Report(options) => report::run(&options),
         #[cfg(feature = "query")]
         Command::Query(options) => run_query::run(&options),
         #[cfg(not(feature = "query"))]

@@ -63,7 +63,7 @@ pub(super) fn run(options: &TrendOptions) -> CommandResult {
     let out = options.out.as_deref().map(AnswerFile::new).transpose()?;
     let (runtime, cancel) = start_runtime()?;
     if options.changes {
-        let result = ChangesOverTime::read(&table, &published, range, memory_bytes, &cancel);
+        let result = ChangesOverTime::read(&table, &published, range, memory_bytes, |_| {}, &cancel);
         runtime.shutdown_background();
         let changes = result?;
         return answer(options, out, &changes.batch(), || changes.json(), || changes.text());

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::change_batches::timestamp_type;
-use super::change_cache::{ChangeCache, KindCounts};
+use super::count_cache::{CountCache, Counts};
 use super::roles::{NEW_GENERATED_TIME, OLD_GENERATED_TIME, Roles};
 use super::trend::{epoch_days, sparkline};
 use super::{HistoryError, SnapshotReader, diff};
@@ -31,11 +31,12 @@ pub struct ChangesOverTime {
 struct PairChanges {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-    counts: KindCounts,
+    counts: Counts,
 }
 
 impl ChangesOverTime {
     /// Counts the changes between the snapshots in `range` of `published`, which are all of the table's, oldest first.
+    /// `on_pair` is called with the position of each pair's older snapshot when it is done.
     ///
     /// # Errors
     ///
@@ -46,6 +47,7 @@ impl ChangesOverTime {
         published: &[PublishedSnapshot],
         range: Range<usize>,
         memory_bytes: u64,
+        mut on_pair: impl FnMut(usize),
         cancel: &Cancel,
     ) -> Result<Self, HistoryError> {
         let roles = Roles::of(table.dataset())?;
@@ -53,7 +55,7 @@ impl ChangesOverTime {
             let found = range.len() as u64;
             return Err(HistoryError::TooFewSnapshots { dataset: table.dataset().name, found });
         }
-        let mut cache = ChangeCache::read(table, roles, published);
+        let mut cache = CountCache::of_changes(table, roles, published);
         let mut changes = Self { roles, pairs: Vec::new(), num_counted: 0 };
         // A lake in a store is read over the network, so the newer snapshot of a pair stays open for the next one.
         let mut last_open: Option<(usize, SnapshotReader<'_>)> = None;
@@ -71,10 +73,21 @@ impl ChangesOverTime {
             })?;
             let [from, to] = [position, position + 1].map(|index| published[index].id.generated_time());
             changes.pairs.push(PairChanges { from, to, counts });
+            on_pair(position);
             Ok(())
         });
         cache.write();
         counted.map(|()| changes)
+    }
+
+    /// Returns the counts of a kind, oldest pair first: the generated times of both snapshots, and the count.
+    ///
+    /// # Panics
+    ///
+    /// If the dataset has no such kind: a mistake of ours.
+    pub fn counts(&self, kind: &str) -> impl Iterator<Item = (DateTime<Utc>, DateTime<Utc>, i64)> {
+        let index = self.roles.kinds().iter().position(|known| *known == kind).expect("a declared kind");
+        self.pairs.iter().map(move |pair| (pair.from, pair.to, pair.counts[index]))
     }
 
     /// Returns a row for each pair: the date of the newer snapshot, the generated times of both, and
@@ -82,7 +95,7 @@ impl ChangesOverTime {
     ///
     /// # Panics
     ///
-    /// If there are more changes than an `i64` holds.
+    /// If columns were of different lengths: a mistake of ours.
     pub fn batch(&self) -> RecordBatch {
         let times = |time: &dyn Fn(&PairChanges) -> DateTime<Utc>| -> ArrayRef {
             let micros: Vec<_> = self.pairs.iter().map(|pair| time(pair).timestamp_micros()).collect();
@@ -95,9 +108,7 @@ impl ChangesOverTime {
             (NEW_GENERATED_TIME, times(&|pair| pair.to)),
         ];
         for (index, kind) in self.roles.kinds().into_iter().enumerate() {
-            let counts =
-                self.series(index).map(|count| i64::try_from(count).expect("as many as there are rows"));
-            columns.push((kind, Arc::new(Int64Array::from_iter_values(counts))));
+            columns.push((kind, Arc::new(Int64Array::from_iter_values(self.series(index)))));
         }
         RecordBatch::try_from_iter(columns).expect("columns of one length")
     }
@@ -124,10 +135,11 @@ impl ChangesOverTime {
         let mut rows: Vec<Vec<String>> = Vec::new();
         for pair in &self.pairs {
             let dates = [pair.from, pair.to].map(|time| time.date_naive().to_string());
-            rows.push(dates.into_iter().chain(pair.counts.iter().copied().map(grouped)).collect());
+            let counts = pair.counts.iter().map(|count| grouped(count.unsigned_abs()));
+            rows.push(dates.into_iter().chain(counts).collect());
         }
         let sparks = (0..kinds.len()).map(|kind| {
-            let series: Vec<_> = self.series(kind).map(|count| i64::try_from(count).ok()).collect();
+            let series: Vec<_> = self.series(kind).map(Some).collect();
             sparkline(&series)
         });
         rows.push([String::new(), String::new()].into_iter().chain(sparks).collect());
@@ -135,7 +147,7 @@ impl ChangesOverTime {
     }
 
     /// The counts of a kind, by its position.
-    fn series(&self, kind: usize) -> impl Iterator<Item = u64> {
+    fn series(&self, kind: usize) -> impl Iterator<Item = i64> {
         self.pairs.iter().map(move |pair| pair.counts[kind])
     }
 }

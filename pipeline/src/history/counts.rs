@@ -146,6 +146,44 @@ fn add(figure: &mut Figure, more: i64) {
     *figure = Figure::Count(figure.count() + more);
 }
 
+impl SnapshotCounts {
+    /// Creates the counts of [`Roles::counted_names`]; the shares follow from them.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer: a mistake of ours.
+    pub fn of_counted(roles: Roles, counted: &[i64]) -> Self {
+        let mut counted = counted.iter().copied();
+        let mut next = || counted.next().expect("a count for each name");
+        let devices = next();
+        let measures = roles.measures.iter().map(|measure| match measure.counted {
+            Counted::Share { .. } => Figure::Share(None),
+            _ => Figure::Count(next()),
+        });
+        let mut counts = Self { devices, measures: measures.collect() };
+        add_shares(roles, &mut counts);
+        counts
+    }
+
+    /// Returns the counts of [`Roles::counted_names`].
+    pub fn counted(&self) -> Vec<i64> {
+        let measures = self.measures.iter().filter_map(|figure| match figure {
+            Figure::Count(count) => Some(*count),
+            Figure::Share(_) => None,
+        });
+        std::iter::once(self.devices).chain(measures).collect()
+    }
+
+    /// Returns a count by its name among [`Roles::measure_names`].
+    pub fn figure(&self, roles: Roles, name: &str) -> Option<Figure> {
+        let names = roles.measure_names();
+        match names.iter().position(|known| *known == name)? {
+            0 => Some(Figure::Count(self.devices)),
+            index => self.measures.get(index - 1).copied(),
+        }
+    }
+}
+
 fn add_shares(roles: Roles, counts: &mut SnapshotCounts) {
     for (index, measure) in roles.measures.iter().enumerate() {
         if let Counted::Share { of, but } = measure.counted {

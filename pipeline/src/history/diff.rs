@@ -100,7 +100,7 @@ pub fn count(
     new: &SnapshotReader<'_>,
     memory_bytes: u64,
     cancel: &Cancel,
-) -> Result<Vec<u64>, HistoryError> {
+) -> Result<Vec<i64>, HistoryError> {
     let kinds = roles.kinds();
     let mut counts = vec![0; kinds.len()];
     let filter = ChangeFilter::default();

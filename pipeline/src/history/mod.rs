@@ -20,13 +20,14 @@ pub mod summary;
 pub mod change_batches;
 
 pub mod trend;
-mod counts;
+pub mod counts;
 mod dictionary_chunk;
 mod numbers;
 mod row_group_counts;
+pub mod cube;
 
 pub mod changes_over_time;
-mod change_cache;
+mod count_cache;
 
 pub mod output;
 mod csv;
@@ -58,7 +59,7 @@ use crate::exit_code::{Diagnostic, ExitCode};
 use crate::lake::{LakeError, PublishedSnapshot};
 use crate::threads::{THREAD_HINT, ThreadError};
 
-/// Errors of `diff`, `trend` and `query`.
+/// Errors of `diff`, `trend`, `query` and `report`.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The lake could not be read.
@@ -104,6 +105,9 @@ pub enum HistoryError {
         /// ` from … to …`, if a range was given.
         range: String,
     },
+    /// The lake holds no snapshot of any dataset.
+    #[error("the lake has no snapshots")]
+    EmptyLake,
     /// The date has no snapshot.
     #[error("the lake has no snapshot of {date}; the nearest is of {nearest}")]
     NoSnapshotOn {
@@ -210,6 +214,7 @@ impl Diagnostic for HistoryError {
             | Self::UnknownGroup { .. }
             | Self::TooFewSnapshots { .. }
             | Self::NoSnapshots { .. }
+            | Self::EmptyLake
             | Self::NoSnapshotOn { .. }
             | Self::Output { .. }
             | Self::UnknownFormat { .. } => ExitCode::Usage,
@@ -231,6 +236,7 @@ impl Diagnostic for HistoryError {
                 "query the table with DuckDB, by the view that `defender-lake schema --format duckdb` prints",
             ),
             Self::TooFewSnapshots { .. } => Some("run ingest again when the service has a newer export"),
+            Self::EmptyLake => Some("run ingest first, or name another lake with --lake"),
             Self::NoSnapshots { .. } | Self::NoSnapshotOn { .. } => Some("run snapshots to list them"),
             #[cfg(feature = "query")]
             Self::Memory { .. } => Some(

@@ -4,7 +4,7 @@
 
 use std::ops::Deref;
 
-use schema::{ColumnType, Counted, Dataset, HistoryRoles};
+use schema::{ColumnType, Counted, Dataset, HistoryRoles, Measure};
 
 use super::HistoryError;
 
@@ -168,6 +168,13 @@ impl Roles {
     /// Returns the name that people filter and group by for a column, or the column's own.
     pub fn label(&self, column: &'static str) -> &'static str {
         self.filters.iter().find(|(_, known)| *known == column).map_or(column, |(name, _)| *name)
+    }
+
+    /// Returns the names of a snapshot's counts without the shares, which follow from them; devices first.
+    pub fn counted_names(&self) -> Vec<&'static str> {
+        let is_counted = |measure: &&Measure| !matches!(measure.counted, Counted::Share { .. });
+        let measures = self.measures.iter().filter(is_counted).map(|measure| measure.name);
+        std::iter::once(DEVICES).chain(measures).collect()
     }
 
     /// Returns the names of a snapshot's counts, devices first.

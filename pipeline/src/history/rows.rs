@@ -170,6 +170,11 @@ impl RowColumns<'_> {
         TextColumn { dictionary: Arc::clone(column.values()), values, codes }
     }
 
+    /// Whether a projected column is one of booleans.
+    pub fn is_boolean(&self, name: &str) -> bool {
+        self.batch.column_by_name(name).is_some_and(|column| column.data_type() == &DataType::Boolean)
+    }
+
     /// Returns a projected column of numbers, times or booleans; nothing if the file lacks it.
     ///
     /// # Panics

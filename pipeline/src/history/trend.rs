@@ -17,6 +17,7 @@ use schema::Counted;
 use serde_json::{Map, Value, json};
 
 use super::change_batches::timestamp_type;
+use super::count_cache::CountCache;
 use super::counts::{self, Figure, SnapshotCounts};
 use super::numbers::Values;
 use super::roles::{DEVICES, Roles};
@@ -115,6 +116,59 @@ impl Trend {
         let mut snapshots: Vec<_> = counted.into_iter().flatten().collect();
         snapshots.sort_by_key(|snapshot: &CountedSnapshot| snapshot.generated_time);
         Ok(Self { roles, by: by.to_vec(), snapshots })
+    }
+
+    /// Counts the snapshots at `positions` of `published`, which are all of the table's, oldest first. Those that the
+    /// table's cache has are not read; `counted` is called with the position of each that is done.
+    ///
+    /// # Errors
+    ///
+    /// A snapshot that cannot be read, or an interruption. What was counted until then is kept in the cache.
+    ///
+    /// # Panics
+    ///
+    /// If a snapshot has no counts: a mistake of ours.
+    pub fn read_cached(
+        table: &Table,
+        published: &[PublishedSnapshot],
+        positions: &[usize],
+        memory_bytes: u64,
+        mut counted: impl FnMut(usize),
+        cancel: &Cancel,
+    ) -> Result<Self, HistoryError> {
+        let roles = Roles::of(table.dataset())?;
+        let mut cache = CountCache::of_figures(table, roles, published);
+        let is_missing = |position: &usize| cache.get(*position).is_none();
+        let missing: Vec<_> = positions.iter().copied().filter(is_missing).collect();
+        let read = missing.chunks(SNAPSHOTS_AT_ONCE).try_for_each(|chunk| {
+            let snapshots: Vec<_> = chunk.iter().map(|position| published[*position].clone()).collect();
+            let read = Self::read(table, &snapshots, &[], memory_bytes, cancel)?;
+            for (position, snapshot) in chunk.iter().zip(read.snapshots) {
+                cache.insert(*position, snapshot.counts[&Values::new()].counted());
+                counted(*position);
+            }
+            Ok::<_, HistoryError>(())
+        });
+        cache.write();
+        read?;
+        let snapshots = positions.iter().map(|position| {
+            let snapshot = &published[*position];
+            let counts = SnapshotCounts::of_counted(roles, cache.get(*position).expect("counted above"));
+            CountedSnapshot {
+                generated_time: snapshot.id.generated_time(),
+                rows: snapshot.manifest.totals.rows,
+                counts: [(Values::new(), counts)].into(),
+            }
+        });
+        Ok(Self { roles, by: Vec::new(), snapshots: snapshots.collect() })
+    }
+
+    /// Returns the counts of every snapshot, oldest first: its generated time, the values of what is asked by, and them.
+    pub fn counts(&self) -> impl Iterator<Item = (DateTime<Utc>, &Values, &SnapshotCounts)> {
+        self.snapshots.iter().flat_map(|snapshot| {
+            let generated_time = snapshot.generated_time;
+            snapshot.counts.iter().map(move |(values, counts)| (generated_time, values, counts))
+        })
     }
 
     /// Returns a row for each snapshot and value: its date, its generated time, the columns that it is counted by, and

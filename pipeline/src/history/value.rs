@@ -12,7 +12,8 @@ pub fn float_number(value: f64) -> u64 {
     if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
-fn float(number: u64) -> f64 {
+/// Returns the floating point number of a number of its order.
+pub fn float(number: u64) -> f64 {
     f64::from_bits(if number >> 63 == 1 { number & !(1 << 63) } else { !number })
 }
 

@@ -1,4 +1,4 @@
-//! A table's cache: a small file of what was counted once, which can be deleted at any time.
+//! A table's caches: small files of what was counted once, which can be deleted at any time.
 //!
 //! Takes and gives its bytes, and never knows what they say. A reader sees all of a write or nothing of it. Writers do
 //! not wait for the table lock: of two at once, the second adds to what the first has written. A lake that cannot be
@@ -14,12 +14,12 @@ use rustix::fs::OFlags;
 
 use super::error::{LakeError, io_error};
 use super::local;
-use super::paths::{CHANGES_FILE, NEW_CHANGES_FILE};
+use super::paths::{CHANGES_FILE, FIGURES_FILE, NEW_CHANGES_FILE, NEW_FIGURES_FILE};
 use super::place::Place;
 use super::store::{Put, Store};
 use super::table::Table;
 
-/// A pair of snapshots takes less than a KiB, so this is the history of 40 years; a larger file was not written by this
+/// A snapshot or pair of them takes less than a KiB, so this is the history of 40 years; a larger file was not written by this
 /// program and is not read.
 const MAX_CACHE_BYTES: u64 = 16 << 20;
 
@@ -30,27 +30,56 @@ const WRITE_POLL: Duration = Duration::from_millis(10);
 /// How often a write in a store is tried if others are faster.
 const MAX_PUTS: u32 = 4;
 
+/// One of a table's caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheFile {
+    /// Changes between consecutive snapshots.
+    Changes,
+    /// Figures of snapshots.
+    Figures,
+}
+
+impl CacheFile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Changes => CHANGES_FILE,
+            Self::Figures => FIGURES_FILE,
+        }
+    }
+
+    fn new_name(self) -> &'static str {
+        match self {
+            Self::Changes => NEW_CHANGES_FILE,
+            Self::Figures => NEW_FIGURES_FILE,
+        }
+    }
+}
+
 impl Table {
-    /// Reads the cache; nothing if there is none.
+    /// Reads a cache; nothing if there is none.
     ///
     /// # Errors
     ///
     /// Fails if it is too large to be ours, is not a regular file, or cannot be read.
-    pub fn read_cache(&self) -> Result<Option<Vec<u8>>, LakeError> {
-        self.read_bounded(&self.own_root().join(CHANGES_FILE), MAX_CACHE_BYTES)
+    pub fn read_cache(&self, cache: CacheFile) -> Result<Option<Vec<u8>>, LakeError> {
+        self.read_bounded(&self.own_root().join(cache.name()), MAX_CACHE_BYTES)
     }
 
-    /// Replaces the cache with what `update` makes of it. Something in its place that cannot be read is replaced, too.
+    /// Replaces a cache with what `update` makes of it. Something in its place that cannot be read is replaced, too.
     /// `update` may be called several times. Writes nothing that [`Table::read_cache`] would not read.
     ///
     /// # Errors
     ///
     /// Fails if the lake cannot be written, or if others write all the time.
-    pub fn update_cache(&self, update: impl Fn(Option<Vec<u8>>) -> Vec<u8>) -> Result<(), LakeError> {
-        let path = self.own_root().join(CHANGES_FILE);
+    pub fn update_cache(
+        &self,
+        cache: CacheFile,
+        update: impl Fn(Option<Vec<u8>>) -> Vec<u8>,
+    ) -> Result<(), LakeError> {
+        let path = self.own_root().join(cache.name());
         match self.place() {
             Place::Disk(_) => {
-                let new_path = self.own_root().join(NEW_CHANGES_FILE);
+                let new_path = self.own_root().join(cache.new_name());
                 let new = create_alone(&new_path)?;
                 let bytes =
                     checked(update(local::read_bounded(&path, MAX_CACHE_BYTES).ok().flatten()), &path)?;

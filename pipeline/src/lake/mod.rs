@@ -9,7 +9,7 @@
 //! <lake>/_defender/<table>/lock                          exists only while a run holds it
 //! <lake>/_defender/<table>/snapshots/<id>/manifest.json
 //! <lake>/_defender/<table>/staging/<run id>/…            exists only while a run writes
-//! <lake>/_defender/<table>/changes.ndjson                a cache, can be deleted at any time
+//! <lake>/_defender/<table>/changes.ndjson                a cache, can be deleted at any time; figures.ndjson too
 //! ```
 
 mod table;
@@ -30,6 +30,7 @@ mod location;
 pub(crate) mod locked_folder;
 pub mod store;
 
+pub use self::cache_file::CacheFile;
 pub(crate) use self::claim::Claim;
 pub use self::error::LakeError;
 pub(crate) use self::ignored_files::{is_ignored_file, is_ignored_folder};

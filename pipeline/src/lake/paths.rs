@@ -12,9 +12,11 @@ pub const SUCCESS_FILE: &str = "_SUCCESS";
 pub(super) const LOCK_FILE: &str = "lock";
 pub(super) const STAGING_FOLDER: &str = "staging";
 pub(super) const SNAPSHOTS_FOLDER: &str = "snapshots";
-/// The cache of counted changes, and its name while it is written.
+/// The caches of counted changes and of figures, and their names while they are written.
 pub(super) const CHANGES_FILE: &str = "changes.ndjson";
 pub(super) const NEW_CHANGES_FILE: &str = "changes.ndjson.new";
+pub(super) const FIGURES_FILE: &str = "figures.ndjson";
+pub(super) const NEW_FIGURES_FILE: &str = "figures.ndjson.new";
 pub(crate) const MANIFEST_FILE: &str = "manifest.json";
 pub(crate) const REJECTS_FILE: &str = "rejects.ndjson.gz";
 
@@ -24,7 +26,8 @@ pub(crate) const MAX_MANIFEST_BYTES: u64 = 256 << 20;
 
 /// Whether this is the name of a file or folder that a table has beside its data.
 pub(crate) fn is_own_name(name: &str) -> bool {
-    [LOCK_FILE, STAGING_FOLDER, SNAPSHOTS_FOLDER, CHANGES_FILE, NEW_CHANGES_FILE].contains(&name)
+    let caches = [CHANGES_FILE, NEW_CHANGES_FILE, FIGURES_FILE, NEW_FIGURES_FILE];
+    [LOCK_FILE, STAGING_FOLDER, SNAPSHOTS_FOLDER].iter().chain(&caches).any(|own| *own == name)
 }
 
 /// Returns `snapshot_date=2021-01-11`.

@@ -1,8 +1,18 @@
 //! The report: one HTML page about a lake.
 //!
-//! Takes the published snapshots of a lake; gives the data of a page, and the page. Never writes to the lake but a cache
-//! of figures.
+//! Takes the published snapshots of a lake; gives the data of a page, counted as `trend` and `diff` count, and the page.
+//! Never writes to the lake but the caches of counts.
 
+pub mod request;
+pub mod read;
+mod tables;
+mod figures;
+mod changes;
+mod products;
+mod exposure;
+mod expiries;
+mod risks;
+mod devices;
 pub mod data;
 #[cfg(test)]
 mod sample;

@@ -8,7 +8,7 @@ use super::permissions::SOFTWARE_READ;
 use super::roles::DEVICE_ROLES;
 use crate::{
     ChangeWords, ColumnType, ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure,
-    Routes, StructMember,
+    ReportRoles, RiskRoles, Routes, StructMember,
 };
 
 const LEARN: &str = "Microsoft Learn, export browser extensions assessment";
@@ -63,6 +63,18 @@ pub static BROWSER_EXTENSIONS: Dataset = Dataset {
         filters: &[("browser", "BrowserName"), ("extension", "ExtensionId"), ("group", "RbacGroupName")],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles {
+        name: &["BrowserName", "ExtensionId"],
+        risk: Some(RiskRoles {
+            id: "ExtensionId",
+            name: "ExtensionName",
+            place: "BrowserName",
+            risk: "ExtensionRisk",
+            high: &["Critical", "High"],
+            active: "IsActivated",
+        }),
+        ..ReportRoles::NONE
+    },
     columns: &[
         device_id(1, LEARN),
         device_name(2, LEARN),

@@ -6,7 +6,9 @@ use super::columns::{
 };
 use super::permissions::VULNERABILITY_READ;
 use super::roles::DEVICE_ROLES;
-use crate::{Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, Routes};
+use crate::{
+    Condition, Counted, Dataset, ExpiryRoles, HistoryRoles, Is, Layout, Measure, ReportRoles, Routes,
+};
 
 const LEARN: &str = "Microsoft Learn, export certificate inventory assessment";
 
@@ -48,6 +50,17 @@ pub static CERTIFICATES: Dataset = Dataset {
         filters: &[("thumbprint", "Thumbprint"), ("path", "Path"), ("group", "RbacGroupName")],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles {
+        name: &["Thumbprint"],
+        expiry: Some(ExpiryRoles {
+            id: "Thumbprint",
+            name: "IssuedTo",
+            name_member: "CommonName",
+            expires: "ExpirationDate",
+            expired: "expired",
+        }),
+        ..ReportRoles::NONE
+    },
     columns: &[
         device_id(1, LEARN),
         device_name(2, LEARN),

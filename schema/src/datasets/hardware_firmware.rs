@@ -3,7 +3,7 @@
 use super::columns::{device_id, device_name, generated_time, group_id, group_name, json, text};
 use super::permissions::SOFTWARE_READ;
 use super::roles::DEVICE_ROLES;
-use crate::{Counted, Dataset, HistoryRoles, Layout, Measure, Routes};
+use crate::{Counted, Dataset, HistoryRoles, Layout, Measure, ReportRoles, Routes};
 
 const LEARN: &str = "Microsoft Learn, export hardware and firmware assessment";
 
@@ -39,6 +39,7 @@ pub static HARDWARE_FIRMWARE: Dataset = Dataset {
         filters: &[("type", "ComponentType"), ("component", "ComponentName"), ("group", "RbacGroupName")],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles { name: &["ComponentType", "ComponentName"], ..ReportRoles::NONE },
     columns: &[
         device_id(1, LEARN),
         device_name(2, LEARN),

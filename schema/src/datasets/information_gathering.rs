@@ -6,7 +6,7 @@ use super::columns::{
 };
 use super::permissions::VULNERABILITY_READ;
 use super::roles::DEVICE_ROLES;
-use crate::{ComparedColumn, Dataset, HistoryRoles, Layout, Routes};
+use crate::{ComparedColumn, Dataset, HistoryRoles, Layout, ReportRoles, Routes};
 
 const LEARN: &str = "Microsoft Learn, export information gathering assessment";
 
@@ -26,6 +26,7 @@ pub static INFORMATION_GATHERING: Dataset = Dataset {
         compared: &[ComparedColumn { column: "OSVersion", kind: "os_version_changed" }],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles::NONE,
     columns: &[
         device_id(1, LEARN),
         device_name(2, LEARN),

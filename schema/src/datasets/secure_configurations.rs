@@ -6,7 +6,10 @@ use super::columns::{
 };
 use super::permissions::VULNERABILITY_READ;
 use super::roles::DEVICE_ROLES;
-use crate::{ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, Routes};
+use crate::{
+    Better, ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, ReportFigure,
+    ReportRoles, Routes,
+};
 
 const LEARN: &str = "Microsoft Learn, export secure configuration assessment";
 
@@ -60,6 +63,16 @@ pub static SECURE_CONFIGURATIONS: Dataset = Dataset {
         ],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles {
+        figures: &[ReportFigure {
+            name: "compliance_rate",
+            title: "Compliant configurations",
+            measure: "compliance_rate",
+            better: Better::More,
+        }],
+        name: &["ConfigurationId"],
+        ..ReportRoles::NONE
+    },
     columns: &[
         device_id(1, LEARN),
         device_name(2, LEARN),

@@ -6,7 +6,8 @@ use super::columns::{
 };
 use super::roles::DEVICE_ROLES;
 use crate::{
-    ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, Permission, Routes,
+    ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, Permission, ReportRoles,
+    Routes,
 };
 
 const LEARN: &str = "Microsoft Learn, export security baselines assessment";
@@ -66,6 +67,7 @@ pub static SECURITY_BASELINES: Dataset = Dataset {
         ],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles { name: &["ProfileId", "ConfigurationId"], ..ReportRoles::NONE },
     columns: &[
         row_id(1, LEARN),
         device_id(2, LEARN),

@@ -7,7 +7,10 @@ use super::columns::{
 };
 use super::permissions::SOFTWARE_READ;
 use super::roles::DEVICE_ROLES;
-use crate::{ChangeWords, ComparedColumn, Counted, Dataset, HistoryRoles, Layout, Measure, Routes, Status};
+use crate::{
+    Better, ChangeWords, ComparedColumn, Counted, Dataset, HistoryRoles, Layout, Measure, ProductRoles,
+    ReportFigure, ReportRoles, Routes, Status, SupportRoles,
+};
 
 const LEARN: &str = "Microsoft Learn, export software inventory assessment";
 const WIRE: &str = "Microsoft Learn, export software inventory assessment; values as seen in exports";
@@ -58,6 +61,40 @@ pub static SOFTWARE_INVENTORY: Dataset = Dataset {
         ],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles {
+        figures: &[
+            ReportFigure { name: "devices", title: "Devices", measure: "devices", better: Better::Neither },
+            ReportFigure {
+                name: "installations",
+                title: "Installations",
+                measure: "installations",
+                better: Better::Neither,
+            },
+            ReportFigure {
+                name: "products",
+                title: "Products",
+                measure: "products",
+                better: Better::Neither,
+            },
+            ReportFigure {
+                name: "weaknesses",
+                title: "Weaknesses",
+                measure: "weaknesses",
+                better: Better::Less,
+            },
+            ReportFigure {
+                name: "end_of_support",
+                title: "Out of support",
+                measure: "end_of_support",
+                better: Better::Less,
+            },
+        ],
+        name: &["SoftwareVendor", "SoftwareName"],
+        products: Some(ProductRoles { weaknesses: Some("NumberOfWeaknesses") }),
+        support: Some(SupportRoles { end_date: "EndOfSupportDate" }),
+        device_measure: Some("weaknesses"),
+        ..ReportRoles::NONE
+    },
     columns: &[
         device_id(1, LEARN),
         device_name(2, WIRE),

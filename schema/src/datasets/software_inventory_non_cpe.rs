@@ -6,7 +6,9 @@ use super::columns::{
 };
 use super::permissions::SOFTWARE_READ;
 use super::roles::DEVICE_ROLES;
-use crate::{Alias, ChangeWords, Counted, Dataset, HistoryRoles, Layout, Measure, Routes};
+use crate::{
+    Alias, ChangeWords, Counted, Dataset, HistoryRoles, Layout, Measure, ProductRoles, ReportRoles, Routes,
+};
 
 const LEARN: &str = "Microsoft Learn, export non product code software inventory assessment";
 
@@ -46,6 +48,11 @@ pub static SOFTWARE_INVENTORY_NON_CPE: Dataset = Dataset {
         ],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles {
+        name: &["SoftwareVendor", "SoftwareName"],
+        products: Some(ProductRoles { weaknesses: None }),
+        ..ReportRoles::NONE
+    },
     columns: &[
         device_id(1, LEARN),
         device_name(2, LEARN),

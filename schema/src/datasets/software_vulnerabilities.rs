@@ -9,7 +9,8 @@ use super::columns::{
 use super::permissions::VULNERABILITY_READ;
 use super::roles::DEVICE_ROLES;
 use crate::{
-    ChangeWords, ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, Routes,
+    Better, ChangeWords, ComparedColumn, Condition, Counted, Dataset, ExposureRoles, HistoryRoles, Is,
+    Layout, Measure, ReportFigure, ReportRoles, Routes,
 };
 
 const LEARN: &str = "Microsoft Learn, export software vulnerabilities assessment";
@@ -80,6 +81,38 @@ pub static SOFTWARE_VULNERABILITIES: Dataset = Dataset {
         ],
         ..DEVICE_ROLES
     }),
+    report: ReportRoles {
+        figures: &[
+            ReportFigure {
+                name: "vulnerabilities",
+                title: "Vulnerabilities",
+                measure: "findings",
+                better: Better::Less,
+            },
+            ReportFigure { name: "critical", title: "Critical", measure: "critical", better: Better::Less },
+            ReportFigure { name: "high", title: "High", measure: "high", better: Better::Less },
+            ReportFigure {
+                name: "exploitable",
+                title: "With an exploit",
+                measure: "exploitable",
+                better: Better::Less,
+            },
+        ],
+        name: &["SoftwareVendor", "SoftwareName"],
+        exposure: Some(ExposureRoles {
+            finding: "CveId",
+            severity: "VulnerabilitySeverityLevel",
+            severities: &["Critical", "High", "Medium", "Low"],
+            exploitability: "ExploitabilityLevel",
+            exploitable: &["ExploitIsInKit", "ExploitIsVerified", "ExploitIsPublic"],
+            not_exploitable: &["NoExploit"],
+            score: "CvssScore",
+            first_seen: "FirstSeenTimestamp",
+            update_available: "SecurityUpdateAvailable",
+        }),
+        device_measure: Some("findings"),
+        ..ReportRoles::NONE
+    },
     columns: &[
         row_id(1, LEARN),
         device_id(2, LEARN),

@@ -1,11 +1,12 @@
-//! The counts of changes that a table's cache holds, so that each pair of snapshots is counted once.
+//! What a table's caches hold: the changes of each pair of consecutive snapshots and the figures of each snapshot, so that
+//! each is counted once.
 //!
-//! Takes the published snapshots; gives the counts of a pair from the cache, or counts them and adds them. A pair is
-//! found by a digest of all that its counts follow from: every data file of both snapshots by its hash, the dataset's
+//! Takes the published snapshots; gives the counts of an entry from the cache, or counts them and adds them. An entry is
+//! found by a digest of all that its counts follow from: every data file of its snapshots by its hash, the dataset's
 //! declaration, and the rules of counting. A replaced, expired or repeated snapshot has another digest, so the cache
 //! never gives the counts of one that is gone, and nobody has to remove them in time.
 //!
-//! One JSON object a line and pair. A line that is damaged, of an earlier program or of a pair that no longer exists is
+//! One JSON object a line and entry. A line that is damaged, of an earlier program or of snapshots that no longer exist is
 //! ignored, and gone after the next write. A cache that cannot be read or written costs time and is no failure.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,98 +17,128 @@ use serde::{Deserialize, Serialize};
 use super::HistoryError;
 use super::roles::Roles;
 use crate::digest::sha256_hex;
-use crate::lake::{PublishedSnapshot, Table};
+use crate::lake::{CacheFile, PublishedSnapshot, Table};
 
 /// Raised with every change of what a diff counts. Counts of earlier rules are not used.
 const RULES_VERSION: u32 = 1;
 
-/// Counted pairs that an interrupted run loses, at most.
-const PAIRS_PER_WRITE: usize = 16;
+/// Raised with every change of what `trend` counts.
+const FIGURE_RULES_VERSION: u32 = 1;
+
+/// Counted entries that an interrupted run loses, at most.
+const ENTRIES_PER_WRITE: usize = 16;
 
 /// Digits of a line's check: against damage, not against people, who can change the data as well.
 const CHECK_DIGITS: usize = 16;
 
-/// Counts of a pair's changes, in the order of [`Roles::kinds`].
-pub type KindCounts = Vec<u64>;
+/// The counts of an entry, in the order of their names: [`Roles::kinds`], or [`Roles::counted_names`].
+pub type Counts = Vec<i64>;
 
-/// The counts of the table's pairs of consecutive snapshots.
+/// The counts of a table's snapshots, or of its pairs of consecutive snapshots.
 #[derive(Debug)]
-pub struct ChangeCache<'a> {
+pub struct CountCache<'a> {
     table: &'a Table,
-    kinds: Vec<&'static str>,
-    /// One for each pair, by the position of its older snapshot.
-    pairs: Vec<Pair>,
-    known: HashMap<String, KindCounts>,
+    file: CacheFile,
+    names: Vec<&'static str>,
+    /// One for each snapshot, or for each pair by the position of its older snapshot.
+    entries: Vec<Entry>,
+    known: HashMap<String, Counts>,
     num_unwritten: usize,
 }
 
 #[derive(Debug)]
-struct Pair {
+struct Entry {
     /// The digest that it is found by.
     key: String,
-    from: String,
-    to: String,
+    /// Its snapshot, or its pair's older one.
+    snapshot: String,
+    /// Its pair's newer snapshot.
+    to: Option<String>,
 }
 
-/// A line of the cache.
+/// A line of a cache.
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     key: String,
-    from: String,
-    to: String,
-    changes: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    counted: Counted,
     check: String,
 }
 
-impl<'a> ChangeCache<'a> {
-    /// Reads the cache of a table whose snapshots are `published`, oldest first and all of them.
-    pub fn read(table: &'a Table, roles: Roles, published: &[PublishedSnapshot]) -> Self {
-        let basis = basis(table, roles);
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Counted {
+    Pair { from: String, to: String, changes: BTreeMap<String, i64> },
+    Snapshot { snapshot: String, figures: BTreeMap<String, i64> },
+}
+
+impl<'a> CountCache<'a> {
+    /// Reads the changes of a table whose snapshots are `published`, oldest first and all of them.
+    pub fn of_changes(table: &'a Table, roles: Roles, published: &[PublishedSnapshot]) -> Self {
+        let basis = basis(RULES_VERSION, table, roles);
         let digests: Vec<_> = published.iter().map(snapshot_digest).collect();
-        let pairs = published.windows(2).zip(digests.windows(2)).map(|(snapshots, digests)| Pair {
+        let pairs = published.windows(2).zip(digests.windows(2)).map(|(snapshots, digests)| Entry {
             key: sha256_hex(format!("{basis}\n{}", digests.join("\n"))),
-            from: snapshots[0].id.to_string(),
-            to: snapshots[1].id.to_string(),
+            snapshot: snapshots[0].id.to_string(),
+            to: Some(snapshots[1].id.to_string()),
         });
-        let mut cache = Self {
-            table,
-            kinds: roles.kinds(),
-            pairs: pairs.collect(),
-            known: HashMap::new(),
-            num_unwritten: 0,
-        };
-        match table.read_cache() {
+        Self::read(table, CacheFile::Changes, roles.kinds(), pairs.collect())
+    }
+
+    /// Reads the figures of a table whose snapshots are `published`, all of them.
+    pub fn of_figures(table: &'a Table, roles: Roles, published: &[PublishedSnapshot]) -> Self {
+        let basis = basis(FIGURE_RULES_VERSION, table, roles);
+        let snapshots = published.iter().map(|snapshot| Entry {
+            key: sha256_hex(format!("{basis}\n{}", snapshot_digest(snapshot))),
+            snapshot: snapshot.id.to_string(),
+            to: None,
+        });
+        Self::read(table, CacheFile::Figures, roles.counted_names(), snapshots.collect())
+    }
+
+    fn read(table: &'a Table, file: CacheFile, names: Vec<&'static str>, entries: Vec<Entry>) -> Self {
+        let mut cache = Self { table, file, names, entries, known: HashMap::new(), num_unwritten: 0 };
+        match table.read_cache(file) {
             Ok(bytes) => cache.known = cache.parse(&bytes.unwrap_or_default()),
-            Err(error) => tracing::debug!(error = %error, "the cache of changes cannot be read"),
+            Err(error) => tracing::debug!(error = %error, ?file, "the cache cannot be read"),
         }
         cache
     }
 
-    /// Returns the counts of the pair whose older snapshot is at `position`: from the cache, or from `count`.
+    /// Returns the counts of the entry at `position`, if the cache has them.
+    pub fn get(&self, position: usize) -> Option<&Counts> {
+        self.known.get(&self.entries[position].key)
+    }
+
+    /// Adds the counts of the entry at `position`.
+    ///
+    /// # Panics
+    ///
+    /// If there is not a count for each name.
+    pub fn insert(&mut self, position: usize, counts: Counts) {
+        assert_eq!(counts.len(), self.names.len(), "a count for each name");
+        self.known.insert(self.entries[position].key.clone(), counts);
+        self.num_unwritten += 1;
+        if self.num_unwritten == ENTRIES_PER_WRITE {
+            self.write();
+        }
+    }
+
+    /// Returns the counts of the entry at `position`: from the cache, or from `count`.
     ///
     /// # Errors
     ///
     /// What `count` returns.
-    ///
-    /// # Panics
-    ///
-    /// If it does not return a count for each kind.
     pub fn get_or_count(
         &mut self,
         position: usize,
-        count: impl FnOnce() -> Result<KindCounts, HistoryError>,
-    ) -> Result<KindCounts, HistoryError> {
-        let key = &self.pairs[position].key;
-        if let Some(known) = self.known.get(key) {
+        count: impl FnOnce() -> Result<Counts, HistoryError>,
+    ) -> Result<Counts, HistoryError> {
+        if let Some(known) = self.get(position) {
             return Ok(known.clone());
         }
         let counts = count()?;
-        assert_eq!(counts.len(), self.kinds.len(), "a count for each kind");
-        self.known.insert(key.clone(), counts.clone());
-        self.num_unwritten += 1;
-        if self.num_unwritten == PAIRS_PER_WRITE {
-            self.write();
-        }
+        self.insert(position, counts.clone());
         Ok(counts)
     }
 
@@ -117,49 +148,48 @@ impl<'a> ChangeCache<'a> {
             return;
         }
         self.num_unwritten = 0;
-        let written = self.table.update_cache(|found| {
+        let written = self.table.update_cache(self.file, |found| {
             let mut all = self.parse(&found.unwrap_or_default());
             all.extend(self.known.iter().map(|(key, counts)| (key.clone(), counts.clone())));
             self.to_bytes(&all)
         });
         if let Err(error) = written {
-            tracing::debug!(error = %error, "the cache of changes cannot be written");
+            tracing::debug!(error = %error, file = ?self.file, "the cache cannot be written");
         }
     }
 
-    /// Returns the counts of pairs that exist.
-    fn parse(&self, bytes: &[u8]) -> HashMap<String, KindCounts> {
+    /// Returns the counts of entries that exist.
+    fn parse(&self, bytes: &[u8]) -> HashMap<String, Counts> {
         let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
         let counts = |line: &Line| {
-            let counts: Vec<_> =
-                self.kinds.iter().map_while(|kind| line.changes.get(*kind).copied()).collect();
-            let is_whole = counts.len() == self.kinds.len() && line.check == check(&line.key, &counts);
+            let found = match (&line.counted, self.file) {
+                (Counted::Pair { changes, .. }, CacheFile::Changes) => changes,
+                (Counted::Snapshot { figures, .. }, CacheFile::Figures) => figures,
+                _ => return None,
+            };
+            let counts: Vec<_> = self.names.iter().map_while(|name| found.get(*name).copied()).collect();
+            let is_whole = counts.len() == self.names.len() && line.check == check(&line.key, &counts);
             is_whole.then_some(counts)
         };
         let found: HashMap<_, _> = lines
             .filter_map(|line: Line| Some((counts(&line)?, line.key)))
             .map(|(counts, key)| (key, counts))
             .collect();
-        let existing = self.pairs.iter().filter_map(|pair| found.get_key_value(&pair.key));
+        let existing = self.entries.iter().filter_map(|entry| found.get_key_value(&entry.key));
         existing.map(|(key, counts)| (key.clone(), counts.clone())).collect()
     }
 
-    fn to_bytes(&self, known: &HashMap<String, KindCounts>) -> Vec<u8> {
+    fn to_bytes(&self, known: &HashMap<String, Counts>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for pair in &self.pairs {
-            let Some(counts) = known.get(&pair.key) else { continue };
-            let line = Line {
-                key: pair.key.clone(),
-                from: pair.from.clone(),
-                to: pair.to.clone(),
-                changes: self
-                    .kinds
-                    .iter()
-                    .map(|kind| (*kind).to_owned())
-                    .zip(counts.iter().copied())
-                    .collect(),
-                check: check(&pair.key, counts),
+        for Entry { key, snapshot, to } in &self.entries {
+            let Some(counts) = known.get(key) else { continue };
+            let named =
+                self.names.iter().map(|name| (*name).to_owned()).zip(counts.iter().copied()).collect();
+            let counted = match to.clone() {
+                Some(to) => Counted::Pair { from: snapshot.clone(), to, changes: named },
+                None => Counted::Snapshot { snapshot: snapshot.clone(), figures: named },
             };
+            let line = Line { key: key.clone(), counted, check: check(key, counts) };
             serde_json::to_writer(&mut bytes, &line).expect("text keys and plain values serialise");
             bytes.push(b'\n');
         }
@@ -168,12 +198,12 @@ impl<'a> ChangeCache<'a> {
 }
 
 /// Returns what counts follow from beside the snapshots.
-fn basis(table: &Table, roles: Roles) -> String {
+fn basis(rules_version: u32, table: &Table, roles: Roles) -> String {
     let dataset = table.dataset();
-    format!("{RULES_VERSION} {} {} {:?}", dataset.name, dataset.version, *roles)
+    format!("{rules_version} {} {} {:?}", dataset.name, dataset.version, *roles)
 }
 
-/// Returns the digest of a snapshot's content: of what a diff reads. Its run and the names of its files alone would do,
+/// Returns the digest of a snapshot's content: of what is read. Its run and the names of its files alone would do,
 /// since a run never writes a name twice; the hashes hold even if a person moves files between lakes.
 fn snapshot_digest(snapshot: &PublishedSnapshot) -> String {
     let manifest = &snapshot.manifest;
@@ -184,7 +214,7 @@ fn snapshot_digest(snapshot: &PublishedSnapshot) -> String {
     sha256_hex(text)
 }
 
-fn check(key: &str, counts: &[u64]) -> String {
+fn check(key: &str, counts: &[i64]) -> String {
     let mut check = sha256_hex(format!("{key} {counts:?}"));
     check.truncate(CHECK_DIGITS);
     check
@@ -223,12 +253,12 @@ mod tests {
     fn counted(table: &Table) -> Vec<String> {
         let published = table.snapshots().unwrap();
         let roles = Roles::of(table.dataset()).unwrap();
-        let mut cache = ChangeCache::read(table, roles, &published);
+        let mut cache = CountCache::of_changes(table, roles, &published);
         let counted = RefCell::new(Vec::new());
         for (position, pair) in published.windows(2).enumerate() {
             let runs = [0, 1].map(|side| pair[side].manifest.run_id.as_str());
-            let number = runs.iter().map(|run| u64::from_str_radix(run, 16).unwrap()).sum::<u64>();
-            let expected: KindCounts = (0..roles.kinds().len() as u64).map(|kind| number + kind).collect();
+            let number = runs.iter().map(|run| i64::from_str_radix(run, 16).unwrap()).sum::<i64>();
+            let expected: Counts = (number..).take(roles.kinds().len()).collect();
             let count = || {
                 counted.borrow_mut().push(runs.map(|run| &run[..1]).join(""));
                 Ok(expected.clone())
@@ -330,7 +360,7 @@ mod tests {
         let published = table.snapshots().unwrap();
         let roles = Roles::of(table.dataset()).unwrap();
         let key = |published: &[PublishedSnapshot]| {
-            ChangeCache::read(&table, roles, published).pairs[0].key.clone()
+            CountCache::of_changes(&table, roles, published).entries[0].key.clone()
         };
         let first = key(&published);
         let changed = |change: &dyn Fn(&mut PublishedSnapshot)| {
@@ -344,7 +374,9 @@ mod tests {
         changed(&|snapshot| snapshot.manifest.run_id = run_id("dddddddd"));
         changed(&|snapshot| snapshot.manifest.schema_version += 1);
         changed(&|snapshot| snapshot.id = snapshot_id(DAY_AFTER));
-        assert!(basis(&table, roles).starts_with(&format!("{RULES_VERSION} software_inventory ")));
+        assert!(
+            basis(RULES_VERSION, &table, roles).starts_with(&format!("{RULES_VERSION} software_inventory "))
+        );
     }
 
     #[test]
@@ -397,12 +429,12 @@ mod tests {
         for table in [lake(&temp.path().join("lake")), fill(in_store)] {
             let published = table.snapshots().unwrap();
             let roles = Roles::of(table.dataset()).unwrap();
-            let mut caches = [0, 1].map(|_| ChangeCache::read(&table, roles, &published));
+            let mut caches = [0, 1].map(|_| CountCache::of_changes(&table, roles, &published));
             for (position, cache) in caches.iter_mut().enumerate() {
                 cache.get_or_count(position, || Ok(vec![7; roles.kinds().len()])).unwrap();
             }
-            caches.iter_mut().for_each(ChangeCache::write);
-            let cache = ChangeCache::read(&table, roles, &published);
+            caches.iter_mut().for_each(CountCache::write);
+            let cache = CountCache::of_changes(&table, roles, &published);
             assert_eq!(cache.known.len(), 2);
         }
     }
@@ -451,19 +483,19 @@ mod tests {
     fn counts_of_an_interrupted_run_are_kept() {
         let temp = temp_dir();
         let table = open_table(temp.path());
-        let num_pairs = PAIRS_PER_WRITE + 1;
+        let num_pairs = ENTRIES_PER_WRITE + 1;
         for day in 0..=num_pairs {
             publish(&table, &format!("202101{:02}T120000Z", day + 1), &format!("{day:08x}"), Content::Full)
                 .unwrap();
         }
         let published = table.snapshots().unwrap();
         let roles = Roles::of(table.dataset()).unwrap();
-        let mut cache = ChangeCache::read(&table, roles, &published);
+        let mut cache = CountCache::of_changes(&table, roles, &published);
         for position in 0..num_pairs {
             cache.get_or_count(position, || Ok(vec![0; roles.kinds().len()])).unwrap();
         }
         // As after a kill: not written.
         drop(cache);
-        assert_eq!(ChangeCache::read(&table, roles, &published).known.len(), PAIRS_PER_WRITE);
+        assert_eq!(CountCache::of_changes(&table, roles, &published).known.len(), ENTRIES_PER_WRITE);
     }
 }
