@@ -15,7 +15,7 @@ use pipeline::report::{RunOutcome, RunReport};
 use serde_json::Value;
 
 use crate::stores::{Kind, Store};
-use crate::support::{Run, Sandbox, unlimited};
+use crate::support::{Run, Sandbox, take_on, unlimited};
 
 /// An attempt at a task: takes the assignment, returns the report.
 type Attempt<'a> = dyn Fn(&[u8]) -> Vec<u8> + Sync + 'a;
@@ -70,19 +70,19 @@ fn tenant() -> Tenant {
 }
 
 /// Ingests on a cluster.
-fn take(sandbox: &Sandbox, cluster: &Threads<'_>, config: &IngestConfig) -> Result<RunReport, IngestError> {
-    sandbox.take_on(Some(cluster), config)?.into_iter().next().unwrap().result
+fn take(cluster: &Threads<'_>, config: &IngestConfig) -> Result<RunReport, IngestError> {
+    take_on(Some(cluster), config)?.into_iter().next().unwrap().result
 }
 
 fn take_via(sandbox: &Sandbox, cluster: &Threads<'_>, emulator: &Emulator) -> Result<RunReport, IngestError> {
-    take(sandbox, cluster, &sandbox.impatient_config(emulator, None))
+    take(cluster, &sandbox.impatient_config(emulator, None))
 }
 
 /// Ingests files on a cluster.
 fn take_from(sandbox: &Sandbox, cluster: &Threads<'_>, paths: &[&str]) -> Result<RunReport, IngestError> {
     let mut config = config_of(sandbox, paths);
     config.max_rejects = MaxRejects::Count(u64::MAX);
-    take(sandbox, cluster, &config)
+    take(cluster, &config)
 }
 
 fn config_of(sandbox: &Sandbox, paths: &[&str]) -> IngestConfig {
@@ -147,7 +147,7 @@ fn tasks_publish_what_one_machine_publishes() {
     let mut config = one.impatient_config(&emulator, None);
     config.if_published = pipeline::ingest::IfPublished::Replace;
     config.table = Some(pipeline::lake::TableKind::Delta);
-    assert_eq!(take(&one, &cluster, &config).unwrap().outcome, RunOutcome::Published);
+    assert_eq!(take(&cluster, &config).unwrap().outcome, RunOutcome::Published);
     check_whole(&one);
     assert_eq!(one.rows(), several.rows());
 }
@@ -179,7 +179,7 @@ fn files_are_read_by_tasks_with_their_rejects() {
     let fresh = Sandbox::new();
     let mut config = config_of(&fresh, &paths);
     config.max_rejects = MaxRejects::Count(0);
-    let error = take(&fresh, &Threads::new(3), &config).unwrap_err();
+    let error = take(&Threads::new(3), &config).unwrap_err();
     let IngestError::TooManyRejects { rejects: path, .. } = &error else { panic!("{error}") };
     let kept = std::fs::File::open(path).unwrap();
     let kept = std::io::read_to_string(flate2::read::MultiGzDecoder::new(kept)).unwrap();
@@ -326,12 +326,12 @@ fn pages_are_read_on_the_driver() {
         panic!("the default")
     };
     service.via = Some(pipeline::source::ApiRoute::Json);
-    assert_eq!(take(&sandbox, &cluster, &config).unwrap().outcome, RunOutcome::Published);
+    assert_eq!(take(&cluster, &config).unwrap().outcome, RunOutcome::Published);
     assert_eq!(cluster.jobs(), Vec::<usize>::new());
     check_whole(&sandbox);
 
     config.keep_parts = true;
-    let error = sandbox.take_on(Some(&cluster), &config).unwrap_err();
+    let error = take_on(Some(&cluster), &config).unwrap_err();
     assert_eq!(
         (error.exit_code(), error.to_string().as_str()),
         (ExitCode::Usage, "--keep-parts cannot be used with executors")
@@ -378,12 +378,12 @@ fn run_of_a_store_by_its_variables() {
         run_task(assignment)
     };
     let cluster = Threads::new(2).attempting(&attempt);
-    assert_eq!(take(&sandbox, &cluster, &config).unwrap().outcome, RunOutcome::Published);
+    assert_eq!(take(&cluster, &config).unwrap().outcome, RunOutcome::Published);
     // The driver fails: what its tasks have sent is aborted.
     emulator.regenerate(TenantOptions::default().generated_time + TimeDelta::hours(24));
     let fail = |assignment: &[u8]| {
         run_task(assignment);
         b"lost".to_vec()
     };
-    take(&sandbox, &Threads::new(2).attempting(&fail), &config).unwrap_err();
+    take(&Threads::new(2).attempting(&fail), &config).unwrap_err();
 }

@@ -95,17 +95,7 @@ impl Sandbox {
         emulator: &Emulator,
         datasets: Option<&str>,
     ) -> Result<Vec<TakenDataset>, IngestError> {
-        self.take_on(None, &self.impatient_config(emulator, datasets))
-    }
-
-    /// Ingests in this process, on a cluster if there is one.
-    pub fn take_on(
-        &self,
-        cluster: Option<&dyn Cluster>,
-        config: &IngestConfig,
-    ) -> Result<Vec<TakenDataset>, IngestError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        ingest_on(cluster, config, &runtime, &Cancel::default(), &mut |_| {})
+        take_on(None, &self.impatient_config(emulator, datasets))
     }
 
     /// The configuration of an ingest from the emulator with limits so short that a test can wait for them.
@@ -193,6 +183,15 @@ impl Sandbox {
         rows.sort_unstable();
         rows
     }
+}
+
+/// Ingests in this process, on a cluster if there is one.
+pub fn take_on(
+    cluster: Option<&dyn Cluster>,
+    config: &IngestConfig,
+) -> Result<Vec<TakenDataset>, IngestError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    ingest_on(cluster, config, &runtime, &Cancel::default(), &mut |_| {})
 }
 
 fn list(root: &Path, folder: &Path, listing: &mut BTreeMap<String, u64>) {
