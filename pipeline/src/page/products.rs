@@ -23,9 +23,9 @@ const MAX_VERSIONS: usize = 100;
 /// Versions, platforms and groups of a product that are told, at most.
 const MAX_DETAILS: usize = 8;
 
-/// Bytes of all products on the page, about: half of what the page may have, since their script and the markup of the
-/// first ones come on top.
-const PRODUCTS_BYTES: usize = 1_600_000;
+/// Bytes of all products on the page, at most and mostly less: four fifths of what the page may have, the other sections
+/// come on top.
+const PRODUCTS_BYTES: usize = 2_400_000;
 
 /// Bytes of a product's numbers and punctuation, and of an entry of its details.
 const PRODUCT_BYTES: usize = 40;
@@ -273,7 +273,7 @@ fn most<T: Ord + Hash>(mut entries: Vec<(T, u64)>) -> Vec<(T, u64)> {
 /// Leaves out what there is no room for: details of the products on the fewest devices, then those products. Three
 /// quarters of the room are for names, if all do not fit.
 fn fit(products: &mut Vec<Product>, room: usize) {
-    let text_bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let text_bytes = |text: &Option<String>| text.as_ref().map_or(0, |text| page_bytes(text));
     let name_bytes = |product: &Product| product.name.iter().map(text_bytes).sum::<usize>() + PRODUCT_BYTES;
     let all_names: usize = products.iter().map(name_bytes).sum();
     let mut names_room = all_names.min(room / 4 * 3);
@@ -290,6 +290,14 @@ fn fit(products: &mut Vec<Product>, room: usize) {
             product.detail = None;
         }
     }
+}
+
+/// Returns the bytes of a text in the page, where it is in a string of a script.
+fn page_bytes(text: &str) -> usize {
+    /// Of `\\u{2028}`, at most.
+    const ESCAPED: usize = 10;
+    let is_escaped = |c: &char| c.is_control() || "<>&'\"\\\u{2028}\u{2029}".contains(*c);
+    text.len() + text.chars().filter(is_escaped).count() * (ESCAPED - 1)
 }
 
 /// Takes so many bytes of the room, if it has them.
@@ -353,6 +361,8 @@ fn support(table: &TableSnapshots, cube: &Cube, num_names: usize, rollups: Suppo
 
 #[cfg(test)]
 mod tests {
+    use super::super::render::render;
+    use super::super::sample::sample;
     use super::*;
 
     fn product(name: &str, devices: u64) -> Product {
@@ -367,6 +377,33 @@ mod tests {
                 versions: vec![(Some("1.".repeat(20)), devices)],
                 ..Default::default()
             }),
+        }
+    }
+
+    #[test]
+    fn page_of_very_many_products_is_bounded() {
+        for name in ["product_with_a_name", "<\u{2028}\"&>", "日本語の製品名"] {
+            let entries: Vec<_> = (0..8).map(|index| (index, 1)).collect();
+            let detail = ProductDetail {
+                versions: (0..8).map(|index| (Some(format!("{name} {index}")), 10)).collect(),
+                platforms: entries.clone(),
+                groups: entries,
+            };
+            let mut products: Vec<_> = (0..50_000)
+                .map(|index| Product {
+                    name: vec![Some(name.to_owned()), Some(format!("{name} {index}"))],
+                    detail: Some(detail.clone()),
+                    ..product(name, 300_000)
+                })
+                .collect();
+            fit(&mut products, PRODUCTS_BYTES);
+            assert!(products.len() > 5_000, "{}", products.len());
+            let mut page = sample();
+            page.products[0].platforms.resize(8, None);
+            page.products[0].groups.resize(8, None);
+            page.products[0].products = products;
+            let html = render(&page);
+            assert!(html.len() < 3_000_000, "{name}: {}", html.len());
         }
     }
 
