@@ -17,6 +17,7 @@ VENV := .venv
 DELTA_VENV := .venv-delta
 SPARK3_VENV := .venv-spark3
 BROWSER_TOOLS := .browser
+SPARK40_VENV := .venv-spark40
 LAKE := $(or $(DEFENDER_LAKE),./lake)
 
 # Tools that are installed if they are missing. Versions of the readers: tests/readers/requirements.txt.
@@ -159,8 +160,13 @@ test: nextest ## Install what the tests need, build and run them all
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
 	  DEFENDER_LAKE_SPARK3_PYTHON="$(CURDIR)/$(SPARK3_VENV)/bin/python" DEFENDER_LAKE_BROWSER="$(CURDIR)/$(BROWSER_TOOLS)" \
+	  DEFENDER_LAKE_SPARK40_PYTHON="$(CURDIR)/$(SPARK40_VENV)/bin/python" \
 	  $(CARGO) nextest run $(TESTS) --profile $(NEXTEST_PROFILE)
 	@$(CARGO) test --locked --workspace --doc $(FEATURES)
+
+test-spark-faults: nextest test-tools ## Test ingests by Spark whose workers, executors and drivers are killed
+	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+	  $(CARGO) nextest run $(TESTS) --ignore-default-filter -E 'test(/^spark::faults::/)'
 
 .PHONY: test-tools test-programs
 # Without the job slots of make, which would leave cargo one.
@@ -168,7 +174,7 @@ test-programs:
 	@MAKEFLAGS= MFLAGS= $(CARGO) nextest run $(TESTS) --no-run
 
 test-tools: $(BROWSER_TOOLS)/.installed-$(PLAYWRIGHT_VERSION)-$(AXE_VERSION)
-test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) wheel
+test-tools: $(VENV)/.readers $(DELTA_VENV)/.readers $(SPARK3_VENV)/.readers $(SPARK40_VENV)/.readers node_modules/.azurite-$(AZURITE_VERSION) wheel
 	$(call install_wheel,$(VENV))
 
 # Installs the wheel that `make wheel` built, if it is not the one that is installed.
@@ -295,7 +301,7 @@ fuzz: cargo-fuzz ## Fuzz each target for FUZZ_SECONDS (60), its corpus first
 	done
 
 clean: ## Remove what was built or installed; never the lake
-	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) $(BROWSER_TOOLS) node_modules
+	rm -rf $(VENV) $(DELTA_VENV) $(SPARK3_VENV) $(SPARK40_VENV) $(BROWSER_TOOLS) node_modules
 	$(CARGO) clean
 
 # ---- what they need, installed once; a stamp file says that it is done ----
@@ -333,12 +339,20 @@ $(VENV)/.maturin-$(MATURIN_VERSION): | $(VENV)/bin/python $(if $(filter test-too
 	@$(VENV)/bin/python $(PIP_INSTALL) maturin==$(MATURIN_VERSION)
 	@touch $@
 
+# What is in the other environment, the wheel too, is found there: only Spark is another.
+$(SPARK40_VENV)/.readers: tests/readers/spark40-requirements.txt | $(SPARK40_VENV)/bin/python $(VENV)/bin/python
+	@echo 'installing Spark 4.0 for Python (about a minute, 480 MB)'
+	@$(SPARK40_VENV)/bin/python $(PIP_INSTALL) --no-deps -r $<
+	@packages="import site; print(site.getsitepackages()[0])"; $(VENV)/bin/python -c "$$packages" \
+	  > "$$($(SPARK40_VENV)/bin/python -c "$$packages")/others.pth"
+	@touch $@
+
 $(VENV)/.bench: pipeline/benches/requirements.txt | $(VENV)/bin/python
 	@echo 'installing the tools to compare with'
 	@$(VENV)/bin/python $(PIP_INSTALL) -r $<
 	@touch $@
 
-$(VENV)/bin/python $(DELTA_VENV)/bin/python $(SPARK3_VENV)/bin/python:
+$(VENV)/bin/python $(DELTA_VENV)/bin/python $(SPARK3_VENV)/bin/python $(SPARK40_VENV)/bin/python:
 	@$(PYTHON) -m venv $(@:/bin/python=) || \
 	  { rm -rf $(@:/bin/python=); echo 'needs Python 3.11 or newer with its venv module (Debian: python3-venv)' >&2; exit 1; }
 

@@ -22,7 +22,8 @@ const FOREIGN_FOLDERS: &[&str] = &["target", "corpus", "artifacts", "node_module
 const ROOTS: &[&str] = &["pipeline/", "schema/", "fixtures/", "tests/", ".ci/", ".config/", ".cargo/"];
 
 /// Options of other programs that documents name.
-const OTHER_OPTIONS: &[&str] = &["--features", "--release", "--changes", "--devices", "--day", "--indent"];
+const OTHER_OPTIONS: &[&str] =
+    &["--master", "--features", "--release", "--changes", "--devices", "--day", "--indent"];
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is a folder of the repository")

@@ -30,6 +30,7 @@ mod house;
 mod readers;
 mod python;
 mod schema_growth;
+mod spark;
 mod history;
 mod history_roles;
 mod changes;

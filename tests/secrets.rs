@@ -33,8 +33,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+/// Neither the output of a run nor any file of the sandbox has a secret.
 #[track_caller]
-fn assert_none(emulator: &Emulator, sandbox: &Sandbox, run: &Run) {
+pub fn assert_holds_no_secret(emulator: &Emulator, sandbox: &Sandbox, run: &Run) {
     let secrets = secrets(emulator);
     let look = |place: &str, bytes: &[u8]| {
         for secret in &secrets {
@@ -73,9 +74,9 @@ fn success_shows_no_secret() {
                 "200",
             ];
             let run = sandbox.ingest_via(&emulator, &args).expect(0);
-            assert_none(&emulator, &sandbox, &run);
+            assert_holds_no_secret(&emulator, &sandbox, &run);
             let run = sandbox.run("snapshots", &["--json"]).expect(0);
-            assert_none(&emulator, &sandbox, &run);
+            assert_holds_no_secret(&emulator, &sandbox, &run);
         }
     }
 }
@@ -110,7 +111,7 @@ fn failures_show_no_secret() {
         emulator.script(at, times, fault);
         let run = sandbox.ingest_via(&emulator, &["-vv"]);
         assert_eq!(run.code, code, "{name}: {}", run.stderr);
-        assert_none(&emulator, &sandbox, &run);
+        assert_holds_no_secret(&emulator, &sandbox, &run);
         assert!(!run.stderr.contains("LEAK"), "{name}: {}", run.stderr);
     }
 }
@@ -130,7 +131,7 @@ fn failed_pages_show_no_secret() {
         emulator.script(At::Page, u32::MAX, fault);
         let run = sandbox.ingest_via(&emulator, &["-vv", "--via", "json", "--page-size", "100"]);
         assert!([3, 4].contains(&run.code), "{run:?}");
-        assert_none(&emulator, &sandbox, &run);
+        assert_holds_no_secret(&emulator, &sandbox, &run);
         assert!(!run.stderr.contains("LEAK"), "{}", run.stderr);
     }
 }

@@ -180,21 +180,10 @@ pub fn duckdb(dataset: &Dataset, lake: &str, files: &FileColumns) -> Option<Stri
 /// is the null partition's name, and drops the rows of one of them.
 pub fn spark(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> String {
     let name = dataset.name;
-    let columns: Vec<String> = dataset
-        .file_columns()
-        .chain(extra_fields.column())
-        .chain(dataset.partition_columns())
+    let columns: Vec<String> = spark_columns_of(dataset, extra_fields)
         .map(|column| {
-            let not_null = match column.presence {
-                Presence::Required => " NOT NULL",
-                Presence::Optional => "",
-            };
-            format!(
-                "  {} {}{not_null} COMMENT {}",
-                column.name,
-                spark_type(column.column_type),
-                spark_text(column.doc)
-            )
+            let not_null = if column.presence == Presence::Required { " NOT NULL" } else { "" };
+            format!("  {}", spark_column(column, not_null))
         })
         .collect();
     format!(
@@ -202,6 +191,22 @@ pub fn spark(dataset: &Dataset, lake: &str, extra_fields: ExtraFields) -> String
         columns.join(",\n"),
         spark_text(&spark_path(&format!("{lake}/{name}"))),
     )
+}
+
+/// Returns a table's columns as the schema of a Spark `DataFrame`, partition columns last. All can be null, as in whatever
+/// Spark reads from files.
+pub fn spark_columns(dataset: &Dataset, extra_fields: ExtraFields) -> String {
+    let columns = spark_columns_of(dataset, extra_fields).map(|column| spark_column(column, ""));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+fn spark_columns_of(dataset: &Dataset, extra_fields: ExtraFields) -> impl Iterator<Item = &'static Column> {
+    dataset.file_columns().chain(extra_fields.column()).chain(dataset.partition_columns())
+}
+
+fn spark_column(column: &Column, not_null: &str) -> String {
+    let column_type = spark_type(column.column_type);
+    format!("{} {column_type}{not_null} COMMENT {}", column.name, spark_text(column.doc))
 }
 
 /// Returns a statement that creates a view without rows, with the columns of the table: for a lake that lacks it, so that

@@ -4,6 +4,7 @@ import atexit
 import datetime
 import functools
 import os
+import sys
 import tempfile
 import time
 
@@ -11,6 +12,8 @@ import time
 os.environ["TZ"] = "UTC"
 time.tzset()
 os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+# Its data sources in Python are those of this environment.
+os.environ["PYSPARK_PYTHON"] = sys.executable
 
 from pyspark.sql import SparkSession  # noqa: E402
 

@@ -10,6 +10,8 @@ mod read;
 mod part_batches;
 mod plain_text;
 mod stream;
+mod source;
+mod table;
 
 use pyo3::prelude::*;
 
@@ -26,7 +28,11 @@ mod native {
     #[pymodule_export]
     use crate::read::{Reader, read};
     #[pymodule_export]
+    use crate::source::{list_parts, read_parts, spark_columns};
+    #[pymodule_export]
     use crate::stream::Schema;
+    #[pymodule_export]
+    use crate::table::table_files;
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -17,6 +17,7 @@ mod history;
 mod ingest_summary;
 mod ingest_options;
 mod call;
+mod table_files;
 mod choices;
 mod table_options;
 mod config_file;
@@ -34,6 +35,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use self::call::{FoundParts, IngestCall, find_dataset, find_parts, ingest, ingest_config, manifests};
 pub use self::command_error::CommandError;
 pub use self::ingest_options::IngestOptions;
+pub use self::table_files::{TableFiles, table_files};
 
 use self::command_error::CommandResult;
 use self::output::{print_data, say};

@@ -156,3 +156,30 @@ def run_on(cluster: Any, args: Sequence[str]) -> int:
 
 def write_portion(assignment: bytes) -> bytes:
     """Runs one task of an ingest on a cluster, and returns its report. For `defender_lake.spark`."""
+
+def spark_columns(dataset: str, *, extra_fields: bool, reject_column: bool) -> str:
+    """Returns the columns of a dataset as the schema of a Spark DataFrame. For `defender_lake.spark`."""
+
+def table_files(lake: _Path, *, dataset: str, date: str | None) -> tuple[str, str, list[str]]:
+    """Returns the columns of a table for Spark, its folder as a URL, and the files that manifests list. For `defender_lake.spark`."""
+
+def list_parts(
+    dataset: str,
+    options: dict[str, Any],
+    *,
+    tenant_id: str | None,
+    client_id: str | None,
+    client_secret: str | None,
+) -> tuple[str, list[tuple[str, int | None]]]:
+    """Lists an export: its time, and each part with its size if known. For `defender_lake.spark`."""
+
+def read_parts(
+    parts: Sequence[str],
+    *,
+    generated_time: str,
+    dataset: str,
+    extra_fields: bool,
+    reject_column: bool,
+    batch_rows: int,
+) -> Any:
+    """Reads listed parts as a stream of Arrow's record batches. For `defender_lake.spark`."""
