@@ -135,6 +135,19 @@ await check('other_tables_are_sorted_too', async () => {
   await silent();
 });
 
+await check('long_tables_are_folded', async () => {
+  const { page, silent } = await open(filled);
+  const table = await page.locator('table.folded').first().elementHandle();
+  const rows = () => table.$$eval('tbody tr', (all) => all.filter((row) => row.checkVisibility()).length);
+  equal(await rows(), 10, 'rows at first');
+  await page.getByRole('button', { name: /^Show all / }).first().click();
+  equal(await rows(), await table.$$eval('tbody tr', (all) => all.length), 'rows after the click');
+  equal(await page.getByRole('button', { name: 'Show the first 10' }).getAttribute('aria-expanded'), 'true', 'aria-expanded');
+  await page.emulateMedia({ media: 'print' });
+  equal(await page.locator('table.folded tbody tr:nth-child(11)').first().isVisible(), true, 'rows on paper');
+  await silent();
+});
+
 await check('products_are_found_by_words', async () => {
   const { page, silent } = await open(filled);
   const search = page.getByRole('searchbox').first();

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::charts::{self, DayAxis, DayValue, Ink, Unit};
 use super::data::{
-    AgeBucket, Better, Breakdown, Changes, Cve, Exposure, Figure, FigureValue, Flow, Note, PageData, Point,
-    Product, Products, Support,
+    AgeBucket, Better, Breakdown, Changes, Cve, Exposure, Figure, FigureValue, Flow, Head, Note, PageData,
+    Point, Product, Products, Support,
 };
 use super::filters;
 use super::text::{age, label, number, percent, sentence_case};
@@ -45,6 +45,8 @@ struct Page<'a> {
     script: &'static str,
     sections: Vec<(String, String)>,
     age: String,
+    /// Each with the tables that it is of.
+    notes: Vec<(&'a Note, String)>,
     figures: Vec<FigureView<'a>>,
     lines: Vec<Chart>,
     bars: Vec<Chart>,
@@ -145,6 +147,7 @@ impl<'a> Page<'a> {
             script: SCRIPT,
             sections: sections(data),
             age: age(data.head.generated_time, data.head.made_at),
+            notes: notes(&data.head),
             figures: data.figures.iter().map(|figure| figure_view(figure, days)).collect(),
             lines: data
                 .figures
@@ -183,6 +186,32 @@ fn policy() -> String {
         hash(STYLE),
         hash(SCRIPT)
     )
+}
+
+/// Returns the notes with the tables that they are of, the same note of several tables once.
+fn notes(head: &Head) -> Vec<(&Note, String)> {
+    let mut notes: Vec<(&Note, Vec<&str>)> = Vec::new();
+    for note in &head.notes {
+        let is_same = |other: &Note| match (note, other) {
+            (Note::MissingDays { gaps, .. }, Note::MissingDays { gaps: others, .. }) => gaps == others,
+            (Note::OneSnapshot { .. }, Note::OneSnapshot { .. }) => true,
+            _ => false,
+        };
+        let table = match note {
+            Note::MissingDays { dataset, .. } | Note::OneSnapshot { dataset } => dataset.as_str(),
+            _ => "",
+        };
+        match notes.iter_mut().find(|(other, _)| is_same(other)) {
+            Some((_, tables)) => tables.push(table),
+            None => notes.push((note, vec![table])),
+        }
+    }
+    let names = |tables: Vec<&str>| match tables.len() {
+        1 => sentence_case(tables[0]),
+        all if all == head.datasets.len() => "All tables".to_owned(),
+        _ => tables.into_iter().map(sentence_case).collect::<Vec<_>>().join(", "),
+    };
+    notes.into_iter().map(|(note, tables)| (note, names(tables))).collect()
 }
 
 /// Returns the sections that the page has: anchor and title.

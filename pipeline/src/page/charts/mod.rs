@@ -78,7 +78,11 @@ pub fn spark(values: &[DayValue], days: DayAxis) -> String {
         let mut chart =
             ChartBuilder::on(area).margin_right(30).build_cartesian_2d(0.0..last, min - room..max + room)?;
         for run in runs(values) {
-            let points = run.iter().map(|(date, value)| (days.position(*date), *value));
+            let mut points: Vec<_> = run.iter().map(|(date, value)| (days.position(*date), *value)).collect();
+            if let [(at, value)] = points[..] {
+                // A line with round ends and no length: a circle would be stretched.
+                points.push((at + last * 0.002, value));
+            }
             chart.draw_series(LineSeries::new(points, Ink::Line.stroked()))?;
         }
         Ok(())

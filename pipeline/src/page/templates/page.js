@@ -77,6 +77,24 @@
     });
   }
 
+  const FOLDED = 10;
+
+  // Shows the first rows of a long table until the others are asked for.
+  function fold(table) {
+    const all = table.tBodies[0].rows.length;
+    if (all <= FOLDED + 2) return;
+    const button = element('button', 'fold');
+    button.type = 'button';
+    const show = (isFolded) => {
+      table.classList.toggle('folded', isFolded);
+      button.setAttribute('aria-expanded', String(!isFolded));
+      button.textContent = isFolded ? `Show all ${number.format(all)}` : `Show the first ${FOLDED}`;
+    };
+    button.addEventListener('click', () => show(!table.classList.contains('folded')));
+    table.parentNode.after(button);
+    show(true);
+  }
+
   const PAGE = 25;
   const SVG = 'http://www.w3.org/2000/svg';
 
@@ -90,7 +108,8 @@
     const search = article.querySelector('input');
     const status = article.querySelector('[role=status]');
     const [previous, next] = article.querySelectorAll('.turn button');
-    const join = (name) => [...name].reverse().map((part) => part || '').join(' ');
+    // Nothing comes after everything.
+    const join = (name) => [...name].reverse().map((part) => part ?? '\uffff').join(' ');
     const texts = data.rows.map(([name, , , , , , detail]) =>
       [...name, ...(detail ? detail[0].map(([version]) => version) : [])].join('\n').toLowerCase());
     let shown = data.rows.map((_, index) => index);
@@ -193,7 +212,10 @@
 
   document.addEventListener('DOMContentLoaded', () => {
     theme();
-    document.querySelectorAll('table.sortable').forEach(sortRows);
+    for (const table of document.querySelectorAll('table.sortable')) {
+      sortRows(table);
+      fold(table);
+    }
     document.querySelectorAll('[data-products]').forEach(products);
   });
 })();
