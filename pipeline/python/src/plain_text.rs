@@ -94,32 +94,3 @@ fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
     texts.keys().iter().for_each(|key| strings.append_option(key.map(|key| values.value(key as usize))));
     strings.finish()
 }
-
-#[cfg(test)]
-mod tests {
-    use arrow_array::builder::{ListBuilder, StringDictionaryBuilder};
-
-    use super::*;
-
-    #[test]
-    fn slices_hold_the_rows_as_plain_text() {
-        let texts: DictionaryArray<UInt32Type> =
-            [Some("a"), None, Some("bc"), Some("a")].into_iter().collect();
-        let mut lists = ListBuilder::new(StringDictionaryBuilder::<UInt32Type>::new());
-        for list in [Some(vec![Some("x"), None]), None, Some(vec![]), Some(vec![Some("y")])] {
-            lists.append_option(list);
-        }
-        let columns: [(&str, ArrayRef); 2] =
-            [("texts", Arc::new(texts)), ("lists", Arc::new(lists.finish()))];
-        let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
-        let slices: Vec<_> = PlainSlices::new(&batch, 3).collect();
-        let rows = |column: usize| slices.iter().map(|slice| slice[column].len()).collect::<Vec<_>>();
-        assert_eq!((rows(0), rows(1)), (vec![3, 1], vec![3, 1]));
-        let strings: Vec<_> = slices.iter().flat_map(|slice| slice[0].as_string::<i32>()).collect();
-        assert_eq!(strings, [Some("a"), None, Some("bc"), Some("a")]);
-        let last = slices[1][1].as_list::<i32>();
-        assert_eq!(last.value(0).as_string::<i32>().iter().collect::<Vec<_>>(), [Some("y")]);
-        let first = slices[0][1].as_list::<i32>();
-        assert_eq!((first.is_null(1), first.value(2).len(), first.value(0).null_count()), (true, 0, 1));
-    }
-}
