@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use codec::decode::DecodeCounts;
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -97,6 +98,22 @@ pub struct PartFacts {
     pub coerced: u64,
     /// Names given twice in one record.
     pub duplicate_names: u64,
+}
+
+impl PartFacts {
+    /// Returns the same with what decoding has counted.
+    #[must_use]
+    pub fn with_counts(self, counts: &DecodeCounts) -> Self {
+        Self {
+            json_bytes: counts.json_bytes,
+            records: counts.records,
+            rejected_records: counts.rejected_records,
+            field_rejects: counts.field_rejects,
+            coerced: counts.coerced,
+            duplicate_names: counts.duplicate_names,
+            ..self
+        }
+    }
 }
 
 /// What shows that a part is whole. Of several, the manifest has the strongest, in this order.

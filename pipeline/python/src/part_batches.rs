@@ -235,18 +235,7 @@ impl Work {
         }
         rejects.into_inner().finish()?;
         let counts = reader.counts();
-        self.counts.parts().push(PartFacts {
-            name: part.name.clone(),
-            bytes: part.bytes,
-            md5: part.md5.clone(),
-            proof: Some(part.proof),
-            json_bytes: counts.json_bytes,
-            records: counts.records,
-            rejected_records: counts.rejected_records,
-            field_rejects: counts.field_rejects,
-            coerced: counts.coerced,
-            duplicate_names: counts.duplicate_names,
-        });
+        self.counts.parts().push(part.facts().with_counts(&counts));
         Ok(())
     }
 

@@ -232,18 +232,7 @@ impl Workers<'_> {
         if let Some(first) = rejects.first.take() {
             self.note_rejected_part(part, &counts, first);
         }
-        let facts = PartFacts {
-            name: part.name.clone(),
-            bytes: part.bytes,
-            md5: part.md5.clone(),
-            proof: Some(part.proof),
-            json_bytes: counts.json_bytes,
-            records: counts.records,
-            rejected_records: counts.rejected_records,
-            field_rejects: counts.field_rejects,
-            coerced: counts.coerced,
-            duplicate_names: counts.duplicate_names,
-        };
+        let facts = part.facts().with_counts(&counts);
         tracing::debug!(part = part.name, records = facts.records, bytes = facts.bytes, "part decoded");
         locked(&self.parts).push((part.index, facts));
         progress.decoded_parts.fetch_add(1, Ordering::Relaxed);

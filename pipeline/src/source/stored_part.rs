@@ -17,7 +17,7 @@ use md5::{Digest, Md5};
 use rustix::fs::OFlags;
 
 use super::redelivery::ReturnHandle;
-use crate::manifest::Proof;
+use crate::manifest::{PartFacts, Proof};
 use crate::spool::{PartWriter, Spooled, for_each_chunk};
 
 /// A part at rest. Delivery continues until every part is dropped or rejected.
@@ -85,6 +85,17 @@ impl StoredPart {
 
     pub(super) fn with_return_handle(self, return_handle: ReturnHandle) -> Self {
         Self { return_handle: Some(return_handle), ..self }
+    }
+
+    /// Returns what a manifest has of it before it is decoded.
+    pub fn facts(&self) -> PartFacts {
+        PartFacts {
+            name: self.name.clone(),
+            bytes: self.bytes,
+            md5: self.md5.clone(),
+            proof: Some(self.proof),
+            ..PartFacts::default()
+        }
     }
 
     /// Checks the whole part against the server's MD5, then opens it: damage is found before the first row is
