@@ -161,12 +161,12 @@ test: nextest ## Install what the tests need, build and run them all
 	  DEFENDER_LAKE_DELTA_PYTHON="$(CURDIR)/$(DELTA_VENV)/bin/python" \
 	  DEFENDER_LAKE_SPARK3_PYTHON="$(CURDIR)/$(SPARK3_VENV)/bin/python" DEFENDER_LAKE_BROWSER="$(CURDIR)/$(BROWSER_TOOLS)" \
 	  DEFENDER_LAKE_SPARK40_PYTHON="$(CURDIR)/$(SPARK40_VENV)/bin/python" \
-	  $(CARGO) nextest run $(TESTS) --profile $(NEXTEST_PROFILE)
+	  $(VENV)/bin/python tests/stores/serve.py $(CARGO) nextest run $(TESTS) --profile $(NEXTEST_PROFILE)
 	@$(CARGO) test --locked --workspace --doc $(FEATURES)
 
 test-spark-faults: nextest test-tools ## Test ingests by Spark whose workers, executors and drivers are killed
 	@AZURITE="$(CURDIR)/node_modules/.bin/azurite" DEFENDER_LAKE_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-	  $(CARGO) nextest run $(TESTS) --ignore-default-filter -E 'test(/^spark::faults::/)'
+	  $(VENV)/bin/python tests/stores/serve.py $(CARGO) nextest run $(TESTS) --ignore-default-filter -E 'test(/^spark::faults::/)'
 
 .PHONY: test-tools test-programs
 # Without the job slots of make, which would leave cargo one.
@@ -192,7 +192,8 @@ check: cargo-deny ## Check format, lints, docs and licences; warnings are errors
 	  ! grep -E '^(reqwest|object_store|tokio|clap) ' <<<"$$tree" || \
 	  { echo 'codec must not depend on the network, the lake or the command line' >&2; exit 1; }
 	$(CARGO) deny --config .deny.toml check --hide-inclusion-graph licenses bans sources
-	$(CARGO) clippy --locked --manifest-path pipeline/codec/fuzz/Cargo.toml -- -D warnings
+	@# Without the C++ of libFuzzer, which only the targets are linked with.
+	CUSTOM_LIBFUZZER_PATH=/dev/null $(CARGO) clippy --locked --manifest-path pipeline/codec/fuzz/Cargo.toml -- -D warnings
 
 generate: ## Rewrite the files that are generated from the declared datasets
 	$(CARGO) run --locked --quiet -p schema --example generate

@@ -24,13 +24,16 @@ const VERSION: &str = "2021-12-02";
 const CONTAINER: &str = "tvm-export";
 
 pub struct Azurite {
-    child: Child,
     pub port: u16,
-    _folder: tempfile::TempDir,
+    /// Unless `make test` has started one for all tests.
+    own: Option<(Child, tempfile::TempDir)>,
 }
 
 impl Azurite {
     pub fn start() -> Self {
+        if let Some(port) = shared_port("DEFENDER_LAKE_AZURITE_PORT") {
+            return Self { port, own: None };
+        }
         let program = std::env::var_os("AZURITE").map_or_else(
             || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../node_modules/.bin/azurite")),
             PathBuf::from,
@@ -52,10 +55,9 @@ impl Azurite {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let azurite = Self { child, port, _folder: folder };
+        let azurite = Self { port, own: Some((child, folder)) };
         for _ in 0..600 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                azurite.send("PUT", &format!("/{ACCOUNT}/{CONTAINER}?restype=container"), None, &[]);
                 return azurite;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -65,8 +67,11 @@ impl Azurite {
 
     /// Makes a container that everybody may read.
     pub fn create_public(&self, container: &str) {
-        let header = ("x-ms-blob-public-access", "container");
-        self.send("PUT", &format!("/{ACCOUNT}/{container}?restype=container"), Some(header), &[]);
+        self.create(container, Some(("x-ms-blob-public-access", "container")));
+    }
+
+    fn create(&self, container: &str, header: Option<(&str, &str)>) {
+        self.send("PUT", &format!("/{ACCOUNT}/{container}?restype=container"), header, &[]);
     }
 
     pub fn put(&self, path: &str, body: &[u8]) {
@@ -149,10 +154,16 @@ impl Azurite {
 
 impl Drop for Azurite {
     fn drop(&mut self) {
+        let Some((child, _)) = &mut self.own else { return };
         // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
+}
+
+/// The port of a server that `tests/stores/serve.py` has started for all tests.
+pub fn shared_port(variable: &str) -> Option<u16> {
+    std::env::var(variable).ok().map(|port| port.parse().expect("a port"))
 }
 
 fn sign(text: &str) -> String {
@@ -170,6 +181,7 @@ fn tenant() -> Tenant {
 #[test]
 fn azurite_parts_are_signed_expired_and_resumed() {
     let (azurite, emulator, tenant) = (Azurite::start(), unlimited(tenant()), tenant());
+    azurite.create(CONTAINER, None);
     azurite.upload(&tenant);
     let (hour, now) = (TimeDelta::hours(1), Utc::now());
     let good = azurite.urls(&tenant, now - hour, now + hour);

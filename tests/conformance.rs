@@ -351,7 +351,7 @@ fn duckdb_reads_the_lake_on_s3() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/readers/s3_by_duckdb.py");
     let output = std::process::Command::new(crate::stores::python())
         .arg(script)
-        .args(["127.0.0.1", &store.port().to_string(), "lake/some/lake"])
+        .args(["127.0.0.1", &store.port().to_string(), store.url().trim_start_matches("s3://")])
         .output()
         .unwrap();
     let run = Run::of(output).expect(0);
@@ -370,10 +370,11 @@ fn secrets_of_stores_are_never_shown() {
         command.env("AZURE_STORAGE_ACCOUNT_KEY", "").env("AZURE_STORAGE_SAS_TOKEN", sas);
         runs.push(Run::of(command.output().unwrap()));
         let mut command = store.command("snapshots");
-        command.env("DEFENDER_LAKE", format!("https://devstoreaccount1.blob.core.windows.net/lake?{sas}"));
+        let url = format!("https://devstoreaccount1.blob.core.windows.net/{}?{sas}", store.container);
+        command.env("DEFENDER_LAKE", url);
         runs.push(Run::of(command.output().unwrap()).expect(2));
         let mut command = store.command("snapshots");
-        command.env("DEFENDER_LAKE", store.url().replace("//lake", "//nothere"));
+        command.env("DEFENDER_LAKE", store.url().replace(&store.container, "nothere"));
         let missing = Run::of(command.output().unwrap()).expect(6);
         assert!(missing.error().contains("create the container or bucket"), "{}", missing.error());
         runs.push(missing);

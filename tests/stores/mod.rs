@@ -4,6 +4,7 @@ mod fault_proxy;
 mod stall_proxy;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ use url::Url;
 
 pub use self::fault_proxy::FaultProxy;
 pub use self::stall_proxy::StallProxy;
-use crate::azurite::{ACCOUNT, Azurite, KEY};
+use crate::azurite::{ACCOUNT, Azurite, KEY, shared_port};
 use crate::support::Sandbox;
 
 /// The key of the S3 server's account; it takes any.
@@ -33,6 +34,8 @@ pub struct Store {
     pub sandbox: Sandbox,
     /// Whether its table is to be a Delta table.
     pub is_delta: bool,
+    /// Its container or bucket, which no other test has.
+    pub container: String,
     place: Place,
     client: HttpClient,
     runtime: Runtime,
@@ -62,10 +65,11 @@ impl Store {
         let client = HttpClient::try_direct(Duration::from_secs(5), Duration::from_mins(1)).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let store = Self { sandbox: Sandbox::new(), is_delta: false, place, client, runtime };
+        let container = format!("lake{:016x}", RandomState::new().hash_one(()));
+        let store = Self { sandbox: Sandbox::new(), is_delta: false, container, place, client, runtime };
         match &store.place {
             Place::Disk => {}
-            Place::Azure(azurite) => azurite.create_public("lake"),
+            Place::Azure(azurite) => azurite.create_public(&store.container),
             Place::S3(_) => assert_eq!(store.send(Method::PUT, "", &[], b"").0, 200),
         }
         store
@@ -80,8 +84,8 @@ impl Store {
     pub fn url(&self) -> String {
         match &self.place {
             Place::Disk => self.sandbox.lake().to_str().unwrap().to_owned(),
-            Place::Azure(_) => format!("az://lake/{PREFIX}"),
-            Place::S3(_) => format!("s3://lake/{PREFIX}"),
+            Place::Azure(_) => format!("az://{}/{PREFIX}", self.container),
+            Place::S3(_) => format!("s3://{}/{PREFIX}", self.container),
         }
     }
 
@@ -170,7 +174,7 @@ impl Store {
                 std::fs::write(path, body).unwrap();
             }
             Place::Azure(azurite) => {
-                azurite.put(&format!("/{ACCOUNT}/lake/{PREFIX}/{path}"), body);
+                azurite.put(&format!("/{ACCOUNT}/{}/{PREFIX}/{path}", self.container), body);
             }
             Place::S3(_) => assert_eq!(self.send(Method::PUT, path, &[], body).0, 200),
         }
@@ -179,7 +183,9 @@ impl Store {
     pub fn delete(&self, path: &str) {
         match &self.place {
             Place::Disk => std::fs::remove_file(self.sandbox.lake().join(path)).unwrap(),
-            Place::Azure(azurite) => azurite.delete(&format!("/{ACCOUNT}/lake/{PREFIX}/{path}")),
+            Place::Azure(azurite) => {
+                azurite.delete(&format!("/{ACCOUNT}/{}/{PREFIX}/{path}", self.container));
+            }
             Place::S3(_) => assert_eq!(self.send(Method::DELETE, path, &[], b"").0, 204),
         }
     }
@@ -188,8 +194,10 @@ impl Store {
     fn send(&self, method: Method, path: &str, query: &[(&str, &str)], body: &[u8]) -> (u16, Vec<u8>) {
         let container = match &self.place {
             Place::Disk => panic!("a disk takes no requests"),
-            Place::Azure(azurite) => format!("http://127.0.0.1:{}/{ACCOUNT}/lake", azurite.port),
-            Place::S3(moto) => format!("http://127.0.0.1:{}/lake", moto.port),
+            Place::Azure(azurite) => {
+                format!("http://127.0.0.1:{}/{ACCOUNT}/{}", azurite.port, self.container)
+            }
+            Place::S3(moto) => format!("http://127.0.0.1:{}/{}", moto.port, self.container),
         };
         let place = if path.is_empty() { container } else { format!("{container}/{PREFIX}/{path}") };
         let mut url = Url::parse(&place).unwrap();
@@ -238,12 +246,16 @@ pub fn python() -> PathBuf {
 
 /// An S3 server: moto's, in Python.
 struct Moto {
-    child: Child,
     port: u16,
+    /// Unless `make test` has started one for all tests.
+    own: Option<Child>,
 }
 
 impl Moto {
     fn start() -> Self {
+        if let Some(port) = shared_port("DEFENDER_LAKE_MOTO_PORT") {
+            return Self { port, own: None };
+        }
         // Another process may take the port in between; then moto says so and the test fails.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new(python())
@@ -252,7 +264,7 @@ impl Moto {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let moto = Self { child, port };
+        let moto = Self { port, own: Some(child) };
         for _ in 0..600 {
             if TcpStream::connect(("127.0.0.1", port)).is_ok() {
                 return moto;
@@ -265,7 +277,8 @@ impl Moto {
 
 impl Drop for Moto {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let Some(child) = &mut self.own else { return };
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
