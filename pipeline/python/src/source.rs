@@ -1,18 +1,17 @@
 //! What the Spark data source `defender` asks of the pipeline: takes options by their flags' names, and listed parts; gives the
 //! columns of a dataset, the parts of an export, and batches. Never decides which task reads which part.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use arrow_schema::ArrowError;
 use chrono::{DateTime, Utc};
 use pipeline::cli::{self, CommandError};
 use pipeline::fetch::{MinThroughput, RetryPolicy};
-use pipeline::http::{RedactedUrl, Secret};
+use pipeline::http::Secret;
 use pipeline::manifest::Route;
 use pipeline::snapshot::SnapshotId;
 use pipeline::source::{
-    DownloadBounds, FetchProgress, ListedPart, PartAddress, RouteConfig, Source, SourceError, Sources,
+    DownloadBounds, FetchProgress, ListedPart, PartOnWire, RouteConfig, Source, SourceError, Sources,
     StoredPart,
 };
 use pipeline::threads;
@@ -21,7 +20,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict};
 use schema::Dataset;
 use schema::ddl::{self, ExtraFields};
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver};
@@ -39,46 +37,6 @@ const DOWNLOADS: usize = 2;
 /// What is said of the column of rejects.
 const REJECT_DOC: &str =
     "A reject as a line of a rejects file, in a row of its own; null in the rows of the table.";
-
-/// A listed part between the driver and a task, with its signed URL if it has one.
-#[derive(Serialize, Deserialize)]
-struct PartOnWire {
-    index: u64,
-    bytes: Option<u64>,
-    #[serde(flatten)]
-    address: AddressOnWire,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum AddressOnWire {
-    Url(String),
-    File { name: String, path: PathBuf, modified_secs: i64 },
-}
-
-impl PartOnWire {
-    fn of(part: ListedPart) -> Self {
-        let ListedPart { index, bytes, address } = part;
-        let address = match address {
-            PartAddress::Url(url) => AddressOnWire::Url(url.to_wire()),
-            PartAddress::File { name, path, modified_secs } => {
-                AddressOnWire::File { name, path, modified_secs }
-            }
-        };
-        Self { index, bytes, address }
-    }
-
-    fn part(self) -> Option<ListedPart> {
-        let Self { index, bytes, address } = self;
-        let address = match address {
-            AddressOnWire::Url(url) => PartAddress::Url(RedactedUrl::from_wire(&url)?),
-            AddressOnWire::File { name, path, modified_secs } => {
-                PartAddress::File { name, path, modified_secs }
-            }
-        };
-        Some(ListedPart { index, bytes, address })
-    }
-}
 
 /// Returns the columns of a dataset as the schema of a Spark `DataFrame`.
 #[pyfunction]
@@ -129,8 +87,8 @@ pub(crate) fn list_parts(
         };
         let parts = source.parts()?.unwrap_or_default();
         let parts = parts.into_iter().map(|part| {
-            let bytes = part.bytes;
-            (serde_json::to_string(&PartOnWire::of(part)).expect("plain values serialise"), bytes)
+            let text = serde_json::to_string(&part.to_wire()).expect("plain values serialise");
+            (text, part.bytes)
         });
         Ok((export.generated_time, parts.collect()))
     })?;

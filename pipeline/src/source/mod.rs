@@ -39,7 +39,7 @@ pub use self::export::Export;
 pub use self::fetch_progress::FetchProgress;
 pub use self::files_export::FilesExport;
 pub use self::json_pages::JsonPages;
-pub use self::listed_part::{ListedPart, PartAddress};
+pub use self::listed_part::{ListedPart, PartAddress, PartOnWire};
 pub use self::local::{LocalError, LocalFiles, read_small_file};
 pub use self::page_envelope::EnvelopeError;
 pub use self::sources::Sources;

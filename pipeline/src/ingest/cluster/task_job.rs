@@ -11,11 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::error::IngestError;
 use crate::environment::Variables;
-use crate::http::RedactedUrl;
 use crate::manifest::Route;
 use crate::memory::MemoryBudget;
 use crate::snapshot::{RunId, SnapshotId};
-use crate::source::{DownloadBounds, ListedPart, PartAddress};
+use crate::source::{DownloadBounds, ListedPart, PartOnWire};
 
 /// What all tasks of a run have in common.
 #[derive(Debug, Clone)]
@@ -58,21 +57,6 @@ struct AssignmentOnWire {
     parts: Vec<PartOnWire>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct PartOnWire {
-    index: u64,
-    bytes: Option<u64>,
-    url: Option<String>,
-    file: Option<FileOnWire>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct FileOnWire {
-    name: String,
-    path: PathBuf,
-    modified_secs: i64,
-}
-
 /// The version of the program that wrote an assignment; the rest may have any form.
 #[derive(Serialize, Deserialize)]
 struct Envelope<T> {
@@ -92,16 +76,6 @@ impl Assignment {
     /// A path that is not UTF-8.
     pub(super) fn to_wire(&self) -> Result<Vec<u8>, IngestError> {
         let Self { job, number, parts } = self;
-        let part = |part: &ListedPart| {
-            let (url, file) = match &part.address {
-                PartAddress::Url(url) => (Some(url.to_wire()), None),
-                PartAddress::File { name, path, modified_secs } => {
-                    let (name, path, modified_secs) = (name.clone(), path.clone(), *modified_secs);
-                    (None, Some(FileOnWire { name, path, modified_secs }))
-                }
-            };
-            PartOnWire { index: part.index, bytes: part.bytes, url, file }
-        };
         let lake = job.lake.to_str().ok_or_else(|| internal("the lake's path is not utf-8"))?;
         let assignment = AssignmentOnWire {
             dataset: job.dataset.name.to_owned(),
@@ -114,7 +88,7 @@ impl Assignment {
             memory_bytes: job.memory.bytes(),
             bounds: job.bounds,
             number: *number,
-            parts: parts.iter().map(part).collect(),
+            parts: parts.iter().map(ListedPart::to_wire).collect(),
         };
         let envelope = Envelope { tool_version: env!("CARGO_PKG_VERSION").to_owned(), assignment };
         serde_json::to_vec(&envelope).map_err(|_| internal("an assignment cannot be written"))
@@ -134,16 +108,6 @@ impl Assignment {
         }
         let Envelope::<AssignmentOnWire> { assignment, .. } =
             serde_json::from_slice(bytes).map_err(|_| invalid())?;
-        let part = |part: PartOnWire| {
-            let address = match (part.url, part.file) {
-                (Some(url), None) => PartAddress::Url(RedactedUrl::from_wire(&url)?),
-                (None, Some(FileOnWire { name, path, modified_secs })) => {
-                    PartAddress::File { name, path, modified_secs }
-                }
-                _ => return None,
-            };
-            Some(ListedPart { index: part.index, bytes: part.bytes, address })
-        };
         let job = TaskJob {
             dataset: Dataset::find(&assignment.dataset).ok_or_else(invalid)?,
             snapshot: SnapshotId::parse(&assignment.snapshot).ok_or_else(invalid)?,
@@ -155,7 +119,8 @@ impl Assignment {
             memory: MemoryBudget::new(assignment.memory_bytes),
             bounds: assignment.bounds,
         };
-        let parts = assignment.parts.into_iter().map(part).collect::<Option<_>>().ok_or_else(invalid)?;
+        let parts = assignment.parts.into_iter().map(PartOnWire::part);
+        let parts = parts.collect::<Option<_>>().ok_or_else(invalid)?;
         Ok(Self { job, number: assignment.number, parts })
     }
 }
@@ -170,6 +135,8 @@ mod tests {
 
     use super::*;
     use crate::fetch::{MinThroughput, RetryPolicy};
+    use crate::http::RedactedUrl;
+    use crate::source::PartAddress;
 
     fn assignment() -> Assignment {
         let url = RedactedUrl::from_wire("https://h.example/a/p?sv=1&sig=SIGNATURE").unwrap();
