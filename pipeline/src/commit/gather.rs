@@ -3,19 +3,10 @@
 //! Takes the portions of the attempts that count. Moves exactly the files that they list, never a folder: an attempt
 //! that does not count, or that goes on although its run has the result of another, cannot add to what is published.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-
-use sha2::{Digest, Sha256};
-
 use super::CommitError;
 use super::checks::inconsistent;
-use crate::digest::hex;
 use crate::lake::{Table, check_name, local};
-use crate::staging::{Destination, Portion, rejects_path, tasks_folder};
-
-/// Bytes of rejects that are copied at a time.
-const COPY_BYTES: usize = 64 << 10;
+use crate::staging::{Destination, HashingFile, Portion, rejects_path, tasks_folder};
 
 /// Moves the data files of tasks into the run's folder, on a disk that all of them share. Then removes the folders of
 /// all attempts.
@@ -71,14 +62,17 @@ pub(super) fn gather_rejects(
     let mut file = local::create_file(&gathered)?;
     for portion in portions {
         let Some(rejects) = &portion.rejects else { continue };
-        let mut source = match &portion.task_id {
+        let source = match &portion.task_id {
             Some(task_id) => {
                 check_name(task_id.as_str())?;
                 table.place().open_file(&rejects_path(&tasks.join(task_id.as_str())))?
             }
             None => local::open_file(&destination.rejects_path())?,
         };
-        let (bytes, sha256) = copy(&mut source, &mut file).map_err(local::io_error("write", &gathered))?;
+        let mut member = HashingFile::new(file, gathered.clone());
+        member.append(source)?;
+        let (appended, bytes, sha256) = member.finish();
+        file = appended;
         if (bytes, sha256.as_str()) != (rejects.bytes, rejects.sha256.as_str()) {
             let reason = "the rejects of a task are not those that it wrote".to_owned();
             return Err(inconsistent(destination.snapshot(), reason));
@@ -86,21 +80,4 @@ pub(super) fn gather_rejects(
     }
     local::sync_file(&file, &gathered)?;
     Ok(local::rename(&gathered, &destination.rejects_path())?)
-}
-
-/// Copies a file; returns its size and its digest.
-fn copy(from: &mut File, to: &mut File) -> io::Result<(u64, String)> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let (mut num_bytes, mut sha256) = (0, Sha256::new());
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => return Ok((num_bytes, hex(&sha256.finalize()))),
-            Ok(read) => &buffer[..read],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        num_bytes += read.len() as u64;
-        sha256.update(read);
-        to.write_all(read)?;
-    }
 }

@@ -1,7 +1,7 @@
 //! A staged file: its bytes are counted and hashed as they are written to a local disk.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub struct FinishedFile {
 impl StagedFile {
     pub(crate) fn create(path: PathBuf, table_path: String) -> Result<Self, LakeError> {
         let file = local::create_file(&path)?;
-        let hashing = HashingFile { file, path, bytes: 0, sha256: Sha256::new() };
+        let hashing = HashingFile::new(file, path);
         Ok(Self { table_path, writer: BufWriter::with_capacity(WRITE_BUFFER_BYTES, hashing) })
     }
 
@@ -57,12 +57,8 @@ impl StagedFile {
     pub fn close(self) -> Result<(FinishedFile, UnsyncedFile), LakeError> {
         let path = self.writer.get_ref().path.clone();
         let hashing = self.writer.into_inner().map_err(|error| unwrap_io(error.into_error(), &path))?;
-        let finished = FinishedFile {
-            path: self.table_path,
-            bytes: hashing.bytes,
-            sha256: hex(&hashing.sha256.finalize()),
-        };
-        Ok((finished, UnsyncedFile { file: hashing.file, path }))
+        let (file, bytes, sha256) = hashing.finish();
+        Ok((FinishedFile { path: self.table_path, bytes, sha256 }, UnsyncedFile { file, path }))
     }
 }
 
@@ -99,13 +95,29 @@ impl Write for StagedFile {
 /// known even under several layers of writers.
 #[derive(Debug)]
 pub(crate) struct HashingFile {
-    pub(crate) file: File,
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: u64,
-    pub(crate) sha256: Sha256,
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+    sha256: Sha256,
 }
 
 impl HashingFile {
+    pub(crate) fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path, bytes: 0, sha256: Sha256::new() }
+    }
+
+    /// Appends everything that `from` gives.
+    pub(crate) fn append(&mut self, mut from: impl Read) -> Result<(), LakeError> {
+        let path = self.path.clone();
+        io::copy(&mut from, self).map_err(|error| unwrap_io(error, &path))?;
+        Ok(())
+    }
+
+    /// Returns the file, and of what was written the size and the SHA-256 in hexadecimal.
+    pub(crate) fn finish(self) -> (File, u64, String) {
+        (self.file, self.bytes, hex(&self.sha256.finalize()))
+    }
+
     fn named(&self, error: io::Error) -> io::Error {
         match error.kind() {
             io::ErrorKind::Interrupted => error,

@@ -15,7 +15,6 @@ mod portion;
 
 pub use self::destination::Destination;
 pub(crate) use self::destination::{rejects_path, tasks_folder};
-#[cfg(test)]
 pub(crate) use self::file::HashingFile;
 pub use self::file::{FinishedFile, StagedFile, UnsyncedFile, WRITE_BUFFER_BYTES};
 pub use self::journal_upload::JournalUpload;

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parquet::file::metadata::ParquetMetaDataReader;
-use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::delta::FileStatistics;
@@ -361,7 +360,7 @@ fn full_disk_names_the_path_and_says_what_to_do() {
     let staging = lock.stage(&run_id("aaaaaaaa"), snapshot_id(NOON)).unwrap();
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let path = staging.destination().data_folder().join("full");
-    let hashing = HashingFile { file: full, path: path.clone(), bytes: 0, sha256: Sha256::new() };
+    let hashing = HashingFile::new(full, path.clone());
     let mut file =
         StagedFile { table_path: "full".to_owned(), writer: BufWriter::with_capacity(16, hashing) };
     let error = file.write_all(&[0; 64]).unwrap_err();
