@@ -62,6 +62,12 @@ pub enum LakeError {
         /// The error of the system.
         source: io::Error,
     },
+    /// A task does not find the folder of its run, which is on another disk or has ended.
+    #[error("{} does not exist, the folder of the run in the lake", path.display())]
+    NoRunFolder {
+        /// Where it is for the run.
+        path: PathBuf,
+    },
     /// A manifest was not written by this program, or was changed since.
     #[error("manifest {} is damaged: {reason}", path.display())]
     DamagedManifest {
@@ -119,6 +125,9 @@ impl Diagnostic for LakeError {
             Self::NoConditionalWrites { .. } => {
                 Some("choose a store for --lake that supports If-None-Match and If-Match, or a local disk")
             }
+            Self::NoRunFolder { .. } => Some(
+                "mount the lake's disk at the same path on the driver and on every executor, or choose an object store for --lake",
+            ),
             Self::DamagedManifest { .. } => Some(
                 "restore the manifest, or move it and the snapshot's data folder out of the lake and ingest again",
             ),

@@ -253,7 +253,10 @@ fn create_staged_folder(
     let folder = if let Some(task_id) = task_id {
         lake::check_name(task_id.as_str())?;
         let tasks = tasks_folder(table, run_id);
-        local::create_dir(&tasks)?;
+        local::create_dir(&tasks).map_err(|error| {
+            let path = table.staging_root().join(run_id.as_str());
+            if error.is_missing() { LakeError::NoRunFolder { path } } else { error }
+        })?;
         tasks.join(task_id.as_str())
     } else {
         local::create_dir(&table.staging_root())?;
@@ -306,7 +309,8 @@ mod tests {
         assert!(create(Some(task("00000001"))).is_err(), "a file name never comes back");
         assert!(create(Some(task("../x"))).is_err());
         drop(destinations);
-        assert!(create(Some(task("00000003"))).is_err(), "the run has ended");
+        let error = create(Some(task("00000003"))).unwrap_err();
+        assert!(matches!(error, LakeError::NoRunFolder { .. }), "the run has ended: {error}");
         assert_eq!(local::list_files(&table.staging_root()).unwrap().len(), 0);
     }
 }
