@@ -188,6 +188,15 @@ fn killed_at_any_moment_leaves_a_whole_snapshot(store: &Store) {
     }
     store.ingest(NOON, &["--if-published", "replace"]).expect(0);
     store.check_whole();
+    check_no_uploads(store);
+}
+
+/// Nothing that was sent is left. On S3 a run that is killed between beginning an upload and naming it leaves one without
+/// bytes.
+fn check_no_uploads(store: &Store) {
+    if store.url().starts_with("az:") {
+        assert_eq!(store.num_uploads(), 0);
+    }
 }
 
 fn interrupted_run_leaves_the_lake_as_it_was(store: &Store) {
@@ -205,6 +214,7 @@ fn interrupted_run_leaves_the_lake_as_it_was(store: &Store) {
             assert_eq!(store.list(), before);
         }
         store.check_whole();
+        assert_eq!(store.num_uploads(), 0);
     }
 }
 
@@ -328,6 +338,7 @@ fn unreliable_connection_is_survived(kind: Kind) {
     }
     store.ingest(NEXT_DAY, &["--if-published", "replace"]).expect(0);
     store.check_whole();
+    check_no_uploads(&store);
     assert!(num_faults > 5, "the connection was unreliable");
     assert!(num_published > 2, "{num_published} of 6 runs published");
 }

@@ -129,12 +129,17 @@ impl Store {
 
     /// Every object of the lake: path → size.
     pub fn list(&self) -> BTreeMap<String, u64> {
+        self.list_with(&[])
+    }
+
+    /// The same with these parameters more in the request.
+    fn list_with(&self, more: &[(&str, &str)]) -> BTreeMap<String, u64> {
         let (query, name, size): (&[(&str, &str)], _, _) = match &self.place {
             Place::Disk => return list_disk(&self.sandbox.lake()),
             Place::Azure(_) => (&[("restype", "container"), ("comp", "list")], "Name", "Content-Length"),
             Place::S3(_) => (&[("list-type", "2")], "Key", "Size"),
         };
-        let (status, body) = self.send(Method::GET, "", query, b"");
+        let (status, body) = self.send(Method::GET, "", &[query, more].concat(), b"");
         assert_eq!(status, 200);
         let text = String::from_utf8(body).unwrap();
         let values = |tag: &str| -> Vec<String> {
@@ -147,12 +152,17 @@ impl Store {
         names.zip(values(size)).map(|(name, size)| (name, size.parse().unwrap())).collect()
     }
 
-    /// Number of uploads that are neither completed nor aborted. Azure has no list of them.
+    /// Number of uploads that are neither completed nor aborted; on Azure of those that have sent something.
     pub fn num_uploads(&self) -> usize {
-        let Place::S3(_) = &self.place else { return 0 };
-        let (status, body) = self.send(Method::GET, "", &[("uploads", "")], b"");
-        assert_eq!(status, 200);
-        String::from_utf8(body).unwrap().matches("<UploadId>").count()
+        match &self.place {
+            Place::Disk => 0,
+            Place::Azure(_) => self.list_with(&[("include", "uncommittedblobs")]).len() - self.list().len(),
+            Place::S3(_) => {
+                let (status, body) = self.send(Method::GET, "", &[("uploads", "")], b"");
+                assert_eq!(status, 200);
+                String::from_utf8(body).unwrap().matches("<UploadId>").count()
+            }
+        }
     }
 
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {

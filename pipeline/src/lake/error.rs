@@ -46,6 +46,12 @@ pub enum LakeError {
         /// The lock.
         path: PathBuf,
     },
+    /// The uploads of an attempt were aborted while it sent them.
+    #[error("another run aborted the uploads of {}", path.display())]
+    UploadsAborted {
+        /// What named them.
+        path: PathBuf,
+    },
     /// The store ignores the condition of a conditional write.
     #[error("the store does not support conditional writes: it accepted a second lock at {}", path.display())]
     NoConditionalWrites {
@@ -119,7 +125,7 @@ impl Diagnostic for LakeError {
             ),
             Self::Io { source, .. } => io_hint(source),
             Self::Store { source, .. } => Some(source.hint()),
-            Self::LeaseLost { .. } => {
+            Self::LeaseLost { .. } | Self::UploadsAborted { .. } => {
                 Some("run again; this run did not renew its lease in time and published nothing")
             }
             Self::NoConditionalWrites { .. } => {

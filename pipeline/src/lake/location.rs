@@ -70,7 +70,7 @@ impl Location {
                 let account = builder.get_config_value(&AzureConfigKey::AccountName).unwrap_or_default();
                 let azure = builder.build().map_err(cannot)?;
                 sign(Signer::Azure { credentials: azure.credentials().clone(), account });
-                Objects::of(azure)
+                Objects::of_azure(azure)
             }
             ObjectStoreScheme::AmazonS3 => {
                 let builder = aws(&url, variables).with_http_connector(connector.clone());

@@ -11,6 +11,7 @@ use crate::commit::CommitError;
 use crate::lake::store::{Put, PutOutcome};
 use crate::lake::{Claim, LakeError, MAX_MANIFEST_BYTES, local};
 use crate::snapshot::{RunId, SnapshotId};
+use crate::staging::JournalUpload;
 
 /// The final state of a journal, which no run can change any more.
 pub(super) enum FinalState {
@@ -112,9 +113,9 @@ impl StoreCommit<'_> {
     }
 
     /// Aborts the uploads of a journal that is not decided, and those of the run's tasks; removes its claim and then the
-    /// journal.
+    /// journal. If only the holder of the lock can abort some of them, leaves the journal to the next run.
     pub(super) fn clean_up(&self, journal: &StoreJournal) -> Result<(), CommitError> {
-        self.store.abort(&self.uploads(&journal.uploads))?;
+        let is_aborted = self.abort(&journal.uploads)?;
         self.sweep_tasks(&journal.uploads)?;
         if let Some(path) = &journal.manifest_path {
             let path = self.path(path);
@@ -125,7 +126,28 @@ impl StoreCommit<'_> {
                 self.store.delete_version(&path, &version)?;
             }
         }
-        Ok(self.store.delete(&self.journal_path())?)
+        if is_aborted {
+            return Ok(self.store.delete(&self.journal_path())?);
+        }
+        // The run that holds the lock may have removed it while this one still sent.
+        let undone = StoreJournal { state: JournalState::Undone, plan: None, ..journal.clone() };
+        self.store.put_confirmed(&self.journal_path(), &undone.to_json(), &Put::Create)?;
+        Ok(())
+    }
+
+    /// Aborts uploads. Returns false if some are left to the holder of the lock: if chunks belong to a name, another run can
+    /// be sending its own rejects to the name of this run's.
+    pub(super) fn abort(&self, journaled: &[JournalUpload]) -> Result<bool, LakeError> {
+        let mut uploads = self.uploads(journaled);
+        let num_uploads = uploads.len();
+        if self.store.has_chunks_by_name()
+            && uploads.iter().any(|upload| upload.sha256.is_some())
+            && self.lock.confirm().is_err()
+        {
+            uploads.retain(|upload| upload.sha256.is_none());
+        }
+        self.store.abort(&uploads)?;
+        Ok(uploads.len() == num_uploads)
     }
 
     /// Rolls everything back after `failure`; returns the error to report.

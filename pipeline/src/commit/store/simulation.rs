@@ -269,6 +269,7 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
                     // Leases have no length here: the lock can come and go twice while it is tried.
                     CommitError::Lake(
                         LakeError::LeaseLost { .. }
+                        | LakeError::UploadsAborted { .. }
                         | LakeError::NoConditionalWrites { .. }
                         | LakeError::Store { .. },
                     ) => true,

@@ -130,7 +130,7 @@ impl StoreCommit<'_> {
         }
         let data = journal.uploads.iter().map(|upload| self.path(&upload.path));
         let data: Vec<_> = data.filter(|path| !path.ends_with(REJECTS_FILE)).collect();
-        self.store.abort(&self.uploads(&journal.uploads))?;
+        self.abort(&journal.uploads)?;
         self.store.delete_all(&data)?;
         self.clean_up(journal)?;
         Err(FinishError::Undone(failure.error.into()))

@@ -54,6 +54,10 @@ pub(in crate::commit) fn send(
     let journal = folder.join(TASK_JOURNAL_FILE);
     let sent = write_journal(table, store, &journal, &uploads).and_then(|()| {
         store.send(&mut uploads, &sources, on_bytes, cancelled)?;
+        // On Azure nothing else tells an attempt that its uploads were aborted meanwhile.
+        if store.has_chunks_by_name() && store.version(&journal)?.is_none() {
+            return Err(LakeError::UploadsAborted { path: journal.clone() });
+        }
         store.complete(&uploads[portion.files.len()..]).map_err(|failure| failure.error)
     });
     if let Err(failure) = sent {
@@ -107,8 +111,13 @@ impl StoreCommit<'_> {
                     .filter(|upload| !completed.iter().any(|completed| completed.is_same_upload(upload))),
             );
         }
-        self.store.abort(&self.uploads(&uploads))?;
+        let uploads = self.uploads(&uploads);
+        self.store.abort(&uploads)?;
         self.store.delete_all(&staged)?;
+        if self.store.has_chunks_by_name() {
+            // Of attempts that still sent, and saw their journals. Best effort: the store drops chunks after a week.
+            let _ = self.store.abort(&uploads);
+        }
         Ok(true)
     }
 }

@@ -1,4 +1,4 @@
-//! Deletes one version of an object, which `object_store` has no method for.
+//! Deletes one version of an object, or what is not an object yet, which `object_store` has no methods for.
 //!
 //! All three services support a condition on DELETE. The library is told to request the object's head with that
 //! condition, and the connector sends a DELETE to the same URL instead: URL, retries and credentials remain the
@@ -8,7 +8,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue, IF_MATCH};
+use chrono::DateTime;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE};
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
@@ -27,6 +28,9 @@ const GENERATION: HeaderName = HeaderName::from_static("x-goog-if-generation-mat
 pub(crate) trait DeleteVersion: Send + Sync {
     /// Returns whether the object no longer exists; false if it has another version by now.
     async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool>;
+
+    /// Drops the chunks that were sent to `key`, where chunks belong to a name, unless an object is there.
+    async fn delete_chunks(&self, key: &Key) -> Result<()>;
 }
 
 tokio::task_local! {
@@ -47,12 +51,25 @@ pub(crate) struct DeleteByHead(pub Arc<dyn ObjectStore>);
 #[async_trait::async_trait]
 impl DeleteVersion for DeleteByHead {
     async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool> {
-        let deletion = Deletion { generation: version.version.clone(), status: Arc::default() };
-        let options = GetOptions { head: true, if_match: version.e_tag.clone(), ..GetOptions::default() };
+        let options = GetOptions { if_match: version.e_tag.clone(), ..GetOptions::default() };
+        Ok(self.delete(key, version.version.clone(), options).await? != StatusCode::PRECONDITION_FAILED)
+    }
+
+    /// Every object is younger than the condition wants it, and chunks that are none yet have no age.
+    async fn delete_chunks(&self, key: &Key) -> Result<()> {
+        let options = GetOptions { if_unmodified_since: Some(DateTime::UNIX_EPOCH), ..GetOptions::default() };
+        self.delete(key, None, options).await.map(|_| ())
+    }
+}
+
+impl DeleteByHead {
+    /// Deletes an object on the conditions of `options`; returns the status of the response.
+    async fn delete(&self, key: &Key, generation: Option<String>, options: GetOptions) -> Result<StatusCode> {
+        let deletion = Deletion { generation, status: Arc::default() };
+        let options = GetOptions { head: true, ..options };
         let answer = DELETION.scope(deletion.clone(), self.0.get_opts(key, options)).await;
         match (deletion.status.get(), answer) {
-            (Some(&StatusCode::PRECONDITION_FAILED), _) => Ok(false),
-            (Some(_), _) => Ok(true),
+            (Some(status), _) => Ok(*status),
             (None, Err(error)) => Err(error),
             (None, Ok(_)) => {
                 let source = "the request was not sent as a deletion".into();
@@ -93,8 +110,10 @@ pub(crate) async fn as_deletion(request: HttpRequest, signer: Option<&Signer>) -
     let mut request = HttpRequest::new(HttpRequestBody::empty());
     *request.method_mut() = Method::DELETE;
     *request.uri_mut() = head.uri;
-    if let Some(e_tag) = head.headers.get(IF_MATCH) {
-        request.headers_mut().insert(IF_MATCH, e_tag.clone());
+    for name in [IF_MATCH, IF_UNMODIFIED_SINCE] {
+        if let Some(condition) = head.headers.get(&name) {
+            request.headers_mut().insert(name, condition.clone());
+        }
     }
     if let Some(generation) = deletion.generation.and_then(|text| HeaderValue::from_str(&text).ok()) {
         request.headers_mut().insert(GENERATION, generation);

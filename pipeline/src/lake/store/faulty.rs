@@ -80,6 +80,7 @@ impl Faulty {
             whole: Arc::new(self.clone()),
             multipart: Arc::new(self.clone()),
             delete_version: Arc::new(self.clone()),
+            chunks_by_name: false,
         };
         let store = Store::try_new("memory://bucket/some/lake".into(), "some/lake".into(), objects);
         let store = Store { work_dir: work_dir.to_path_buf(), lease_times, ..store.unwrap() };
@@ -245,6 +246,10 @@ pub(crate) async fn delete_version(inner: &InMemory, key: &Key, version: &Update
 impl DeleteVersion for Faulty {
     async fn delete_version(&self, key: &Key, version: &UpdateVersion) -> Result<bool> {
         self.changing(delete_version(&self.inner, key, version)).await
+    }
+
+    async fn delete_chunks(&self, _: &Key) -> Result<()> {
+        unreachable!("uploads are aborted by their id")
     }
 }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::azure::MicrosoftAzure;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
@@ -102,6 +103,8 @@ pub(crate) struct Objects {
     pub(crate) whole: Arc<dyn ObjectStore>,
     pub(crate) multipart: Arc<dyn MultipartStore>,
     pub(crate) delete_version: Arc<dyn DeleteVersion>,
+    /// As on Azure: chunks belong to a name and not to an upload, and no request aborts an upload.
+    pub(crate) chunks_by_name: bool,
 }
 
 impl Objects {
@@ -109,7 +112,12 @@ impl Objects {
     pub(super) fn of<S: ObjectStore + MultipartStore>(store: S) -> Self {
         let store = Arc::new(store);
         let delete_version = Arc::new(DeleteByHead(store.clone()));
-        Self { whole: store.clone(), multipart: store, delete_version }
+        Self { whole: store.clone(), multipart: store, delete_version, chunks_by_name: false }
+    }
+
+    /// The same for Azure.
+    pub(super) fn of_azure(store: MicrosoftAzure) -> Self {
+        Self { chunks_by_name: true, ..Self::of(store) }
     }
 }
 
@@ -183,6 +191,11 @@ impl Store {
         let below = path.strip_prefix(&self.root).ok().and_then(Path::to_str).ok_or_else(unsafe_name)?;
         let whole = [self.prefix.as_ref(), below].join("/");
         Key::parse(whole.trim_matches('/')).map_err(|_| unsafe_name())
+    }
+
+    /// Whether chunks are taken after their upload was aborted: see [`Objects::chunks_by_name`].
+    pub(crate) fn has_chunks_by_name(&self) -> bool {
+        self.objects.chunks_by_name
     }
 
     /// The library's store.

@@ -54,6 +54,7 @@ enum Change {
     Put(Key, PutPayload, PutOptions),
     Delete(Key),
     DeleteVersion(Key, UpdateVersion),
+    DeleteChunks(Key),
     Begin,
     Chunk(Key, MultipartId, usize, PutPayload),
     Complete(Key, MultipartId, Vec<String>),
@@ -127,13 +128,23 @@ struct ScheduleState {
 /// Chunks of uploads, as the store keeps them.
 #[derive(Debug, Default)]
 struct Chunks {
-    /// As on Azure: chunks belong to a name and not to an upload, which cannot be aborted.
+    /// As on Azure: chunks belong to a name and not to an upload, and go if that name is deleted.
     by_name: bool,
     next: u64,
     /// Upload or name → id of a chunk → its bytes.
     waiting: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     /// Name → the chunks that it consists of.
     completed: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+}
+
+impl Chunks {
+    /// Forgets what a deleted object consists of.
+    fn remove(&mut self, key: &Key) {
+        self.completed.remove(key.as_ref());
+        if self.by_name {
+            self.waiting.remove(key.as_ref());
+        }
+    }
 }
 
 /// The store and its schedule. Clones are the same one.
@@ -181,7 +192,9 @@ impl Simulation {
     /// A lake in this store: that of a run, or one for requests before and after the schedule.
     pub(crate) fn lake(&self, work_dir: &Path, run: Option<usize>) -> Lake {
         let seat = Arc::new(Seat { simulation: self.clone(), run });
-        let objects = Objects { whole: seat.clone(), multipart: seat.clone(), delete_version: seat };
+        let chunks_by_name = self.chunks.lock().unwrap().by_name;
+        let objects =
+            Objects { whole: seat.clone(), multipart: seat.clone(), delete_version: seat, chunks_by_name };
         let store = Store::new("memory://bucket/lake".into(), "lake".into(), objects, RUNTIME.clone());
         let work_dir = work_dir.to_path_buf();
         Lake::at(Place::Store(Store { work_dir, lease_times: LeaseTimes::SCHEDULED, ..store }))
@@ -194,10 +207,12 @@ impl Simulation {
         objects.iter().map(|object| (object.location.to_string(), read(object).unwrap().to_vec())).collect()
     }
 
-    /// Number of uploads that were started and neither completed nor aborted.
+    /// Number of uploads that were started and neither completed nor aborted; as on Azure, of names that have chunks and no
+    /// object.
     pub(crate) fn num_uploads(&self) -> usize {
+        let objects = self.list_tree();
         let chunks = self.chunks.lock().unwrap();
-        if chunks.by_name { 0 } else { chunks.waiting.len() }
+        chunks.waiting.keys().filter(|name| !(chunks.by_name && objects.contains_key(*name))).count()
     }
 
     /// Whether a run of the schedule was killed.
@@ -341,13 +356,19 @@ impl Simulation {
                 Ok(Answer::Put(put))
             }
             Change::Delete(key) => {
-                chunks.completed.remove(key.as_ref());
+                chunks.remove(&key);
                 now(self.inner.delete(&key)).map(|()| Answer::Done)
+            }
+            Change::DeleteChunks(key) => {
+                if now(self.inner.head(&key)).is_err() {
+                    chunks.remove(&key);
+                }
+                Ok(Answer::Done)
             }
             Change::DeleteVersion(key, version) => {
                 let is_deleted = now(super::faulty::delete_version(&self.inner, &key, &version))?;
                 if is_deleted {
-                    chunks.completed.remove(key.as_ref());
+                    chunks.remove(&key);
                 }
                 Ok(Answer::Deleted(is_deleted))
             }
@@ -388,7 +409,8 @@ impl Simulation {
                 now(self.inner.put(&key, bytes.into())).map(Answer::Put)
             }
             Change::Abort(id) => {
-                if chunks.by_name || chunks.waiting.remove(&id).is_some() {
+                assert!(!chunks.by_name, "there is no such request");
+                if chunks.waiting.remove(&id).is_some() {
                     return Ok(Answer::Done);
                 }
                 Err(refused(&Key::default()))
@@ -494,6 +516,10 @@ impl DeleteVersion for Seat {
             Answer::Deleted(is_deleted) => Ok(is_deleted),
             _ => unreachable!("the answer to a deletion"),
         }
+    }
+
+    async fn delete_chunks(&self, key: &Key) -> Result<()> {
+        self.change(Change::DeleteChunks(key.clone())).map(|_| ())
     }
 }
 

@@ -15,7 +15,7 @@ use object_store::path::Path as Key;
 use sha2::{Digest, Sha256};
 
 use super::{MAX_ATTEMPTS, REQUESTS_IN_FLIGHT, Store, pause, store_error};
-use crate::lake::error::{LakeError, io_error};
+use crate::lake::error::{LakeError, io_error, optional};
 
 /// Size of a chunk: all stores require at least 5 MiB, and the same size for all chunks but the last.
 const CHUNK_BYTES: u64 = 8 << 20;
@@ -210,8 +210,11 @@ impl Store {
         Ok(crate::digest::hex(&digest.finalize()) == *sha256)
     }
 
-    /// Aborts uploads. Azure has no such request: it drops incomplete uploads after a week, and never shows them.
+    /// Aborts uploads. What is completed stays.
     pub(crate) fn abort(&self, uploads: &[Upload]) -> Result<(), LakeError> {
+        if self.objects.chunks_by_name {
+            return self.drop_chunks(uploads);
+        }
         self.each(uploads.iter().map(|upload| async move {
             let key = self.key(&upload.path)?;
             let aborted = self.objects.multipart.abort_multipart(&key, &upload.id).await;
@@ -220,6 +223,25 @@ impl Store {
                 Err(error) if error.is_transient() => Err(error),
                 _ => Ok(()),
             }
+        }))
+        .map(|_| ())
+    }
+
+    /// Drops the chunks of uploads that are not completed. Azure has no request for that, and keeps chunks for a week; it
+    /// drops them if their blob is deleted, which has no other content and is visible to no reader. `AzCopy` does so too.
+    fn drop_chunks(&self, uploads: &[Upload]) -> Result<(), LakeError> {
+        let (shared, own): (Vec<_>, Vec<_>) = uploads.iter().partition(|upload| upload.sha256.is_some());
+        // No request completes one after this: an upload that is aborted belongs to a change that is never decided.
+        let uncommitted = self.each(own.iter().map(|upload| async {
+            let found = self.objects.whole.head(&self.key(&upload.path)?).await;
+            let found = optional(found.map_err(store_error("read", &upload.path)))?;
+            Ok(found.is_none().then(|| upload.path.clone()))
+        }))?;
+        self.delete_all(&uncommitted.into_iter().flatten().collect::<Vec<_>>())?;
+        // Other runs make objects of the same name: it is the store that must find none.
+        self.each(shared.iter().map(|upload| async {
+            let dropped = self.objects.delete_version.delete_chunks(&self.key(&upload.path)?).await;
+            dropped.map_err(store_error("abort", &upload.path))
         }))
         .map(|_| ())
     }
