@@ -10,9 +10,7 @@ use crate::commit::CommitError;
 use crate::commit::delta_log::TableLog;
 use crate::delta::{DeltaError, FileStatistics};
 use crate::lake::store::{Put, PutOutcome, Upload};
-use crate::lake::{
-    LakeError, MANIFEST_FILE, MAX_MANIFEST_BYTES, MAX_SUCCESS_BYTES, REJECTS_FILE, SUCCESS_FILE,
-};
+use crate::lake::{LakeError, MAX_MANIFEST_BYTES, MAX_SUCCESS_BYTES, REJECTS_FILE, SUCCESS_FILE};
 use crate::manifest::to_json;
 
 /// Attempts at a commit to a Delta log while other writers change the same date.
@@ -71,7 +69,7 @@ impl StoreCommit<'_> {
             self.write_log(plan, None)?;
         }
         for object in &plan.removes_first {
-            self.remove_seen(plan, object)?;
+            self.remove_seen(object)?;
         }
         let then: Vec<_> = plan.removes_then.iter().map(|path| self.path(path)).collect();
         self.store.delete_all(&then)?;
@@ -83,31 +81,19 @@ impl StoreCommit<'_> {
     }
 
     /// Removes the version of an object that was read before the decision. Rejects may have a newer version: on Azure
-    /// an upload can be completed twice, with the same bytes.
-    fn remove_seen(&self, plan: &Plan, object: &SeenObject) -> Result<(), LakeError> {
+    /// an upload can be completed twice, with the same bytes. It is of a later run if the journal is gone, which each
+    /// run removes before it adds anything.
+    fn remove_seen(&self, object: &SeenObject) -> Result<(), CommitError> {
         let path = self.path(&object.path);
         let mut version = object.seen.version();
         while !self.store.delete_version(&path, &version)? {
             let Some(current) = self.store.version(&path)? else { break };
-            if !path.ends_with(REJECTS_FILE)
-                || self.is_of_later_run(plan, &path.with_file_name(MANIFEST_FILE))?
-            {
+            if !path.ends_with(REJECTS_FILE) || !self.is_unfinished()? {
                 break;
             }
             version = current;
         }
         Ok(())
-    }
-
-    /// Whether a later run has written the manifest or the claim at `path`.
-    fn is_of_later_run(&self, plan: &Plan, path: &Path) -> Result<bool, LakeError> {
-        let Some((bytes, version)) = self.store.read(path, MAX_MANIFEST_BYTES)? else { return Ok(false) };
-        let is_new = plan.publication.as_ref().is_some_and(|new| bytes == to_json(&new.manifest));
-        let is_old = plan
-            .removes_first
-            .iter()
-            .any(|old| self.path(&old.path) == path && old.seen.version().e_tag == version.e_tag);
-        Ok(!is_new && !is_old)
     }
 
     /// Whether the journal still exists; if not, another run has completed its steps.
