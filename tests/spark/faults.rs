@@ -1,6 +1,7 @@
 //! An ingest with executors in which something is killed, fails or is done twice, on every place that a lake can be in. It ends in
 //! a snapshot that verifies or in none, and the next run is clean. `make test-spark-faults` runs these: a session each.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -89,11 +90,7 @@ impl Job {
         command.env("SPARK_LOCAL_IP", "127.0.0.1").env("PYSPARK_PYTHON", super::python(&CLUSTER));
         command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("SPARK_HOME").env("TMPDIR", sandbox.path());
         if let Some(fault) = fault {
-            let paths = std::env::var_os("PYTHONPATH");
-            let faulty = repository().join("tests/spark/faulty");
-            let paths = [faulty].into_iter().chain(paths.iter().flat_map(std::env::split_paths));
-            command.env("PYTHONPATH", std::env::join_paths(paths).unwrap());
-            command.env("DEFENDER_TEST_FAULT", fault).env("DEFENDER_TEST_MARKS", folder.join("marks"));
+            command.envs(self.fault_env(fault));
         }
         command
             .current_dir(sandbox.path())
@@ -101,6 +98,18 @@ impl Job {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// The variables with which Python meets a fault.
+    fn fault_env(&self, fault: &str) -> [(&'static str, OsString); 3] {
+        let paths = std::env::var_os("PYTHONPATH");
+        let faulty = repository().join("tests/spark/faulty");
+        let paths = [faulty].into_iter().chain(paths.iter().flat_map(std::env::split_paths));
+        [
+            ("PYTHONPATH", std::env::join_paths(paths).unwrap()),
+            ("DEFENDER_TEST_FAULT", fault.into()),
+            ("DEFENDER_TEST_MARKS", self.folder().join("marks").into()),
+        ]
     }
 
     fn run(&self, fault: Option<&str>) -> Run {
@@ -172,7 +181,7 @@ fn killed_driver_leaves_the_lake_as_it_was(job: &Job) {
 
 /// Speculation copies no task onto a host that runs it already: two workers with an address each.
 fn copy_of_a_slow_task_wins(job: &Job) {
-    let cluster = Standalone::start(&job.folder());
+    let cluster = Standalone::start(&job.folder(), &job.fault_env("be_slow"));
     let run = Run::of(job.command(&cluster.url, Some("be_slow")).output().unwrap()).expect(0);
     assert!(job.mark("fault").exists(), "no attempt was slow");
     job.check_published(&run);
@@ -222,7 +231,8 @@ struct Standalone {
 }
 
 impl Standalone {
-    fn start(folder: &Path) -> Self {
+    /// `env`: what executors find in their environment, which is that of the workers and not the driver's.
+    fn start(folder: &Path, env: &[(&'static str, OsString)]) -> Self {
         let find = "import os, pyspark; print(os.path.dirname(pyspark.__file__))";
         let found = Command::new(super::python(&CLUSTER)).args(["-c", find]).output().unwrap();
         let home = PathBuf::from(String::from_utf8(found.stdout).unwrap().trim());
@@ -233,6 +243,7 @@ impl Standalone {
             let mut command = Command::new(home.join("bin/spark-class"));
             command.arg(format!("org.apache.spark.deploy.{class}")).args(args).env_remove("SPARK_HOME");
             command.env("SPARK_CONF_DIR", folder.join("conf")).env("SPARK_LOCAL_IP", "127.0.0.1");
+            command.envs(env.iter().cloned());
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             cluster.processes.push(command.spawn().unwrap());
         };
