@@ -15,7 +15,7 @@ use parquet::schema::types::ColumnDescPtr;
 use zstd::bulk::Compressor;
 
 use super::levels::{Levels, Page};
-use super::properties::{ColumnLayout, ZSTD_LEVEL};
+use super::properties::{ColumnLayout, LONG_TEXT_PARAMETERS, ZSTD_LEVEL};
 use super::statistics::{ColumnStatistics, Value};
 use crate::rows::EarlyPage;
 
@@ -34,6 +34,15 @@ impl PageCompressor {
     pub(super) fn new() -> Self {
         let context = Compressor::new(ZSTD_LEVEL).expect("a level that zstd has");
         Self { context, plain: Vec::new(), compressed: Vec::new() }
+    }
+
+    /// The same for long texts, in which zstd is to look for long matches too.
+    pub(super) fn for_long_texts() -> Self {
+        let mut compressor = Self::new();
+        for parameter in LONG_TEXT_PARAMETERS {
+            compressor.context.set_parameter(parameter).expect("a parameter that zstd has");
+        }
+        compressor
     }
 
     pub(super) fn num_bytes(&self) -> usize {

@@ -25,7 +25,7 @@ impl std::fmt::Debug for EarlyEncoder {
 
 impl EarlyEncoder {
     pub(crate) fn new() -> Self {
-        Self { compressor: PageCompressor::new() }
+        Self { compressor: PageCompressor::for_long_texts() }
     }
 
     /// Encodes texts, some perhaps null, as pages of about the same size, each of them larger than [`MAX_PAGE_BYTES`] and

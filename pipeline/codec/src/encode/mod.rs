@@ -50,7 +50,7 @@ pub(crate) use early::EarlyEncoder;
 use float::FloatEncoder;
 use levels::{Levels, ListLevels};
 use library::{LibraryEncoder, has_own_encoder};
-use primitive::{MAX_SPAN, MAX_SPAN_OF_INSTANTS, Number, NumberEncoder};
+use primitive::{Number, NumberEncoder, ONE, SECOND};
 use properties::ColumnLayout;
 pub(crate) use properties::MAX_PAGE_BYTES;
 pub use properties::MAX_ROW_GROUP_ROWS;
@@ -235,29 +235,22 @@ impl RowGroupEncoder {
             DataType::Int32 => {
                 let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, ints) = (&mut self.numbers, &mut self.ints);
-                encode_numbers::<Int32Type>(column, array, MAX_SPAN, numbers, ints, chunk)
+                encode_numbers::<Int32Type, ONE>(column, array, numbers, ints, chunk)
             }
             DataType::Date32 => {
                 let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, ints) = (&mut self.numbers, &mut self.ints);
-                encode_numbers::<Date32Type>(column, array, MAX_SPAN, numbers, ints, chunk)
+                encode_numbers::<Date32Type, ONE>(column, array, numbers, ints, chunk)
             }
             DataType::Int64 => {
                 let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, longs) = (&mut self.numbers, &mut self.longs);
-                encode_numbers::<Int64Type>(column, array, MAX_SPAN, numbers, longs, chunk)
+                encode_numbers::<Int64Type, ONE>(column, array, numbers, longs, chunk)
             }
             DataType::Timestamp(TimeUnit::Microsecond, _) => {
                 let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
                 let (numbers, longs) = (&mut self.numbers, &mut self.longs);
-                encode_numbers::<TimestampMicrosecondType>(
-                    column,
-                    array,
-                    MAX_SPAN_OF_INSTANTS,
-                    numbers,
-                    longs,
-                    chunk,
-                )
+                encode_numbers::<TimestampMicrosecondType, SECOND>(column, array, numbers, longs, chunk)
             }
             DataType::Float64 => {
                 let chunk = ChunkWriter::new(column, layout, sink, &mut self.compressor);
@@ -348,10 +341,9 @@ fn values_of<'c, T: ArrowPrimitiveType>(
     }
 }
 
-fn encode_numbers<T: ArrowPrimitiveType>(
+fn encode_numbers<T: ArrowPrimitiveType, const STEP: u64>(
     column: &ColumnDescPtr,
     array: &dyn Array,
-    max_span: u64,
     encoder: &mut NumberEncoder,
     buffer: &mut Vec<T::Native>,
     chunk: ChunkWriter<'_, T::Native>,
@@ -362,5 +354,5 @@ where
     let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
     let pages = levels::pages(array.len(), nulls);
     let values = values_of::<T>(array, nulls, buffer);
-    encoder.encode(values, max_span, flat_levels(column, nulls), &pages, chunk)
+    encoder.encode::<T::Native, STEP>(values, flat_levels(column, nulls), &pages, chunk)
 }

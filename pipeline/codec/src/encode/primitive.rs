@@ -10,12 +10,15 @@ use super::levels::{Levels, Page};
 use super::rle;
 use super::statistics::Value;
 
-/// The largest difference of two integers or dates in a dictionary. They are found by their difference to the least,
+/// The largest difference of two numbers in a dictionary, in steps. They are found by their difference to the least,
 /// without hashing.
 pub(super) const MAX_SPAN: u64 = 65_536;
 
-/// The same of instants: zstd makes less of what repeats than a dictionary and its keys take, but for one instant.
-pub(super) const MAX_SPAN_OF_INSTANTS: u64 = 0;
+/// A step of integers and dates.
+pub(super) const ONE: u64 = 1;
+
+/// A step of instants in microseconds: the service tells most of them in whole seconds.
+pub(super) const SECOND: u64 = 1_000_000;
 
 /// A number that is stored as it is in memory.
 pub(super) trait Number: Value + Default + Ord {
@@ -26,7 +29,7 @@ pub(super) trait Number: Value + Default + Ord {
     fn span(self, min: Self) -> u64;
 
     /// Returns the number that is `span` greater.
-    fn plus(self, span: u32) -> Self;
+    fn plus(self, span: u64) -> Self;
 
     /// Appends numbers as they are.
     fn push_all(numbers: &[Self], out: &mut Vec<u8>);
@@ -37,8 +40,8 @@ impl Number for i32 {
         u64::from(self.abs_diff(min))
     }
 
-    fn plus(self, span: u32) -> Self {
-        self.wrapping_add_unsigned(span)
+    fn plus(self, span: u64) -> Self {
+        self.wrapping_add_unsigned(span as u32)
     }
 
     fn push_all(numbers: &[Self], out: &mut Vec<u8>) {
@@ -51,8 +54,8 @@ impl Number for i64 {
         self.abs_diff(min)
     }
 
-    fn plus(self, span: u32) -> Self {
-        self.wrapping_add_unsigned(u64::from(span))
+    fn plus(self, span: u64) -> Self {
+        self.wrapping_add_unsigned(span)
     }
 
     fn push_all(numbers: &[Self], out: &mut Vec<u8>) {
@@ -85,12 +88,11 @@ impl NumberEncoder {
         (self.table.capacity() + self.keys.capacity()) * size_of::<u32>()
     }
 
-    /// Encodes a column chunk of `values`, none of them null; in a dictionary if their differences are at most
-    /// `max_span`.
-    pub(super) fn encode<N: Number>(
+    /// Encodes a column chunk of `values`, none of them null; in a dictionary if they differ by steps of `STEP` only, and
+    /// [`MAX_SPAN`] of them at most.
+    pub(super) fn encode<N: Number, const STEP: u64>(
         &mut self,
         values: &[N],
-        max_span: u64,
         levels: Levels<'_>,
         pages: &[Page],
         mut chunk: ChunkWriter<'_, N>,
@@ -99,12 +101,12 @@ impl NumberEncoder {
         let least = ranges.iter().flatten().map(|(min, _)| *min).min();
         let greatest = ranges.iter().flatten().map(|(_, max)| *max).max();
         let dictionary =
-            least.zip(greatest).and_then(|(min, max)| Some((min, self.table(values, min, max, max_span)?)));
+            least.zip(greatest).and_then(|(min, max)| Some((min, self.table::<N, STEP>(values, min, max)?)));
         match dictionary {
             Some((min, num_used)) => {
                 chunk.dictionary_page(num_used, true, |out| {
                     let used = self.table.iter().zip(0..).filter(|(is_used, _)| **is_used > 0);
-                    used.for_each(|(_, span)| N::push_all(&[min.plus(span)], out));
+                    used.for_each(|(_, steps)| N::push_all(&[min.plus(steps * STEP)], out));
                 })?;
                 self.table.iter_mut().fold(0, |key, entry| key + std::mem::replace(entry, key));
                 let width = rle::bit_width(num_used as u32 - 1);
@@ -117,7 +119,8 @@ impl NumberEncoder {
                             return;
                         }
                         self.keys.clear();
-                        self.keys.extend(values.iter().map(|value| self.table[value.span(min) as usize]));
+                        self.keys
+                            .extend(values.iter().map(|value| self.table[(value.span(min) / STEP) as usize]));
                         rle::encode(&self.keys, width, out);
                     })?;
                 }
@@ -134,18 +137,27 @@ impl NumberEncoder {
     }
 
     /// Marks what is used and returns how many that are, if a dictionary of them is smaller.
-    fn table<N: Number>(&mut self, values: &[N], min: N, max: N, max_span: u64) -> Option<usize> {
+    fn table<N: Number, const STEP: u64>(&mut self, values: &[N], min: N, max: N) -> Option<usize> {
         let span = max.span(min);
-        if span > max_span {
+        if span / STEP > MAX_SPAN || !span.is_multiple_of(STEP) {
             return None;
         }
         self.table.clear();
         if span == 0 {
             self.table.push(1);
         } else {
-            self.table.resize(span as usize + 1, 0);
+            if STEP > 1 && repeat(values) {
+                return None;
+            }
+            self.table.resize((span / STEP) as usize + 1, 0);
+            let mut rests = 0;
             for value in values {
-                self.table[value.span(min) as usize] = 1;
+                let span = value.span(min);
+                rests |= span % STEP;
+                self.table[(span / STEP) as usize] = 1;
+            }
+            if rests > 0 {
+                return None;
             }
         }
         let num_used = self.table.iter().sum::<u32>() as usize;
@@ -158,4 +170,13 @@ impl NumberEncoder {
 fn range<N: Number>(values: &[N]) -> Option<(N, N)> {
     let first = *values.first()?;
     Some(values.iter().fold((first, first), |(min, max), value| (min.min(*value), max.max(*value))))
+}
+
+/// Whether values stand beside equal ones: zstd makes less of those than a dictionary and its keys take.
+fn repeat<N: Number>(values: &[N]) -> bool {
+    /// So many tell: those of a page are alike.
+    const MAX_SAMPLE: usize = 1024;
+    let sample = &values[..values.len().min(MAX_SAMPLE)];
+    let num_repeated = sample.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    num_repeated > sample.len() / 8
 }

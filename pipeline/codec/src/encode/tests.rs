@@ -216,7 +216,12 @@ impl Shape {
         let longs = self.positions(random, len, span.min(65_537)).into_iter();
         let longs = longs.map(|value| least + value as i64).collect::<ScalarBuffer<i64>>();
         let days = self.positions(random, len, 4000).into_iter().map(|value| value as i32 + 15_000).collect();
-        let micros = self.positions(random, len, 1 << 40).into_iter().map(|value| value as i64 - 7).collect();
+        let (span, unit) =
+            [(1 << 40, 1), (3, 1_000_000), (300, 1_000_000), (65_537, 1_000_000), (65_538, 1_000_000)]
+                [random.below(5)];
+        let least = [-7, i64::MIN, i64::MAX - (1 << 40)][random.below(3)];
+        let micros = self.positions(random, len, span).into_iter();
+        let micros = micros.map(|value| least + value as i64 * unit).collect();
         // With both zeros.
         let (span, unit) = [(1, 0.0), (3, 0.0), (100, 0.1), (5000, -0.5), (1 << 30, 1e-300)][random.below(5)];
         let floats =
@@ -626,6 +631,24 @@ fn repeated_numbers_are_a_dictionary() {
             column.uncompressed_size()
         );
     }
+}
+
+#[test]
+fn instants_in_seconds_are_a_dictionary() {
+    let schema = batch_of(vec!["a".to_owned()], vec![Some(0)]).schema();
+    let check = |instant: fn(i64) -> i64, has_dictionary: bool| {
+        let mut columns = batch_of(vec!["a".to_owned()], vec![Some(0); 50_000]).columns().to_vec();
+        let instants = TimestampMicrosecondArray::from_iter_values((0..50_000).map(instant));
+        columns[6] = Arc::new(instants.with_timezone("UTC"));
+        let file = check_round_trip(&RecordBatch::try_new(Arc::clone(&schema), columns).unwrap());
+        let column = footer(&file).row_group(0).column(6).clone();
+        assert_eq!(column.dictionary_page_offset().is_some(), has_dictionary);
+    };
+    check(|row| row * 7919 % 10_000 * 1_000_000 - 5, true);
+    check(|row| row * 7919 % 10_000 * 1_000_000 + row % 2, false);
+    // Equal ones stand together.
+    check(|row| row / 4 * 7919 % 10_000 * 1_000_000, false);
+    check(|row| row * 7919 % 100_000 * 1_000_000, false);
 }
 
 #[test]
