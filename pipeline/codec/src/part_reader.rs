@@ -67,7 +67,7 @@ impl<R: Read> PartReader<R> {
     }
 
     /// Returns the batches of the part, each of one partition, and gives rejects to `on_reject` as they come.
-    /// After an error there is no further batch, and those before it must not be used.
+    /// After an error it ends, and the batches before it must not be used.
     pub fn batches<J: FnMut(Reject)>(&mut self, on_reject: J) -> Batches<'_, R, J> {
         Batches { part: self, on_reject, at: At::Decoding(true) }
     }

@@ -104,7 +104,7 @@ impl PartCounts {
 type Batch = Result<RecordBatch, ArrowError>;
 
 /// The batches of some parts, one part after the other. The thread that makes them starts with the first, and ends soon after
-/// this is dropped. After an error there is no further batch, and those before it must not be used.
+/// this is dropped. After an error it ends, and the batches before it must not be used.
 pub(crate) struct PartBatches {
     schema: SchemaRef,
     state: State,

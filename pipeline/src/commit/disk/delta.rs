@@ -26,8 +26,7 @@ use crate::manifest::Manifest;
 use crate::staging::Destination;
 
 /// Publishes what is staged, with the snapshots that the log does not have. `statistics` are of the manifest's files, in
-/// order. Once that cannot be rolled back, the
-/// folder is not to be removed.
+/// order. Once that cannot be rolled back, the folder is not to be removed.
 pub(in crate::commit) fn publish(
     lock: &TableLock,
     destination: &Destination,

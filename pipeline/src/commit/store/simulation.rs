@@ -54,8 +54,8 @@ enum Job {
 /// Who writes the files of a run.
 #[derive(Debug, Clone, Copy)]
 enum Writer {
-    /// There are none.
-    Nobody,
+    /// The snapshot has no files.
+    None,
     Run,
     Tasks,
 }
@@ -225,7 +225,7 @@ fn play(seed: u64, under_way: &mut Option<Simulation>) {
                 return Job::Expire { id };
             }
             let replaces = random.next_u32().is_multiple_of(2);
-            let writer = draw(&mut random, &[Writer::Nobody, Writer::Run, Writer::Run, Writer::Tasks]);
+            let writer = draw(&mut random, &[Writer::None, Writer::Run, Writer::Run, Writer::Tasks]);
             Job::Ingest { id, replaces, is_delta: is_delta && random.next_u32().is_multiple_of(2), writer }
         })
         .collect();

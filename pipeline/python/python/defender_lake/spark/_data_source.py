@@ -101,7 +101,7 @@ class DefenderReader(DataSourceReader):
         return {"how": self.how}
 
     def partitions(self):
-        """Lists the export; Spark keeps the answer for every action of the DataFrame."""
+        """Lists the export; Spark calls this once for a DataFrame, and all its actions use the result."""
         options = self.options
         flags = options.flags | ({"from_": options.paths} if options.paths else {})
         generated_time, parts = _native.list_parts(options.dataset, flags, **options.credentials)
