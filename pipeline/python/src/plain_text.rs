@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
-use arrow_array::{Array, ArrayRef, DictionaryArray, ListArray, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, DictionaryArray, ListArray, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
+use codec::decode::column::plain_strings;
 
 /// Bytes of text of the rows given at a time, unless one row has more.
 const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -85,12 +85,4 @@ fn plain(array: &ArrayRef) -> ArrayRef {
     };
     let element = Arc::new(Field::new(name, DataType::Utf8, true));
     Arc::new(ListArray::new(element, offsets, Arc::new(plain_strings(texts)), lists.nulls().cloned()))
-}
-
-fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
-    let values = texts.values().as_string::<i32>();
-    let num_bytes = texts.keys().iter().flatten().map(|key| values.value(key as usize).len()).sum();
-    let mut strings = StringBuilder::with_capacity(texts.len(), num_bytes);
-    texts.keys().iter().for_each(|key| strings.append_option(key.map(|key| values.value(key as usize))));
-    strings.finish()
 }

@@ -5,11 +5,8 @@ use super::columns::{
     os_version, recommendation_reference, text, timestamp,
 };
 use super::permissions::VULNERABILITY_READ;
-use super::roles::DEVICE_ROLES;
-use crate::{
-    Better, ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, ReportFigure,
-    ReportRoles, Routes,
-};
+use super::roles::{CHECKS, COMPLIANCE_RATE, DEVICE_ROLES, NONCOMPLIANT};
+use crate::{Better, ComparedColumn, Dataset, HistoryRoles, Layout, ReportFigure, ReportRoles, Routes};
 
 const LEARN: &str = "Microsoft Learn, export secure configuration assessment";
 
@@ -38,23 +35,7 @@ pub static SECURE_CONFIGURATIONS: Dataset = Dataset {
             ComparedColumn { column: "IsCompliant", kind: "compliance_changed" },
             ComparedColumn { column: "IsApplicable", kind: "applicability_changed" },
         ],
-        measures: &[
-            Measure {
-                name: "checks",
-                counted: Counted::Where(&[Condition { column: "IsApplicable", is: Is::Boolean(true) }]),
-            },
-            Measure {
-                name: "noncompliant",
-                counted: Counted::Where(&[
-                    Condition { column: "IsApplicable", is: Is::Boolean(true) },
-                    Condition { column: "IsCompliant", is: Is::Boolean(false) },
-                ]),
-            },
-            Measure {
-                name: "compliance_rate",
-                counted: Counted::Share { of: "checks", but: "noncompliant" },
-            },
-        ],
+        measures: &[CHECKS, NONCOMPLIANT, COMPLIANCE_RATE],
         main_measure: "noncompliant",
         filters: &[
             ("configuration", "ConfigurationId"),

@@ -4,7 +4,7 @@ use super::columns::{
     METADATA, boolean, device_id, device_name, generated_time, group_id, group_name, list, os_platform,
     os_version, row_id, text, timestamp,
 };
-use super::roles::DEVICE_ROLES;
+use super::roles::{CHECKS, COMPLIANCE_RATE, DEVICE_ROLES, NONCOMPLIANT};
 use crate::{
     ComparedColumn, Condition, Counted, Dataset, HistoryRoles, Is, Layout, Measure, Permission, ReportRoles,
     Routes,
@@ -38,25 +38,13 @@ pub static SECURITY_BASELINES: Dataset = Dataset {
             ComparedColumn { column: "IsExempt", kind: "exemption_changed" },
         ],
         measures: &[
-            Measure {
-                name: "checks",
-                counted: Counted::Where(&[Condition { column: "IsApplicable", is: Is::Boolean(true) }]),
-            },
-            Measure {
-                name: "noncompliant",
-                counted: Counted::Where(&[
-                    Condition { column: "IsApplicable", is: Is::Boolean(true) },
-                    Condition { column: "IsCompliant", is: Is::Boolean(false) },
-                ]),
-            },
+            CHECKS,
+            NONCOMPLIANT,
             Measure {
                 name: "exempt",
                 counted: Counted::Where(&[Condition { column: "IsExempt", is: Is::Boolean(true) }]),
             },
-            Measure {
-                name: "compliance_rate",
-                counted: Counted::Share { of: "checks", but: "noncompliant" },
-            },
+            COMPLIANCE_RATE,
         ],
         main_measure: "noncompliant",
         filters: &[

@@ -35,6 +35,7 @@ use primitive::{PrimitiveColumn, days, float, integer, micros};
 use spill_format::Bytes;
 use string::StringColumn;
 pub(crate) use string::plain;
+pub use string::plain_strings;
 use struct_list::{Member, StructListColumn};
 
 /// Rows of a row group: DuckDB's unit of work, and small enough that every partition can have one

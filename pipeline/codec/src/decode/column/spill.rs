@@ -64,6 +64,15 @@ mod tests {
         sink.0
     }
 
+    /// Writes rows and reads them back.
+    fn written_and_read(columns: &Columns, field_map: &FieldMap) -> Columns {
+        let mut bytes = Vec::new();
+        columns.write_to(&mut bytes);
+        let mut again = Columns::new(field_map);
+        again.read_from(&bytes);
+        again
+    }
+
     #[test]
     fn columns_come_back_from_their_bytes() {
         let field_map = Arc::new(FieldMap::new(schema::DATASETS[0], true));
@@ -78,10 +87,7 @@ mod tests {
             r#"{"DeviceId":"a"}"#,
         );
         let mut columns = decode(text, &field_map);
-        let mut bytes = Vec::new();
-        columns.write_to(&mut bytes);
-        let mut again = Columns::new(&field_map);
-        again.read_from(&bytes);
+        let mut again = written_and_read(&columns, &field_map);
         let order = [3, 1, 0, 2];
         let (expected, found) = (columns.finish(&order), again.finish(&order));
         assert_eq!(found.num_rows, 4);
@@ -100,17 +106,14 @@ mod tests {
             r#"{"Id":"c","Long":7,"Parts":[{"Size":1,"IsRequired":true}]}"#,
         );
         let mut columns = decode(text, &field_map);
-        let mut bytes = Vec::new();
-        columns.write_to(&mut bytes);
-        let mut again = Columns::new(&field_map);
-        again.read_from(&bytes);
+        let mut again = written_and_read(&columns, &field_map);
         again.append(decode(text, &field_map));
         columns.append(decode(text, &field_map));
         let order = [5, 1, 0, 2, 4, 3];
         assert_eq!(again.finish(&order).properties, columns.finish(&order).properties);
     }
 
-    /// So many values that do not repeat that they are no longer looked up.
+    /// Enough distinct values to end the search for repeated ones.
     #[test]
     fn distinct_json_comes_back_from_its_bytes() {
         let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
@@ -124,10 +127,7 @@ mod tests {
         let few = r#"{"Id":"a","Json":"{\"n\":1}"}"#;
         for (first, other) in [(&*text, few), (few, &*text), (&*text, &*text), (few, few)] {
             let mut columns = decode(first, &field_map);
-            let mut bytes = Vec::new();
-            columns.write_to(&mut bytes);
-            let mut again = Columns::new(&field_map);
-            again.read_from(&bytes);
+            let mut again = written_and_read(&columns, &field_map);
             again.append(decode(other, &field_map));
             columns.append(decode(other, &field_map));
             let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// So many texts that do not repeat that they are no longer looked up.
+    /// Enough distinct texts to end the search for repeated ones.
     #[test]
     fn distinct_texts_come_back_from_their_bytes() {
         let field_map = Arc::new(FieldMap::new(&crate::tests::EVERY_TYPE, false));
@@ -147,10 +147,7 @@ mod tests {
         let (many, few) = (records(0..9000), records(8999..9002));
         for (first, other) in [(&many, &few), (&few, &many), (&many, &many)] {
             let mut columns = decode(first, &field_map);
-            let mut bytes = Vec::new();
-            columns.write_to(&mut bytes);
-            let mut again = Columns::new(&field_map);
-            again.read_from(&bytes);
+            let mut again = written_and_read(&columns, &field_map);
             again.append(decode(other, &field_map));
             columns.append(decode(other, &field_map));
             assert_eq!(columns.num_rows(), first.lines().count() + other.lines().count());
@@ -174,10 +171,7 @@ mod tests {
             encoder.encode(texts)
         });
         columns.append(decode(r#"{"Id":"d","Json":[2]}"#, &field_map));
-        let mut bytes = Vec::new();
-        columns.write_to(&mut bytes);
-        let mut again = Columns::new(&field_map);
-        again.read_from(&bytes);
+        let mut again = written_and_read(&columns, &field_map);
         again.encode_early(property, |texts| {
             assert_eq!(texts, [Some(&b"[2]"[..])]);
             Vec::new()
@@ -190,10 +184,7 @@ mod tests {
     #[test]
     fn no_rows_come_back_as_none() {
         let field_map = FieldMap::new(schema::DATASETS[0], false);
-        let mut bytes = Vec::new();
-        Columns::new(&field_map).write_to(&mut bytes);
-        let mut again = Columns::new(&field_map);
-        again.read_from(&bytes);
+        let again = written_and_read(&Columns::new(&field_map), &field_map);
         assert_eq!(again.num_rows(), 0);
     }
 }

@@ -118,7 +118,8 @@ pub(crate) fn plain(array: ArrayRef, data_type: &DataType) -> ArrayRef {
     }
 }
 
-fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
+/// Writes out text that is in a dictionary.
+pub fn plain_strings(texts: &DictionaryArray<UInt32Type>) -> StringArray {
     let values = texts.values().as_string::<i32>();
     let num_bytes = texts.keys().iter().flatten().map(|key| values.value(key as usize).len()).sum();
     let mut strings = StringBuilder::with_capacity(texts.len(), num_bytes);
