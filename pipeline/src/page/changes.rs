@@ -53,15 +53,15 @@ pub(super) fn flow(
 /// Returns what changed since the snapshot before, if there is one.
 pub(super) fn since_before(
     table: &TableSnapshots,
+    new: &SnapshotReader<'_>,
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<Option<Changes>, HistoryError> {
     let Some(before) = table.before() else { return Ok(None) };
     let old = SnapshotReader::open(&table.table, &table.published[before], cancel)?;
-    let new = table.open(cancel)?;
     let filter = ChangeFilter::default();
     let mut tally = Tally::new(table);
-    let diff = Diff { roles: table.roles, old: &old, new: &new, filter: &filter, memory_bytes };
+    let diff = Diff { roles: table.roles, old: &old, new, filter: &filter, memory_bytes };
     diff.run(cancel, |change| {
         tally.add(change);
         Ok(())

@@ -8,8 +8,8 @@ use super::data::{Device, Devices};
 use super::request::PageRequest;
 use super::tables::TableSnapshots;
 use crate::cancel::Cancel;
-use crate::history::counts::Figure;
-use crate::history::trend::Trend;
+use crate::history::counts::{self, Figure};
+use crate::history::roles::Roles;
 use crate::history::{HistoryError, SnapshotReader};
 
 /// Returns the devices that were asked for.
@@ -25,18 +25,18 @@ pub(super) fn read(
         return Ok(None);
     };
     let roles = table.roles;
-    let newest = std::slice::from_ref(table.snapshot());
-    let trend = Trend::read(&table.table, newest, &[roles.device], request.memory_bytes, cancel)?;
-    let mut ranked: Vec<(i64, &str)> = trend
-        .counts()
-        .filter_map(|(_, values, counts)| match counts.figure(roles, measure) {
+    let newest = table.open(cancel)?;
+    let counted = counts::count(roles, &newest, &[roles.device], request.memory_bytes, cancel)?;
+    let mut ranked: Vec<(i64, &str)> = counted
+        .iter()
+        .filter_map(|(values, counts)| match counts.figure(roles, measure) {
             Some(Figure::Count(count)) if count > 0 => Some((count, values[0].as_deref()?)),
             _ => None,
         })
         .collect();
     ranked.sort_unstable_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
     ranked.truncate(request.num_devices);
-    let described = describe(table, &ranked, cancel)?;
+    let described = describe(roles, &newest, &ranked, cancel)?;
     let devices = ranked.iter().zip(described).map(|((findings, _), [name, platform, group])| Device {
         name,
         platform,
@@ -52,16 +52,15 @@ pub(super) fn read(
 
 /// Returns name, platform and group of each device; the largest, as a diff does, if its rows disagree.
 fn describe(
-    table: &TableSnapshots,
+    roles: Roles,
+    newest: &SnapshotReader<'_>,
     ranked: &[(i64, &str)],
     cancel: &Cancel,
 ) -> Result<Vec<[Option<String>; 3]>, HistoryError> {
-    let roles = table.roles;
-    let reader: SnapshotReader<'_> = table.open(cancel)?;
     let positions: HashMap<&str, usize> = ranked.iter().map(|(_, id)| *id).zip(0..).collect();
     let described_by = [roles.device_name, roles.platform, roles.group];
     let columns: Vec<_> = described_by.into_iter().flatten().chain([roles.device]).collect();
-    let found = reader.visit(
+    let found = newest.visit(
         &columns,
         |_| true,
         cancel,

@@ -27,12 +27,12 @@ const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 /// Returns what expires soon in a table, if it declares that.
 pub(super) fn read(
     table: &TableSnapshots,
+    newest: &SnapshotReader<'_>,
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<Option<Expiries>, HistoryError> {
     let Some(roles) = table.report.expiry else { return Ok(None) };
-    let reader = table.open(cancel)?;
-    let now = reader.generated_time().timestamp_micros();
+    let now = newest.generated_time().timestamp_micros();
     let end = now.saturating_add(i64::from(DAYS_AHEAD) * DAY_MICROS);
     let within = move |time: Option<i64>| time.filter(|time| *time >= now && *time < end).map(Some);
     let rollup = |dimensions: &[usize], devices| RollUpRequest { dimensions: dimensions.to_vec(), devices };
@@ -46,7 +46,7 @@ pub(super) fn read(
         sum: None,
         rollups: vec![rollup(&[0], true), rollup(&[0, 1, 2], false)],
     };
-    let cube = cube::read(&reader, &request, memory_bytes, cancel)?;
+    let cube = cube::read(newest, &request, memory_bytes, cancel)?;
     let mut items: BTreeMap<Option<String>, Expiry> = BTreeMap::new();
     for (values, _) in cube.cells(1) {
         let id = values[0].text().map(str::to_owned);
@@ -69,7 +69,7 @@ pub(super) fn read(
     items.sort_by_key(|item| item.expires);
     let left_out = items.len().saturating_sub(MAX_ITEMS) as u64;
     items.truncate(MAX_ITEMS);
-    withhold_devices(table, &reader, &mut items, cancel)?;
+    withhold_devices(table, newest, &mut items, cancel)?;
     Ok(Some(Expiries {
         dataset: table.dataset().to_owned(),
         expired: expired(table, roles, memory_bytes, cancel)?,

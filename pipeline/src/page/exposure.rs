@@ -10,8 +10,8 @@ use schema::ExposureRoles;
 use super::data::{AgeBucket, Cve, Exposure, VulnerableProduct};
 use super::tables::TableSnapshots;
 use crate::cancel::Cancel;
-use crate::history::HistoryError;
 use crate::history::cube::{self, Cube, CubeRequest, Dimension, RollUpRequest};
+use crate::history::{HistoryError, SnapshotReader};
 
 /// CVEs and products that are shown, at most.
 const MAX_CVES: usize = 50;
@@ -50,12 +50,12 @@ impl Ranks {
 /// Returns the vulnerabilities of a table, if it declares them.
 pub(super) fn read(
     table: &TableSnapshots,
+    newest: &SnapshotReader<'_>,
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<Option<Exposure>, HistoryError> {
     let Some(roles) = table.report.exposure else { return Ok(None) };
-    let reader = table.open(cancel)?;
-    let now = reader.generated_time().timestamp_micros();
+    let now = newest.generated_time().timestamp_micros();
     let mut dimensions = vec![
         Dimension::Text(roles.severity),
         Dimension::Text(roles.exploitability),
@@ -89,7 +89,7 @@ pub(super) fn read(
             rollup(with_name(&[SEVERITY, EXPLOITABILITY, UPDATE])),
         ],
     };
-    let cube = cube::read(&reader, &request, memory_bytes, cancel)?;
+    let cube = cube::read(newest, &request, memory_bytes, cancel)?;
     Ok(Some(exposure(table, &cube, roles)))
 }
 

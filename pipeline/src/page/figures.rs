@@ -9,9 +9,9 @@ use schema::ReportFigure;
 use super::data::{Better, Breakdown, BreakdownFigure, BreakdownRow, Figure, FigureValue, Point};
 use super::tables::TableSnapshots;
 use crate::cancel::Cancel;
-use crate::history::HistoryError;
 use crate::history::counts::{self, SnapshotCounts};
 use crate::history::trend::Trend;
+use crate::history::{HistoryError, SnapshotReader};
 
 /// Platforms or groups that are shown, at most.
 const MAX_BREAKDOWN_ROWS: usize = 100;
@@ -89,20 +89,20 @@ impl Breakdowns {
     pub(super) fn add(
         &mut self,
         table: &TableSnapshots,
+        newest: &SnapshotReader<'_>,
         column: Option<&'static str>,
         memory_bytes: u64,
         cancel: &Cancel,
     ) -> Result<(), HistoryError> {
         let Some(column) = column.filter(|_| !table.report.figures.is_empty()) else { return Ok(()) };
-        let newest = std::slice::from_ref(table.snapshot());
-        let trend = Trend::read(&table.table, newest, &[column], memory_bytes, cancel)?;
+        let counted = counts::count(table.roles, newest, &[column], memory_bytes, cancel)?;
         let num_before = self.figures.len();
         self.figures.extend(table.report.figures.iter().map(|figure| BreakdownFigure {
             name: figure.name.to_owned(),
             title: figure.title.to_owned(),
             dataset: table.dataset().to_owned(),
         }));
-        for (_, values, counts) in trend.counts() {
+        for (values, counts) in &counted {
             let row = self.rows.entry(values[0].as_deref().map(str::to_owned)).or_default();
             row.resize(num_before, None);
             row.extend(table.report.figures.iter().map(|figure| Some(value(table, figure, counts))));

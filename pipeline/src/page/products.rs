@@ -11,8 +11,8 @@ use chrono::{Days, NaiveDate};
 use super::data::{EndOfSupport, Product, ProductDetail, Products, Support};
 use super::tables::TableSnapshots;
 use crate::cancel::Cancel;
-use crate::history::HistoryError;
 use crate::history::cube::{self, CellCounts, Cube, CubeRequest, Dimension, DimensionValue, RollUpRequest};
+use crate::history::{HistoryError, SnapshotReader};
 
 /// Days that the timeline of support looks ahead.
 const DAYS_AHEAD: u32 = 180;
@@ -90,6 +90,7 @@ struct SupportRollUps {
 /// Returns the products and the support of a table, as far as it declares them.
 pub(super) fn read(
     table: &TableSnapshots,
+    newest: &SnapshotReader<'_>,
     memory_bytes: u64,
     room: &mut Room,
     cancel: &Cancel,
@@ -97,7 +98,6 @@ pub(super) fn read(
     if table.report.products.is_none() && table.report.support.is_none() {
         return Ok((None, None));
     }
-    let reader = table.open(cancel)?;
     let mut request = CubeRequest {
         device: table.roles.device,
         dimensions: Vec::new(),
@@ -106,7 +106,7 @@ pub(super) fn read(
     };
     let dimensions = add_dimensions(table, &mut request);
     let rollups = add_rollups(&dimensions, &mut request);
-    let cube = cube::read(&reader, &request, memory_bytes, cancel)?;
+    let cube = cube::read(newest, &request, memory_bytes, cancel)?;
     let products = table.report.products.map(|_| products(table, &cube, &dimensions, &rollups, room));
     let support = rollups.support.map(|rollups| support(table, &cube, dimensions.name.len(), rollups));
     Ok((products, support))

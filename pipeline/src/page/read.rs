@@ -50,17 +50,18 @@ pub fn read(
     let mut room = Room::new(tables.tables.iter().filter(|table| table.report.products.is_some()).count());
     for table in &tables.tables {
         done(table, 0);
+        let newest = table.open(cancel)?;
         page.figures.extend(figures::read(table, memory_bytes, |bytes| done(table, bytes), cancel)?);
-        by_platform.add(table, table.roles.platform, memory_bytes, cancel)?;
-        by_group.add(table, table.roles.group, memory_bytes, cancel)?;
+        by_platform.add(table, &newest, table.roles.platform, memory_bytes, cancel)?;
+        by_group.add(table, &newest, table.roles.group, memory_bytes, cancel)?;
         page.flows.extend(changes::flow(table, memory_bytes, |bytes| done(table, bytes), cancel)?);
-        page.changes.extend(changes::since_before(table, memory_bytes, cancel)?);
-        let (products, support) = products::read(table, memory_bytes, &mut room, cancel)?;
+        page.changes.extend(changes::since_before(table, &newest, memory_bytes, cancel)?);
+        let (products, support) = products::read(table, &newest, memory_bytes, &mut room, cancel)?;
         page.products.extend(products);
         page.support.extend(support);
-        page.exposure.extend(exposure::read(table, memory_bytes, cancel)?);
-        page.expiries.extend(expiries::read(table, memory_bytes, cancel)?);
-        page.risks.extend(risks::read(table, memory_bytes, cancel)?);
+        page.exposure.extend(exposure::read(table, &newest, memory_bytes, cancel)?);
+        page.expiries.extend(expiries::read(table, &newest, memory_bytes, cancel)?);
+        page.risks.extend(risks::read(table, &newest, memory_bytes, cancel)?);
         done(table, table.newest_bytes());
     }
     page.platforms = by_platform.finish();

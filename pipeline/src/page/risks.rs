@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use super::data::{Risk, Risks};
 use super::tables::TableSnapshots;
 use crate::cancel::Cancel;
-use crate::history::HistoryError;
 use crate::history::cube::{self, CubeRequest, Dimension, DimensionValue, RollUpRequest};
+use crate::history::{HistoryError, SnapshotReader};
 
 /// Things that are shown, at most.
 const MAX_ITEMS: usize = 100;
@@ -16,11 +16,11 @@ const MAX_ITEMS: usize = 100;
 /// Returns what has a high risk in a table, if it declares that.
 pub(super) fn read(
     table: &TableSnapshots,
+    newest: &SnapshotReader<'_>,
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<Option<Risks>, HistoryError> {
     let Some(roles) = table.report.risk else { return Ok(None) };
-    let reader = table.open(cancel)?;
     let rank = |text: Option<&str>| {
         let rank = roles.high.iter().position(|high| text == Some(*high))?;
         i64::try_from(rank).ok()
@@ -38,7 +38,7 @@ pub(super) fn read(
         sum: None,
         rollups: vec![rollup(&[0, 1, 2], true), rollup(&[0, 1, 2, 3], false), rollup(&[0, 1, 2, 4], true)],
     };
-    let cube = cube::read(&reader, &request, memory_bytes, cancel)?;
+    let cube = cube::read(newest, &request, memory_bytes, cancel)?;
     let text = |value: &DimensionValue| value.text().map(str::to_owned);
     let key = |values: &[&DimensionValue]| (text(values[0]), text(values[1]), values[2].number());
     let mut rows = 0;

@@ -59,9 +59,11 @@ impl TableSnapshots {
         self.snapshot().id.date()
     }
 
-    /// Opens that snapshot.
+    /// Opens that snapshot, which has identifiers of devices.
     pub(super) fn open(&self, cancel: &Cancel) -> Result<SnapshotReader<'_>, HistoryError> {
-        SnapshotReader::open(&self.table, self.snapshot(), cancel)
+        let reader = SnapshotReader::open(&self.table, self.snapshot(), cancel)?;
+        reader.check_columns(&[self.roles.device])?;
+        Ok(reader)
     }
 
     /// Returns the position of the snapshot before.
