@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::ArrayRef;
 use foldhash::quality::FixedState;
@@ -20,7 +21,8 @@ use super::rows::{NumberColumn, RowColumns, RowGroup, SnapshotReader, TextColumn
 use super::value::signed_number;
 use crate::cancel::Cancel;
 
-/// Bytes of a pair of value and device while the threads' pairs are merged. A row makes one pair at most.
+/// Bytes of a pair of value and device, with the room that is kept for more, while the threads' pairs are merged. A row
+/// makes one pair at most.
 const BYTES_PER_PAIR: u64 = 32;
 
 /// Columns that are counted by, or whose values are told apart, at most.
@@ -57,8 +59,8 @@ impl Figure {
     }
 }
 
-/// Counts for each value of `by`; all rows as one if there is none. Reads the snapshot in as many passes as the memory
-/// asks for.
+/// Counts for each value of `by`; all rows as one if there is none. Reads the snapshot once if the memory is enough for its
+/// pairs, which are mostly far fewer than its rows; else again, in as many passes as suffice if each row makes one.
 ///
 /// # Errors
 ///
@@ -70,6 +72,27 @@ pub fn count(
     memory_bytes: u64,
     cancel: &Cancel,
 ) -> Result<BTreeMap<Values, SnapshotCounts>, HistoryError> {
+    let max_bytes = memory_bytes / 4 * 3;
+    let most_turns = (reader.num_rows() * BYTES_PER_PAIR).div_ceil(max_bytes).max(1);
+    let mut num_turns = 1;
+    loop {
+        let max_bytes = if num_turns < most_turns { max_bytes } else { u64::MAX };
+        if let Some(counts) = count_in_turns(roles, reader, by, num_turns, max_bytes, cancel)? {
+            return Ok(counts);
+        }
+        num_turns = most_turns;
+    }
+}
+
+/// Counts in so many turns; returns nothing if a turn's pairs exceed `max_bytes`.
+fn count_in_turns(
+    roles: Roles,
+    reader: &SnapshotReader<'_>,
+    by: &[&'static str],
+    num_turns: u64,
+    max_bytes: u64,
+    cancel: &Cancel,
+) -> Result<Option<BTreeMap<Values, SnapshotCounts>>, HistoryError> {
     let values = Numbers::default();
     if by.is_empty() {
         values.of(&[]);
@@ -80,7 +103,6 @@ pub fn count(
         .map(|measure| (roles.distinct_columns(measure.counted), Numbers::default()))
         .collect();
     let columns = columns(roles, by);
-    let num_turns = (reader.num_rows() * BYTES_PER_PAIR).div_ceil(memory_bytes / 4 * 3).max(1);
     let mut counts: Vec<SnapshotCounts> = Vec::new();
     let extend_to = |counts: &mut Vec<SnapshotCounts>, len: usize| {
         let none = SnapshotCounts { devices: 0, measures: vec![Figure::Count(0); roles.measures.len()] };
@@ -88,6 +110,8 @@ pub fn count(
     };
     for turn in 0..num_turns {
         let devices = Numbers::default();
+        let num_bytes = AtomicU64::new(0);
+        let is_too_much = || num_bytes.load(Ordering::Relaxed) > max_bytes;
         let is_in_turn = |id: Option<&str>| num_turns == 1 || HASH.hash_one(id) % num_turns == turn;
         let device = |id: Option<&str>| is_in_turn(id).then(|| devices.of(&[id]));
         let count_rows = |tally: &mut Tally, rows: &RowColumns<'_>| {
@@ -112,14 +136,23 @@ pub fn count(
             |_| true,
             cancel,
             |tally: &mut Tally, row_group| {
+                let before = tally.bytes();
                 let is_counted =
                     by.is_empty() && tally.count_row_group(roles, row_group, turn == 0, device, &distinct)?;
-                if is_counted { Ok(()) } else { row_group.visit(&columns, |rows| count_rows(tally, rows)) }
+                if !is_counted {
+                    row_group.visit(&columns, |rows| count_rows(tally, rows))?;
+                }
+                num_bytes.fetch_add(tally.bytes() - before, Ordering::Relaxed);
+                // Ends the read.
+                if is_too_much() { Err(HistoryError::Interrupted) } else { Ok(()) }
             },
-        )?;
+        );
+        if is_too_much() {
+            return Ok(None);
+        }
         let mut in_turn = Pairs::default();
         let mut of_measures: Vec<Pairs> = distinct.iter().map(|_| Pairs::default()).collect();
-        for tally in tallies {
+        for tally in tallies? {
             in_turn.extend(tally.devices);
             for (index, measured) in tally.measured.into_iter().enumerate() {
                 of_measures[index].extend(measured.distinct);
@@ -139,7 +172,8 @@ pub fn count(
     for counts in &mut counts {
         add_shares(roles, counts);
     }
-    Ok(values.into_entries().map(|(values, number)| (values, counts[number as usize].clone())).collect())
+    let counts = values.into_entries().map(|(values, number)| (values, counts[number as usize].clone()));
+    Ok(Some(counts.collect()))
 }
 
 fn add(figure: &mut Figure, more: i64) {
@@ -238,6 +272,13 @@ struct Measured {
 }
 
 impl Tally {
+    fn bytes(&self) -> u64 {
+        let of_measures = self.measured.iter().map(|measured| &measured.distinct);
+        let num_pairs: usize = of_measures.chain([&self.devices]).map(|pairs| pairs.pairs.capacity()).sum();
+        // The room for more is part of the capacity.
+        num_pairs as u64 * (BYTES_PER_PAIR / 2)
+    }
+
     /// Counts a row group as a whole, if that can be.
     fn count_row_group(
         &mut self,

@@ -1,11 +1,13 @@
 //! Rows, sums and distinct devices of a snapshot by several groups of columns at once, from one streaming read.
 //!
 //! Takes an open snapshot, the dimensions that its rows are told apart by, and the roll-ups that are wanted of them; gives
-//! the exact counts of each. Rows that a dimension leaves out are in none. If a read exceeds the memory limit it is
-//! given up, and the snapshot is read again in more turns, each for other devices. A column that a file lacks is null.
+//! the exact counts of each. Rows that a dimension leaves out are in none. The snapshot is read in as many turns, each for
+//! other devices, as its rows ask for; if a turn exceeds the memory limit all the same, they begin again and are twice as
+//! many. A column that a file lacks is null.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use foldhash::quality::FixedState;
@@ -18,6 +20,7 @@ use super::rows::{RowColumns, SnapshotReader};
 use super::value::signed_number;
 use super::{HistoryError, value};
 use crate::cancel::Cancel;
+use crate::threads;
 
 /// Dimensions of a cube, at most.
 pub const MAX_DIMENSIONS: usize = 10;
@@ -25,8 +28,12 @@ pub const MAX_DIMENSIONS: usize = 10;
 /// Dimensions of a roll-up, at most.
 pub const MAX_ROLLED: usize = 6;
 
-/// Bytes of a pair of cell and device: its own, and as many again while the threads' pairs are put together.
-const BYTES_PER_PAIR: usize = 16;
+/// Bytes of a pair of cell and device: its own, and its cell once more while devices are counted. A row makes one pair at
+/// most.
+const BYTES_PER_PAIR: usize = size_of::<Pair>() + size_of::<u32>();
+
+/// Pairs that are allocated at once: what is there is never copied to a larger place.
+const PAIRS_PER_CHUNK: usize = 1 << 12;
 
 /// Bytes of a cell in a thread's table and in the one of all threads, with the room that tables keep free.
 const BYTES_PER_CELL: usize = 280;
@@ -242,8 +249,15 @@ struct Tally {
     numbers: HashMap<CellKey, u32, FixedState>,
     keys: Vec<CellKey>,
     cells: Vec<CellCounts>,
-    /// Device, then cell.
-    pairs: Vec<u64>,
+    /// All but the last are full.
+    pairs: Vec<Vec<Pair>>,
+}
+
+/// A device that has rows of a cell.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    device: u32,
+    cell: u32,
 }
 
 /// The numbers of the values of a batch's rows.
@@ -256,7 +270,9 @@ struct ColumnNumbers {
 
 impl Tally {
     fn bytes(&self) -> usize {
-        self.pairs.capacity() * BYTES_PER_PAIR + self.cells.len() * BYTES_PER_CELL
+        let in_last = self.pairs.last().map_or(0, Vec::len);
+        let num_pairs = self.pairs.len().saturating_sub(1) * PAIRS_PER_CHUNK + in_last;
+        num_pairs * BYTES_PER_PAIR + self.cells.len() * BYTES_PER_CELL
     }
 
     fn count(
@@ -297,7 +313,10 @@ impl Tally {
             if let Some(sums) = &sums {
                 counts.sum += sums.number(row).unwrap_or(zero).wrapping_sub(zero).cast_signed();
             }
-            self.pairs.push(pair_of(device, cell));
+            if self.pairs.last().is_none_or(|chunk| chunk.len() == PAIRS_PER_CHUNK) {
+                self.pairs.push(Vec::with_capacity(PAIRS_PER_CHUNK));
+            }
+            self.pairs.last_mut().expect("there is one by now").push(Pair { device, cell });
         }
     }
 }
@@ -375,7 +394,8 @@ pub fn read(
             && request.rollups.iter().all(|rollup| rollup.dimensions.len() <= MAX_ROLLED)
     );
     reader.check_columns(&[request.device])?;
-    let mut num_turns = 1;
+    let row_bytes = reader.num_rows() * BYTES_PER_PAIR as u64;
+    let mut num_turns = row_bytes.div_ceil((memory_bytes / 2).max(1)).max(1);
     loop {
         if let Some(cube) = read_in_turns(reader, request, num_turns, memory_bytes, cancel)? {
             return Ok(cube);
@@ -399,58 +419,44 @@ fn read_in_turns(
     let values: Vec<_> = request.dimensions.iter().map(ValueNumbers::of).collect();
     let mut rollups: Vec<_> = request.rollups.iter().map(|_| RollUp::default()).collect();
     // Half of it for what all turns have found, the devices, and the batches of the read.
-    let num_threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let max_bytes = usize::try_from(memory_bytes / 2).unwrap_or(usize::MAX) / num_threads;
+    let max_bytes = usize::try_from(memory_bytes / 2).unwrap_or(usize::MAX);
     // In so many turns all rows fit even if each is a cell of its own: one that does not holds a device of too many rows.
     let most_bytes = reader.num_rows() * (BYTES_PER_PAIR + BYTES_PER_CELL) as u64;
     let is_last_try = num_turns >= 4 * most_bytes.div_ceil(max_bytes.max(1) as u64);
     for turn in 0..num_turns {
         let devices = Numbers::default();
         let is_in_turn = |id: Option<&str>| num_turns == 1 || HASH.hash_one(id) % num_turns == turn;
-        let is_too_much = AtomicBool::new(false);
+        let num_bytes = AtomicUsize::new(0);
+        let is_too_much = || num_bytes.load(Ordering::Relaxed) > max_bytes && !is_last_try;
         let tallies = reader.visit(
             &columns,
             |_| true,
             cancel,
             |tally: &mut Tally, rows| {
-                if !is_too_much.load(Ordering::Relaxed) {
-                    let device = |id: Option<&str>| is_in_turn(id).then(|| devices.of(&[id]));
-                    tally.count(request, &values, rows, device);
-                    if tally.bytes() > max_bytes && !is_last_try {
-                        is_too_much.store(true, Ordering::Relaxed);
-                    }
-                }
-                Ok(())
+                let before = tally.bytes();
+                tally.count(request, &values, rows, |id| is_in_turn(id).then(|| devices.of(&[id])));
+                num_bytes.fetch_add(tally.bytes() - before, Ordering::Relaxed);
+                // Ends the read.
+                if is_too_much() { Err(HistoryError::Interrupted) } else { Ok(()) }
             },
-        )?;
-        if is_too_much.into_inner() {
+        );
+        if is_too_much() {
             return Ok(None);
         }
-        roll_up(request, tallies, &mut rollups);
+        roll_up(request, tallies?, devices.len(), &mut rollups);
     }
     let values = values.into_iter().zip(&request.dimensions);
     let values = values.map(|(values, dimension)| values.into_values(dimension)).collect();
     Ok(Some(Cube { values, rollups, requested: request.rollups.clone() }))
 }
 
-/// Returns a pair that is ordered by its device.
-fn pair_of(device: u32, cell: u32) -> u64 {
-    u64::from(device) << 32 | u64::from(cell)
-}
-
-/// Returns the device and the cell of a pair.
-#[expect(clippy::cast_possible_truncation, reason = "its halves")]
-fn halves(pair: u64) -> (u32, u32) {
-    ((pair >> 32) as u32, pair as u32)
-}
-
 /// Adds what the threads have counted in a turn to the roll-ups.
-fn roll_up(request: &CubeRequest<'_>, tallies: Vec<Tally>, rollups: &mut [RollUp]) {
+fn roll_up(request: &CubeRequest<'_>, tallies: Vec<Tally>, num_devices: usize, rollups: &mut [RollUp]) {
     let mut numbers: HashMap<CellKey, u32, FixedState> = HashMap::default();
-    let mut pairs: Vec<u64> = Vec::new();
     // By roll-up, then by cell.
     let mut rolled: Vec<Vec<u32>> = rollups.iter().map(|_| Vec::new()).collect();
-    for Tally { keys, cells, pairs: of_thread, .. } in tallies {
+    let mut counted = Vec::with_capacity(tallies.len());
+    for Tally { keys, cells, pairs, .. } in tallies {
         let mut number_of = Vec::with_capacity(keys.len());
         for (key, counts) in keys.iter().zip(&cells) {
             let next = u32::try_from(numbers.len()).expect("fewer cells than fit into memory");
@@ -465,32 +471,83 @@ fn roll_up(request: &CubeRequest<'_>, tallies: Vec<Tally>, rollups: &mut [RollUp
                 total.sum += counts.sum;
             }
         }
-        let mapped = of_thread.into_iter().map(|pair| {
-            let (device, cell) = halves(pair);
-            pair_of(device, number_of[cell as usize])
-        });
-        if pairs.is_empty() {
-            // In place of the thread's own.
-            pairs = mapped.collect();
-        } else {
-            pairs.extend(mapped);
-        }
+        counted.push((number_of, pairs));
     }
     drop(numbers);
-    // A device's cells stand together then, and so do those that are there twice.
-    pairs.sort_unstable();
-    for ((rollup, wanted), rolled) in rollups.iter_mut().zip(&request.rollups).zip(rolled) {
-        if !wanted.devices {
-            continue;
-        }
-        // The device that was counted last, by the number of a cell of the roll-up.
-        let mut last_device = vec![u32::MAX; rollup.counts.len()];
-        for pair in &pairs {
-            let (device, cell) = halves(*pair);
-            let number = rolled[cell as usize] as usize;
-            if std::mem::replace(&mut last_device[number], device) != device {
-                rollup.counts[number].devices += 1;
+    let wanted: Vec<usize> = (0..rollups.len()).filter(|index| request.rollups[*index].devices).collect();
+    let num_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let devices_at_once = num_devices.div_ceil(num_threads).max(1);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut devices: Vec<_> = wanted.iter().map(|index| vec![0; rollups[*index].counts.len()]).collect();
+        loop {
+            let start = next.fetch_add(devices_at_once, Ordering::Relaxed);
+            if start >= num_devices {
+                return devices;
             }
+            let of_devices = CellsOfDevices::new(&counted, start..num_devices.min(start + devices_at_once));
+            for (index, devices) in wanted.iter().zip(&mut devices) {
+                of_devices.count(&rolled[*index], devices);
+            }
+        }
+    };
+    for of_thread in threads::on_threads(num_threads, work) {
+        for (index, devices) in wanted.iter().zip(of_thread) {
+            for (counts, devices) in rollups[*index].counts.iter_mut().zip(devices) {
+                counts.devices += u64::from(devices);
+            }
+        }
+    }
+}
+
+/// The cells of some devices, those of a device together.
+struct CellsOfDevices {
+    cells: Vec<u32>,
+    /// Where those of each device end.
+    ends: Vec<usize>,
+}
+
+impl CellsOfDevices {
+    /// Sorts what the threads have counted of the devices: the numbers of their cells, and pairs.
+    fn new(counted: &[(Vec<u32>, Vec<Vec<Pair>>)], devices: Range<usize>) -> Self {
+        let index = |pair: &Pair| {
+            let index = (pair.device as usize).checked_sub(devices.start)?;
+            (index < devices.len()).then_some(index)
+        };
+        let mut ends = vec![0; devices.len()];
+        for index in counted.iter().flat_map(|(_, chunks)| chunks.iter().flatten()).filter_map(index) {
+            ends[index] += 1;
+        }
+        // Where they begin, until they are all there.
+        let mut num_cells = 0;
+        for end in &mut ends {
+            num_cells += std::mem::replace(end, num_cells);
+        }
+        let mut cells = vec![0; num_cells];
+        for (number_of, chunks) in counted {
+            for pair in chunks.iter().flatten() {
+                if let Some(index) = index(pair) {
+                    cells[ends[index]] = number_of[pair.cell as usize];
+                    ends[index] += 1;
+                }
+            }
+        }
+        Self { cells, ends }
+    }
+
+    /// Adds the devices of each cell of a roll-up; `rolled` has its number by that of the cell of all dimensions.
+    fn count(&self, rolled: &[u32], devices: &mut [u32]) {
+        // The device that was counted last.
+        let mut last_device = vec![usize::MAX; devices.len()];
+        let mut start = 0;
+        for (device, end) in self.ends.iter().enumerate() {
+            for cell in &self.cells[start..*end] {
+                let number = rolled[*cell as usize] as usize;
+                if std::mem::replace(&mut last_device[number], device) != device {
+                    devices[number] += 1;
+                }
+            }
+            start = *end;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The products of a table, with their versions, platforms and groups, and when their support ends.
 //!
-//! Takes a table's newest snapshot, reads it once; gives every product that there is room for on the page, most devices
-//! first.
+//! Takes a table's newest snapshot, reads it twice; gives every product that there is room for on the page, most devices
+//! first. One read counts by platform and one by group: together they tell the versions of products apart seven times as
+//! often, for which no figure asks.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -58,7 +59,6 @@ struct Dimensions {
     name: Vec<usize>,
     version: Option<usize>,
     platform: Option<usize>,
-    group: Option<usize>,
     support: Option<SupportDimensions>,
 }
 
@@ -74,9 +74,7 @@ struct RollUps {
     products: usize,
     versions: Option<usize>,
     by_platform: Option<usize>,
-    by_group: Option<usize>,
     platforms: Option<usize>,
-    groups: Option<usize>,
     support: Option<SupportRollUps>,
 }
 
@@ -107,7 +105,12 @@ pub(super) fn read(
     let dimensions = add_dimensions(table, &mut request);
     let rollups = add_rollups(&dimensions, &mut request);
     let cube = cube::read(newest, &request, memory_bytes, cancel)?;
-    let products = table.report.products.map(|_| products(table, &cube, &dimensions, &rollups, room));
+    let products = if table.report.products.is_some() {
+        let groups = Groups::read(table, newest, memory_bytes, cancel)?;
+        Some(products(table, &cube, &dimensions, &rollups, groups, room))
+    } else {
+        None
+    };
     let support = rollups.support.map(|rollups| support(table, &cube, dimensions.name.len(), rollups));
     Ok((products, support))
 }
@@ -122,7 +125,6 @@ fn add_dimensions(table: &TableSnapshots, request: &mut CubeRequest<'_>) -> Dime
         name: report.name.iter().map(|column| add(Dimension::Text(column))).collect(),
         version: roles.version.map(|column| add(Dimension::Text(column))),
         platform: roles.platform.map(|column| add(Dimension::Text(column))),
-        group: roles.group.map(|column| add(Dimension::Text(column))),
         support: report.support.zip(roles.status).map(|(support, status)| SupportDimensions {
             status: add(Dimension::Text(status.column)),
             has_ended: add(Dimension::TextClass(
@@ -134,10 +136,14 @@ fn add_dimensions(table: &TableSnapshots, request: &mut CubeRequest<'_>) -> Dime
             end_date: add(Dimension::NumberClass(support.end_date, Box::new(Some))),
         }),
     };
-    if let Some(column) = roles.only_with {
-        add(Dimension::TextClass(column, Box::new(|text| text.map(|_| 0))));
-    }
+    request.dimensions.extend(only_with(table));
     dimensions
+}
+
+/// Returns the dimension that leaves out rows without a product.
+fn only_with(table: &TableSnapshots) -> Option<Dimension<'static>> {
+    let column = table.roles.only_with?;
+    Some(Dimension::TextClass(column, Box::new(|text| text.map(|_| 0))))
 }
 
 fn add_rollups(dimensions: &Dimensions, request: &mut CubeRequest<'_>) -> RollUps {
@@ -150,9 +156,7 @@ fn add_rollups(dimensions: &Dimensions, request: &mut CubeRequest<'_>) -> RollUp
         products: add(named(&[]), true),
         versions: dimensions.version.map(|version| add(named(&[version]), true)),
         by_platform: dimensions.platform.map(|platform| add(named(&[platform]), true)),
-        by_group: dimensions.group.map(|group| add(named(&[group]), true)),
         platforms: dimensions.platform.map(|platform| add(vec![platform], true)),
-        groups: dimensions.group.map(|group| add(vec![group], true)),
         support: dimensions.support.zip(dimensions.version).map(|(support, version)| SupportRollUps {
             ended: add(vec![support.has_ended], true),
             ended_products: add(named(&[support.has_ended]), false),
@@ -192,8 +196,46 @@ fn ranked(cube: &Cube, rollup: Option<usize>) -> (Vec<Option<String>>, HashMap<O
 struct Found {
     versions: Vec<(Option<String>, u64)>,
     platforms: Vec<(u32, u64)>,
-    groups: Vec<(u32, u64)>,
     ended: u64,
+}
+
+/// The groups of a table.
+#[derive(Default)]
+struct Groups {
+    /// Most devices first.
+    groups: Vec<Option<String>>,
+    /// By product: positions of groups, and the devices of each.
+    of_products: HashMap<Vec<Option<String>>, Vec<(u32, u64)>>,
+}
+
+impl Groups {
+    fn read(
+        table: &TableSnapshots,
+        newest: &SnapshotReader<'_>,
+        memory_bytes: u64,
+        cancel: &Cancel,
+    ) -> Result<Self, HistoryError> {
+        let Some(group) = table.roles.group else { return Ok(Self::default()) };
+        let num_names = table.report.name.len();
+        let columns = table.report.name.iter().copied().chain([group]);
+        let request = CubeRequest {
+            device: table.roles.device,
+            dimensions: columns.map(Dimension::Text).chain(only_with(table)).collect(),
+            sum: None,
+            rollups: vec![
+                RollUpRequest { dimensions: vec![num_names], devices: true },
+                RollUpRequest { dimensions: (0..=num_names).collect(), devices: true },
+            ],
+        };
+        let cube = cube::read(newest, &request, memory_bytes, cancel)?;
+        let (groups, positions) = ranked(&cube, Some(0));
+        let mut of_products: HashMap<_, Vec<_>> = HashMap::new();
+        for (values, counts) in cube.cells(1) {
+            let (names, group) = values.split_at(num_names);
+            of_products.entry(texts(names)).or_default().push((positions[&text(group[0])], counts.devices));
+        }
+        Ok(Self { groups, of_products })
+    }
 }
 
 fn products(
@@ -201,11 +243,11 @@ fn products(
     cube: &Cube,
     dimensions: &Dimensions,
     rollups: &RollUps,
+    Groups { groups, mut of_products }: Groups,
     room: &mut Room,
 ) -> Products {
     let num_names = dimensions.name.len();
     let (platforms, platform_positions) = ranked(cube, rollups.platforms);
-    let (groups, group_positions) = ranked(cube, rollups.groups);
     let mut found: HashMap<NameKey, Found> = HashMap::new();
     let mut each = |rollup: Option<usize>, add: &mut dyn FnMut(&mut Found, &DimensionValue, CellCounts)| {
         for (values, counts) in rollup.into_iter().flat_map(|rollup| cube.cells(rollup)) {
@@ -218,9 +260,6 @@ fn products(
     each(rollups.by_platform, &mut |found, platform, counts| {
         found.platforms.push((platform_positions[&text(platform)], counts.devices));
     });
-    each(rollups.by_group, &mut |found, group, counts| {
-        found.groups.push((group_positions[&text(group)], counts.devices));
-    });
     each(rollups.support.map(|support| support.ended_products), &mut |found, has_ended, counts| {
         if has_ended.number() == Some(1) {
             found.ended += counts.rows;
@@ -228,9 +267,9 @@ fn products(
     });
     let product = |(values, counts): (Vec<&DimensionValue>, CellCounts)| {
         let found = found.remove(&name_key(&values)).unwrap_or_default();
+        let name = texts(&values);
         let num_versions = found.versions.iter().filter(|(version, _)| version.is_some()).count() as u64;
         Product {
-            name: texts(&values),
             devices: counts.devices,
             installations: counts.rows,
             num_versions,
@@ -239,8 +278,9 @@ fn products(
             detail: Some(ProductDetail {
                 versions: most(found.versions),
                 platforms: most(found.platforms),
-                groups: most(found.groups),
+                groups: most(of_products.remove(&name).unwrap_or_default()),
             }),
+            name,
         }
     };
     let mut products: Vec<_> = cube.cells(rollups.products).map(product).collect();
