@@ -2,7 +2,7 @@
 //!
 //! | share | of the budget | what uses it | if it is full |
 //! |---|---|---|---|
-//! | rows | a quarter, 96 MiB at most | open row groups of all partitions, by their columns' capacity | the largest is encoded, or spilled to disk if it has few rows |
+//! | rows | a quarter, 96 MiB at most | open row groups of all partitions, by their columns' capacity | the largest that has enough rows is encoded; if none has, the largest is spilled to disk |
 //! | encode | a half | row groups being ordered, encoded or merged, with buffers and pages: [`encode_cost`](codec::memory_pool::encode_cost) of their columns | threads wait |
 //! | decode | a half, less than what encodes at a time | a part's buffers, 8 MiB a thread at most | fewer threads |
 //! | files | an eighth, 64 MiB at most | buffers and footers of open data files | the largest are closed early |

@@ -14,7 +14,6 @@ use codec::decode::framing::{Framer, NextRecord, Position};
 use codec::decode::inflate::Inflate;
 use codec::encode::RowGroupEncoder;
 use codec::part_reader::PartReader;
-use codec::rows::Rows;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use fixtures::{PartFormat, Tenant, TenantOptions};
@@ -137,14 +136,14 @@ fn decode_by_arrow_json(bencher: Bencher<'_, '_>) {
 /// Batches to row groups of a Parquet file.
 #[divan::bench(sample_count = SAMPLES)]
 fn encode(bencher: Bencher<'_, '_>) {
-    let batches: Vec<Rows> = batches(&PART.plain).into_iter().map(Rows::from).collect();
+    let batches = batches(&PART.plain);
     let schema = ArrowSchemaConverter::new().convert(LAYOUT.file_schema()).expect("the schema is supported");
     let mut encoder = RowGroupEncoder::new(Arc::new(schema.clone()), schema::DATASETS[0]);
     bencher.counter(bytes()).bench_local(|| {
         let mut file = SerializedFileWriter::new(sink(), schema.root_schema_ptr(), Arc::default())
             .expect("memory takes what is written");
         for batch in &batches {
-            let mut row_group = encoder.encode(batch).expect("sizes are small");
+            let mut row_group = encoder.encode(batch.clone().into()).expect("sizes are small");
             row_group.append_to(&mut file).expect("memory takes what is written");
             encoder.reuse(row_group);
         }

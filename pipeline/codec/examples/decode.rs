@@ -48,13 +48,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parquet_schema = Arc::new(ArrowSchemaConverter::new().convert(layout.file_schema())?);
     let mut encoder = RowGroupEncoder::new(Arc::clone(&parquet_schema), dataset);
     let mut file = SerializedFileWriter::new(sink(), parquet_schema.root_schema_ptr(), Arc::default())?;
-    let mut write = |rows: &Rows| -> Result<(), ParquetError> {
+    let mut write = |rows: Rows| -> Result<(), ParquetError> {
         if is_encoded {
             let mut row_group = encoder.encode(rows)?;
             row_group.append_to(&mut file)?;
             encoder.reuse(row_group);
         } else {
-            black_box(rows.clone());
+            black_box(rows.into_batch());
         }
         Ok(())
     };

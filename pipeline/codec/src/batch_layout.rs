@@ -4,17 +4,17 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, Date32Array, DictionaryArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
-    new_null_array,
+    ArrayRef, BinaryViewArray, Date32Array, DictionaryArray, StringArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
 };
 use arrow_schema::{DataType, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use schema::{Column, ColumnType, Dataset, Origin, Presence};
 
-use crate::decode::column::{Columns, FinishedColumns, plain};
+use crate::decode::column::{Columns, plain};
 use crate::decode::field_map::FieldMap;
 use crate::partition::PartitionKey;
-use crate::rows::{EarlyColumn, Rows};
+use crate::rows::EarlyColumn;
 
 /// Rows of which those of one product stand together. Exports mostly have a device's rows together, and
 /// its products in no order: who asks for a product then reads every page of every column. Sorting
@@ -174,45 +174,54 @@ impl BatchLayout {
         &self.early_properties
     }
 
-    /// Makes a row group of the rows of one partition, which are then gone from `columns`.
-    pub(crate) fn rows(&self, key: &PartitionKey, columns: &mut Columns) -> Rows {
+    /// Takes the pages of `columns` that are encoded already.
+    pub(crate) fn take_early(&self, columns: &mut Columns) -> Vec<EarlyColumn> {
         let early = |property: &usize| {
             let is_it = |filled: &Filled| matches!(filled, Filled::Property(other) if other == property);
             let index = self.fields.iter().position(is_it).expect("every property fills a column");
             EarlyColumn { index, pages: columns.take_early_pages(*property) }
         };
-        let early =
-            self.early_properties.iter().map(early).filter(|column| !column.pages.is_empty()).collect();
-        Rows::new(self.batch(key, columns), early)
+        self.early_properties.iter().map(early).filter(|column| !column.pages.is_empty()).collect()
     }
 
-    /// Makes a batch of the rows of one partition, which are then gone from `columns`.
-    fn batch(&self, key: &PartitionKey, columns: &mut Columns) -> RecordBatch {
-        let order = self.order(columns);
-        let FinishedColumns { mut properties, extra_fields, num_rows } = columns.finish(&order);
-        let columns = self
-            .fields
-            .iter()
-            .zip(self.schema.fields())
-            .map(|(filled, field)| {
-                let array = match filled {
-                    Filled::Property(index) => properties[*index].take().expect("each fills one column"),
-                    Filled::ExtraFields => Arc::clone(&extra_fields),
-                    Filled::GeneratedTime => self.generated_times(num_rows),
-                    Filled::SnapshotDate => self.snapshot_dates(num_rows),
-                    Filled::Partition => partition_values(key, num_rows),
-                };
-                match self.text {
-                    TextType::Dictionary => array,
-                    TextType::Plain => plain(array, field.data_type()),
-                }
-            })
-            .collect();
-        RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("columns follow the schema")
+    /// Makes a column of texts that do not repeat as [`Self::take`] does, without moving them; `None` if it is another column.
+    pub(crate) fn take_views(
+        &self,
+        index: usize,
+        columns: &mut Columns,
+        order: &[u32],
+    ) -> Option<BinaryViewArray> {
+        match self.fields[index] {
+            Filled::Property(property) => columns.take_views(property, order),
+            _ => None,
+        }
+    }
+
+    /// Makes a column of the rows of one partition, in the order that [`Self::order`] gave; its values are then gone from
+    /// `columns`.
+    pub(crate) fn take(
+        &self,
+        index: usize,
+        key: &PartitionKey,
+        columns: &mut Columns,
+        order: &[u32],
+    ) -> ArrayRef {
+        let num_rows = order.len();
+        let array = match self.fields[index] {
+            Filled::Property(property) => columns.take(property, order),
+            Filled::ExtraFields => columns.take_extra_fields(order),
+            Filled::GeneratedTime => self.generated_times(num_rows),
+            Filled::SnapshotDate => self.snapshot_dates(num_rows),
+            Filled::Partition => partition_values(key, num_rows),
+        };
+        match self.text {
+            TextType::Dictionary => array,
+            TextType::Plain => plain(array, self.schema.field(index).data_type()),
+        }
     }
 
     /// Returns which row each row of the batch is.
-    fn order(&self, columns: &Columns) -> Vec<u32> {
+    pub(crate) fn order(&self, columns: &Columns) -> Vec<u32> {
         let mut order: Vec<u32> = (0..).take(columns.num_rows()).collect();
         if self.order == RowOrder::AsRead {
             return order;

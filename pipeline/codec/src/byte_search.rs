@@ -55,6 +55,24 @@ pub fn begins_alike(text: &[u8], other: &[u8], len: usize) -> bool {
     }
 }
 
+/// Returns how many bytes `text` and `other` begin with alike; if those are at least `enough`, perhaps fewer than that are.
+#[inline]
+pub fn common_len(text: &[u8], other: &[u8], enough: usize) -> usize {
+    let mut len = 0;
+    while len < enough {
+        let (Some(block), Some(of_other)) = (text[len..].first_chunk(), other[len..].first_chunk()) else {
+            let are_alike = |(one, other): &(&u8, &u8)| one == other;
+            return len + text[len..].iter().zip(&other[len..]).take_while(are_alike).count();
+        };
+        let alike = u8x32::new(*block).simd_eq(u8x32::new(*of_other)).to_bitmask().trailing_ones() as usize;
+        len += alike;
+        if alike < BLOCK {
+            break;
+        }
+    }
+    len
+}
+
 /// By length, ones where bytes are compared.
 const MASKS: [[u8; BLOCK]; BLOCK + 1] = {
     let mut masks = [[0; BLOCK]; BLOCK + 1];
@@ -213,6 +231,10 @@ mod tests {
             proptest::prop_assert_eq!(Prefix::new(&other[..cut]).begins(&text), text.starts_with(&other[..cut]));
             proptest::prop_assert!(!Prefix::new(&[&text[..cut], b"b"].concat()).begins(&text[..cut]));
             proptest::prop_assert_eq!(begins_alike(&text, &other, cut), text.starts_with(&other[..cut]));
+            let num_alike = text.iter().zip(&other).take_while(|(one, other)| one == other).count();
+            proptest::prop_assert_eq!(common_len(&text, &other, usize::MAX), num_alike);
+            let common = common_len(&text, &other, cut);
+            proptest::prop_assert!(common == num_alike || (cut..num_alike).contains(&common));
             let mut is_escaped = false;
             let end = text.iter().position(|byte| {
                 let is_end = *byte == b'"' && !is_escaped;

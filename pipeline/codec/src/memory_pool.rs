@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Returns the memory that a row group takes while it is encoded, if its columns hold `columns_bytes`: the columns in
-/// their new order, a page before and after compression, and the pages that no file has yet.
+/// Returns the memory that a row group takes while it is encoded, if its columns hold `columns_bytes`: the columns, the
+/// longest of them in its new order, a page before and after compression, and the pages that no file has yet.
 pub fn encode_cost(columns_bytes: usize) -> usize {
     columns_bytes.saturating_mul(3)
 }

@@ -105,7 +105,7 @@ impl<R: Read, F: SpillFile> PartReader<R, F> {
         self
     }
 
-    /// Has the part read and inflated by another thread, a megabyte ahead at most: `start` is given what that
+    /// Has the rest of the part read and inflated by another thread, a megabyte ahead at most: `start` is given what that
     /// thread is to do.
     #[must_use]
     pub fn with_read_ahead(mut self, start: impl FnOnce(ReadingWork)) -> Self
@@ -203,8 +203,8 @@ impl<R: Read, J: FnMut(Reject)> Iterator for Batches<'_, R, J> {
                 At::Decoding(more) => more,
                 At::Rest(rest) => {
                     let mut batch = None;
-                    let take = |key, rows: &Rows| {
-                        batch = Some((key, rows.batch().clone()));
+                    let take = |key, rows: Rows| {
+                        batch = Some((key, rows.into_batch()));
                         Ok::<_, Infallible>(())
                     };
                     let Ok(()) = rest.pop()?.write(take, |_| Ok(()));
@@ -213,7 +213,7 @@ impl<R: Read, J: FnMut(Reject)> Iterator for Batches<'_, R, J> {
             };
             let Ok(due) = self.part.next_due();
             if let Some(due) = due {
-                return Some(Ok(due.write(|key, rows| (key, rows.batch().clone()))));
+                return Some(Ok(due.write(|key, rows| (key, rows.into_batch()))));
             }
             if *more {
                 match self.part.decode_some(&mut self.on_reject) {
@@ -343,6 +343,28 @@ mod tests {
         };
         assert_eq!(names(RowOrder::Clustered), ["bash", "zsh"]);
         assert_eq!(names(RowOrder::AsRead), ["zsh", "bash"]);
+    }
+
+    #[test]
+    fn rest_of_a_part_is_read_ahead() {
+        const NUM_RECORDS: usize = 80_000;
+        let part = (0..NUM_RECORDS)
+            .map(|row| format!("{{\"DeviceId\":\"{row:06}\"}}"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let num_bytes = part.len() as u64;
+        let layout = BatchLayout::new(schema::DATASETS[0], DateTime::UNIX_EPOCH, BatchOptions::default());
+        let mut reader = PartReader::try_new(std::io::Cursor::new(part), Arc::new(layout)).unwrap();
+        let on_reject = |reject| panic!("{reject:?}");
+        assert!(reader.decode_some(on_reject).unwrap());
+        assert!(reader.counts().json_bytes < num_bytes);
+        let mut thread = None;
+        reader = reader.with_read_ahead(|work| thread = Some(std::thread::spawn(work)));
+        while reader.decode_some(on_reject).unwrap() {}
+        thread.unwrap().join().unwrap();
+        assert_eq!(reader.counts().records, NUM_RECORDS as u64);
+        let batches = reader.batches(on_reject).map(|batch| batch.unwrap().1.num_rows());
+        assert_eq!(batches.sum::<usize>(), NUM_RECORDS);
     }
 
     #[test]

@@ -2,19 +2,22 @@
 //!
 //! A row goes to its partition's columns right away, so that nothing is split or copied by partition
 //! later. Threads share the open row groups: each takes a partition's columns, adds rows, and puts them
-//! back. Rows are bounded per row group, bytes over all of them; beyond that the largest row group is
-//! written, or spilled if it has too few rows. Pages of columns that need no other rows are encoded as they fill.
+//! back. Rows are bounded per row group, bytes over all of them; beyond that the largest row group that has enough rows is
+//! written, or the largest is spilled. Pages of columns that need no other rows are encoded as they fill.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow_array::{ArrayRef, BinaryViewArray};
+use arrow_schema::SchemaRef;
 
 use crate::batch_layout::BatchLayout;
 use crate::decode::column::{self, Columns};
 use crate::encode::{EarlyEncoder, MAX_PAGE_BYTES};
 use crate::memory_pool::{MemoryPool, Reservation, encode_cost};
 use crate::partition::PartitionKey;
-use crate::rows::Rows;
+use crate::rows::{RowColumns, Rows};
 use crate::spill::{NoSpill, Spill, SpillFile, SpilledRows};
 
 /// Rows that a row group has at least unless it is the last, or its rows are large.
@@ -27,7 +30,7 @@ const LARGE_SHARE: usize = 2;
 #[derive(Debug)]
 pub struct RowGroups<F = NoSpill> {
     layout: Arc<BatchLayout>,
-    idle: Mutex<Idle>,
+    idle: Arc<Mutex<Idle>>,
     /// One thread at a time waits for room to encode, so that no more than one row group does.
     leaving: Mutex<()>,
     limits: RowGroupLimits,
@@ -58,8 +61,17 @@ impl RowGroupLimits {
 #[derive(Debug, Default)]
 struct Idle {
     partitions: HashMap<PartitionKey, Gathered>,
+    /// Without rows, for the next ones of a partition: they have memory.
+    spare: Vec<(PartitionKey, Columns)>,
     /// Of all of them, and of those that threads are adding to, as they were when they were taken.
     num_bytes: usize,
+}
+
+impl Idle {
+    fn of(idle: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        // A thread that panicked ends the run; its rows are never published.
+        idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The open rows of one partition.
@@ -83,12 +95,60 @@ pub struct DueRowGroup {
 
 impl DueRowGroup {
     /// Gives `write` the rows, and their memory back after that.
-    pub fn write<T>(self, write: impl FnOnce(PartitionKey, &Rows) -> T) -> T {
+    pub fn write<T>(self, write: impl FnOnce(PartitionKey, Rows) -> T) -> T {
         let Self { key, rows, room } = self;
-        let written = write(key, &rows);
-        drop(rows);
+        let written = write(key, rows);
         drop(room);
         written
+    }
+}
+
+/// The rows of a row group, whose columns are put in order one after the other.
+#[derive(Debug)]
+struct GatheredRows {
+    layout: Arc<BatchLayout>,
+    key: PartitionKey,
+    columns: Columns,
+    /// Which row each of them is, once the first column was taken.
+    order: Option<Vec<u32>>,
+    /// Columns that are not taken.
+    num_left: usize,
+    /// Gets the columns when all are taken, if there are further rows to come.
+    idle: Option<Arc<Mutex<Idle>>>,
+}
+
+impl RowColumns for GatheredRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.layout.schema())
+    }
+
+    fn num_rows(&self) -> usize {
+        self.columns.num_rows()
+    }
+
+    fn take(&mut self, index: usize) -> ArrayRef {
+        let Self { layout, key, columns, order, num_left, .. } = self;
+        let order = order.get_or_insert_with(|| layout.order(columns));
+        *num_left -= 1;
+        layout.take(index, key, columns, order)
+    }
+
+    fn take_views(&mut self, index: usize) -> Option<BinaryViewArray> {
+        let Self { layout, columns, order, num_left, .. } = self;
+        let order = order.get_or_insert_with(|| layout.order(columns));
+        let views = layout.take_views(index, columns, order)?;
+        *num_left -= 1;
+        Some(views)
+    }
+}
+
+impl Drop for GatheredRows {
+    fn drop(&mut self) {
+        if let Some(idle) = &self.idle
+            && self.num_left == 0
+        {
+            Idle::of(idle).put_spare(self.key.clone(), self.columns.take_memory());
+        }
     }
 }
 
@@ -97,7 +157,7 @@ impl RowGroups {
     pub fn new(layout: Arc<BatchLayout>, limits: RowGroupLimits) -> Self {
         Self {
             layout,
-            idle: Mutex::default(),
+            idle: Arc::default(),
             leaving: Mutex::default(),
             limits,
             spill: None,
@@ -160,24 +220,26 @@ impl<F: SpillFile> RowGroups<F> {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // A thread that panicked ends the run; its rows are never published.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        Idle::of(&self.idle)
     }
 
     /// Makes a row group of columns once there is room to encode it.
-    fn due(&self, key: PartitionKey, columns: &mut Columns) -> DueRowGroup {
+    fn due(&self, key: PartitionKey, columns: Columns) -> DueRowGroup {
         let room = self.limits.encode_room.take(encode_cost(columns.num_bytes()));
-        let rows = self.rows(&key, columns);
+        let rows = self.rows(key.clone(), columns, Some(Arc::clone(&self.idle)));
         DueRowGroup { key, rows, room }
     }
 
-    fn rows(&self, key: &PartitionKey, columns: &mut Columns) -> Rows {
+    fn rows(&self, key: PartitionKey, mut columns: Columns, idle: Option<Arc<Mutex<Idle>>>) -> Rows {
         for property in self.early_properties() {
             if columns.has_early_pages(*property) {
-                self.encode_early(columns, *property);
+                self.encode_early(&mut columns, *property);
             }
         }
-        self.layout.rows(key, columns)
+        let layout = Arc::clone(&self.layout);
+        let early = layout.take_early(&mut columns);
+        let num_left = layout.schema().fields().len() - early.len();
+        Rows::new(Box::new(GatheredRows { layout, key, columns, order: None, num_left, idle }), early)
     }
 
     /// Properties whose pages are encoded early.
@@ -292,7 +354,7 @@ impl<F: SpillFile> LastRowGroup<F> {
     /// If there are spilled rows and no spill file: a bug.
     pub fn write<E: From<F::Error>>(
         self,
-        write: impl FnOnce(PartitionKey, &Rows) -> Result<(), E>,
+        write: impl FnOnce(PartitionKey, Rows) -> Result<(), E>,
         close: impl FnOnce(&PartitionKey) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self { row_groups, key, rows, num_left } = self;
@@ -314,7 +376,7 @@ impl<F: SpillFile> LastRowGroup<F> {
                 none => *none = Some(columns),
             }
         }
-        let rows = row_groups.rows(&key, &mut all.expect("a row group has rows"));
+        let rows = row_groups.rows(key.clone(), all.expect("a row group has rows"), None);
         let partition = key.clone();
         DueRowGroup { key, rows, room }.write(write)?;
         if num_left.fetch_sub(1, Ordering::AcqRel) == 1 { close(&partition) } else { Ok(()) }
@@ -372,14 +434,14 @@ impl<F: SpillFile> Batcher<F> {
         let row_groups = &self.row_groups;
         while let Some(mut held) = self.held.pop() {
             row_groups.encode_full_pages(&mut held.columns);
-            let due = (held.columns.num_rows() >= column::MAX_ROWS).then(|| {
-                let _alone = row_groups.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-                row_groups.due(held.key.clone(), &mut held.columns)
-            });
-            row_groups.idle().put(held);
-            if due.is_some() {
-                return Ok(due);
+            if held.columns.num_rows() < column::MAX_ROWS {
+                row_groups.idle().put(held);
+                continue;
             }
+            let Held { key, columns, counted_bytes } = held;
+            row_groups.idle().leave(&key, counted_bytes);
+            let _alone = row_groups.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(Some(row_groups.due(key, columns)));
         }
         let is_over = || row_groups.idle().num_bytes > row_groups.limits.max_open_bytes;
         if !is_over() {
@@ -387,18 +449,19 @@ impl<F: SpillFile> Batcher<F> {
         }
         let _alone = row_groups.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         while is_over() {
-            let largest = row_groups.idle().take_largest();
-            let Some((key, mut columns)) = largest else { break };
-            // A full one was written: only its memory is left.
-            if columns.num_rows() == 0 {
+            let mut idle = row_groups.idle();
+            if idle.drop_spare() {
                 continue;
             }
+            let are_enough = |columns: &Columns| row_groups.are_enough(columns);
+            let Some((key, columns)) = idle.take_largest(are_enough) else { break };
+            drop(idle);
             match &row_groups.spill {
                 Some(spill) if !row_groups.are_enough(&columns) => {
                     let spilled = spill.write(&columns)?;
                     row_groups.idle().partitions.entry(key).or_default().spilled.push(spilled);
                 }
-                _ => return Ok(Some(row_groups.due(key, &mut columns))),
+                _ => return Ok(Some(row_groups.due(key, columns))),
             }
         }
         Ok(None)
@@ -413,27 +476,53 @@ impl<F: SpillFile> Drop for Batcher<F> {
 }
 
 impl Idle {
-    /// The columns of a partition that have most rows.
+    /// The columns of a partition that have most rows, else some without.
     fn take(&mut self, key: &PartitionKey) -> Option<Columns> {
-        let all = &mut self.partitions.get_mut(key)?.columns;
-        let most = (0..all.len()).max_by_key(|position| all[*position].num_rows())?;
-        Some(all.swap_remove(most))
+        let all = self.partitions.get_mut(key).map(|gathered| &mut gathered.columns);
+        let most = |all: &Vec<Columns>| (0..all.len()).max_by_key(|position| all[*position].num_rows());
+        if let Some((position, all)) = all.and_then(|all| Some((most(all)?, all))) {
+            return Some(all.swap_remove(position));
+        }
+        let position = self.spare.iter().position(|(of, _)| of == key)?;
+        Some(self.spare.swap_remove(position).1)
     }
 
     fn put(&mut self, Held { key, columns, counted_bytes }: Held) {
-        if columns.num_rows() == 0 && counted_bytes == 0 {
-            // No row came for these columns: the partition does not exist.
+        self.num_bytes -= counted_bytes;
+        if columns.num_rows() == 0 {
+            // No row came for these columns: the partition may not exist.
+            self.put_spare(key, columns);
             return;
         }
-        self.num_bytes = self.num_bytes + columns.num_bytes() - counted_bytes;
+        self.num_bytes += columns.num_bytes();
         self.partitions.entry(key).or_default().columns.push(columns);
     }
 
-    fn take_largest(&mut self) -> Option<(PartitionKey, Columns)> {
-        let size = |all: &Gathered| all.columns.iter().map(Columns::num_bytes).max();
-        let (key, all) = self.partitions.iter_mut().max_by_key(|(_, all)| size(all))?;
+    fn put_spare(&mut self, key: PartitionKey, columns: Columns) {
+        self.num_bytes += columns.num_bytes();
+        self.spare.push((key, columns));
+    }
+
+    /// Frees the memory of some columns without rows; false if there are none.
+    fn drop_spare(&mut self) -> bool {
+        let spare = self.spare.pop();
+        self.num_bytes -= spare.as_ref().map_or(0, |(_, columns)| columns.num_bytes());
+        spare.is_some()
+    }
+
+    /// Notes that columns of a partition go to be written, counted with so many bytes.
+    fn leave(&mut self, key: &PartitionKey, counted_bytes: usize) {
+        self.num_bytes -= counted_bytes;
+        self.partitions.entry(key.clone()).or_default();
+    }
+
+    /// The largest that are enough for a row group, else the largest.
+    fn take_largest(&mut self, are_enough: impl Fn(&Columns) -> bool) -> Option<(PartitionKey, Columns)> {
+        let size = |columns: &Columns| (are_enough(columns), columns.num_bytes());
+        let largest = |all: &Gathered| all.columns.iter().map(size).max();
+        let (key, all) = self.partitions.iter_mut().max_by_key(|(_, all)| largest(all))?;
         let all = &mut all.columns;
-        let largest = (0..all.len()).max_by_key(|position| all[*position].num_bytes())?;
+        let largest = (0..all.len()).max_by_key(|position| size(&all[*position]))?;
         let (key, columns) = (key.clone(), all.swap_remove(largest));
         self.num_bytes -= columns.num_bytes();
         Some((key, columns))
@@ -565,8 +654,8 @@ mod tests {
     /// Returns the batch of a last row group, and the partition that is closed after it.
     fn written<F: SpillFile<Error: std::fmt::Debug>>(last: LastRowGroup<F>) -> (RecordBatch, Option<String>) {
         let (mut batch, mut closed) = (None, None);
-        let write = |_, given: &Rows| {
-            batch = Some(given.batch().clone());
+        let write = |_, given: Rows| {
+            batch = Some(given.into_batch());
             Ok::<_, F::Error>(())
         };
         let close = |key: &PartitionKey| {

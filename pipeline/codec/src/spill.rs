@@ -50,8 +50,8 @@ pub(crate) struct Spill<F> {
     end: Mutex<End>,
 }
 
-/// Where the next rows go, and what gathers their bytes. They are not compressed: that took twice as long as
-/// all the rest of spilling, and they come back soon.
+/// Where the next rows go, and what gathers their bytes. They are not compressed, but for what repeats: that took twice as
+/// long as all the rest of spilling, and they come back soon.
 #[derive(Debug)]
 struct End {
     offset: u64,
@@ -97,7 +97,7 @@ impl<F: SpillFile> Spill<F> {
         let spilled = SpilledRows {
             num_rows: columns.num_rows(),
             // Not their capacity: few rows take little of the initial one.
-            columns_bytes: columns.num_bytes().min(bytes.len() / 4 * 5),
+            columns_bytes: columns.used_bytes(),
             offset: *offset,
             num_bytes: bytes.len(),
         };

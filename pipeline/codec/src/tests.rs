@@ -157,7 +157,7 @@ fn read(part: &str) -> Read {
     let mut encoder = RowGroupEncoder::new(Arc::new(schema), &EVERY_TYPE);
     let mut reader = PartReader::try_new(part.as_bytes(), layout).unwrap();
     for batch in reader.batches(drop) {
-        let mut row_group = encoder.encode(&batch.unwrap().1.into()).unwrap();
+        let mut row_group = encoder.encode(batch.unwrap().1.into()).unwrap();
         row_group.append_to(&mut file).unwrap();
         assert!(row_group.footer_bytes() == 0, "it is in the file");
         encoder.reuse(row_group);
@@ -383,7 +383,7 @@ fn json_that_is_encoded_early_is_read_back() {
     drop(readers);
     let mut num_pages = Vec::new();
     for last in row_groups.finish() {
-        let write = |_, rows: &Rows| {
+        let write = |_, rows: Rows| {
             num_pages.push(rows.early_pages(index).map_or(0, <[_]>::len));
             let mut encoder = RowGroupEncoder::new(Arc::clone(&schema), &EVERY_TYPE);
             encoder.encode(rows).unwrap().append_to(&mut file).unwrap();
@@ -404,4 +404,55 @@ fn json_that_is_encoded_early_is_read_back() {
         assert!(text("Id").zip(ints).all(|(id, int)| id.unwrap() == int.unwrap().to_string()));
     }
     assert!(found == (0..2 * NUM_RECORDS).map(|id| (id, json(id))).collect());
+}
+
+/// Texts that are not looked up, some of them null, with and without a bloom filter and one that must be unescaped.
+#[test]
+fn texts_that_do_not_repeat_are_read_back() {
+    const NUM_RECORDS: usize = 20_000;
+    let dataset = schema::DATASETS.iter().find(|dataset| dataset.name == "software_vulnerabilities").unwrap();
+    for escaped in [None, Some(12_345)] {
+        let id = |row: usize| match row {
+            _ if row % 100 == 7 => None,
+            _ if Some(row) == escaped => Some(format!(r"\\{row}")),
+            _ => Some(format!("{}_{}_{row}", row % 50, "x".repeat(row % 90))),
+        };
+        let record = |row: usize| {
+            let id = id(row).map(|id| format!(r#""Id":"{id}","#)).unwrap_or_default();
+            format!(r#"{{{id}"DeviceId":"{}","SoftwareName":"{}","CveId":"{row}"}}"#, row % 50, row % 7)
+        };
+        let part = (0..NUM_RECORDS).map(record).collect::<Vec<_>>().join("\n");
+        let layout = Arc::new(BatchLayout::new(dataset, DateTime::UNIX_EPOCH, BatchOptions::default()));
+        let schema = Arc::new(ArrowSchemaConverter::new().convert(layout.file_schema()).unwrap());
+        let properties = properties::properties(dataset, layout.file_schema(), "a snapshot");
+        let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), properties).unwrap();
+        let row_groups = Arc::new(RowGroups::new(layout, RowGroupLimits::none()));
+        let mut reader = PartReader::with_row_groups(part.as_bytes(), Arc::clone(&row_groups)).unwrap();
+        while reader.decode_some(|reject| panic!("{reject:?}")).unwrap() {
+            assert!(reader.next_due().unwrap().is_none(), "few rows");
+        }
+        drop(reader);
+        for last in row_groups.finish() {
+            let write = |_, rows: Rows| {
+                let mut encoder = RowGroupEncoder::new(Arc::clone(&schema), dataset);
+                encoder.encode(rows).unwrap().append_to(&mut file).unwrap();
+                Ok::<_, Infallible>(())
+            };
+            last.write(write, |_| Ok(())).unwrap();
+        }
+        let file = Bytes::from(file.into_inner().unwrap());
+        let mut num_rows = 0;
+        for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+            let batch = batch.unwrap();
+            let text = |name| batch.column_by_name(name).unwrap().as_string::<i32>().iter();
+            for ((found, name), cve) in text("Id").zip(text("SoftwareName")).zip(text("CveId")) {
+                let row: usize = cve.unwrap().parse().unwrap();
+                let expected = id(row).map(|id| id.replace(r"\\", r"\"));
+                assert_eq!(found.map(str::to_owned), expected);
+                assert_eq!(name.unwrap(), (row % 7).to_string());
+            }
+            num_rows += batch.num_rows();
+        }
+        assert_eq!(num_rows, NUM_RECORDS);
+    }
 }

@@ -192,15 +192,19 @@ impl Workers<'_> {
         let damaged = |source| IngestError::DamagedPart { part: part.name.clone(), route, source };
         let reader = PartReader::with_row_groups(file, Arc::clone(&self.row_groups)).map_err(damaged)?;
         let mut reader = reader.with_turns(self.large_records.clone());
-        // With fewer parts than threads, another thread inflates.
-        let is_alone = self.num_tasks.load(Ordering::Relaxed) < rayon::current_num_threads();
-        if is_alone && let Some(start) = threads::start_thread("inflate") {
-            reader = reader.with_read_ahead(start);
-        }
+        let mut is_read_ahead = false;
         let mut rejects =
             PartRejects { rejects: &self.rejects, part: &part.name, first: None, failure: None };
         let mut before = reader.counts();
         loop {
+            // With fewer parts than threads, another thread inflates.
+            let is_alone = || self.num_tasks.load(Ordering::Relaxed) < rayon::current_num_threads();
+            if !is_read_ahead && is_alone() {
+                is_read_ahead = true;
+                if let Some(start) = threads::start_thread("inflate") {
+                    reader = reader.with_read_ahead(start);
+                }
+            }
             let decoded = reader.decode_some(|reject| rejects.take(&reject));
             *is_untouched = reader.is_untouched();
             let more = decoded.map_err(damaged)?;

@@ -107,7 +107,7 @@ impl<'s> SnapshotWriter<'s> {
     /// # Panics
     ///
     /// If there are more than [`MAX_ROW_GROUP_ROWS`] rows: a mistake of ours.
-    pub fn write(&self, key: PartitionKey, rows: &Rows) -> Result<(), WriteError> {
+    pub fn write(&self, key: PartitionKey, rows: Rows) -> Result<(), WriteError> {
         assert!(rows.num_rows() <= MAX_ROW_GROUP_ROWS, "they are a row group");
         let partition = self.partition(key)?;
         let encoder = lock(&self.encoders).pop();

@@ -65,6 +65,27 @@ impl Arena {
         })
     }
 
+    /// Each text as [`Self::texts`] has it, with the number of its chunk and where it begins there.
+    pub fn places(&self, lens: impl Iterator<Item = usize>) -> impl Iterator<Item = (usize, usize, &[u8])> {
+        let (mut chunk, mut start) = (0, 0);
+        lens.map(move |len| {
+            let fits = |chunk: &Vec<u8>| start + len <= chunk.len();
+            // The empty text alone may be in no chunk.
+            if len > 0 && !self.chunks.get(chunk).is_some_and(fits) {
+                (chunk, start) = (chunk + 1, 0);
+            }
+            let text = self.chunks.get(chunk).map_or(&[][..], |chunk| &chunk[start..][..len]);
+            let place = (chunk, start, text);
+            start += len;
+            place
+        })
+    }
+
+    /// Takes all texts in the chunks that [`Self::places`] numbers; none are left.
+    pub fn take_chunks(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.chunks)
+    }
+
     /// Memory held.
     pub fn num_bytes(&self) -> usize {
         self.chunks.iter().map(Vec::capacity).sum::<usize>() + self.chunks.capacity() * size_of::<Vec<u8>>()
@@ -103,6 +124,14 @@ mod tests {
                 assert!(arena.at(place).starts_with(text), "{lens:?}");
             }
             assert!(arena.texts(lens.iter().copied()).eq(texts.iter().map(|text| &text[..])), "{lens:?}");
+            let found: Vec<_> = arena.places(lens.iter().copied()).collect();
+            assert!(
+                found.iter().map(|(_, _, text)| *text).eq(texts.iter().map(|text| &text[..])),
+                "{lens:?}"
+            );
+            for (chunk, start, text) in found {
+                assert!(text.is_empty() || arena.chunks[chunk][start..].starts_with(text), "{lens:?}");
+            }
             assert!(arena.num_bytes() >= texts.concat().len());
             assert_eq!(arena.take(), texts.concat());
             assert_eq!(arena.num_bytes(), 0);

@@ -167,7 +167,7 @@ impl<R: Read> PartDecoder<R> {
         self
     }
 
-    /// Has the text read ahead, before anything is decoded: `start` is given what another thread is to do.
+    /// Has the rest of the text read ahead: `start` is given what another thread is to do.
     #[must_use]
     pub(crate) fn with_read_ahead(self, start: impl FnOnce(ReadingWork)) -> Self
     where

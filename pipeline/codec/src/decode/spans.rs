@@ -51,7 +51,7 @@ const STRIDE: usize = MAX_SPAN_RECORDS + 8;
 
 /// The values of records that follow each other in a text, one for each record and slot.
 ///
-/// A list's span is that of its elements among those of its slot.
+/// A list's span is that of its elements among those of its slot. Records that follow each other may share them.
 #[derive(Debug, Default)]
 pub struct RecordSpans {
     /// A slot's values behind each other, after a null.
@@ -119,13 +119,17 @@ impl RecordSpans {
                 continue;
             }
             let to = &mut other.elements[slot];
+            let mut copied = (Span::NULL, Span::NULL);
             for (value, record) in reordered {
                 let list = values[*record as usize];
-                *value = list;
-                if list != Span::NULL {
-                    *value = Span::new(to.len(), list.len());
-                    to.extend_from_slice(&elements[list.start()..][..list.len()]);
+                if list != copied.0 {
+                    copied = (list, list);
+                    if list != Span::NULL {
+                        copied.1 = Span::new(to.len(), list.len());
+                        to.extend_from_slice(&elements[list.start()..][..list.len()]);
+                    }
                 }
+                *value = copied.1;
             }
         }
     }

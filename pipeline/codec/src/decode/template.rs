@@ -374,12 +374,19 @@ fn string(text: &[u8], at: usize, previous: Span, value: &mut Span) -> Option<us
     Some(start + len + 1)
 }
 
-/// Finds the list of strings at `at`, as the span of its elements; returns where it ends.
+/// Finds the list of strings at `at`, as the span of its elements, those of the record before if they are equal; returns
+/// where it ends.
 #[inline]
 fn strings(text: &[u8], mut at: usize, spans: &mut RecordSpans, slot: usize) -> Option<usize> {
-    let (_, value) = spans.next_value(slot);
+    let (previous, value) = spans.next_value(slot);
     if text.get(at) != Some(&b'[') {
         return null(text, at, value);
+    }
+    if let Some(list) = written_list(previous, spans.elements(slot))
+        && begins_alike(&text[at..], &text[list.start()..], list.len())
+    {
+        *spans.next_value(slot).1 = previous;
+        return Some(at + list.len());
     }
     at += 1;
     let elements = spans.elements_mut(slot);
@@ -402,6 +409,22 @@ fn strings(text: &[u8], mut at: usize, spans: &mut RecordSpans, slot: usize) -> 
     let list = Span::new(first, elements.len() - first);
     *spans.next_value(slot).1 = list;
     Some(at)
+}
+
+/// Returns where a list lies in the text, from bracket to bracket, if a string is its first element and its last.
+#[inline]
+fn written_list(previous: Span, elements: &[Span]) -> Option<Span> {
+    if previous == Span::NULL {
+        return None;
+    }
+    let elements = &elements[previous.start()..][..previous.len()];
+    let (first, last) = (*elements.first()?, *elements.last()?);
+    if first == Span::NULL || last == Span::NULL {
+        return None;
+    }
+    // A bracket and a quote are before the first content and behind the last.
+    let (start, end) = (first.start() - 2, last.start() + last.len() + 2);
+    Some(Span::new(start, end - start))
 }
 
 /// Finds the digits at `at`; returns where they end.
@@ -702,6 +725,40 @@ mod tests {
             mixed.decode(&text, true).unwrap();
         }
         assert_eq!(mixed.num_rows()[0], (Some("Linux"), MAX_ROWS));
+    }
+
+    /// Records that are partly as the one before, whose members come and go, read all at once and each alone.
+    #[test]
+    fn what_is_as_before_is_read_as_if_it_were_not() {
+        let members = [
+            [r#""DeviceId":"a""#, r#""DeviceId":"ab""#],
+            [r#""OSPlatform":"Linux""#, r#""OSPlatform":null"#],
+            [r#""NumberOfWeaknesses":1"#, r#""NumberOfWeaknesses":12"#],
+            [r#""x":[1]"#, r#""x":[1,2]"#],
+            [r#""DiskPaths":["/a","/b"]"#, r#""DiskPaths":["/a"]"#],
+            [r#""RegistryPaths":[]"#, r#""RegistryPaths":[null,"/a"]"#],
+        ];
+        let whole = format!("{{{}}}", members.map(|[member, _]| member).join(","));
+        // Each member is the one or the other, or left out; the first is not.
+        let record = |mut number: usize| {
+            let shown = members.iter().enumerate().filter_map(|(index, member)| {
+                let digit = number % 3;
+                number /= 3;
+                if index == 0 { Some(member[digit % 2]) } else { member.get(digit).copied() }
+            });
+            format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
+        };
+        let records: Vec<String> = (0..900).map(|step| record(step / 3 * 7 + step % 3 / 2)).collect();
+        let text = records.join("\n") + "\n";
+        let (mut together, mut one_by_one) = (Fixture::from(&whole), Fixture::from(&whole));
+        assert_eq!(together.decode(&text, true).unwrap(), (text.len() - 1, records.len()));
+        for record in &records {
+            assert_eq!(one_by_one.decode(&format!("{record}\n"), true).unwrap(), (record.len(), 1));
+        }
+        let counted =
+            |fixture: &Fixture| fixture.names.undocumented().map(|(_, count)| count).collect::<Vec<_>>();
+        assert_eq!(counted(&together), counted(&one_by_one));
+        assert!(together.rows() == one_by_one.rows());
     }
 
     #[test]

@@ -190,6 +190,55 @@ impl TextEncoder {
     }
 }
 
+/// Encodes a column chunk of texts that do not repeat, none of them null, without a dictionary; laid out as its writer's is.
+/// `text` gives a text by its position.
+pub(super) fn encode_distinct<'c>(
+    text: impl Fn(usize) -> &'c [u8],
+    levels: Levels<'_>,
+    mut pages: Vec<Page>,
+    ColumnLayout { bloom_filter_fpp, has_bounds, .. }: ColumnLayout,
+    mut chunk: ChunkWriter<'_, &'c str>,
+) -> Result<ColumnCloseResult, ParquetError> {
+    let len = |value| text(value).len();
+    let num_bytes = |page: &Page| page.values.clone().map(len).sum::<usize>();
+    if pages.iter().any(|page| num_bytes(page) > MAX_PAGE_BYTES) {
+        let split = |page| levels.split(page, MAX_PAGE_BYTES, |value| len(value) + LEN_BYTES);
+        pages = pages.iter().flat_map(split).collect();
+    }
+    for page in &pages {
+        let range = if has_bounds { bounds(page.values.clone().map(&text)) } else { None };
+        chunk.data_page(page, levels, range, num_bytes(page), Encoding::PLAIN, |out| {
+            page.values.clone().for_each(|value| push(text(value), out));
+        })?;
+    }
+    let bloom_filter = match bloom_filter_fpp {
+        None => None,
+        Some(fpp) => {
+            let num_values = pages.last().map_or(0, |page| page.values.end);
+            let mut filter = Sbbf::new_with_ndv_fpp(num_values as u64, fpp)?;
+            (0..num_values).for_each(|value| filter.insert(text(value)));
+            Some(filter)
+        }
+    };
+    chunk.finish(bloom_filter)
+}
+
+/// Returns the least and the greatest of some texts.
+fn bounds<'t>(texts: impl Iterator<Item = &'t [u8]>) -> Option<(&'t str, &'t str)> {
+    let mut texts = texts.map(|text| (first_word(text), text));
+    let first = texts.next()?;
+    let (mut min, mut max) = (first, first);
+    for text in texts {
+        if text < min {
+            min = text;
+        } else if text > max {
+            max = text;
+        }
+    }
+    let [min, max] = [min.1, max.1].map(|text| std::str::from_utf8(text).expect("texts are valid"));
+    Some((min, max))
+}
+
 /// Appends a text as it is.
 pub(super) fn push(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(text.len() as u32).to_le_bytes());

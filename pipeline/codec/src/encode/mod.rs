@@ -28,12 +28,13 @@ mod library;
 mod tests;
 
 use std::io::Write;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt32Type,
 };
-use arrow_array::{Array, ArrowPrimitiveType};
+use arrow_array::{Array, ArrowPrimitiveType, BinaryViewArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
@@ -119,7 +120,7 @@ impl RowGroupEncoder {
         }
     }
 
-    /// Encodes `rows` as a row group. Their columns are those of the file, text as
+    /// Encodes `rows` as a row group, one column after the other. Their columns are those of the file, text as
     /// `Dictionary(UInt32, Utf8)`, whose texts are not null; they may repeat, and not all need be used.
     ///
     /// # Errors
@@ -129,31 +130,38 @@ impl RowGroupEncoder {
     /// # Panics
     ///
     /// If the columns are not those of the file: a bug.
-    pub fn encode(&mut self, rows: &Rows) -> Result<RowGroup, ParquetError> {
-        let batch = rows.batch();
+    pub fn encode(&mut self, mut rows: Rows) -> Result<RowGroup, ParquetError> {
+        let (schema, num_rows) = (rows.schema(), rows.num_rows());
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         let mut sink = TrackedWrite::new(bytes);
         let mut columns = Vec::with_capacity(self.schema.num_columns());
         let mut library = None;
-        for (index, (field, array)) in batch.schema_ref().fields().iter().zip(batch.columns()).enumerate() {
+        for (index, field) in schema.fields().iter().enumerate() {
             if let Some(pages) = rows.early_pages(index) {
                 columns.push(EncodedColumn::Own(self.append_early(columns.len(), pages, &mut sink)?));
-            } else if has_own_encoder(field.data_type()) {
+                continue;
+            }
+            if let Some(views) = rows.take_views(index) {
+                columns.push(EncodedColumn::Own(self.encode_views(columns.len(), &views, &mut sink)?));
+                continue;
+            }
+            let array = rows.take(index);
+            if has_own_encoder(field.data_type()) {
                 let column = self.schema.column(columns.len());
                 let layout = self.layouts[columns.len()];
-                columns.push(EncodedColumn::Own(self.encode_column(&column, array, layout, &mut sink)?));
+                columns.push(EncodedColumn::Own(self.encode_column(&column, &array, layout, &mut sink)?));
             } else {
                 let library = match &mut library {
                     Some(library) => library,
-                    none => none.insert(LibraryEncoder::try_new(&self.schema, batch.schema())?),
+                    none => none.insert(LibraryEncoder::try_new(&self.schema, Arc::clone(&schema))?),
                 };
-                let chunks = library.encode(field, array, columns.len())?;
+                let chunks = library.encode(field, &array, columns.len())?;
                 columns.extend(chunks.into_iter().map(EncodedColumn::Library));
             }
         }
         assert_eq!(columns.len(), self.schema.num_columns(), "the batch has every column of the file");
-        Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows: batch.num_rows() })
+        Ok(RowGroup { bytes: sink.into_inner()?.into(), columns, num_rows })
     }
 
     /// Appends the pages of a column of JSON that are encoded already.
@@ -170,6 +178,26 @@ impl RowGroupEncoder {
             chunk.early_page(page)?;
         }
         chunk.finish(None)
+    }
+
+    /// Encodes texts that do not repeat.
+    fn encode_views(
+        &mut self,
+        column: usize,
+        views: &BinaryViewArray,
+        sink: &mut PageSink,
+    ) -> Result<ColumnCloseResult, ParquetError> {
+        let (column, layout) = (self.schema.column(column), self.layouts[column]);
+        let nulls = views.nulls().filter(|nulls| nulls.null_count() > 0);
+        let pages = levels::pages(views.len(), nulls);
+        // The rows that have a text.
+        let rows: Vec<usize> = match nulls {
+            None => (0..views.len()).collect(),
+            Some(nulls) => nulls.valid_indices().collect(),
+        };
+        let chunk = ChunkWriter::new(&column, layout, sink, &mut self.compressor);
+        let levels = flat_levels(&column, nulls);
+        byte_array::encode_distinct(|value| views.value(rows[value]), levels, pages, layout, chunk)
     }
 
     /// Takes back the memory of a row group that was appended.

@@ -304,7 +304,7 @@ fn encoded(batches: &[RecordBatch]) -> Bytes {
         SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::new(properties)).unwrap();
     let mut encoder = RowGroupEncoder::new(schema, &EVERY_TYPE);
     for batch in batches {
-        let mut row_group = encoder.encode(&batch.clone().into()).unwrap();
+        let mut row_group = encoder.encode(batch.clone().into()).unwrap();
         row_group.append_to(&mut file).unwrap();
         encoder.reuse(row_group);
     }
@@ -664,7 +664,7 @@ fn json_has_no_bounds() {
     let schema = Arc::new(ArrowSchemaConverter::new().convert(&file_schema).unwrap());
     let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
     let mut encoder = RowGroupEncoder::new(schema, &EVERY_TYPE);
-    encoder.encode(&batch.into()).unwrap().append_to(&mut file).unwrap();
+    encoder.encode(batch.into()).unwrap().append_to(&mut file).unwrap();
     let file = Bytes::from(file.into_inner().unwrap());
     let footer = ParquetMetaDataReader::new()
         .with_page_index_policy(PageIndexPolicy::Optional)
@@ -695,7 +695,7 @@ fn bloom_filter_holds_used_texts_and_few_others() {
     let mut file = SerializedFileWriter::new(Vec::new(), schema.root_schema_ptr(), Arc::default()).unwrap();
     let mut encoder = RowGroupEncoder::new(schema, &EVERY_TYPE);
     encoder.layouts[1].bloom_filter_fpp = Some(0.01);
-    encoder.encode(&batch.into()).unwrap().append_to(&mut file).unwrap();
+    encoder.encode(batch.into()).unwrap().append_to(&mut file).unwrap();
     let reader = reader(&file.into_inner().unwrap().into());
     let filter = reader.get_row_group_column_bloom_filter(0, 1).unwrap().expect("a filter");
     let is_known = |text: &u32| filter.check(format!("text {text}").as_str());

@@ -5,9 +5,12 @@ use arrow_array::builder::NullBufferBuilder;
 use arrow_buffer::BooleanBuffer;
 
 use super::primitive::{append_nulls, ordered_nulls};
-use super::spill_format::{Bytes, put};
+use super::spill_format::{Bytes, put_words};
 use super::unpredicted::Unpredicted;
 use crate::decode::spans::Span;
+
+/// Stands for null where booleans are written as words.
+const NULL: u32 = u32::MAX;
 
 /// Booleans, a byte each until the row group is finished.
 #[derive(Debug)]
@@ -24,10 +27,15 @@ impl BooleanColumn {
     /// Adds values up to the first that is unpredicted; returns how many.
     pub(super) fn push_spans(&mut self, text: &[u8], values: &[Span]) -> usize {
         let num_before = self.values.len();
-        for value in values {
-            match parse(value.of(text)) {
-                _ if *value == Span::NULL => self.push(None),
-                Ok(value) => self.push(Some(value)),
+        for same in values.chunk_by(|value, next| value == next) {
+            match parse(same[0].of(text)) {
+                _ if same[0] == Span::NULL => {
+                    self.push_nulls(same.len());
+                }
+                Ok(value) => {
+                    self.values.resize(self.values.len() + same.len(), value);
+                    self.nulls.append_n_non_nulls(same.len());
+                }
                 Err(Unpredicted) => break,
             }
         }
@@ -53,6 +61,10 @@ impl BooleanColumn {
         self.values.capacity() + self.nulls.allocated_size() / 8
     }
 
+    pub(super) fn used_bytes(&self) -> usize {
+        self.values.len() + self.nulls.allocated_size() / 8
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         self.values.append(&mut other.values);
         append_nulls(&mut self.nulls, &mut other.nulls);
@@ -65,16 +77,15 @@ impl BooleanColumn {
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
-        put(self.values.len(), out);
-        for (row, value) in self.values.iter().enumerate() {
-            out.extend([u8::from(self.nulls.is_valid(row)), u8::from(*value)]);
-        }
+        let word = |(row, value): (usize, &bool)| {
+            if self.nulls.is_valid(row) { u32::from(*value) } else { NULL }
+        };
+        put_words(&self.values.iter().enumerate().map(word).collect::<Vec<_>>(), out);
     }
 
     pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
-        for _ in 0..bytes.number() {
-            let [is_valid, value] = *bytes.array();
-            self.push((is_valid == 1).then_some(value == 1));
+        for word in bytes.words() {
+            self.push((word != NULL).then_some(word == 1));
         }
     }
 }

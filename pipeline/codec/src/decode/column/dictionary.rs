@@ -7,6 +7,7 @@
 use std::hash::{BuildHasher, Hasher};
 
 use arrow_array::StringArray;
+use arrow_array::builder::make_view;
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use foldhash::fast::RandomState;
 
@@ -60,7 +61,11 @@ enum Repeats {
 
 /// What [`Dictionary::intern_all`] works with, to be used again for whichever dictionary.
 #[derive(Debug, Default)]
-pub struct Lookups(Vec<Lookup>);
+pub struct Lookups {
+    lookups: Vec<Lookup>,
+    /// For the keys of lists' elements, which are not always those of a column.
+    pub element_keys: Vec<u32>,
+}
 
 /// All that a lookup needs but the content itself: it waits for memory twice, not four times.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +146,7 @@ impl Dictionary {
         text: &[u8],
         spans: &[Span],
         keys: &mut Vec<u32>,
-        Lookups(lookups): &mut Lookups,
+        Lookups { lookups, .. }: &mut Lookups,
     ) -> Result<(), Invalid> {
         for spans in spans.chunks(MAX_LOOKUPS) {
             if self.repeats == Repeats::No {
@@ -377,6 +382,26 @@ impl Dictionary {
         self.slots.capacity() * size_of::<Slot>()
             + self.offsets.capacity() * size_of::<i32>()
             + self.contents.num_bytes()
+    }
+
+    /// Bytes that the entries take, without what is there for further ones.
+    pub fn used_bytes(&self) -> usize {
+        /// At most half of the slots are free behind an entry's.
+        const ENTRY_BYTES: usize = 2 * size_of::<Slot>() + size_of::<i32>();
+        let num_entries = self.num_entries();
+        position(self.offsets[num_entries]) + num_entries * ENTRY_BYTES
+    }
+
+    /// Takes all entries as they lie, and a view of each, if each value is one and none has escapes; none are left then.
+    #[expect(clippy::cast_possible_truncation, reason = "places have 32 bits")]
+    pub fn take_views(&mut self) -> Option<(Vec<u128>, Vec<Buffer>)> {
+        if self.repeats != Repeats::No || self.has_escapes {
+            return None;
+        }
+        let offsets = std::mem::replace(&mut self.offsets, vec![0]);
+        let view = |(chunk, start, text): (usize, usize, &[u8])| make_view(text, chunk as u32, start as u32);
+        let views = self.contents.places(lens(&offsets)).map(view).collect();
+        Some((views, self.contents.take_chunks().into_iter().map(Buffer::from_vec).collect()))
     }
 
     /// Takes all entries, unescaped; none are left.

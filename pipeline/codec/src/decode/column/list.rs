@@ -1,5 +1,6 @@
 //! A column of lists of text.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::ListArray;
@@ -8,7 +9,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 
 use super::dictionary::{Lookups, NULL_KEY, position};
 use super::primitive::{append_nulls, ordered_nulls};
-use super::spill_format::{Bytes, put};
+use super::spill_format::{Bytes, put_words};
 use super::string::StringColumn;
 use crate::decode::spans::Span;
 use crate::decode::value::List;
@@ -29,8 +30,8 @@ impl ListColumn {
         Self { elements: StringColumn::new(), offsets: vec![0], nulls: NullBufferBuilder::new(0) }
     }
 
-    /// Adds lists, whose elements stand one behind the other among `elements`, up to the first that has an invalid
-    /// one; returns how many.
+    /// Adds lists, whose elements stand one behind the other among `elements`, those of equal lists once, up to the first
+    /// that has an invalid one; returns how many.
     pub(super) fn push_spans(
         &mut self,
         text: &[u8],
@@ -38,9 +39,9 @@ impl ListColumn {
         elements: &[Span],
         lookups: &mut Lookups,
     ) -> usize {
-        let first_element = lists.iter().find(|list| **list != Span::NULL).map_or(0, |list| list.start());
         let start = self.elements.keys.len();
         let num_rows_before = self.offsets.len() - 1;
+        let mut range: Option<Range<usize>> = None;
         let mut num_elements = 0;
         for list in lists {
             if *list == Span::NULL {
@@ -48,16 +49,35 @@ impl ListColumn {
             } else {
                 self.nulls.append_non_null();
                 num_elements += list.len();
+                let end = list.start() + list.len();
+                range = Some(range.map_or(list.start(), |range| range.start)..end);
             }
             self.push_offset(start + num_elements);
         }
-        let num_valid = self.elements.push_spans(text, &elements[first_element..][..num_elements], lookups);
-        if num_valid < num_elements {
+        let range = range.unwrap_or_default();
+        let elements = &elements[range.clone()];
+        let num_whole = if elements.len() == num_elements {
+            let num_valid = self.elements.push_spans(text, elements, lookups);
             let is_whole = |end: &&i32| position(**end) <= start + num_valid;
-            let num_whole = self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count();
+            self.offsets[num_rows_before + 1..].iter().take_while(is_whole).count()
+        } else {
+            let mut keys = std::mem::take(&mut lookups.element_keys);
+            keys.clear();
+            // An invalid string has no key, nor do those behind it.
+            let _ = self.elements.dictionary.intern_all(text, elements, &mut keys, lookups);
+            let keys_of = |list: &Span| match *list {
+                Span::NULL => Some(&[][..]),
+                list => keys[..].get(list.start() - range.start..)?.get(..list.len()),
+            };
+            let whole = lists.iter().map_while(keys_of);
+            let num_whole = whole.map(|keys| self.elements.keys.extend_from_slice(keys)).count();
+            lookups.element_keys = keys;
+            num_whole
+        };
+        if num_whole < lists.len() {
             self.truncate(num_rows_before + num_whole);
         }
-        self.offsets.len() - 1 - num_rows_before
+        num_whole
     }
 
     pub(super) fn push(&mut self, list: List<'_>) {
@@ -95,6 +115,10 @@ impl ListColumn {
             + self.nulls.allocated_size() / 8
     }
 
+    pub(super) fn used_bytes(&self) -> usize {
+        self.elements.used_bytes() + self.offsets.len() * size_of::<i32>() + self.nulls.allocated_size() / 8
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         let num_elements = self.elements.keys.len();
         self.elements.append(other.elements);
@@ -128,19 +152,16 @@ impl ListColumn {
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
         self.elements.write_to(out);
-        put(self.offsets.len() - 1, out);
-        for (row, ends) in self.offsets.windows(2).enumerate() {
-            let is_valid = self.nulls.is_valid(row);
-            let len = if is_valid { position(ends[1] - ends[0]) } else { NULL_LIST as usize };
-            put(len, out);
-        }
+        let len = |(row, ends): (usize, &[i32])| {
+            if self.nulls.is_valid(row) { (ends[1] - ends[0]).cast_unsigned() } else { NULL_LIST }
+        };
+        put_words(&self.offsets.windows(2).enumerate().map(len).collect::<Vec<_>>(), out);
     }
 
     pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
         self.elements.read_from(bytes);
         let mut end = 0;
-        for _ in 0..bytes.number() {
-            let len = bytes.word();
+        for len in bytes.words() {
             self.nulls.append(len != NULL_LIST);
             end += if len == NULL_LIST { 0 } else { len as usize };
             self.push_offset(end);

@@ -18,8 +18,8 @@ mod unpredicted;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
 use arrow_array::types::{Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{ArrayRef, BinaryViewArray};
 use schema::ColumnType;
 
 pub use self::unpredicted::Unpredicted;
@@ -54,7 +54,8 @@ pub struct Columns {
     num_rows: usize,
 }
 
-/// A finished column: in the order of the properties, `None` for the one that names the partition.
+/// Finished columns: in the order of the properties, `None` for the one that names the partition.
+#[cfg(test)]
 #[derive(Debug)]
 pub struct FinishedColumns {
     /// The properties' columns.
@@ -107,6 +108,12 @@ impl Columns {
     pub fn num_bytes(&self) -> usize {
         let columns = self.properties.iter().flatten().map(ColumnBuilder::num_bytes).sum::<usize>();
         EMPTY_BYTES + columns + self.extra_fields.num_bytes()
+    }
+
+    /// Memory that the rows take, about, without what is there for further ones.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.properties.iter().flatten().map(ColumnBuilder::used_bytes).sum::<usize>()
+            + self.extra_fields.used_bytes()
     }
 
     /// Adds `records` of `text` as rows, up to the first that has a value not just as its column is
@@ -246,20 +253,52 @@ impl Columns {
         self.json(property).take_early_pages()
     }
 
-    /// Takes all rows, in the order given; none are left.
-    pub fn finish(&mut self, order: &[u32]) -> FinishedColumns {
-        let num_rows = std::mem::take(&mut self.num_rows);
-        debug_assert_eq!(num_rows, order.len());
-        self.extra_fields.keys.resize(num_rows, NULL_KEY);
-        FinishedColumns {
-            properties: self
-                .properties
-                .iter_mut()
-                .map(|column| column.as_mut().map(|column| column.finish(order)))
-                .collect(),
-            extra_fields: Arc::new(self.extra_fields.finish(order)),
-            num_rows,
+    /// Takes the values of a property of all rows, in the order given; none of them are left.
+    ///
+    /// # Panics
+    ///
+    /// If the property is the one that names the partition.
+    pub(crate) fn take(&mut self, property: usize, order: &[u32]) -> ArrayRef {
+        debug_assert_eq!(self.num_rows, order.len());
+        self.properties[property].as_mut().expect("a partition is no column").finish(order)
+    }
+
+    /// Takes texts of a property of all rows where they lie, in the order given, if they do not repeat: none of them are left
+    /// then.
+    pub(crate) fn take_views(&mut self, property: usize, order: &[u32]) -> Option<BinaryViewArray> {
+        match &mut self.properties[property] {
+            Some(ColumnBuilder::Utf8(column)) => column.take_views(order),
+            _ => None,
         }
+    }
+
+    /// Takes the captured fields of all rows, in the order given; none of them are left.
+    pub(crate) fn take_extra_fields(&mut self, order: &[u32]) -> ArrayRef {
+        self.extra_fields.keys.resize(self.num_rows, NULL_KEY);
+        Arc::new(self.extra_fields.finish(order))
+    }
+
+    /// Takes the memory for further rows, once the values of all have been taken.
+    pub(crate) fn take_memory(&mut self) -> Self {
+        self.truncate(0);
+        self.extra_fields.truncate(0);
+        Self {
+            properties: std::mem::take(&mut self.properties),
+            extra_fields: std::mem::replace(&mut self.extra_fields, StringColumn::new()),
+            num_rows: 0,
+        }
+    }
+
+    /// Takes all rows, in the order given; none are left.
+    #[cfg(test)]
+    pub fn finish(&mut self, order: &[u32]) -> FinishedColumns {
+        let has_column: Vec<bool> = self.properties.iter().map(Option::is_some).collect();
+        let properties = has_column.iter().enumerate();
+        let properties =
+            properties.map(|(index, has_column)| has_column.then(|| self.take(index, order))).collect();
+        let extra_fields = self.take_extra_fields(order);
+        *self = self.take_memory();
+        FinishedColumns { properties, extra_fields, num_rows: order.len() }
     }
 }
 
@@ -352,6 +391,20 @@ impl ColumnBuilder {
 
     fn num_bytes(&self) -> usize {
         each_kind!(self, column => column.num_bytes())
+    }
+
+    fn used_bytes(&self) -> usize {
+        match self {
+            Self::Utf8(column) => column.used_bytes(),
+            Self::Utf8List(column) => column.used_bytes(),
+            Self::Int32(column) => column.used_bytes(),
+            Self::Int64(column) => column.used_bytes(),
+            Self::Float64(column) => column.used_bytes(),
+            Self::Boolean(column) => column.used_bytes(),
+            Self::Date32(column) => column.used_bytes(),
+            Self::TimestampMicros(column) => column.used_bytes(),
+            Self::Json(_) | Self::StructList(_) => self.num_bytes(),
+        }
     }
 
     fn append(&mut self, other: Self) {

@@ -7,7 +7,7 @@ use arrow_array::builder::NullBufferBuilder;
 use arrow_array::types::ArrowPrimitiveType;
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
-use super::spill_format::{Bytes, put};
+use super::spill_format::{Bytes, put, put_words};
 use super::unpredicted::Unpredicted;
 use crate::decode::json::{JsonKind, Reader, ascii, finite};
 use crate::decode::spans::Span;
@@ -74,6 +74,10 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
         self.values.capacity() * size_of::<T::Native>() + self.nulls.allocated_size() / 8
     }
 
+    pub(super) fn used_bytes(&self) -> usize {
+        size_of_val(&*self.values) + self.nulls.allocated_size() / 8
+    }
+
     pub(super) fn append(&mut self, mut other: Self) {
         self.values.extend_from_slice(&other.values);
         append_nulls(&mut self.nulls, &mut other.nulls);
@@ -86,19 +90,24 @@ impl<T: ArrowPrimitiveType> PrimitiveColumn<T> {
     }
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>, to: impl Fn(T::Native) -> i64) {
-        put(self.values.len(), out);
-        for (row, value) in self.values.iter().enumerate() {
-            out.push(u8::from(self.nulls.is_valid(row)));
-            out.extend_from_slice(&to(*value).to_le_bytes());
+        let is_valid = (0..self.values.len()).map(|row| u32::from(self.nulls.is_valid(row)));
+        put_words(&is_valid.collect::<Vec<_>>(), out);
+        let same = |value: &T::Native, next: &T::Native| to(*value) == to(*next);
+        let runs = self.values.chunk_by(same);
+        put(runs.clone().count(), out);
+        for run in runs {
+            out.extend_from_slice(&to(run[0]).to_le_bytes());
+            put(run.len(), out);
         }
     }
 
     pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>, from: impl Fn(i64) -> T::Native) {
+        bytes.words().iter().for_each(|is_valid| self.nulls.append(*is_valid == 1));
         for _ in 0..bytes.number() {
-            let is_valid = bytes.take(1) == [1];
             let number = i64::from_le_bytes(*bytes.array());
-            self.push(is_valid.then(|| from(number)));
+            self.values.extend(std::iter::repeat_n(from(number), bytes.number()));
         }
+        assert_eq!(self.values.len(), self.nulls.len(), "every row has a value or none");
     }
 }
 
@@ -134,6 +143,9 @@ where
 
 /// A number of JSON.
 pub(super) fn float(text: &[u8]) -> Result<Option<f64>, Unpredicted> {
+    if let Some(number) = short_decimal(text) {
+        return Ok(Some(number));
+    }
     let mut reader = Reader::new(text);
     match reader.value(1) {
         Ok((JsonKind::Number, number)) if number.len() == text.len() => {
@@ -141,6 +153,30 @@ pub(super) fn float(text: &[u8]) -> Result<Option<f64>, Unpredicted> {
         }
         _ => Err(Unpredicted),
     }
+}
+
+/// A number of few digits, a fraction among them or not: as an integer it is exact, as is the power of ten that it is divided
+/// by, so that the quotient is the nearest float.
+fn short_decimal(text: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
+        None => (text, None),
+        Some(point) => (&text[..point], Some(&text[point + 1..])),
+    };
+    if matches!(whole, [] | [b'0', _, ..]) || fraction.is_some_and(<[u8]>::is_empty) || text.len() > 15 {
+        return None;
+    }
+    let mut number = 0_u64;
+    for digit in whole.iter().chain(fraction.unwrap_or_default()) {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u64::from(digit - b'0');
+    }
+    #[expect(clippy::cast_precision_loss, reason = "fifteen digits are exact")]
+    let number = number as f64;
+    Some(number / POWERS[fraction.map_or(0, <[u8]>::len)])
 }
 
 #[inline]
@@ -155,4 +191,21 @@ pub(super) fn micros(text: &[u8]) -> Result<Option<i64>, Unpredicted> {
 #[inline]
 pub(super) fn days(text: &[u8]) -> Result<Option<i32>, Unpredicted> {
     micros(text).map(|micros| micros.map(timestamp::days))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn short_decimals_are_the_nearest_floats(text in r"-?[0-9]{0,17}(\.[0-9]{0,17})?(e[0-9])?") {
+            let expected = match Reader::new(text.as_bytes()).value(0) {
+                Ok((JsonKind::Number, number)) if number.len() == text.len() => finite(&text),
+                _ => None,
+            };
+            let found = float(text.as_bytes()).ok().flatten();
+            proptest::prop_assert_eq!(found.map(f64::to_bits), expected.map(f64::to_bits));
+        }
+    }
 }

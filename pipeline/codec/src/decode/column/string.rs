@@ -5,12 +5,12 @@ use std::sync::Arc;
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
-use arrow_array::{ArrayRef, DictionaryArray, ListArray, StringArray, UInt32Array};
-use arrow_buffer::{BooleanBuffer, ScalarBuffer};
+use arrow_array::{ArrayRef, BinaryViewArray, DictionaryArray, ListArray, StringArray, UInt32Array};
+use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
 use super::dictionary::{Dictionary, Lookups, NULL_KEY};
-use super::spill_format::{Bytes, put};
+use super::spill_format::{Bytes, put, put_texts, put_words};
 use crate::decode::spans::Span;
 
 /// Strings: one key each.
@@ -66,6 +66,20 @@ impl StringColumn {
         self.finish_with(keys)
     }
 
+    /// Takes the texts where they lie, in the order given, if they do not repeat. They are text, which the type does not say.
+    pub(super) fn take_views(&mut self, order: &[u32]) -> Option<BinaryViewArray> {
+        let (entries, buffers) = self.dictionary.take_views()?;
+        let keys = std::mem::take(&mut self.keys);
+        let key = |at: usize| keys[order[at] as usize];
+        let nulls = keys
+            .contains(&NULL_KEY)
+            .then(|| NullBuffer::from(BooleanBuffer::collect_bool(order.len(), |at| key(at) != NULL_KEY)));
+        // Null has a key that no entry has.
+        let views = (0..order.len()).map(|at| entries.get(key(at) as usize).copied().unwrap_or_default());
+        let views = BinaryViewArray::try_new(views.collect(), buffers, nulls);
+        Some(views.expect("entries lie where they were put"))
+    }
+
     /// Takes the entries, with these keys of them.
     pub(super) fn finish_with(&mut self, keys: Vec<u32>) -> DictionaryArray<UInt32Type> {
         dictionary_array(keys, self.dictionary.finish())
@@ -73,25 +87,25 @@ impl StringColumn {
 
     pub(super) fn write_to(&self, out: &mut Vec<u8>) {
         put(usize::from(self.dictionary.is_distinct()), out);
-        put(self.dictionary.num_entries(), out);
-        self.dictionary.entries().for_each(|entry| put(entry.len(), out));
-        self.dictionary.entries().for_each(|entry| out.extend_from_slice(entry));
-        put(self.keys.len(), out);
-        self.keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+        put_texts(self.dictionary.num_entries(), self.dictionary.entries(), out);
+        put_words(&self.keys, out);
     }
 
     pub(super) fn read_from(&mut self, bytes: &mut Bytes<'_>) {
         if bytes.number() == 1 {
             self.dictionary.forgo_lookups();
         }
-        let num_entries = bytes.number();
-        let lens: Vec<usize> = (0..num_entries).map(|_| bytes.number()).collect();
-        for len in lens {
-            self.dictionary.intern(bytes.take(len)).expect("an entry is valid");
-        }
-        assert_eq!(self.dictionary.num_entries(), num_entries, "entries differ");
-        let num_keys = bytes.number();
-        self.keys.extend((0..num_keys).map(|_| bytes.word()));
+        let dictionary = &mut self.dictionary;
+        let num_entries = bytes.texts(|entry| {
+            dictionary.intern(entry).expect("an entry is valid");
+        });
+        assert_eq!(dictionary.num_entries(), num_entries, "entries differ");
+        self.keys = bytes.words();
+    }
+
+    /// Bytes that the rows take, without what is there for further ones.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.dictionary.used_bytes() + self.keys.len() * size_of::<u32>()
     }
 }
 
