@@ -151,6 +151,25 @@ fn late_completion_on_azure_leaves_no_file() {
     store.check_ingest(At { method: "PUT", needle: "comp=blocklist", num_before: 0 }, true);
 }
 
+/// Data files and rejects are sent then; a name of rejects is one that other runs use too.
+#[test]
+fn killed_before_the_decision_leaves_no_chunks() {
+    let store = Store::start(Kind::Azure);
+    let proxy = StallProxy::start(store.port(), DECISION.method, DECISION.needle, DECISION.num_before);
+    let rejects = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/corrupt/wrong-values.ndjson");
+    let mut command = store.command("ingest");
+    command.args(["--from", rejects, "--generated-time", EVENING, "--max-rejects", "100%"]);
+    let mut child = command.envs(store.env(Some(proxy.port))).stdin(Stdio::null()).spawn().unwrap();
+    proxy.wait_until_held();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(store.num_uploads() > 1, "{}", store.num_uploads());
+    store.ingest(NEXT_DAY, &[]).expect(0);
+    assert_eq!(store.num_uploads(), 0);
+    assert_eq!(store.times(), [NEXT_DAY]);
+    store.check_whole();
+}
+
 /// An empty store that answers every change with this status.
 fn refusing_store(status: &'static str) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
