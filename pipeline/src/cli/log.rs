@@ -2,7 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::environment;
 use crate::progress::{EventWriter, ProgressMode};
@@ -43,29 +46,31 @@ pub enum LogFormat {
 
 pub(super) fn start_log(options: &LogOptions) {
     let level = match (options.quiet, options.verbose) {
-        (true, _) => "error",
-        (false, 0) if options.progress.resolve() == ProgressMode::Bar => "warn",
-        (false, 0) => "info",
-        (false, 1) => "debug",
-        (false, _) => "trace",
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) if options.progress.resolve() == ProgressMode::Bar => LevelFilter::WARN,
+        (false, 0) => LevelFilter::INFO,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
     };
     start_log_at(level, options.log_format);
 }
 
 /// The log level of libraries: below it they may log URLs, headers or tokens.
-const LIBRARY_LEVEL: &str = "warn";
+const LIBRARY_LEVEL: LevelFilter = LevelFilter::WARN;
 
-pub(super) fn start_log_at(level: &str, format: LogFormat) {
-    let others = if level == "error" { level } else { LIBRARY_LEVEL };
-    let mut filter = EnvFilter::new(others);
-    for own in ["pipeline", "schema"] {
-        filter = filter.add_directive(format!("{own}={level}").parse().expect("a level for a crate"));
-    }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+pub(super) fn start_log_at(level: LevelFilter, format: LogFormat) {
+    let filter = Targets::new()
+        .with_default(level.min(LIBRARY_LEVEL))
+        .with_targets([("pipeline", level), ("schema", level)]);
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false);
     let is_plain = environment::variable("NO_COLOR").is_some();
     let ansi = !is_plain && std::io::stderr().is_terminal();
     match format {
-        LogFormat::Text => builder.with_writer(|| EventWriter::Text).with_ansi(ansi).init(),
-        LogFormat::Json => builder.with_writer(|| EventWriter::Json).json().flatten_event(true).init(),
+        LogFormat::Text => {
+            builder.with_writer(|| EventWriter::Text).with_ansi(ansi).finish().with(filter).init();
+        }
+        LogFormat::Json => {
+            builder.with_writer(|| EventWriter::Json).json().flatten_event(true).finish().with(filter).init();
+        }
     }
 }

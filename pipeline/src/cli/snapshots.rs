@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
+use tracing::level_filters::LevelFilter;
 
 use super::command_error::CommandResult;
 use super::log::{LogFormat, start_log_at};
@@ -23,7 +24,7 @@ pub(super) struct SnapshotsOptions {
 }
 
 pub(super) fn run(options: &SnapshotsOptions) -> CommandResult {
-    start_log_at("warn", LogFormat::Text);
+    start_log_at(LevelFilter::WARN, LogFormat::Text);
     let tables = options.table.open()?;
     let mut listed = Vec::new();
     let code = tables.for_each(|table| {
