@@ -81,8 +81,8 @@ ingest: program ## Ingest all exports of your tenant if AZURE_* is set, else of 
 # Built with the emulator's features, as the program: what both link is built once. The same wheel again does not touch the file.
 wheel: $(VENV)/.maturin-$(MATURIN_VERSION) ## Build the Python wheel into target/wheels
 	@rm -rf $(TARGET)/wheels/new
-	@MAKEFLAGS= MFLAGS= $(RELEASE_ENV) $(VENV)/bin/maturin build --release --locked --quiet --features shared-build \
-	  --manifest-path pipeline/python/Cargo.toml --out $(TARGET)/wheels/new $(WHEEL_ARGS)
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" MAKEFLAGS= MFLAGS= $(RELEASE_ENV) maturin build --release --locked --quiet \
+	  --features shared-build --manifest-path pipeline/python/Cargo.toml --out $(TARGET)/wheels/new $(WHEEL_ARGS)
 	@cd $(TARGET)/wheels && if ! cmp --silent new/*.whl *.whl; then rm -f *.whl && mv new/*.whl .; fi && rm -rf new && ls *.whl
 
 verify: program ## Read the lake back and compare it with its manifests; VERIFY_ARGS='--keys'
