@@ -23,12 +23,12 @@ def free_port():
 def wait_for(port, server):
     for _ in range(600):
         if server.poll() is not None:
-            break
+            sys.exit(f"{server.args} ended with {server.returncode} before it listened")
         try:
             return socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             time.sleep(0.1)
-    sys.exit(f"{server.args[0]} did not listen within a minute")
+    sys.exit(f"{server.args} did not listen within a minute")
 
 
 def main():
